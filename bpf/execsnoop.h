@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What crosses from the kernel to execsnoopd: the one definition of each record.
+ *
+ * The Rust side takes these types from the BTF of the compiled object (see
+ * build.rs), so they are written here and nowhere else. Records use fixed-width
+ * integers, u8 flags and explicit padding; every bit pattern of them is a valid
+ * value. They are padded by hand because the tally's key is compared and hashed
+ * byte by byte.
+ */
+#ifndef EXECSNOOP_H
+#define EXECSNOOP_H
+
+/* TASK_COMM_LEN of include/linux/sched.h: 15 bytes of name and a NUL. Any byte
+ * but NUL may occur in a name, and the user who executes chooses it. */
+#define COMM_LEN 16
+
+/* Kinds of observation; the index of each kind's entry in the ledger. */
+enum kind {
+	KIND_EXEC = 0, /* a successful exec */
+	KIND_MAX,
+};
+
+/* What counters group by. Also the key of the tally. */
+struct subject {
+	__u64 cgroup_id;           /* cgroup v2 id (inode number); 0 without cgroup v2 */
+	__u32 uid;                 /* real uid, as the initial user namespace sees it */
+	__s32 retval;              /* what the system call returned: 0 for a success */
+	__u8 comm[COMM_LEN];      /* name of the program, as it is after the exec */
+	__u8 parent_comm[COMM_LEN]; /* name of the real parent; all NUL when not asked for */
+	__u8 is_exit;              /* 1 for the end of a process, 0 for an exec */
+	__u8 reserved[7];          /* 0 */
+};
+
+/* One observation with its details. */
+struct event {
+	struct subject subject;
+	__u64 time_ns; /* CLOCK_MONOTONIC, nanoseconds */
+	__u32 pid;     /* process (thread group) id in the initial pid namespace */
+	__u32 ppid;    /* the same of the real parent */
+};
+
+/*
+ * The account of one CPU and kind. `seen` is added to before anything else is
+ * tried, and each observation then ends in exactly one of sent, tallied and
+ * unattributed; so, with no program in flight,
+ *
+ *	seen = sent + tallied + unattributed
+ *	tallied + unattributed = buffer_full + no_buffer + other
+ *
+ * `seen` stands last: user space copies an entry in ascending order, so its copy
+ * of `seen` is never older than its copies of the others.
+ */
+struct ledger {
+	__u64 sent;         /* events handed to the buffer */
+	__u64 tallied;      /* counted in the tally instead: detail lost, count kept */
+	__u64 unattributed; /* not in the tally either: counted here only */
+	__u64 buffer_full;  /* output refused with ENOSPC: the buffer was full */
+	__u64 no_buffer;    /* with ENOENT: this CPU has no buffer, it came online late */
+	__u64 other;        /* with any other error */
+	__u64 seen;         /* observations */
+};
+
+_Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
+_Static_assert(sizeof(struct event) == 72, "struct event is 72 bytes");
+_Static_assert(sizeof(struct ledger) == 56, "struct ledger is 56 bytes");
+
+#endif /* EXECSNOOP_H */
