@@ -1,0 +1,82 @@
+//! Why this host cannot be observed, and what to do about it.
+
+use std::io;
+
+use super::hooks::ExecHook;
+
+/// Capturing could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process may not do it. Another user, or more capabilities, could.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// The kernel cannot do it, whoever asks.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// What the kernel answered to one hook.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) hook: ExecHook,
+    pub(super) step: &'static str,
+    pub(super) error: libbpf_rs::Error,
+}
+
+impl Error {
+    /// No hook could be loaded and attached.
+    pub(super) fn no_hook(refusals: &[Refusal]) -> Self {
+        let tried = refusals
+            .iter()
+            .map(|r| format!("{} refused at {}: {:#}", r.hook.section(), r.step, r.error))
+            .collect::<Vec<_>>()
+            .join("; ");
+        let not_permitted = refusals
+            .iter()
+            .any(|r| r.error.kind() == libbpf_rs::ErrorKind::PermissionDenied);
+        if not_permitted {
+            Self::NotPermitted(format!(
+                "the kernel refuses to load the programs that observe execs ({tried}). The \
+                 capabilities are there, so something else forbids it: a seccomp filter or a \
+                 user namespace (in a container), an LSM, or kernel lockdown. Run in the initial \
+                 user namespace with bpf(2) allowed"
+            ))
+        } else {
+            Self::Unsupported(format!(
+                "this kernel cannot run the programs that observe execs ({tried}). Needed are \
+                 Linux 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF \
+                 (/sys/kernel/btf/vmlinux exists)"
+            ))
+        }
+    }
+
+    /// Capabilities are missing, by name.
+    pub(super) fn missing_capabilities(missing: &[&str]) -> Self {
+        Self::NotPermitted(format!(
+            "observing execs needs {}, which this process does not have. Start it as root, by \
+             its systemd unit, or with `setcap cap_bpf,cap_perfmon+ep` on the program",
+            missing.join(" and ")
+        ))
+    }
+
+    /// The perf buffer could not be opened.
+    pub(super) fn perf_buffer(pages: usize, error: &io::Error) -> Self {
+        let what = format!("cannot open a perf buffer of {pages} pages per CPU: {error}");
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::NotPermitted(format!(
+                "{what}. Either kernel.perf_event_paranoid is 3 or more, which refuses \
+                 perf_event_open(2) to all but CAP_SYS_ADMIN (`sysctl \
+                 kernel.perf_event_paranoid=2`, or grant it), or the rings exceed \
+                 kernel.perf_event_mlock_kb (raise it, or lower capture.buffer_pages)"
+            )),
+            _ => Self::Unsupported(format!(
+                "{what}. Lower capture.buffer_pages if memory is short"
+            )),
+        }
+    }
+
+    /// Any other step of setting up failed.
+    pub(super) fn setup(step: &str, error: &dyn std::fmt::Display) -> Self {
+        Self::Unsupported(format!("{step}: {error:#}"))
+    }
+}
