@@ -1,0 +1,169 @@
+//! The routes and their answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::Mutex;
+use tower_http::compression::CompressionLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::warn;
+
+use super::page;
+use crate::capture::Means;
+use crate::flush::Flusher;
+use crate::metrics::{CONTENT_TYPE, Metrics};
+
+/// Longest request target that is looked at, in bytes; a longer one is answered 414.
+pub const MAX_TARGET: usize = 2048;
+
+/// How long a scrape may take, unless Prometheus says that it waits less.
+const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What Prometheus is given back of its own timeout, for the way.
+const SCRAPE_MARGIN: Duration = Duration::from_millis(500);
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct App {
+    flusher: Flusher,
+    metrics: Metrics,
+    means: Means,
+    telemetry_path: String,
+    /// The text of the latest flush: scrapes that share a flush share its text.
+    encoded: Mutex<Option<(u64, Bytes)>>,
+    ready: AtomicBool,
+}
+
+impl App {
+    /// Answers from `metrics` after a flush by `flusher`; ready at once.
+    pub fn new(flusher: Flusher, metrics: Metrics, means: Means, telemetry_path: String) -> Self {
+        Self {
+            flusher,
+            metrics,
+            means,
+            telemetry_path,
+            encoded: Mutex::new(None),
+            ready: AtomicBool::new(true),
+        }
+    }
+
+    /// From now on `/-/ready` says no: the service stops.
+    pub fn not_ready(&self) {
+        self.ready.store(false, Ordering::Release);
+    }
+}
+
+/// All routes: GET and HEAD of each, gzip where the client accepts it.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/-/healthy", get(async || "execsnoopd is healthy.\n"))
+        .route("/-/ready", get(ready))
+        .route(&app.telemetry_path, get(metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(limit_target))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .with_state(app)
+}
+
+async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let start = Instant::now();
+    let text = match scrape(&app, deadline(&headers)).await {
+        Ok(text) => text,
+        Err(error) => {
+            warn!(error, "scrape not answered");
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
+        }
+    };
+    app.metrics.scraped(start.elapsed());
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
+}
+
+async fn scrape(app: &App, deadline: Duration) -> Result<Bytes, String> {
+    let snapshot = app
+        .flusher
+        .flush(deadline)
+        .await
+        .map_err(|e| format!("the counts cannot be brought up to date: {e}"))?;
+    let mut encoded = app.encoded.lock().await;
+    match &*encoded {
+        Some((request, text)) if *request >= snapshot.flush.request => Ok(text.clone()),
+        _ => {
+            let text = app
+                .metrics
+                .encode(&snapshot)
+                .await
+                .map_err(|e| format!("the metrics cannot be encoded: {e}"))?;
+            let text = Bytes::from(text);
+            *encoded = Some((snapshot.flush.request, text.clone()));
+            Ok(text)
+        }
+    }
+}
+
+/// Prometheus says in each scrape how long it waits.
+fn deadline(headers: &HeaderMap) -> Duration {
+    headers
+        .get("x-prometheus-scrape-timeout-seconds")
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .map_or(SCRAPE_DEADLINE, |timeout| {
+            timeout.saturating_sub(SCRAPE_MARGIN).min(SCRAPE_DEADLINE)
+        })
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    if app.ready.load(Ordering::Acquire) {
+        "execsnoopd is ready: attached and counting.\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "execsnoopd is stopping.\n").into_response()
+    }
+}
+
+async fn index(State(app): State<Arc<App>>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ),
+    ];
+    (headers, page::index(&app.means, &app.telemetry_path)).into_response()
+}
+
+async fn not_found() -> Response {
+    (
+        StatusCode::NOT_FOUND,
+        "Not found. What there is, is listed at /\n",
+    )
+        .into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    (
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Only GET and HEAD are allowed.\n",
+    )
+        .into_response()
+}
+
+async fn limit_target(request: Request, next: Next) -> Response {
+    let target = request.uri().path_and_query().map_or("", |pq| pq.as_str());
+    if target.len() > MAX_TARGET {
+        return (StatusCode::URI_TOO_LONG, Body::empty()).into_response();
+    }
+    next.run(request).await
+}

@@ -1,0 +1,202 @@
+//! Serving connections within limits: of their number, of the size of a request's head,
+//! and of time.
+//!
+//! hyper is driven directly because `axum::serve` has no way to set these.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+/// Largest head of a request, in bytes; a larger one is answered 431. hyper's minimum.
+const MAX_HEAD: usize = 8192;
+
+/// Time for a request's head to arrive, and for a connection to be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time from one request to the next, or to the end of its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time for a connection above the limit to be told so.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many connections above the limit are told at a time; more are just closed.
+const REFUSALS: usize = 16;
+
+/// Pause after a failed accept, when descriptors or memory have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A question to a listener's loop, answered when it comes round.
+pub type Ping = oneshot::Sender<()>;
+
+/// The times that tests shorten.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections served at a time, on all listeners together.
+    pub max_connections: usize,
+    /// Time for a request's head to arrive, and for a connection to be idle.
+    pub head_timeout: Duration,
+    /// Time from one request to the next, or to the end of its answer.
+    pub request_timeout: Duration,
+}
+
+impl Limits {
+    /// The shipped times.
+    pub fn new(max_connections: usize) -> Self {
+        Self {
+            max_connections,
+            head_timeout: HEAD_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+        }
+    }
+}
+
+/// Serves a router. Clones share the limits.
+#[derive(Debug, Clone)]
+pub struct Server {
+    router: Router,
+    limits: Limits,
+    connections: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server of `router` within `limits`.
+    pub fn new(router: Router, limits: Limits) -> Self {
+        Self {
+            router,
+            limits,
+            connections: Arc::new(Semaphore::new(limits.max_connections)),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
+        }
+    }
+
+    /// Accept connections of `listener` until `shutdown` changes, then let those that are
+    /// being answered finish. Answers `pings` meanwhile.
+    pub async fn run(
+        self,
+        listener: StdListener,
+        mut pings: mpsc::Receiver<Ping>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        info!(address = %listener.local_addr()?, "listening");
+        loop {
+            tokio::select! {
+                _ = shutdown.changed() => return Ok(()),
+                Some(ping) = pings.recv() => {
+                    // Nobody waits any more: then nobody need know.
+                    let _ = ping.send(());
+                }
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.admit(stream, &shutdown),
+                    Err(error) => {
+                        warn!(%error, "accepting a connection failed");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Wait until no connection is being served, for `patience` at most.
+    pub async fn finish(&self, patience: Duration) {
+        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
+        if timeout(patience, self.connections.acquire_many(all))
+            .await
+            .is_err()
+        {
+            debug!("connections closed before their answers were read");
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, shutdown: &watch::Receiver<bool>) {
+        // Scrapes are one small write each way.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "TCP_NODELAY not set");
+        }
+        if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
+            let serve = serve(
+                stream,
+                self.router.clone(),
+                self.limits,
+                shutdown.clone(),
+                permit,
+            );
+            tokio::spawn(serve);
+        } else if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+            tokio::spawn(refuse(stream, permit));
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    mut shutdown: watch::Receiver<bool>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let requested = Notify::new();
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| {
+        requested.notify_one();
+        router.call(request)
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    debug!(%error, "connection ended");
+                }
+                return;
+            }
+            in_time = timeout(limits.request_timeout, requested.notified()) => {
+                if in_time.is_err() {
+                    debug!("connection closed: its request took too long");
+                    return;
+                }
+            }
+            Ok(()) = shutdown.changed() => connection.as_mut().graceful_shutdown(),
+        }
+    }
+}
+
+/// Answer one request with 503 and close.
+async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    let service = service_fn(async |_: Request<Incoming>| {
+        let mut response = Response::new(Body::from("Too many connections.\n"));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        Ok::<_, Infallible>(response)
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    if timeout(REFUSAL_TIMEOUT, connection).await.is_err() {
+        debug!("connection above the limit closed");
+    }
+}

@@ -1,0 +1,94 @@
+//! Label values of names that anybody may choose.
+
+use std::fmt::Write;
+
+/// The label value of all series that have no place of their own.
+pub const OTHER: &str = "other";
+
+/// A label value for these bytes: printable UTF-8 stays as it is; each byte of anything
+/// else, and each backslash, becomes `\xNN`.
+///
+/// Distinct bytes give distinct values, and none gives [`OTHER`]: a program of that name
+/// becomes `\x6fther`.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut value = String::with_capacity(bytes.len());
+    if bytes == OTHER.as_bytes() {
+        escape_bytes(&mut value, &bytes[..1]);
+        value.push_str(&OTHER[1..]);
+        return value;
+    }
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c != '\\' && is_printable(c) {
+                value.push(c);
+            } else {
+                escape_bytes(&mut value, c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        escape_bytes(&mut value, chunk.invalid());
+    }
+    value
+}
+
+fn escape_bytes(value: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a String does not fail.
+        let _ = write!(value, "\\x{byte:02x}");
+    }
+}
+
+/// As the standard library's `Debug` for `str` has it, except that quotes need no escape:
+/// no control, format, private or unassigned character, no lone combining mark.
+fn is_printable(c: char) -> bool {
+    matches!(c, '\'' | '"') || c.escape_debug().eq([c])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Undo the escape: what makes it injective.
+    fn unescape(value: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut rest = value;
+        while let Some((plain, escaped)) = rest.split_once('\\') {
+            bytes.extend(plain.as_bytes());
+            bytes.push(u8::from_str_radix(&escaped[1..3], 16).unwrap());
+            rest = &escaped[3..];
+        }
+        bytes.extend(rest.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn printable_names_stay_and_all_else_is_spelled_out() {
+        assert_eq!(escape(b"python3.11"), "python3.11");
+        assert_eq!(escape("näme 日本".as_bytes()), "näme 日本");
+        assert_eq!(escape(b"a\"b'c"), "a\"b'c");
+        assert_eq!(escape(b"a\\b"), "a\\x5cb");
+        assert_eq!(escape(b"a\nb\x1b[0m"), "a\\x0ab\\x1b[0m");
+        assert_eq!(escape(b"\xff\xfe"), "\\xff\\xfe");
+        // a right-to-left override, and the first two bytes of a three-byte character
+        assert_eq!(escape("\u{202e}".as_bytes()), "\\xe2\\x80\\xae");
+        assert_eq!(escape(&"日".as_bytes()[..2]), "\\xe6\\x97");
+        assert_eq!(escape(b""), "");
+    }
+
+    #[test]
+    fn no_program_can_pass_for_the_rest() {
+        assert_eq!(escape(b"other"), "\\x6fther");
+        assert_eq!(escape(b"others"), "others");
+    }
+
+    proptest! {
+        #[test]
+        fn distinct_bytes_give_distinct_values(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
+            let value = escape(&bytes);
+            prop_assert_eq!(unescape(&value), bytes);
+            prop_assert!(value != OTHER);
+            prop_assert!(!value.chars().any(char::is_control));
+        }
+    }
+}
