@@ -1,0 +1,356 @@
+//! TOML to a validated configuration.
+//!
+//! Every key is optional and unknown keys are refused. The keys that exist, with their
+//! defaults, are the fields of [`Config`]; `config.example.toml` shows them.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::view::{self, Label};
+
+mod keys;
+
+/// Read where no `--config` is given, if it exists.
+pub const DEFAULT_PATH: &str = "/etc/execsnoopd/config.toml";
+
+/// The hard cap on `max_series` of a view.
+pub const MAX_SERIES: usize = 100_000;
+
+/// The most pages of a CPU's ring: 64 MiB at 4 KiB a page.
+pub const MAX_BUFFER_PAGES: usize = 16_384;
+
+/// The configuration, with its defaults.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[capture]`
+    pub capture: Capture,
+    /// `[web]`
+    pub web: Web,
+    /// `[log]`
+    pub log: Log,
+    /// `[[view]]`
+    pub view: Vec<View>,
+}
+
+/// `[capture]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capture {
+    /// Pages of each CPU's buffer: a power of two, at most [`MAX_BUFFER_PAGES`].
+    pub buffer_pages: usize,
+}
+
+/// `[web]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Addresses to listen on: `HOST:PORT`, or `:PORT` for all addresses of the host.
+    pub listen: Vec<String>,
+    /// Path of the metrics.
+    pub telemetry_path: String,
+    /// Connections served at a time; more are answered 503.
+    pub max_connections: usize,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least severe messages that are logged.
+    pub level: LogLevel,
+    /// How messages are written.
+    pub format: LogFormat,
+}
+
+/// Least severe messages logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the levels' usual names
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `key=value` lines on standard error.
+    Logfmt,
+    /// JSON objects, one a line, on standard error.
+    Json,
+    /// Structured fields to systemd's journal.
+    Journald,
+}
+
+/// `[[view]]`: execs counted by some labels.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct View {
+    /// What to group by.
+    pub labels: Vec<Label>,
+    /// Series of their own, at most [`MAX_SERIES`]; what finds no place is `other`.
+    #[serde(default = "View::default_max_series")]
+    pub max_series: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let view = |labels: &[Label]| View {
+            labels: labels.to_vec(),
+            max_series: View::default_max_series(),
+        };
+        Self {
+            capture: Capture::default(),
+            web: Web::default(),
+            log: Log::default(),
+            view: vec![view(&[Label::Comm]), view(&[Label::Uid, Label::User])],
+        }
+    }
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { buffer_pages: 64 }
+    }
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:10190".to_owned()],
+            telemetry_path: "/metrics".to_owned(),
+            max_connections: 64,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Logfmt,
+        }
+    }
+}
+
+impl View {
+    fn default_max_series() -> usize {
+        1000
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// What the file says makes no sense.
+    #[error("{}:{line}: {message}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// Which key, what is wrong, and what would be right.
+        message: String,
+    },
+    /// What a flag says makes no sense.
+    #[error("{0}")]
+    Flag(String),
+}
+
+/// A key that is wrong: its path in the document, and why.
+#[derive(Debug, PartialEq)]
+struct Fault {
+    key: Vec<String>,
+    message: String,
+}
+
+impl Fault {
+    fn new(key: &str, message: impl Into<String>) -> Self {
+        Self {
+            key: key.split('.').map(str::to_owned).collect(),
+            message: message.into(),
+        }
+    }
+}
+
+impl Config {
+    /// Read and validate a file; without one, the one at [`DEFAULT_PATH`] where it exists,
+    /// else the defaults.
+    pub fn load(path: Option<&Path>) -> Result<Self, Error> {
+        let read = |path: &Path| {
+            fs::read_to_string(path).map_err(|error| Error::Read {
+                path: path.to_owned(),
+                error,
+            })
+        };
+        let default = Path::new(DEFAULT_PATH);
+        match path {
+            Some(path) => Self::parse(&read(path)?, path),
+            None if default.exists() => Self::parse(&read(default)?, default),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Validate the text of a file; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        let invalid = |line, message| Error::Invalid {
+            path: path.to_owned(),
+            line,
+            message,
+        };
+        let malformed = |error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start);
+            invalid(keys::line_at(text, start), error.message().to_owned())
+        };
+        let document = toml::de::DeTable::parse(text).map_err(malformed)?;
+        if let Some(unknown) = keys::unknown(document.get_ref()) {
+            return Err(invalid(
+                keys::line_at(text, unknown.offset),
+                unknown.to_string(),
+            ));
+        }
+        let config: Self = toml::from_str(text).map_err(malformed)?;
+        if let Some(fault) = config.faults().into_iter().next() {
+            let offset = keys::offset(document.get_ref(), &fault.key);
+            let message = format!("{}: {}", fault.key.join("."), fault.message);
+            return Err(invalid(keys::line_at(text, offset), message));
+        }
+        Ok(config)
+    }
+
+    /// Validate once more, after flags have changed what the file says.
+    pub fn validate(&self) -> Result<(), Error> {
+        match self.faults().into_iter().next() {
+            Some(fault) => Err(Error::Flag(format!(
+                "{}: {}",
+                fault.key.join("."),
+                fault.message
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let pages = self.capture.buffer_pages;
+        if !pages.is_power_of_two() || pages > MAX_BUFFER_PAGES {
+            faults.push(Fault::new(
+                "capture.buffer_pages",
+                format!("{pages} is not a power of two from 1 to {MAX_BUFFER_PAGES}"),
+            ));
+        }
+        faults.extend(self.web.faults());
+        let mut names: Vec<String> = Vec::new();
+        for (i, view) in self.view.iter().enumerate() {
+            if let Some((key, message)) = view.fault() {
+                faults.push(Fault::new(&format!("view.{i}.{key}"), message));
+            }
+            let name = view::name(&view.labels);
+            if names.contains(&name) {
+                faults.push(Fault::new(
+                    &format!("view.{i}.labels"),
+                    format!("another view already gives execsnoop_execs_by_{name}_total"),
+                ));
+            }
+            names.push(name);
+        }
+        faults
+    }
+}
+
+impl Web {
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.listen.is_empty() {
+            faults.push(Fault::new("web.listen", "names no address to listen on"));
+        }
+        for address in &self.listen {
+            if let Err(error) = resolve(address) {
+                faults.push(Fault::new(
+                    "web.listen",
+                    format!("{address:?} is not HOST:PORT or :PORT ({error})"),
+                ));
+            }
+        }
+        let path = &self.telemetry_path;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.~".contains(c);
+        if !path.starts_with('/')
+            || path == "/"
+            || path.starts_with("/-/")
+            || !path.chars().all(plain)
+        {
+            faults.push(Fault::new(
+                "web.telemetry_path",
+                format!(
+                    "{path:?} is not a path of its own: it begins with a slash, is neither `/` nor \
+                     below `/-/`, and has only letters, digits and /_-.~ in it"
+                ),
+            ));
+        }
+        if self.max_connections == 0 {
+            faults.push(Fault::new("web.max_connections", "0 would serve nobody"));
+        }
+        faults
+    }
+}
+
+impl View {
+    fn fault(&self) -> Option<(&'static str, String)> {
+        let labels = &self.labels;
+        let twice = labels
+            .iter()
+            .enumerate()
+            .find(|(i, label)| labels[..*i].contains(label));
+        if labels.is_empty() {
+            Some(("labels", "a view needs at least one label".to_owned()))
+        } else if let Some((_, label)) = twice {
+            Some(("labels", format!("`{}` stands twice", label.name())))
+        } else if labels.contains(&Label::User) && !labels.contains(&Label::Uid) {
+            Some((
+                "labels",
+                "`user` goes with `uid`: several users may share a name".to_owned(),
+            ))
+        } else if !(1..=MAX_SERIES).contains(&self.max_series) {
+            Some((
+                "max_series",
+                format!("{} is not from 1 to {MAX_SERIES}", self.max_series),
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+/// The addresses behind `HOST:PORT` or `:PORT`; the latter is every address of the host.
+pub fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Some(port) = address.strip_prefix(':') {
+        let port = port
+            .parse()
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        return Ok(vec![SocketAddr::from((
+            std::net::Ipv6Addr::UNSPECIFIED,
+            port,
+        ))]);
+    }
+    Ok(address.to_socket_addrs()?.collect())
+}
+
+#[cfg(test)]
+mod tests;

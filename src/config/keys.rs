@@ -1,0 +1,114 @@
+//! Where in a document a key stands, and which keys do not belong there.
+
+use std::fmt;
+
+use toml::de::{DeTable, DeValue};
+
+use super::Config;
+
+/// A key that does not exist.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    path: String,
+    nearest: Option<String>,
+    /// Where it stands, in bytes.
+    pub(super) offset: usize,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown key `{}`", self.path)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first key of the document that the configuration does not have.
+///
+/// Which ones it has is read off its defaults.
+pub(super) fn unknown(document: &DeTable<'_>) -> Option<Unknown> {
+    let known = toml::Table::try_from(Config::default()).ok()?;
+    unknown_in(document, &known, "")
+}
+
+fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Unknown> {
+    let mut keys: Vec<_> = table.iter().collect();
+    keys.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in keys {
+        let name = key.get_ref().as_ref();
+        let path = if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        };
+        let Some(expected) = known.get(name) else {
+            return Some(Unknown {
+                path,
+                nearest: nearest(name, known),
+                offset: key.span().start,
+            });
+        };
+        let unknown = match (value.get_ref(), expected) {
+            (DeValue::Table(table), toml::Value::Table(known)) => unknown_in(table, known, &path),
+            (DeValue::Array(tables), toml::Value::Array(known)) => {
+                let known = known.first().and_then(toml::Value::as_table);
+                tables
+                    .iter()
+                    .find_map(|item| match (item.get_ref(), known) {
+                        (DeValue::Table(table), Some(known)) => unknown_in(table, known, &path),
+                        _ => None,
+                    })
+            }
+            _ => None,
+        };
+        if unknown.is_some() {
+            return unknown;
+        }
+    }
+    None
+}
+
+/// The most similar key, if any is similar at all.
+fn nearest(name: &str, known: &toml::Table) -> Option<String> {
+    known
+        .keys()
+        .map(|key| (strsim::jaro_winkler(name, key), key))
+        .filter(|(similarity, _)| *similarity > 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, key)| key.clone())
+}
+
+/// Where the value of a key begins, in bytes; of a key that the document does not have,
+/// the nearest table around it.
+pub(super) fn offset(document: &DeTable<'_>, path: &[String]) -> usize {
+    let mut at = 0;
+    let Some((first, mut rest)) = path.split_first() else {
+        return at;
+    };
+    let Some(mut value) = document.get(first.as_str()) else {
+        return at;
+    };
+    loop {
+        at = value.span().start;
+        let Some((next, further)) = rest.split_first() else {
+            return at;
+        };
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => table.get(next.as_str()),
+            DeValue::Array(items) => next.parse().ok().and_then(|i: usize| items.get(i)),
+            _ => None,
+        };
+        match inner {
+            Some(inner) => (value, rest) = (inner, further),
+            None => return at,
+        }
+    }
+}
+
+/// The line of an offset, counted from 1.
+pub(super) fn line_at(text: &str, offset: usize) -> usize {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    before.iter().filter(|&&byte| byte == b'\n').count() + 1
+}

@@ -1,0 +1,141 @@
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../config.example.toml");
+
+fn parse(text: &str) -> Result<Config, Error> {
+    Config::parse(text, Path::new("x.toml"))
+}
+
+#[track_caller]
+fn refused(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    assert_eq!(parse("").unwrap(), Config::default());
+}
+
+#[test]
+fn the_example_is_the_defaults() {
+    assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
+}
+
+#[test]
+fn the_example_shows_every_key_with_a_comment() {
+    fn keys(table: &toml::Table, found: &mut Vec<String>) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(table) => keys(table, found),
+                toml::Value::Array(items) if items.iter().all(toml::Value::is_table) => {
+                    items
+                        .iter()
+                        .filter_map(|item| item.as_table())
+                        .for_each(|t| keys(t, found));
+                }
+                _ => found.push(key.clone()),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    keys(
+        &toml::Table::try_from(Config::default()).unwrap(),
+        &mut found,
+    );
+    assert!(found.len() >= 8, "{found:?}");
+    for key in found {
+        let line = EXAMPLE
+            .lines()
+            .find(|line| line.starts_with(&format!("{key} = ")))
+            .unwrap_or_else(|| panic!("{key} is not in config.example.toml"));
+        assert!(line.contains(" # "), "{key} has no comment: {line}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_file_line_and_the_nearest_key() {
+    assert_eq!(
+        refused("[log]\n\n[capture]\nbufer_pages = 8\n"),
+        "x.toml:4: unknown key `capture.bufer_pages`; did you mean `buffer_pages`?"
+    );
+    assert_eq!(
+        refused("[captures]\n"),
+        "x.toml:1: unknown key `captures`; did you mean `capture`?"
+    );
+    assert_eq!(
+        refused("[[view]]\nlabels = [\"comm\"]\nmax_serie = 3\n"),
+        "x.toml:3: unknown key `view.max_serie`; did you mean `max_series`?"
+    );
+    assert_eq!(
+        refused("[web]\nzzz = 1\n"),
+        "x.toml:2: unknown key `web.zzz`"
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_with_its_line() {
+    let message = refused("[capture]\nbuffer_pages = \"many\"\n");
+    assert!(message.starts_with("x.toml:2: "), "{message}");
+    let message = refused("[web\n");
+    assert!(message.starts_with("x.toml:1: "), "{message}");
+    let message = refused("[[view]]\nlabels = [\"com\"]\n");
+    assert!(message.starts_with("x.toml:2: "), "{message}");
+    assert!(message.contains("`comm`"), "{message}");
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_line_and_key() {
+    for (text, line, key) in [
+        ("[capture]\nbuffer_pages = 3", 2, "capture.buffer_pages"),
+        ("[capture]\nbuffer_pages = 0", 2, "capture.buffer_pages"),
+        ("[capture]\nbuffer_pages = 32768", 2, "capture.buffer_pages"),
+        ("[web]\n\nlisten = []", 3, "web.listen"),
+        ("[web]\nlisten = [\"10190\"]", 2, "web.listen"),
+        ("[web]\nlisten = [\":x\"]", 2, "web.listen"),
+        ("[web]\ntelemetry_path = \"/\"", 2, "web.telemetry_path"),
+        ("[web]\ntelemetry_path = \"/{x}\"", 2, "web.telemetry_path"),
+        (
+            "[web]\ntelemetry_path = \"/-/ready\"",
+            2,
+            "web.telemetry_path",
+        ),
+        ("[web]\nmax_connections = 0", 2, "web.max_connections"),
+        ("[[view]]\nlabels = []", 2, "view.0.labels"),
+        ("[[view]]\nlabels = [\"user\"]", 2, "view.0.labels"),
+        (
+            "[[view]]\nlabels = [\"comm\", \"comm\"]",
+            2,
+            "view.0.labels",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nmax_series = 0",
+            3,
+            "view.0.max_series",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nmax_series = 100001",
+            3,
+            "view.0.max_series",
+        ),
+        (
+            "[[view]]\nlabels = [\"uid\"]\n[[view]]\nlabels = [\"uid\", \"user\"]",
+            4,
+            "view.1.labels",
+        ),
+    ] {
+        let message = refused(text);
+        assert!(
+            message.starts_with(&format!("x.toml:{line}: {key}: ")),
+            "{text}: {message}"
+        );
+    }
+}
+
+#[test]
+fn a_port_alone_means_every_address() {
+    assert_eq!(resolve(":10190").unwrap()[0].to_string(), "[::]:10190");
+    assert_eq!(
+        resolve("127.0.0.1:1").unwrap()[0].to_string(),
+        "127.0.0.1:1"
+    );
+}

@@ -1,0 +1,64 @@
+//! execsnoopd: counts every program that a Linux host executes, each exactly once, and
+//! serves the counts to Prometheus.
+//!
+//! # The road
+//!
+//! Data goes one way, and a stage knows only what comes before it:
+//!
+//! ```text
+//! bpf/execsnoop.bpf.c      programs observe; an event goes to the buffer or, if that is
+//!        |                 full, as a count to the tally; the ledger accounts for it
+//!    [capture]             opens, loads, attaches; then is a [source] of bytes
+//!        |
+//!    [reader] -> [event]   a thread: waits, drains, decodes, orders
+//!        |
+//!    bounded channel       full: the reader waits
+//!        |
+//!    [aggregator]          a thread: counts, by [view]
+//!        |
+//!    snapshots             one for each [flush]
+//!        |
+//!    [metrics] -> [http]   families and text; answers
+//! ```
+//!
+//! Against the stream goes only a number: a scrape asks the reader for a flush
+//! ([`reader::Control`]) and waits for the snapshot that answers it, so that every exec
+//! that completed before the scrape began is in its answer.
+//!
+//! [`service`] puts the stages together, starts and stops them.
+//!
+//! # Invariants
+//!
+//! 1. The ledger closes: the kernel counts what it sees before it tries anything else,
+//!    and every exec seen is counted from an event, or from the tally, or as
+//!    unattributed. `execsnoop_ledger_difference` is what is missing.
+//! 2. Loss takes detail, not counts.
+//! 3. Only the [`aggregator`] counts. The reader knows no metric, HTTP no event.
+//! 4. There is one place where detail can be lost, the kernel side, and it is counted
+//!    there. In user space a full channel makes the reader wait.
+//! 5. Nothing grows without bound, whatever is executed and whatever clients send.
+//! 6. No half-death: when a stage ends, the process ends, with a non-zero status.
+//!
+//! # Unsafe code
+//!
+//! Only `capture/perf_buffer.rs`, for libbpf's C interface, and [`event`], for turning
+//! bytes into the generated records; and the generated skeleton itself.
+
+pub mod aggregator;
+mod bpf;
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod event;
+pub mod flush;
+pub mod http;
+pub mod label;
+pub mod log;
+pub mod metrics;
+pub mod privileges;
+pub mod reader;
+pub mod service;
+pub mod source;
+pub mod systemd;
+pub mod users;
+pub mod view;

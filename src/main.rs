@@ -1,0 +1,47 @@
+//! Arguments, what to run, exit status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use execsnoopd::cli::Cli;
+use execsnoopd::{capture, log, service};
+use tracing::error;
+
+/// Exit statuses, as in `sysexits.h`.
+const EX_UNAVAILABLE: u8 = 69;
+const EX_NOPERM: u8 = 77;
+const EX_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match cli.load_config() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("execsnoopd: {error}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    if cli.check {
+        println!("execsnoopd: the configuration is valid");
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = log::init(&config.log) {
+        eprintln!("execsnoopd: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    match service::run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            status(&error)
+        }
+    }
+}
+
+fn status(error: &service::Error) -> ExitCode {
+    match error {
+        service::Error::Capture(capture::Error::NotPermitted(_)) => ExitCode::from(EX_NOPERM),
+        service::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
+        service::Error::Other(_) => ExitCode::FAILURE,
+    }
+}

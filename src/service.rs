@@ -1,0 +1,226 @@
+//! The service: in which order it starts and stops, and what ends it.
+//!
+//! Each stage owns what it needs and ends when the stage before it does; that the
+//! pipeline has ended, for whatever reason, shows as the end of its snapshots.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::aggregator::{Aggregator, Snapshot};
+use crate::capture::hooks::ExecHook;
+use crate::capture::{self, Capture, Means};
+use crate::config::{self, Config};
+use crate::flush::Flusher;
+use crate::http::routes::{self, App};
+use crate::http::server::{Limits, Server};
+use crate::metrics::Metrics;
+use crate::privileges::{self, Kept};
+use crate::reader::{self, Control, Message, Reader};
+use crate::source::Source;
+use crate::systemd;
+use crate::view::{Label, View};
+
+/// Batches between reader and aggregator.
+const CHANNEL: usize = 16;
+
+/// Threads for looking up user names: one look-up runs at a time.
+const BLOCKING_THREADS: usize = 1;
+
+/// How long the last flush, and then the last answers, may take.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why the service could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing can be captured.
+    #[error(transparent)]
+    Capture(#[from] capture::Error),
+    /// Anything else.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+/// Run until SIGTERM or SIGINT, or until a stage fails.
+pub fn run(config: &Config) -> Result<(), Error> {
+    let capture = Capture::start(&capture::Options {
+        buffer_pages: config.capture.buffer_pages,
+        with_parent_comm: config
+            .view
+            .iter()
+            .any(|view| view.labels.contains(&Label::ParentComm)),
+        exec_hooks: ExecHook::BY_PREFERENCE.to_vec(),
+    })?;
+    let means = capture.means();
+    let control = Control::new().context("cannot make an eventfd")?;
+    let (sender, messages) = mpsc::channel(CHANNEL);
+    let channel = sender.downgrade();
+    let mut reader = Reader::new(capture, control.clone(), sender);
+    let listeners = bind(&config.web.listen)?;
+
+    // The first flush shows which privileges reading needs.
+    let kept = privileges::drop_all(|| reader.flush_now().map_err(std::io::Error::other))
+        .context("cannot give up privileges")?;
+    match kept {
+        Kept::Nothing => info!("gave up all capabilities"),
+        Kept::Bpf => info!("kept CAP_BPF, which this kernel asks for at each use of a BPF map"),
+    }
+
+    let pipeline = Pipeline::start(reader, messages, config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .context("cannot start the runtime")?;
+    let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
+    let metrics = Metrics::new(means, pipeline.snapshots.clone(), channel)
+        .context("cannot set up the metrics")?;
+    let app = Arc::new(App::new(
+        flusher.clone(),
+        metrics,
+        means,
+        config.web.telemetry_path.clone(),
+    ));
+    let limits = Limits::new(config.web.max_connections);
+    let served = runtime.block_on(serve(app, flusher, &control, listeners, limits, means));
+    // A look-up of a user name may hang: do not wait for its thread.
+    runtime.shutdown_background();
+
+    let totals = pipeline.join()?;
+    served?;
+    info!(
+        execs = totals.execs,
+        unattributed = totals.unattributed,
+        ledger_difference = totals.ledger_difference,
+        "stopped"
+    );
+    Ok(())
+}
+
+/// The addresses, bound. An address that cannot be is an error: half of what was asked
+/// for would look like all of it.
+fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let resolved = config::resolve(address)
+            .with_context(|| format!("cannot resolve the listen address {address}"))?;
+        let listener = TcpListener::bind(&resolved[..]).with_context(|| {
+            format!(
+                "cannot listen on {address} (if another execsnoopd runs, stop it, or choose \
+                 another address with --web.listen-address)"
+            )
+        })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// The threads of reader and aggregator.
+struct Pipeline {
+    reader: JoinHandle<Result<(), reader::Error>>,
+    aggregator: JoinHandle<Arc<Snapshot>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Pipeline {
+    fn start<S: Source + 'static>(
+        reader: Reader<S>,
+        messages: mpsc::Receiver<Message>,
+        config: &Config,
+    ) -> anyhow::Result<Self> {
+        let views = config
+            .view
+            .iter()
+            .map(|view| View::new(view.labels.clone(), view.max_series))
+            .collect();
+        let aggregator = Aggregator::new(views);
+        let (publish, snapshots) = watch::channel(Arc::default());
+        Ok(Self {
+            reader: thread::Builder::new()
+                .name("reader".to_owned())
+                .spawn(move || reader.run())
+                .context("cannot start the reader thread")?,
+            aggregator: thread::Builder::new()
+                .name("aggregator".to_owned())
+                .spawn(move || aggregator.run(messages, &publish))
+                .context("cannot start the aggregator thread")?,
+            snapshots,
+        })
+    }
+
+    /// The last counts, or why a thread ended before it was asked to. To be called when
+    /// the threads are ending.
+    fn join(self) -> anyhow::Result<Arc<Snapshot>> {
+        // Without its receiver the reader cannot go on: it comes to an end after the
+        // aggregator, if not before.
+        let totals = self
+            .aggregator
+            .join()
+            .map_err(|_| anyhow!("the aggregator thread panicked"))?;
+        self.reader
+            .join()
+            .map_err(|_| anyhow!("the reader thread panicked"))?
+            .context("the reader failed")?;
+        Ok(totals)
+    }
+}
+
+/// Serve until a signal comes or a stage ends; stop the pipeline either way.
+async fn serve(
+    app: Arc<App>,
+    flusher: Flusher,
+    control: &Control,
+    listeners: Vec<TcpListener>,
+    limits: Limits,
+    means: Means,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+
+    let (stop_serving, shutdown) = watch::channel(false);
+    let server = Server::new(routes::router(Arc::clone(&app)), limits);
+    let mut running = JoinSet::new();
+    let mut pings = Vec::new();
+    for listener in listeners {
+        let (ping, pinged) = mpsc::channel(1);
+        pings.push(ping);
+        running.spawn(server.clone().run(listener, pinged, shutdown.clone()));
+    }
+    systemd::ready(&format!(
+        "Counting execs by {} over the {} buffer",
+        means.exec_hook.section(),
+        means.transport
+    ));
+
+    let result = tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+        () = flusher.closed() => Err(anyhow!("the pipeline ended")),
+        Some(ended) = running.join_next() => Err(match ended {
+            Ok(Ok(())) => anyhow!("a listener ended"),
+            Ok(Err(error)) => anyhow!(error).context("a listener failed"),
+            Err(error) => anyhow!(error).context("a listener panicked"),
+        }),
+        () = systemd::feed_watchdog(flusher.clone(), pings) => Err(anyhow!("the watchdog ended")),
+    };
+    if let Ok(signal) = result {
+        info!(signal, "stopping");
+        systemd::stopping();
+    }
+    app.not_ready();
+    control.stop();
+    if timeout(STOP_DEADLINE, flusher.closed()).await.is_err() {
+        bail!("the reader did not stop within {STOP_DEADLINE:?}");
+    }
+    stop_serving.send_replace(true);
+    server.finish(STOP_DEADLINE).await;
+    result.map(|_| ())
+}

@@ -1,0 +1,68 @@
+//! What systemd is told, where it asks (`sd_notify(3)`).
+
+use std::future::pending;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{interval, timeout};
+use tracing::{debug, warn};
+
+use crate::flush::Flusher;
+use crate::http::server::Ping;
+
+/// The service counts and answers.
+pub fn ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The service is about to end.
+pub fn stopping() {
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("Stopping: counting what is left"),
+    ]);
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!(%error, "systemd not notified");
+    }
+}
+
+/// Feed the watchdog for as long as every stage makes progress: reader and aggregator by
+/// a flush, each listener by a ping. Never returns.
+pub async fn feed_watchdog(flusher: Flusher, listeners: Vec<mpsc::Sender<Ping>>) {
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return pending().await;
+    };
+    let patience = limit / 2;
+    let mut ticks = interval(patience);
+    loop {
+        ticks.tick().await;
+        match progress(&flusher, &listeners, patience).await {
+            Ok(execs) => {
+                let status = format!("Counting: {execs} execs so far");
+                notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
+            }
+            Err(stuck) => warn!(stuck, "no progress: the watchdog is not fed"),
+        }
+    }
+}
+
+/// The number of execs counted, if all stages answer in time.
+async fn progress(
+    flusher: &Flusher,
+    listeners: &[mpsc::Sender<Ping>],
+    patience: Duration,
+) -> Result<u64, String> {
+    let snapshot = flusher.flush(patience).await.map_err(|e| e.to_string())?;
+    for listener in listeners {
+        let (ping, answer) = oneshot::channel();
+        let answered = async { listener.send(ping).await.is_ok() && answer.await.is_ok() };
+        if timeout(patience, answered).await != Ok(true) {
+            return Err("a listener does not answer".to_owned());
+        }
+    }
+    Ok(snapshot.execs)
+}
