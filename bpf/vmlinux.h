@@ -45,11 +45,37 @@ enum {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+/* include/linux/uidgid_types.h; uidgid.h before 6.8 */
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+/* include/linux/cred.h */
+struct cred {
+	kuid_t uid;
+};
+
+/* include/linux/kernfs.h */
+struct kernfs_node {
+	__u64 id;
+};
+
+/* include/linux/cgroup-defs.h */
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 /* include/linux/sched.h */
 struct task_struct {
 	int tgid;
 	struct task_struct *real_parent;
+	const struct cred *cred;
 	char comm[16];
+	struct css_set *cgroups;
 };
 
 #pragma clang attribute pop

@@ -15,6 +15,7 @@ use crate::config::{Config, Error, LogFormat, LogLevel};
 /// Exit status: 0 fine, 1 runtime failure, 2 usage, 69 the kernel cannot do it, 77 not
 /// permitted, 78 bad configuration.
 #[derive(Debug, Parser)]
+#[allow(clippy::doc_markdown)] // shown as it is by --help
 #[command(version, max_term_width = 100)]
 pub struct Cli {
     /// Configuration file [default: /etc/execsnoopd/config.toml, where it exists]

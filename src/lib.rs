@@ -44,6 +44,9 @@
 //! Only `capture/perf_buffer.rs`, for libbpf's C interface, and [`event`], for turning
 //! bytes into the generated records; and the generated skeleton itself.
 
+#[cfg(test)]
+extern crate self as execsnoopd; // for the files that unit and integration tests share
+
 pub mod aggregator;
 mod bpf;
 pub mod capture;

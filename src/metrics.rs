@@ -104,7 +104,7 @@ impl Collector for Execs {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let snapshot = self.snapshots.borrow().clone();
-        let mut families = self.totals(&snapshot);
+        let mut families = Self::totals(&snapshot);
         families.extend(self.views(&snapshot));
         families.extend(self.pipeline(&snapshot));
         families
@@ -112,7 +112,7 @@ impl Collector for Execs {
 }
 
 impl Execs {
-    fn totals(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
+    fn totals(snapshot: &Snapshot) -> Vec<MetricFamily> {
         let ledger = &snapshot.flush.ledger;
         let lost = [
             ("buffer_full", ledger.buffer_full),

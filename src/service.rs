@@ -35,8 +35,11 @@ const CHANNEL: usize = 16;
 /// Threads for looking up user names: one look-up runs at a time.
 const BLOCKING_THREADS: usize = 1;
 
-/// How long the last flush, and then the last answers, may take.
+/// How long the last flush may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long the last answers may take, after it.
+const ANSWERS_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Why the service could not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +52,7 @@ pub enum Error {
     Other(#[from] anyhow::Error),
 }
 
-/// Run until SIGTERM or SIGINT, or until a stage fails.
+/// Capture what this host executes until SIGTERM or SIGINT, or until a stage fails.
 pub fn run(config: &Config) -> Result<(), Error> {
     let capture = Capture::start(&capture::Options {
         buffer_pages: config.capture.buffer_pages,
@@ -60,11 +63,33 @@ pub fn run(config: &Config) -> Result<(), Error> {
         exec_hooks: ExecHook::BY_PREFERENCE.to_vec(),
     })?;
     let means = capture.means();
+    let listeners = bind(&config.web.listen)?;
+    run_source(capture, means, config, listeners, async || {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        info!(signal, "stopping");
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Count what comes out of `source` and answer on `listeners`, until `stop` returns or a
+/// stage fails. Gives up the calling thread's capabilities. Returns the last counts.
+pub fn run_source<S: Source + 'static>(
+    source: S,
+    means: Means,
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    stop: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Arc<Snapshot>> {
     let control = Control::new().context("cannot make an eventfd")?;
     let (sender, messages) = mpsc::channel(CHANNEL);
     let channel = sender.downgrade();
-    let mut reader = Reader::new(capture, control.clone(), sender);
-    let listeners = bind(&config.web.listen)?;
+    let mut reader = Reader::new(source, control.clone(), sender);
 
     // The first flush shows which privileges reading needs.
     let kept = privileges::drop_all(|| reader.flush_now().map_err(std::io::Error::other))
@@ -80,29 +105,37 @@ pub fn run(config: &Config) -> Result<(), Error> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the runtime")?;
-    let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
-    let metrics = Metrics::new(means, pipeline.snapshots.clone(), channel)
-        .context("cannot set up the metrics")?;
-    let app = Arc::new(App::new(
-        flusher.clone(),
-        metrics,
-        means,
-        config.web.telemetry_path.clone(),
-    ));
-    let limits = Limits::new(config.web.max_connections);
-    let served = runtime.block_on(serve(app, flusher, &control, listeners, limits, means));
+    let snapshots = pipeline.snapshots.clone();
+    let flusher = Flusher::new(control.clone(), snapshots.clone());
+    let metrics = Metrics::new(means, snapshots, channel).context("cannot set up the metrics")?;
+    let telemetry_path = config.web.telemetry_path.clone();
+    let app = Arc::new(App::new(flusher.clone(), metrics, means, telemetry_path));
+    let server = Server::new(
+        routes::router(Arc::clone(&app)),
+        Limits::new(config.web.max_connections),
+    );
+    let ended = runtime.block_on(async {
+        let stopped = serve(&server, &flusher, means, listeners, stop).await;
+        app.not_ready();
+        control.stop();
+        if timeout(STOP_DEADLINE, flusher.closed()).await.is_err() {
+            bail!("the reader did not stop within {STOP_DEADLINE:?}");
+        }
+        server.finish(ANSWERS_DEADLINE).await;
+        stopped
+    });
     // A look-up of a user name may hang: do not wait for its thread.
     runtime.shutdown_background();
 
     let totals = pipeline.join()?;
-    served?;
+    ended?;
     info!(
         execs = totals.execs,
         unattributed = totals.unattributed,
         ledger_difference = totals.ledger_difference,
         "stopped"
     );
-    Ok(())
+    Ok(totals)
 }
 
 /// The addresses, bound. An address that cannot be is an error: half of what was asked
@@ -173,54 +206,37 @@ impl Pipeline {
     }
 }
 
-/// Serve until a signal comes or a stage ends; stop the pipeline either way.
+/// Answer until `stop` returns or a stage ends.
 async fn serve(
-    app: Arc<App>,
-    flusher: Flusher,
-    control: &Control,
-    listeners: Vec<TcpListener>,
-    limits: Limits,
+    server: &Server,
+    flusher: &Flusher,
     means: Means,
+    listeners: Vec<TcpListener>,
+    stop: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-
-    let (stop_serving, shutdown) = watch::channel(false);
-    let server = Server::new(routes::router(Arc::clone(&app)), limits);
     let mut running = JoinSet::new();
     let mut pings = Vec::new();
     for listener in listeners {
         let (ping, pinged) = mpsc::channel(1);
         pings.push(ping);
-        running.spawn(server.clone().run(listener, pinged, shutdown.clone()));
+        running.spawn(server.clone().run(listener, pinged));
     }
     systemd::ready(&format!(
         "Counting execs by {} over the {} buffer",
         means.exec_hook.section(),
         means.transport
     ));
-
-    let result = tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
+    tokio::select! {
+        stopped = stop() => {
+            systemd::stopping();
+            stopped
+        }
         () = flusher.closed() => Err(anyhow!("the pipeline ended")),
         Some(ended) = running.join_next() => Err(match ended {
-            Ok(Ok(())) => anyhow!("a listener ended"),
             Ok(Err(error)) => anyhow!(error).context("a listener failed"),
             Err(error) => anyhow!(error).context("a listener panicked"),
         }),
         () = systemd::feed_watchdog(flusher.clone(), pings) => Err(anyhow!("the watchdog ended")),
-    };
-    if let Ok(signal) = result {
-        info!(signal, "stopping");
-        systemd::stopping();
     }
-    app.not_ready();
-    control.stop();
-    if timeout(STOP_DEADLINE, flusher.closed()).await.is_err() {
-        bail!("the reader did not stop within {STOP_DEADLINE:?}");
-    }
-    stop_serving.send_replace(true);
-    server.finish(STOP_DEADLINE).await;
-    result.map(|_| ())
+    // Dropping the listeners' tasks closes their sockets: nobody new is let in.
 }

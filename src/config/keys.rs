@@ -109,6 +109,5 @@ pub(super) fn offset(document: &DeTable<'_>, path: &[String]) -> usize {
 
 /// The line of an offset, counted from 1.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    before.iter().filter(|&&byte| byte == b'\n').count() + 1
+    text.get(..offset).unwrap_or(text).matches('\n').count() + 1
 }

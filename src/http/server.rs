@@ -73,6 +73,7 @@ pub struct Server {
     limits: Limits,
     connections: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
 }
 
 impl Server {
@@ -83,29 +84,27 @@ impl Server {
             limits,
             connections: Arc::new(Semaphore::new(limits.max_connections)),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
+            stop: watch::Sender::new(false),
         }
     }
 
-    /// Accept connections of `listener` until `shutdown` changes, then let those that are
-    /// being answered finish. Answers `pings` meanwhile.
+    /// Accept connections of `listener`, and answer `pings`, for good.
     pub async fn run(
         self,
         listener: StdListener,
         mut pings: mpsc::Receiver<Ping>,
-        mut shutdown: watch::Receiver<bool>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Infallible> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         info!(address = %listener.local_addr()?, "listening");
         loop {
             tokio::select! {
-                _ = shutdown.changed() => return Ok(()),
                 Some(ping) = pings.recv() => {
                     // Nobody waits any more: then nobody need know.
                     let _ = ping.send(());
                 }
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.admit(stream, &shutdown),
+                    Ok((stream, _)) => self.admit(stream),
                     Err(error) => {
                         warn!(%error, "accepting a connection failed");
                         sleep(ACCEPT_PAUSE).await;
@@ -115,18 +114,18 @@ impl Server {
         }
     }
 
-    /// Wait until no connection is being served, for `patience` at most.
+    /// Let the requests that are being answered finish, for `patience` at most, and close
+    /// the idle connections.
     pub async fn finish(&self, patience: Duration) {
+        self.stop.send_replace(true);
         let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
-        if timeout(patience, self.connections.acquire_many(all))
-            .await
-            .is_err()
-        {
+        let finished = timeout(patience, self.connections.acquire_many(all)).await;
+        if finished.is_err() {
             debug!("connections closed before their answers were read");
         }
     }
 
-    fn admit(&self, stream: TcpStream, shutdown: &watch::Receiver<bool>) {
+    fn admit(&self, stream: TcpStream) {
         // Scrapes are one small write each way.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "TCP_NODELAY not set");
@@ -136,7 +135,7 @@ impl Server {
                 stream,
                 self.router.clone(),
                 self.limits,
-                shutdown.clone(),
+                self.stop.subscribe(),
                 permit,
             );
             tokio::spawn(serve);
@@ -150,7 +149,7 @@ async fn serve(
     stream: TcpStream,
     router: Router,
     limits: Limits,
-    mut shutdown: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 ) {
     let requested = Notify::new();
@@ -180,7 +179,7 @@ async fn serve(
                     return;
                 }
             }
-            Ok(()) = shutdown.changed() => connection.as_mut().graceful_shutdown(),
+            Ok(()) = stop.changed() => connection.as_mut().graceful_shutdown(),
         }
     }
 }

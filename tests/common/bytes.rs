@@ -5,7 +5,7 @@
 use execsnoopd::event::Event;
 
 /// The 72 bytes of a `struct event`.
-pub fn encode(event: &Event) -> Vec<u8> {
+pub(crate) fn encode(event: &Event) -> Vec<u8> {
     let mut bytes = encode_subject(event);
     bytes.extend(event.time_ns.to_ne_bytes());
     bytes.extend(event.pid.to_ne_bytes());
@@ -15,7 +15,7 @@ pub fn encode(event: &Event) -> Vec<u8> {
 }
 
 /// The 56 bytes of an event's `struct subject`.
-pub fn encode_subject(event: &Event) -> Vec<u8> {
+pub(crate) fn encode_subject(event: &Event) -> Vec<u8> {
     let subject = &event.subject;
     let mut bytes = Vec::with_capacity(72);
     bytes.extend(subject.cgroup_id.to_ne_bytes());

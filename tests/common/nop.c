@@ -1,0 +1,11 @@
+/* The smallest program that can be executed: exits with 0 at once, needs no library. */
+__attribute__((naked)) void _start(void)
+{
+#if defined(__x86_64__)
+	__asm__("xor %edi, %edi\n\tmov $60, %eax\n\tsyscall"); /* exit(0) */
+#elif defined(__aarch64__)
+	__asm__("mov x0, #0\n\tmov x8, #93\n\tsvc #0");
+#else
+#error "no _start for this architecture"
+#endif
+}
