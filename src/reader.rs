@@ -141,6 +141,7 @@ pub struct Reader<S> {
     delivered: u64,
     tallied: u64,
     answered: u64,
+    stopping: bool,
     undecodable: u64,
     wakeups: u64,
     batches: u64,
@@ -157,6 +158,7 @@ impl<S: Source> Reader<S> {
             delivered: 0,
             tallied: 0,
             answered: 0,
+            stopping: false,
             undecodable: 0,
             wakeups: 0,
             batches: 0,
@@ -176,6 +178,7 @@ impl<S: Source> Reader<S> {
             self.wait()?;
         }
         self.source.detach();
+        self.stopping = true;
         let request = self.control.0.requested.load(Ordering::Acquire);
         self.flush(request)
     }
@@ -239,7 +242,11 @@ impl<S: Source> Reader<S> {
     }
 
     fn drain_events(&mut self) -> Result<(), Error> {
-        let began = monotonic_ns();
+        let began = if self.stopping {
+            u64::MAX // there is no later drain to hold anything back for
+        } else {
+            monotonic_ns()
+        };
         let events = &mut self.held_back;
         let mut undecodable = 0;
         let drained = self

@@ -1,0 +1,132 @@
+//! The real daemon, as a child process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::http::Scrape;
+
+/// How long a log line may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon on a free port, ended with the value.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    log: Receiver<String>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Daemon {
+    /// Start it with further arguments.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_with(args, |_| ())
+    }
+
+    /// Start it, the command changed by `prepare` first. Returns once it listens.
+    pub(crate) fn start_with(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_execsnoopd"));
+        command
+            .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"])
+            .args(args)
+            .stderr(Stdio::piped());
+        prepare(&mut command);
+        let mut child = command.spawn().expect("the daemon can be started");
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut daemon = Self {
+            child,
+            log,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        let line = daemon.await_log("\"message\":\"listening\"");
+        daemon.address = field(&line, "address").parse().expect("an address");
+        daemon
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn scrape(&self) -> Scrape {
+        Scrape::of(self.address)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the daemon can be signalled");
+    }
+
+    /// The next log line with `part` in it.
+    #[track_caller]
+    pub(crate) fn await_log(&mut self, part: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => seen += &format!("{line}\n"),
+                Err(RecvTimeoutError::Timeout) => panic!("no {part:?} in time after:\n{seen}"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the log ended without {part:?}:\n{seen}")
+                }
+            }
+        }
+    }
+
+    /// Stop it by SIGTERM: its last log line, once it has exited with 0.
+    pub(crate) fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        let last = self.await_log("\"message\":\"stopped\"");
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{status}");
+        last
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("the daemon can be waited for")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            // It may be stopped (SIGSTOP): nothing gentler would reach it.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A field of a JSON log line, as text.
+#[track_caller]
+pub(crate) fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let start = line
+        .find(&format!("\"{name}\":"))
+        .unwrap_or_else(|| panic!("no {name} in {line}"))
+        + name.len()
+        + 3;
+    line[start..]
+        .split([',', '}'])
+        .next()
+        .unwrap()
+        .trim_matches('"')
+}
+
+/// The status of a program that was not ended by a signal.
+#[track_caller]
+pub(crate) fn code(status: ExitStatus) -> i32 {
+    assert_eq!(status.signal(), None);
+    status.code().unwrap()
+}

@@ -1,0 +1,186 @@
+//! A source of bytes that is no kernel, and the service on top of it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use execsnoopd::aggregator::Snapshot;
+use execsnoopd::capture::Means;
+use execsnoopd::capture::hooks::ExecHook;
+use execsnoopd::config::Config;
+use execsnoopd::event::{Event, Ledger};
+use execsnoopd::service;
+use execsnoopd::source::{ProgramStats, Source};
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::oneshot;
+
+/// What the kernel side would hold. Tests fill it; the reader empties it.
+#[derive(Debug, Default)]
+pub(crate) struct Kernel {
+    pub(crate) events: VecDeque<Vec<u8>>,
+    pub(crate) tally: Vec<(Vec<u8>, u64)>,
+    pub(crate) ledger: Ledger,
+    /// The next read of the ledger fails with this.
+    pub(crate) ledger_error: Option<io::Error>,
+    /// The next drain of the events panics.
+    pub(crate) panic: bool,
+    pub(crate) detached: bool,
+}
+
+impl Kernel {
+    /// As a program does it when the buffer has room.
+    pub(crate) fn emit(&mut self, bytes: Vec<u8>) {
+        self.ledger.seen += 1;
+        self.ledger.sent += 1;
+        self.events.push_back(bytes);
+    }
+
+    /// As a program does it when the buffer is full.
+    pub(crate) fn tally(&mut self, key: Vec<u8>, count: u64) {
+        self.ledger.seen += count;
+        self.ledger.buffer_full += count;
+        self.ledger.tallied += count;
+        self.tally.push((key, count));
+    }
+
+    /// As a program does it when the tally is full too.
+    pub(crate) fn fail_to_attribute(&mut self, count: u64) {
+        self.ledger.seen += count;
+        self.ledger.buffer_full += count;
+        self.ledger.unattributed += count;
+    }
+}
+
+/// The source's end of a [`Kernel`] that the test shares.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    kernel: Arc<Mutex<Kernel>>,
+    wakeup: OwnedFd,
+}
+
+impl Fake {
+    /// The two ends.
+    pub(crate) fn new(kernel: Kernel) -> (Self, Arc<Mutex<Kernel>>) {
+        let kernel = Arc::new(Mutex::new(kernel));
+        let fake = Self {
+            kernel: Arc::clone(&kernel),
+            wakeup: eventfd(0, EventfdFlags::empty()).unwrap(),
+        };
+        (fake, kernel)
+    }
+}
+
+impl Source for Fake {
+    fn wakeup_fd(&self) -> BorrowedFd<'_> {
+        self.wakeup.as_fd()
+    }
+
+    fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let events = {
+            let mut kernel = self.kernel.lock().unwrap();
+            assert!(!kernel.panic, "the test asked for a panic");
+            std::mem::take(&mut kernel.events)
+        };
+        events.iter().for_each(|bytes| event(bytes));
+        Ok(())
+    }
+
+    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], u64)) -> io::Result<()> {
+        let tally = std::mem::take(&mut self.kernel.lock().unwrap().tally);
+        tally.iter().for_each(|(key, count)| entry(key, *count));
+        Ok(())
+    }
+
+    fn ledger(&mut self) -> io::Result<Ledger> {
+        let mut kernel = self.kernel.lock().unwrap();
+        match kernel.ledger_error.take() {
+            Some(error) => Err(error),
+            None => Ok(kernel.ledger),
+        }
+    }
+
+    fn programs(&mut self) -> Vec<ProgramStats> {
+        Vec::new()
+    }
+
+    fn detach(&mut self) {
+        self.kernel.lock().unwrap().detached = true;
+    }
+}
+
+/// The service as it is shipped, but for its source and its way to stop.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) kernel: Arc<Mutex<Kernel>>,
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<anyhow::Result<Arc<Snapshot>>>>,
+}
+
+impl Service {
+    pub(crate) fn start(config: &Config) -> Self {
+        let (source, kernel) = Fake::new(Kernel::default());
+        let means = Means {
+            exec_hook: ExecHook::TpBtf,
+            transport: "perf",
+            buffer_bytes: 4096,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let config = config.clone();
+        let thread = std::thread::spawn(move || {
+            service::run_source(source, means, &config, vec![listener], async || {
+                // Dropped unsent: the test is over, too.
+                let _ = stopped.await;
+                Ok(())
+            })
+        });
+        Self {
+            kernel,
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Fill the kernel side.
+    pub(crate) fn kernel(&self, fill: impl FnOnce(&mut Kernel)) {
+        fill(&mut self.kernel.lock().unwrap());
+    }
+
+    /// Ask it to stop.
+    pub(crate) fn stop(mut self) -> anyhow::Result<Arc<Snapshot>> {
+        drop(self.stop.take());
+        self.thread
+            .take()
+            .unwrap()
+            .join()
+            .expect("no panic in the service")
+    }
+
+    /// Wait until it ends by itself.
+    pub(crate) fn ended(mut self) -> anyhow::Result<Arc<Snapshot>> {
+        self.thread
+            .take()
+            .unwrap()
+            .join()
+            .expect("no panic in the service")
+    }
+}
+
+/// An event of a program, by a user, at a time.
+pub(crate) fn event(comm: &[u8], uid: u32, time_ns: u64) -> Event {
+    let mut event = Event {
+        time_ns,
+        pid: 2,
+        ppid: 1,
+        ..Event::default()
+    };
+    event.subject.comm[..comm.len()].copy_from_slice(comm);
+    event.subject.uid = uid;
+    event
+}

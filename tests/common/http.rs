@@ -1,0 +1,149 @@
+//! A plain HTTP client, and what it scraped.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a server may keep silent before a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("the answer is UTF-8")
+    }
+
+    /// The value of a header, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+/// Connect, with a limit on how long reads may take.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Send bytes as they are and read the answer until the server closes.
+pub(crate) fn send(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = connect(address);
+    stream.write_all(request).expect("the server reads");
+    answer(&mut stream)
+}
+
+/// Read an answer until the server closes.
+pub(crate) fn answer(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("the server answers");
+    let end = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(&bytes)));
+    let head = String::from_utf8(bytes[..end].to_vec()).expect("the head is UTF-8");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("no status in {head}"));
+    Answer {
+        status,
+        head,
+        body: bytes[end + 4..].to_vec(),
+    }
+}
+
+/// A request with headers (each ending in `\r\n`), the connection closed after it.
+pub(crate) fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+    send(address, request.as_bytes())
+}
+
+pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
+    request(address, "GET", path, "")
+}
+
+/// Samples by what stands before their value: `name{label="value",...}`.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Scrape(BTreeMap<String, f64>);
+
+impl Scrape {
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        let answer = get(address, "/metrics");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        Self::parse(&answer.text())
+    }
+
+    pub(crate) fn parse(text: &str) -> Self {
+        let samples = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let (sample, value) = line.rsplit_once(' ').expect("a sample has a value");
+                (
+                    sample.to_owned(),
+                    value.parse().expect("a value is a number"),
+                )
+            });
+        Self(samples.collect())
+    }
+
+    /// A sample that must be there.
+    #[track_caller]
+    pub(crate) fn value(&self, sample: &str) -> f64 {
+        self.find(sample)
+            .unwrap_or_else(|| panic!("no {sample} in {:#?}", self.0))
+    }
+
+    pub(crate) fn find(&self, sample: &str) -> Option<f64> {
+        self.0.get(sample).copied()
+    }
+
+    /// Execs of a program, by its name as the label has it; 0 if it has no series.
+    pub(crate) fn execs_of(&self, comm: &str) -> f64 {
+        self.find(&format!("execsnoop_execs_by_comm_total{{comm=\"{comm}\"}}"))
+            .unwrap_or(0.0)
+    }
+
+    /// The sum of a family's samples.
+    pub(crate) fn sum(&self, family: &str) -> f64 {
+        self.family(family).map(|(_, value)| value).sum()
+    }
+
+    /// The samples of a family.
+    pub(crate) fn family(&self, family: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.0
+            .iter()
+            .filter(move |(sample, _)| sample.split('{').next() == Some(family))
+            .map(|(sample, value)| (sample.as_str(), *value))
+    }
+
+    /// Every exec is accounted for, and in every view.
+    #[track_caller]
+    pub(crate) fn assert_ledger_closes(&self) {
+        assert_eq!(
+            self.value("execsnoop_ledger_difference{kind=\"exec\"}"),
+            0.0
+        );
+        let total = self.value("execsnoop_execs_total");
+        let views = [
+            "execsnoop_execs_by_comm_total",
+            "execsnoop_execs_by_uid_total",
+        ];
+        for view in views {
+            assert_eq!(self.sum(view), total, "{view}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What the integration tests share.
+
+#![allow(dead_code)] // each test binary uses a part of it
+
+pub(crate) mod bytes;
+pub(crate) mod daemon;
+pub(crate) mod fake;
+pub(crate) mod http;
+pub(crate) mod nop;

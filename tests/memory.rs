@@ -1,0 +1,60 @@
+//! Memory stays bounded whatever is executed. A binary of its own: it measures the
+//! process that it runs in.
+
+mod common;
+
+use common::bytes::encode;
+use common::fake::{Service, event};
+use common::http::Scrape;
+use execsnoopd::config::Config;
+
+#[test]
+fn a_million_programs_fit_in_bounded_memory_and_are_all_counted() {
+    const PROGRAMS: u32 = 1_000_000;
+    const BATCH: u32 = 10_000;
+    let service = Service::start(&Config::default());
+    let mut peak_before = 0;
+    for start in (0..PROGRAMS).step_by(BATCH as usize) {
+        service.kernel(|kernel| {
+            for n in start..start + BATCH {
+                kernel.emit(encode(&event(format!("p{n}").as_bytes(), 0, 1)));
+            }
+        });
+        let scrape = Scrape::of(service.address);
+        assert_eq!(
+            scrape.value("execsnoop_execs_total"),
+            f64::from(start + BATCH)
+        );
+        assert_eq!(
+            scrape.sum("execsnoop_execs_by_comm_total"),
+            f64::from(start + BATCH)
+        );
+        if start == BATCH {
+            peak_before = peak_kib();
+        }
+    }
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 1000.0);
+    assert_eq!(
+        scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
+        f64::from(PROGRAMS - 1000)
+    );
+    assert_eq!(scrape.execs_of("p0"), 1.0);
+    scrape.assert_ledger_closes();
+    let grown = peak_kib() - peak_before;
+    assert!(
+        grown < 4096,
+        "grew by {grown} KiB from 20 000 to 1 000 000 programs"
+    );
+    service.stop().unwrap();
+}
+
+/// The largest resident size of this process so far, in KiB.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -1,0 +1,296 @@
+//! From bytes to GET, without a kernel and without root: the service as it is shipped,
+//! on a source that the test fills.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::bytes::{encode, encode_subject};
+use common::fake::{Service, event};
+use common::http::{Scrape, get};
+use execsnoopd::config::{Config, View};
+use execsnoopd::view::Label;
+use proptest::prelude::*;
+
+fn config_with_view(labels: &[Label], max_series: usize) -> Config {
+    Config {
+        view: vec![View {
+            labels: labels.to_vec(),
+            max_series,
+        }],
+        ..Config::default()
+    }
+}
+
+#[test]
+fn an_event_is_in_the_next_scrape() {
+    let service = Service::start(&Config::default());
+    for n in 1..=5 {
+        service.kernel(|kernel| kernel.emit(encode(&event(b"prog", 0, 1))));
+        let scrape = Scrape::of(service.address);
+        assert_eq!(scrape.execs_of("prog"), f64::from(n));
+        assert_eq!(
+            scrape.value("execsnoop_execs_by_uid_total{uid=\"0\",user=\"root\"}"),
+            f64::from(n)
+        );
+        scrape.assert_ledger_closes();
+    }
+    assert_eq!(service.stop().unwrap().execs, 5);
+}
+
+#[test]
+fn every_family_is_there_before_the_first_exec() {
+    let service = Service::start(&Config::default());
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.value("execsnoop_execs_total"), 0.0);
+    assert_eq!(scrape.execs_of("other"), 0.0);
+    assert_eq!(
+        scrape.value("execsnoop_execs_by_uid_total{uid=\"other\",user=\"other\"}"),
+        0.0
+    );
+    for reason in ["buffer_full", "no_buffer", "other", "undecodable"] {
+        let sample = format!("execsnoop_lost_events_total{{reason=\"{reason}\"}}");
+        assert_eq!(scrape.value(&sample), 0.0);
+    }
+    service.stop().unwrap();
+}
+
+#[test]
+fn what_was_tallied_or_has_no_name_is_in_the_totals_of_every_view() {
+    let service = Service::start(&Config::default());
+    service.kernel(|kernel| {
+        kernel.emit(encode(&event(b"a", 0, 1)));
+        kernel.tally(encode_subject(&event(b"a", 0, 0)), 10);
+        kernel.tally(encode_subject(&event(b"b", 77, 0)), 100);
+        kernel.fail_to_attribute(1000);
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.value("execsnoop_execs_total"), 1111.0);
+    assert_eq!(scrape.execs_of("a"), 11.0);
+    assert_eq!(scrape.execs_of("b"), 100.0);
+    assert_eq!(scrape.execs_of("other"), 1000.0);
+    assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 1000.0);
+    assert_eq!(
+        scrape.value("execsnoop_lost_events_total{reason=\"buffer_full\"}"),
+        1110.0
+    );
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn bytes_that_are_no_event_are_counted_as_lost_and_unattributed() {
+    let service = Service::start(&Config::default());
+    service.kernel(|kernel| {
+        kernel.emit(encode(&event(b"good", 0, 1)));
+        for len in [0, 1, 71, 80, 1000] {
+            kernel.emit(vec![0xff; len]);
+        }
+        kernel.emit(vec![0xff; 72]); // a length that fits, of a kind that does not
+        kernel.tally(vec![0; 3], 4);
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.execs_of("good"), 1.0);
+    assert_eq!(
+        scrape.value("execsnoop_lost_events_total{reason=\"undecodable\"}"),
+        10.0
+    );
+    assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 10.0);
+    assert_eq!(scrape.value("execsnoop_execs_total"), 11.0);
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn an_exec_that_never_arrives_shows_in_the_ledger_difference() {
+    let service = Service::start(&Config::default());
+    service.kernel(|kernel| {
+        kernel.emit(encode(&event(b"prog", 0, 1)));
+        kernel.ledger.seen += 3;
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!(
+        scrape.value("execsnoop_ledger_difference{kind=\"exec\"}"),
+        3.0
+    );
+
+    service.kernel(|kernel| kernel.ledger.seen -= 3 + 1);
+    let scrape = Scrape::of(service.address);
+    assert_eq!(
+        scrape.value("execsnoop_ledger_difference{kind=\"exec\"}"),
+        -1.0
+    );
+    service.stop().unwrap();
+}
+
+#[test]
+fn names_of_any_bytes_keep_apart_and_never_break_a_scrape() {
+    let service = Service::start(&Config::default());
+    let names: [&[u8]; 8] = [
+        b"a\nb",
+        b"a\"b",
+        b"a\\b",
+        b"a\\x0ab",
+        b"\x1b[31m",
+        b"\xff\xfe",
+        b"other",
+        b"",
+    ];
+    service.kernel(|kernel| {
+        for (i, name) in names.iter().enumerate() {
+            for _ in 0..=i {
+                kernel.emit(encode(&event(name, 0, 1)));
+            }
+        }
+    });
+    let scrape = Scrape::of(service.address);
+    let labels = [
+        "a\\\\x0ab",
+        "a\\\"b",
+        "a\\\\x5cb",
+        "a\\\\x5cx0ab",
+        "\\\\x1b[31m",
+        "\\\\xff\\\\xfe",
+        "\\\\x6fther",
+        "",
+    ];
+    for (i, label) in labels.iter().enumerate() {
+        assert_eq!(scrape.execs_of(label), (i + 1) as f64, "{label}");
+    }
+    assert_eq!(scrape.execs_of("other"), 0.0);
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn concurrent_scrapes_agree_and_none_is_stale() {
+    let service = Arc::new(Service::start(&Config::default()));
+    let scrapers: Vec<_> = (0..8)
+        .map(|_| {
+            let service = Arc::clone(&service);
+            std::thread::spawn(move || {
+                for _ in 0..50 {
+                    let mut emitted = 0;
+                    service.kernel(|kernel| {
+                        kernel.emit(encode(&event(b"prog", 0, 1)));
+                        emitted = kernel.ledger.seen;
+                    });
+                    let scrape = Scrape::of(service.address);
+                    assert!(scrape.execs_of("prog") >= emitted as f64);
+                    scrape.assert_ledger_closes();
+                }
+            })
+        })
+        .collect();
+    for scraper in scrapers {
+        scraper.join().unwrap();
+    }
+    let service = Arc::into_inner(service).unwrap();
+    assert_eq!(service.stop().unwrap().execs, 400);
+}
+
+#[test]
+fn stopping_detaches_and_counts_what_is_left() {
+    let service = Service::start(&Config::default());
+    Scrape::of(service.address);
+    let kernel = Arc::clone(&service.kernel);
+    service.kernel(|kernel| {
+        for _ in 0..1000 {
+            kernel.emit(encode(&event(b"late", 0, 1)));
+        }
+        kernel.tally(encode_subject(&event(b"late", 0, 0)), 7);
+    });
+    let totals = service.stop().unwrap();
+    assert!(kernel.lock().unwrap().detached);
+    assert_eq!(totals.execs, 1007);
+    assert_eq!(totals.ledger_difference, 0);
+}
+
+#[test]
+fn a_reader_that_fails_ends_the_service_with_its_reason() {
+    let service = Service::start(&Config::default());
+    Scrape::of(service.address);
+    service.kernel(|kernel| {
+        kernel.ledger_error = Some(std::io::Error::from_raw_os_error(1));
+    });
+    let error = format!("{:#}", service.ended().unwrap_err());
+    assert!(error.contains("reading the ledger"), "{error}");
+    assert!(error.contains("Operation not permitted"), "{error}");
+}
+
+#[test]
+fn a_reader_that_panics_ends_the_service() {
+    let service = Service::start(&Config::default());
+    Scrape::of(service.address);
+    service.kernel(|kernel| kernel.panic = true);
+    let error = service.ended().unwrap_err().to_string();
+    assert!(error.contains("reader thread panicked"), "{error}");
+}
+
+#[test]
+fn a_view_by_parent_and_program_has_both_labels() {
+    let service = Service::start(&config_with_view(&[Label::ParentComm, Label::Comm], 10));
+    let mut by_nginx = event(b"sh", 33, 1);
+    by_nginx.subject.parent_comm[..5].copy_from_slice(b"nginx");
+    service.kernel(|kernel| kernel.emit(encode(&by_nginx)));
+    let scrape = Scrape::of(service.address);
+    let sample = "execsnoop_execs_by_parent_comm_comm_total{parent_comm=\"nginx\",comm=\"sh\"}";
+    assert_eq!(scrape.value(sample), 1.0);
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_scrape_says_when_the_counts_cannot_be_fresh() {
+    let service = Service::start(&Config::default());
+    Scrape::of(service.address);
+    // Whoever holds the lock is a kernel that does not answer.
+    let kernel = Arc::clone(&service.kernel);
+    let held = kernel.lock().unwrap();
+    let answer = common::http::request(
+        service.address,
+        "GET",
+        "/metrics",
+        "X-Prometheus-Scrape-Timeout-Seconds: 0.7\r\n",
+    );
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer
+            .text()
+            .contains("no answer from the reader within 200ms")
+    );
+    assert_eq!(get(service.address, "/-/healthy").status, 200);
+    drop(held);
+    Scrape::of(service.address);
+    service.stop().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_mixture_of_names_users_and_losses_is_counted_exactly(
+        execs in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 0..=15), 0_u32..5, 1_u64..4, 0..4),
+            0..200,
+        ),
+    ) {
+        let service = Service::start(&Config::default());
+        let mut total = 0;
+        service.kernel(|kernel| {
+            for (comm, uid, n, how) in &execs {
+                let event = event(comm, *uid, 1);
+                match how {
+                    0 => (0..*n).for_each(|_| kernel.emit(encode(&event))),
+                    1 => kernel.tally(encode_subject(&event), *n),
+                    2 => kernel.fail_to_attribute(*n),
+                    _ => (0..*n).for_each(|_| kernel.emit(comm.clone())),
+                }
+                total += n;
+            }
+        });
+        let scrape = Scrape::of(service.address);
+        prop_assert_eq!(scrape.value("execsnoop_execs_total"), total as f64);
+        scrape.assert_ledger_closes();
+        service.stop().unwrap();
+    }
+}
