@@ -55,7 +55,7 @@ struct {
 	__type(key, __u32);
 	__array(values, struct tally);
 } tally_in_use SEC(".maps") = {
-	.values = { [0] = &tally_a },
+	.values = {[0] = &tally_a},
 };
 
 /* Programs can be preempted on some kernels, by another one on the same CPU too:
@@ -92,7 +92,8 @@ static __always_inline void emit(void *ctx, struct ledger *ledger, struct event 
 {
 	long err;
 
-	err = bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event, sizeof(*event));
+	err = bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event,
+				    sizeof(*event));
 	if (!err) {
 		ADD(ledger->sent);
 		return;

@@ -23,13 +23,13 @@ enum kind {
 
 /* What counters group by. Also the key of the tally. */
 struct subject {
-	__u64 cgroup_id;           /* cgroup v2 id (inode number); 0 without cgroup v2 */
-	__u32 uid;                 /* real uid, as the initial user namespace sees it */
-	__s32 retval;              /* what the system call returned: 0 for a success */
-	__u8 comm[COMM_LEN];      /* name of the program, as it is after the exec */
-	__u8 parent_comm[COMM_LEN]; /* name of the real parent; all NUL when not asked for */
-	__u8 is_exit;              /* 1 for the end of a process, 0 for an exec */
-	__u8 reserved[7];          /* 0 */
+	__u64 cgroup_id;            /* cgroup v2 id (inode number); 0 without cgroup v2 */
+	__u32 uid;                  /* real uid, as the initial user namespace sees it */
+	__s32 retval;               /* what the system call returned: 0 for a success */
+	__u8 comm[COMM_LEN];        /* name of the program, as it is after the exec */
+	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NUL unless asked for */
+	__u8 is_exit;               /* 1 for the end of a process, 0 for an exec */
+	__u8 reserved[7];           /* 0 */
 };
 
 /* One observation with its details. */

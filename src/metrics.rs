@@ -5,8 +5,6 @@
 //! unkeyed 64-bit hash of their label values alone: different names could be made to
 //! share a series.
 
-#![allow(clippy::cast_precision_loss)] // a sample is an f64: exact up to 2^53
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
