@@ -6,6 +6,7 @@ mod common;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
+use common::confined::public_copy;
 use common::daemon::code;
 
 fn execsnoopd(args: &[&str]) -> Output {
@@ -86,7 +87,8 @@ fn help_and_version_go_to_standard_output() {
 
 #[test]
 fn without_privileges_it_ends_with_77_and_one_line_that_names_them() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_execsnoopd"));
+    let (program, _dir) = public_copy();
+    let mut command = Command::new(program);
     command.arg("--web.listen-address=127.0.0.1:0");
     if rustix::process::geteuid().is_root() {
         command.uid(65534).gid(65534);

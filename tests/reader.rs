@@ -37,9 +37,8 @@ impl Running {
         loop {
             match self.messages.blocking_recv().expect("the reader lives") {
                 Message::Events(events) => times.extend(events.iter().map(|e| e.time_ns)),
-                Message::Tally(_) => {}
                 Message::Flushed(flush) if flush.request >= request => return times,
-                Message::Flushed(_) => {}
+                Message::Flushed(_) | Message::Tally(_) => {}
             }
         }
     }

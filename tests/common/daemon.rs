@@ -28,14 +28,19 @@ impl Daemon {
         Self::start_with(args, |_| ())
     }
 
-    /// Start it, the command changed by `prepare` first. Returns once it listens.
+    /// Start it, the command changed by `prepare` first.
     pub(crate) fn start_with(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_execsnoopd"));
+        command.args(args);
+        prepare(&mut command);
+        Self::spawn(command)
+    }
+
+    /// Start it by this command. Returns once it listens.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"])
-            .args(args)
             .stderr(Stdio::piped());
-        prepare(&mut command);
         let mut child = command.spawn().expect("the daemon can be started");
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, log) = channel();
@@ -72,14 +77,14 @@ impl Daemon {
     /// The next log line with `part` in it.
     #[track_caller]
     pub(crate) fn await_log(&mut self, part: &str) -> String {
-        let mut seen = String::new();
+        let mut seen = Vec::new();
         loop {
             match self.log.recv_timeout(PATIENCE) {
                 Ok(line) if line.contains(part) => return line,
-                Ok(line) => seen += &format!("{line}\n"),
-                Err(RecvTimeoutError::Timeout) => panic!("no {part:?} in time after:\n{seen}"),
+                Ok(line) => seen.push(line),
+                Err(RecvTimeoutError::Timeout) => panic!("no {part:?} in time after {seen:#?}"),
                 Err(RecvTimeoutError::Disconnected) => {
-                    panic!("the log ended without {part:?}:\n{seen}")
+                    panic!("the log ended without {part:?}: {seen:#?}")
                 }
             }
         }

@@ -17,6 +17,8 @@ use execsnoopd::source::{ProgramStats, Source};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
+use super::http::Scrape;
+
 /// What the kernel side would hold. Tests fill it; the reader empties it.
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {
@@ -84,13 +86,17 @@ impl Source for Fake {
             assert!(!kernel.panic, "the test asked for a panic");
             std::mem::take(&mut kernel.events)
         };
-        events.iter().for_each(|bytes| event(bytes));
+        for bytes in &events {
+            event(bytes);
+        }
         Ok(())
     }
 
     fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], u64)) -> io::Result<()> {
         let tally = std::mem::take(&mut self.kernel.lock().unwrap().tally);
-        tally.iter().for_each(|(key, count)| entry(key, *count));
+        for (key, count) in &tally {
+            entry(key, *count);
+        }
         Ok(())
     }
 
@@ -111,13 +117,59 @@ impl Source for Fake {
     }
 }
 
-/// The service as it is shipped, but for its source and its way to stop.
+/// The service as it is shipped, but for its way to stop.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<anyhow::Result<Arc<Snapshot>>>,
+}
+
+/// Run the service on a source.
+pub(crate) fn run_on(source: impl Source + 'static, means: Means, config: &Config) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let config = config.clone();
+    let thread = std::thread::spawn(move || {
+        service::run_source(source, means, &config, vec![listener], async || {
+            // Dropped unsent: the test is over, too.
+            let _ = stopped.await;
+            Ok(())
+        })
+    });
+    Running {
+        address,
+        stop,
+        thread,
+    }
+}
+
+impl Running {
+    pub(crate) fn scrape(&self) -> Scrape {
+        Scrape::of(self.address)
+    }
+
+    /// Ask it to stop.
+    pub(crate) fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
+        drop(self.stop);
+        self.thread.join().expect("no panic in the service")
+    }
+
+    /// Wait until it ends by itself.
+    pub(crate) fn ended(self) -> anyhow::Result<Arc<Snapshot>> {
+        let ended = self.thread.join().expect("no panic in the service");
+        drop(self.stop);
+        ended
+    }
+}
+
+/// The service on a kernel side that the test fills.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) kernel: Arc<Mutex<Kernel>>,
     pub(crate) address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<anyhow::Result<Arc<Snapshot>>>>,
+    running: Running,
 }
 
 impl Service {
@@ -128,22 +180,11 @@ impl Service {
             transport: "perf",
             buffer_bytes: 4096,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let config = config.clone();
-        let thread = std::thread::spawn(move || {
-            service::run_source(source, means, &config, vec![listener], async || {
-                // Dropped unsent: the test is over, too.
-                let _ = stopped.await;
-                Ok(())
-            })
-        });
+        let running = run_on(source, means, config);
         Self {
             kernel,
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
+            address: running.address,
+            running,
         }
     }
 
@@ -153,22 +194,13 @@ impl Service {
     }
 
     /// Ask it to stop.
-    pub(crate) fn stop(mut self) -> anyhow::Result<Arc<Snapshot>> {
-        drop(self.stop.take());
-        self.thread
-            .take()
-            .unwrap()
-            .join()
-            .expect("no panic in the service")
+    pub(crate) fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
+        self.running.stop()
     }
 
     /// Wait until it ends by itself.
-    pub(crate) fn ended(mut self) -> anyhow::Result<Arc<Snapshot>> {
-        self.thread
-            .take()
-            .unwrap()
-            .join()
-            .expect("no panic in the service")
+    pub(crate) fn ended(self) -> anyhow::Result<Arc<Snapshot>> {
+        self.running.ended()
     }
 }
 

@@ -3,7 +3,9 @@
 #![allow(dead_code)] // each test binary uses a part of it
 
 pub(crate) mod bytes;
+pub(crate) mod confined;
 pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;
 pub(crate) mod nop;
+pub(crate) mod programs;

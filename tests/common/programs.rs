@@ -1,0 +1,64 @@
+//! Programs that nobody else executes, and executing them.
+
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::nop::nop;
+
+/// A directory of programs with names that nobody else has.
+pub(crate) struct Programs(TempDir);
+
+impl Programs {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory for programs");
+        // Other users execute from it, too.
+        set_executable(dir.path());
+        // Copied by another process: a descriptor open for writing, inherited by a child
+        // that another test forks just then, would make executing it fail with ETXTBSY.
+        let status = Command::new("cp")
+            .arg(nop())
+            .arg(dir.path().join("nop"))
+            .status();
+        assert!(status.expect("cp can be executed").success());
+        Self(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A program of this name. What a link is called is what the kernel calls the program.
+    pub(crate) fn named(&self, name: impl AsRef<Path>) -> PathBuf {
+        let path = self.0.path().join(name);
+        symlink("nop", &path).expect("the name is free");
+        path
+    }
+}
+
+pub(crate) fn set_executable(path: &Path) {
+    std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Execute a program and wait for its end.
+pub(crate) fn exec(program: &Path) {
+    exec_as(program, None);
+}
+
+pub(crate) fn exec_as(program: &Path, uid: Option<u32>) {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    if let Some(uid) = uid {
+        command.uid(uid);
+    }
+    let status = command.status().expect("the program can be executed");
+    assert!(status.success());
+}
+
+pub(crate) fn exec_times(program: &Path, times: u32) {
+    (0..times).for_each(|_| exec(program));
+}

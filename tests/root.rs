@@ -1,0 +1,459 @@
+//! Real executions, real BPF, the real daemon. Needs root, or it fails: a tier that did
+//! not run must not look like one that passed.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::scope;
+use std::time::Duration;
+
+use common::confined::public_copy;
+use common::daemon::{Daemon, code, field};
+use common::fake::run_on;
+use common::programs::{Programs, exec, exec_as, exec_times, set_executable};
+use execsnoopd::capture::hooks::ExecHook;
+use execsnoopd::capture::{Capture, Options};
+use execsnoopd::config::Config;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+fn uid_sample(uid: u32) -> String {
+    format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\",user=\"\"}}")
+}
+
+#[test]
+fn storms_on_all_cpus_are_counted_exactly_by_program_and_user() {
+    const EACH: u32 = 400;
+    let daemon = Daemon::start(&[]);
+    let programs = Programs::new();
+    let storms: Vec<(PathBuf, u32)> = (0..8)
+        .map(|i| (programs.named(format!("storm{i}")), 700_000 + i % 4))
+        .collect();
+    scope(|scope| {
+        for (program, uid) in &storms {
+            scope.spawn(|| (0..EACH).for_each(|_| exec_as(program, Some(*uid))));
+        }
+    });
+    let scrape = daemon.scrape();
+    for i in 0..8 {
+        assert_eq!(scrape.execs_of(&format!("storm{i}")), f64::from(EACH));
+    }
+    for uid in 700_000..700_004 {
+        assert_eq!(scrape.value(&uid_sample(uid)), f64::from(2 * EACH));
+    }
+    scrape.assert_ledger_closes();
+    let last = daemon.stop();
+    assert_eq!(field(&last, "ledger_difference"), "0");
+}
+
+#[test]
+fn a_scrape_right_after_the_last_wait_sees_it() {
+    let daemon = Daemon::start(&[]);
+    let programs = Programs::new();
+    let program = programs.named("fresh");
+    for n in 1..=200 {
+        exec(&program);
+        assert_eq!(daemon.scrape().execs_of("fresh"), f64::from(n));
+    }
+}
+
+#[test]
+fn a_full_buffer_costs_detail_and_no_count() {
+    const EACH: u32 = 300;
+    let config = "[capture]\nbuffer_pages = 1\n";
+    let (daemon, _config) = configured(config);
+    let programs = Programs::new();
+    let before = daemon.scrape();
+    daemon.signal(Signal::STOP);
+    let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("full{i}"))).collect();
+    scope(|scope| {
+        for program in &storms {
+            scope.spawn(|| exec_times(program, EACH));
+        }
+    });
+    daemon.signal(Signal::CONT);
+    let scrape = daemon.scrape();
+    for i in 0..4 {
+        assert_eq!(scrape.execs_of(&format!("full{i}")), f64::from(EACH));
+    }
+    scrape.assert_ledger_closes();
+    assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
+    // A page holds 42 events: of all the others the detail is lost, and that is said.
+    let full = "execsnoop_lost_events_total{reason=\"buffer_full\"}";
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let lost = scrape.value(full) - before.value(full);
+    assert!(
+        lost >= f64::from(4 * EACH) - 42.0 * cpus as f64,
+        "{lost} lost"
+    );
+    // And again, with the tally's maps having changed places.
+    exec_times(&storms[0], 10);
+    assert_eq!(daemon.scrape().execs_of("full0"), f64::from(EACH + 10));
+}
+
+#[test]
+fn a_full_tally_costs_names_and_no_count() {
+    // More subjects than the tally has entries (16384), in one buffer's worth of silence.
+    const SUBJECTS: u32 = 17_500;
+    let (daemon, _config) = configured(
+        "[capture]\nbuffer_pages = 1\n[[view]]\nlabels = [\"comm\"]\nmax_series = 50000\n\
+         [[view]]\nlabels = [\"uid\"]\n",
+    );
+    let programs = Programs::new();
+    daemon.signal(Signal::STOP);
+    scope(|scope| {
+        for thread in 0..4 {
+            let programs = &programs;
+            scope.spawn(move || {
+                for n in (thread..SUBJECTS).step_by(4) {
+                    exec(&programs.named(format!("tally{n}")));
+                }
+            });
+        }
+    });
+    daemon.signal(Signal::CONT);
+    let scrape = daemon.scrape();
+    scrape.assert_ledger_closes();
+    let unattributed = scrape.value("execsnoop_unattributed_execs_total");
+    assert!(unattributed > 0.0);
+    let (mut named, mut others) = (0.0, 0.0);
+    for (sample, execs) in scrape.family("execsnoop_execs_by_comm_total") {
+        if sample.contains("comm=\"tally") {
+            assert_eq!(execs, 1.0, "{sample}");
+            named += execs;
+        } else {
+            others += execs;
+        }
+    }
+    // Whatever else was executed on this host is among the others, named or not.
+    assert!(named + others >= f64::from(SUBJECTS));
+    assert!(
+        named + unattributed >= f64::from(SUBJECTS),
+        "{named} + {unattributed}"
+    );
+    assert_eq!(named + others, scrape.value("execsnoop_execs_total"));
+    // The tally is empty again: the next storm is attributed.
+    let again = programs.named("again");
+    exec_times(&again, 20);
+    assert_eq!(daemon.scrape().execs_of("again"), 20.0);
+    let after = daemon.scrape().value("execsnoop_unattributed_execs_total");
+    assert_eq!(after, unattributed);
+}
+
+#[test]
+fn a_termination_in_a_storm_still_accounts_for_all_that_was_seen() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut daemon = Daemon::start(&[]);
+        let programs = Programs::new();
+        let program = programs.named("ending");
+        let stop = AtomicBool::new(false);
+        scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        exec(&program);
+                    }
+                });
+            }
+            let counted = loop {
+                let counted = daemon.scrape().execs_of("ending");
+                if counted > 100.0 {
+                    break counted;
+                }
+            };
+            daemon.signal(signal);
+            let last = daemon.await_log("\"message\":\"stopped\"");
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(code(daemon.wait()), 0);
+            assert_eq!(field(&last, "ledger_difference"), "0");
+            assert!(field(&last, "execs").parse::<f64>().unwrap() >= counted);
+        });
+    }
+}
+
+#[test]
+fn names_of_any_bytes_are_counted_under_what_they_are() {
+    let daemon = Daemon::start(&[]);
+    let programs = Programs::new();
+    let names: [(&[u8], &str); 7] = [
+        (b"new\nline", "new\\\\x0aline"),
+        (b"quo\"te", "quo\\\"te"),
+        (b"back\\slash", "back\\\\x5cslash"),
+        (b"bell\x07\x1b[2J", "bell\\\\x07\\\\x1b[2J"),
+        (b"broken\xff\xc3", "broken\\\\xff\\\\xc3"),
+        (b"other", "\\\\x6fther"),
+        ("日本語".as_bytes(), "日本語"),
+    ];
+    for (i, (name, _)) in (1..).zip(&names) {
+        exec_times(&programs.named(OsStr::from_bytes(name)), i);
+    }
+    let scrape = daemon.scrape();
+    for (i, (_, label)) in (1..).zip(&names) {
+        assert_eq!(scrape.execs_of(label), f64::from(i), "{label}");
+    }
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn a_name_longer_than_the_kernel_keeps_is_cut_at_15_bytes() {
+    let daemon = Daemon::start(&[]);
+    let programs = Programs::new();
+    exec(&programs.named("fifteen-bytes-and-more"));
+    assert_eq!(daemon.scrape().execs_of("fifteen-bytes-a"), 1.0);
+}
+
+#[test]
+fn a_failed_exec_is_not_counted() {
+    let daemon = Daemon::start(&[]);
+    let programs = Programs::new();
+    let not_executable = programs.path().join("failing");
+    std::fs::write(&not_executable, "").unwrap();
+    for _ in 0..10 {
+        assert!(Command::new(&not_executable).status().is_err());
+        assert!(
+            Command::new(programs.path().join("absent"))
+                .status()
+                .is_err()
+        );
+    }
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.execs_of("failing") + scrape.execs_of("absent"), 0.0);
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn a_view_by_parent_names_who_executed() {
+    let (daemon, _config) = configured(
+        "[[view]]\nlabels = [\"parent_comm\", \"comm\"]\n[[view]]\nlabels = [\"comm\"]\n\
+         [[view]]\nlabels = [\"uid\"]\n",
+    );
+    let programs = Programs::new();
+    let child = programs.named("child");
+    let parent = programs.path().join("parent.sh");
+    // Several commands, so that the shell does not execute the last one in its own place.
+    let script = format!("#!/bin/sh\n{0}\n{0}\n:\n", child.display());
+    std::fs::write(&parent, script).unwrap();
+    set_executable(&parent);
+    exec(&parent);
+    let scrape = daemon.scrape();
+    let sample =
+        "execsnoop_execs_by_parent_comm_comm_total{parent_comm=\"parent.sh\",comm=\"child\"}";
+    assert_eq!(scrape.value(sample), 2.0);
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn the_raw_tracepoint_sees_the_same_when_the_typed_one_is_not_to_be_had() {
+    const EACH: u32 = 200;
+    let capture = Capture::start(&Options {
+        buffer_pages: 1,
+        with_parent_comm: true,
+        exec_hooks: vec![ExecHook::RawTp],
+    })
+    .unwrap();
+    let means = capture.means();
+    assert_eq!(means.exec_hook, ExecHook::RawTp);
+    let service = run_on(capture, means, &Config::default());
+    let programs = Programs::new();
+    let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("raw{i}"))).collect();
+    scope(|scope| {
+        for program in &storms {
+            scope.spawn(|| (0..EACH).for_each(|_| exec_as(program, Some(700_100))));
+        }
+    });
+    let scrape = service.scrape();
+    for i in 0..4 {
+        assert_eq!(scrape.execs_of(&format!("raw{i}")), f64::from(EACH));
+    }
+    assert_eq!(scrape.value(&uid_sample(700_100)), f64::from(4 * EACH));
+    assert_eq!(
+        scrape.value("execsnoop_hook_info{event=\"exec\",program=\"exec_raw_tp\",type=\"raw_tp\"}"),
+        1.0
+    );
+    scrape.assert_ledger_closes();
+    assert_eq!(service.stop().unwrap().ledger_difference, 0);
+}
+
+#[test]
+fn several_daemons_count_the_same_execs_each() {
+    let daemons: Vec<Daemon> = (0..3).map(|_| Daemon::start(&[])).collect();
+    let programs = Programs::new();
+    exec_times(&programs.named("shared"), 50);
+    for daemon in &daemons {
+        assert_eq!(daemon.scrape().execs_of("shared"), 50.0);
+    }
+}
+
+#[test]
+fn no_thread_has_a_capability_left() {
+    let daemon = Daemon::start(&[]);
+    daemon.scrape();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let mut threads = 0;
+    for task in tasks {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            let line = status.lines().find(|line| line.starts_with(set)).unwrap();
+            assert!(line.ends_with("\t0000000000000000"), "{line}");
+        }
+        assert!(status.contains("NoNewPrivs:\t1"));
+        threads += 1;
+    }
+    assert!(threads >= 3, "reader, aggregator and server");
+}
+
+#[test]
+fn the_two_capabilities_of_the_unit_suffice() {
+    let (program, _dir) = public_copy();
+    let mut command = Command::new("setpriv");
+    command
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--no-new-privs",
+        ])
+        .args([
+            "--bounding-set=-all,+bpf,+perfmon",
+            "--inh-caps=-all,+bpf,+perfmon",
+        ])
+        .arg("--ambient-caps=-all,+bpf,+perfmon")
+        .arg(program);
+    let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
+    if paranoid.trim().parse::<i32>().unwrap() > 2 {
+        // As Debian and Ubuntu patch and set it: no perf_event_open(2) without CAP_SYS_ADMIN.
+        let output = command.arg("--web.listen-address=127.0.0.1:0").output().unwrap();
+        assert_eq!(code(output.status), 77);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains("sysctl kernel.perf_event_paranoid=2"), "{message}");
+        return;
+    }
+    let daemon = Daemon::spawn(command);
+    let programs = Programs::new();
+    exec_times(&programs.named("by-nobody"), 30);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.execs_of("by-nobody"), 30.0);
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn one_capability_alone_is_refused_and_the_other_named() {
+    let (program, _dir) = public_copy();
+    for (has, lacks) in [("bpf", "CAP_PERFMON"), ("perfmon", "CAP_BPF")] {
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(format!("--inh-caps=-all,+{has}"))
+            .arg(format!("--ambient-caps=-all,+{has}"))
+            .arg(&program)
+            .output()
+            .expect("setpriv (util-linux) runs");
+        assert_eq!(code(output.status), 77);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            message.contains(&format!("needs {lacks}, which")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_address_in_use_ends_with_1_and_says_what_to_do() {
+    let daemon = Daemon::start(&[]);
+    let output = Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
+        .arg(format!("--web.listen-address={}", daemon.address))
+        .output()
+        .unwrap();
+    assert_eq!(code(output.status), 1);
+    let message = String::from_utf8(output.stderr).unwrap();
+    let last = message.lines().last().unwrap();
+    assert!(
+        last.contains(&format!("cannot listen on {}", daemon.address)),
+        "{last}"
+    );
+    assert!(last.contains("Address already in use"), "{last}");
+    assert!(last.contains("--web.listen-address"), "{last}");
+}
+
+#[test]
+fn a_buffer_that_the_kernel_refuses_ends_with_its_reason() {
+    // 64 MiB a CPU are beyond kernel.perf_event_mlock_kb without CAP_IPC_LOCK.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, "[capture]\nbuffer_pages = 16384\n").unwrap();
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-ipc_lock,-sys_admin", "--inh-caps=-all"])
+        .args([
+            env!("CARGO_BIN_EXE_execsnoopd"),
+            "--web.listen-address=127.0.0.1:0",
+            "--config",
+        ])
+        .arg(&file)
+        .output()
+        .expect("setpriv (util-linux) runs");
+    assert_eq!(code(output.status), 77);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("16384 pages per CPU"), "{message}");
+    assert!(message.contains("perf_event_mlock_kb"), "{message}");
+}
+
+#[test]
+fn systemd_is_told_of_start_progress_and_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let daemon = Daemon::start_with(&[], |command| {
+        command
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "200000");
+    });
+    let receive = || {
+        let mut buffer = [0; 4096];
+        let length = loop {
+            match socket.recv(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.expect("a notification in time"),
+            }
+        };
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let ready = receive();
+    assert!(ready.contains("READY=1"), "{ready}");
+    assert!(
+        ready.contains("STATUS=Counting execs by tp_btf/sched_process_exec"),
+        "{ready}"
+    );
+    for _ in 0..3 {
+        let fed = receive();
+        assert!(
+            fed.contains("WATCHDOG=1") && fed.contains("STATUS=Counting"),
+            "{fed}"
+        );
+    }
+    daemon.signal(Signal::TERM);
+    let stopping = loop {
+        let message = receive();
+        if !message.contains("WATCHDOG=1") {
+            break message;
+        }
+    };
+    assert!(stopping.contains("STOPPING=1"), "{stopping}");
+    daemon.stop();
+}
+
+/// A daemon with this configuration, and where the file is.
+fn configured(config: &str) -> (Daemon, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, config).unwrap();
+    let daemon = Daemon::start(&["--config", file.to_str().unwrap()]);
+    (daemon, dir)
+}
