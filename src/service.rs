@@ -4,6 +4,7 @@
 //! pipeline has ended, for whatever reason, shows as the end of its snapshots.
 
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -114,21 +115,21 @@ pub fn run_source<S: Source + 'static>(
         routes::router(Arc::clone(&app)),
         Limits::new(config.web.max_connections),
     );
-    let ended = runtime.block_on(async {
+    let (stopped, in_time) = runtime.block_on(async {
         let stopped = serve(&server, &flusher, means, listeners, stop).await;
         app.not_ready();
         control.stop();
-        if timeout(STOP_DEADLINE, flusher.closed()).await.is_err() {
-            bail!("the reader did not stop within {STOP_DEADLINE:?}");
-        }
+        let in_time = timeout(STOP_DEADLINE, flusher.closed()).await.is_ok();
         server.finish(ANSWERS_DEADLINE).await;
-        stopped
+        (stopped, in_time)
     });
     // A look-up of a user name may hang: do not wait for its thread.
     runtime.shutdown_background();
-
-    let totals = pipeline.join()?;
-    ended?;
+    if !in_time {
+        bail!("reader and aggregator did not stop within {STOP_DEADLINE:?}");
+    }
+    let totals = pipeline.join()?; // why the pipeline ended, if that is why we stopped
+    stopped?;
     info!(
         execs = totals.execs,
         unattributed = totals.unattributed,
@@ -221,13 +222,20 @@ async fn serve(
         pings.push(ping);
         running.spawn(server.clone().run(listener, pinged));
     }
+    // Poll once, so that what it waits for (signals) is waited for before we are ready.
+    let mut stop = pin!(stop());
+    tokio::select! {
+        biased;
+        stopped = &mut stop => return stopped,
+        () = std::future::ready(()) => {}
+    }
     systemd::ready(&format!(
         "Counting execs by {} over the {} buffer",
         means.exec_hook.section(),
         means.transport
     ));
     tokio::select! {
-        stopped = stop() => {
+        stopped = stop => {
             systemd::stopping();
             stopped
         }
