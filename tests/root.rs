@@ -328,10 +328,16 @@ fn the_two_capabilities_of_the_unit_suffice() {
     let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
     if paranoid.trim().parse::<i32>().unwrap() > 2 {
         // As Debian and Ubuntu patch and set it: no perf_event_open(2) without CAP_SYS_ADMIN.
-        let output = command.arg("--web.listen-address=127.0.0.1:0").output().unwrap();
+        let output = command
+            .arg("--web.listen-address=127.0.0.1:0")
+            .output()
+            .unwrap();
         assert_eq!(code(output.status), 77);
         let message = String::from_utf8(output.stderr).unwrap();
-        assert!(message.contains("sysctl kernel.perf_event_paranoid=2"), "{message}");
+        assert!(
+            message.contains("sysctl kernel.perf_event_paranoid=2"),
+            "{message}"
+        );
         return;
     }
     let daemon = Daemon::spawn(command);

@@ -1,0 +1,150 @@
+//! Storms on all CPUs: how many execs are counted, and what the tool itself costs.
+
+#![allow(clippy::cast_precision_loss)] // counts and nanoseconds far below 2^53
+
+use std::thread;
+
+use anyhow::Result;
+
+use crate::process;
+use crate::quartiles::Quartiles;
+use crate::results::{Results, Row};
+use crate::worker::Job;
+use crate::workspace::{Program, Workspace};
+
+const ROUNDS: u32 = 6;
+
+/// One storm, beside one with nothing attached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BigStorm {
+    /// How many execs there were.
+    pub(crate) execs: u64,
+    /// How many the tool knew of.
+    pub(crate) counted: u64,
+    pub(crate) ledger_difference: Option<f64>,
+    /// Seconds that the storm took, without and with the tool.
+    alone: f64,
+    with: f64,
+    /// CPU time of the tool, until it had worked off everything.
+    cpu_ns: u64,
+    resident_kib: u64,
+}
+
+pub(crate) fn measure(workspace: &mut Workspace, results: &mut Results) -> Result<()> {
+    for round in 0..ROUNDS {
+        if !workspace.has_time() {
+            break;
+        }
+        eprintln!("counting: round {} of {ROUNDS}", round + 1);
+        let alone_first = round % 2 == 0;
+        let program = workspace.program()?;
+        let first = alone(workspace, &program)?;
+        thread::sleep(process::WORKED_OFF);
+        let second = alone(workspace, &program)?;
+        results.big_control.push(if alone_first {
+            second / first
+        } else {
+            first / second
+        });
+        for row in &mut results.rows {
+            row.attempt(|row| storm(workspace, row, alone_first));
+        }
+    }
+    Ok(())
+}
+
+/// Seconds of a storm with nothing attached.
+fn alone(workspace: &mut Workspace, program: &Program) -> Result<f64> {
+    let job = Job::Exec(workspace.sizes.execs_each, &program.path);
+    Ok(workspace.workers.all(job)?.as_secs_f64())
+}
+
+fn storm(workspace: &mut Workspace, row: &mut Row, alone_first: bool) -> Result<()> {
+    let program = workspace.program()?;
+    let job = Job::Exec(workspace.sizes.execs_each, &program.path);
+    let before = if alone_first {
+        Some(alone(workspace, &program)?)
+    } else {
+        None
+    };
+
+    let mut running = row.tool.start(workspace.dir())?;
+    let cpu_before = process::cpu_ns(running.pid())?;
+    let with = workspace.workers.all(job)?;
+    running.settle()?;
+    let cpu_after = process::cpu_ns(running.pid())?;
+    let resident_kib = process::resident_kib(running.pid())?;
+    let account = running.finish(&program.name)?;
+    let alone = match before {
+        Some(seconds) => seconds,
+        None => alone(workspace, &program)?,
+    };
+    row.big_storms.push(BigStorm {
+        execs: job.times() * workspace.workers.len() as u64,
+        counted: account.execs,
+        ledger_difference: account.ledger_difference,
+        alone,
+        with: with.as_secs_f64(),
+        cpu_ns: cpu_after.saturating_sub(cpu_before),
+        resident_kib,
+    });
+    Ok(())
+}
+
+impl Row {
+    /// Execs counted and made, of all storms.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        let storms = &self.big_storms;
+        (
+            storms.iter().map(|storm| storm.counted).sum(),
+            storms.iter().map(|storm| storm.execs).sum(),
+        )
+    }
+
+    /// The share of execs counted, in percent.
+    pub(crate) fn share(&self) -> Option<f64> {
+        let (counted, made) = self.counted();
+        (made > 0).then(|| counted as f64 / made as f64 * 100.0)
+    }
+
+    /// How much longer the storms took.
+    pub(crate) fn big_slowdown(&self) -> Option<Quartiles> {
+        Quartiles::of(self.big_storms.iter().map(|storm| storm.with / storm.alone))
+    }
+
+    /// Execs per second while the tool watched.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        let seconds: f64 = self.big_storms.iter().map(|storm| storm.with).sum();
+        (seconds > 0.0).then(|| self.counted().1 as f64 / seconds)
+    }
+
+    /// The tool's CPU time for an exec, in nanoseconds.
+    pub(crate) fn cpu_ns_per_exec(&self) -> Option<f64> {
+        let cpu_ns: u64 = self.big_storms.iter().map(|storm| storm.cpu_ns).sum();
+        let (_, made) = self.counted();
+        (made > 0).then(|| cpu_ns as f64 / made as f64)
+    }
+
+    /// The share of one core that the tool used, or would use, at a rate, in percent.
+    pub(crate) fn cpu_percent_at(&self, execs_per_second: f64) -> Option<f64> {
+        Some(self.cpu_ns_per_exec()? * execs_per_second / 1e9 * 100.0)
+    }
+
+    /// The most memory resident after a storm, in MB.
+    pub(crate) fn resident_mb(&self) -> Option<f64> {
+        let most = self
+            .big_storms
+            .iter()
+            .map(|storm| storm.resident_kib)
+            .max()?;
+        Some(most as f64 * 1024.0 / 1e6)
+    }
+
+    /// Whether every storm is counted to the last exec, and the ledger closed.
+    pub(crate) fn is_exact(&self) -> Option<bool> {
+        let exact = |storm: &BigStorm| {
+            storm.counted == storm.execs && storm.ledger_difference.unwrap_or(0.0) == 0.0
+        };
+        (!self.big_storms.is_empty()).then(|| self.big_storms.iter().all(exact))
+    }
+}

@@ -1,0 +1,65 @@
+//! Where it was measured.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// A machine, in words.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) is_virtual: bool,
+    pub(crate) kernel: String,
+    pub(crate) date: String,
+    /// The load average of the minute before.
+    pub(crate) load: String,
+}
+
+impl Machine {
+    pub(crate) fn here() -> Self {
+        let cpuinfo = read("/proc/cpuinfo");
+        let cpu = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"))
+            .map_or("unknown CPU", |line| {
+                line.trim_start_matches([' ', '\t', ':'])
+            });
+        Self {
+            cpu: cpu.trim().to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            is_virtual: cpuinfo.contains(" hypervisor"),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            date: today(),
+            load: read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn today() -> String {
+    let date = Command::new("date").args(["-u", "+%F"]).output();
+    let text = date.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+/// Peers look for their tracepoints there. If it cannot be mounted they say so themselves.
+pub(crate) fn mount_tracefs() {
+    let mount_point = "/sys/kernel/tracing";
+    if Path::new(mount_point).join("events").exists() {
+        return;
+    }
+    let mounted = Command::new("mount")
+        .args(["-t", "tracefs", "nodev", mount_point])
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("cannot mount tracefs on {mount_point}: peers that need it will fail");
+    }
+}

@@ -1,0 +1,81 @@
+//! What execsnoopd costs and what it counts, side by side with other tools in one run.
+//!
+//! [`worker`]s load the system, each pinned to its CPU; a [`tool`] watches, or none;
+//! [`slowdown`], [`counting`], [`kernel_time`] and [`idle`] measure; [`goals`] judges;
+//! [`report`] and [`chart`] write `docs/benchmarks.md` and `docs/benchmarks.svg`.
+//!
+//! Needs root. Takes about five minutes and stops beginning anything new after that.
+
+mod chart;
+mod counting;
+mod goals;
+mod idle;
+mod kernel_time;
+mod machine;
+mod peer;
+mod pipeline;
+mod process;
+mod quartiles;
+mod report;
+mod results;
+mod slowdown;
+mod tool;
+mod worker;
+mod workspace;
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::results::Results;
+use crate::workspace::Workspace;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    if let [role, cpu] = &args[..]
+        && role == worker::ROLE
+    {
+        return worker::serve(cpu.parse()?);
+    }
+    // `cargo test --all-targets` starts benchmarks too, without this.
+    if !args.iter().any(|arg| arg == "--bench") {
+        println!("nothing measured: this runs by `cargo bench` only");
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("attaching to the kernel needs root: run `cargo bench --bench system` as root");
+    }
+    run()
+}
+
+fn run() -> Result<()> {
+    let mut results = Results::new(machine::Machine::here());
+    machine::mount_tracefs();
+    kernel_time::require_stats_off()?;
+    let mut workspace = Workspace::new()?;
+
+    results.pipeline = pipeline::Pipeline::read();
+    results.kernel_time = kernel_time::measure(&mut workspace).map_err(|e| format!("{e:#}"));
+    idle::measure(&workspace, &mut results)?;
+    counting::measure(&mut workspace, &mut results)?;
+    slowdown::measure(&mut workspace, &mut results)?;
+    results.took = workspace.elapsed();
+
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    fs::create_dir_all(&docs)?;
+    for (name, text) in [
+        ("benchmarks.md", report::markdown(&results)),
+        ("benchmarks.svg", chart::svg(&results)),
+    ] {
+        let path = docs.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    println!("{}", report::summary(&results));
+    println!("written: docs/benchmarks.md, docs/benchmarks.svg");
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! What the benchmark `pipeline` has measured, as criterion left it on disk.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Older figures may be of another program.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// A benchmark's median.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Estimate {
+    /// Nanoseconds an iteration.
+    pub(crate) ns: f64,
+    /// What criterion calls elements, a second.
+    pub(crate) per_second: f64,
+}
+
+/// By group and parameter. None where it was not measured within the last hour.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline(Vec<(&'static str, &'static str, Option<Estimate>)>);
+
+impl Pipeline {
+    pub(crate) fn read() -> Self {
+        let all = [
+            ("decode", "events"),
+            ("aggregate", "50"),
+            ("aggregate", "200"),
+            ("aggregate", "1000"),
+            ("decode_and_aggregate", "50"),
+            ("decode_and_aggregate", "200"),
+            ("decode_and_aggregate", "1000"),
+            ("road", "50"),
+            ("road", "200"),
+            ("road", "1000"),
+            ("scrape", "100"),
+            ("scrape", "1000"),
+            ("scrape", "10000"),
+        ];
+        Self(
+            all.map(|(group, parameter)| (group, parameter, estimate(group, parameter)))
+                .into(),
+        )
+    }
+
+    pub(crate) fn get(&self, group: &str, parameter: &str) -> Option<Estimate> {
+        self.0
+            .iter()
+            .find(|(g, p, _)| *g == group && *p == parameter)
+            .and_then(|(_, _, estimate)| *estimate)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str, Option<Estimate>)> {
+        self.0.iter().copied()
+    }
+}
+
+fn estimate(group: &str, parameter: &str) -> Option<Estimate> {
+    // <target>/tmp -> <target>/criterion
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
+    let dir = target
+        .join("criterion")
+        .join(group)
+        .join(parameter)
+        .join("new");
+    let file = dir.join("estimates.json");
+    if fs::metadata(&file).ok()?.modified().ok()?.elapsed().ok()? > MAX_AGE {
+        return None;
+    }
+    let estimates = fs::read_to_string(file).ok()?;
+    let benchmark = fs::read_to_string(dir.join("benchmark.json")).ok()?;
+    let ns = number_after(&estimates, &["\"median\":", "\"point_estimate\":"])?;
+    let elements = number_after(&benchmark, &["\"Elements\":"])?;
+    Some(Estimate {
+        ns,
+        per_second: elements / ns * 1e9,
+    })
+}
+
+/// The number behind the last of some keys, each sought behind the one before.
+fn number_after(json: &str, keys: &[&str]) -> Option<f64> {
+    let mut rest = json;
+    for key in keys {
+        rest = rest.split_once(key)?.1;
+    }
+    rest.split([',', '}']).next()?.trim().parse().ok()
+}

@@ -1,0 +1,46 @@
+//! Median and spread.
+
+use std::fmt;
+
+/// The three quartiles of some values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Quartiles {
+    pub(crate) low: f64,
+    pub(crate) median: f64,
+    pub(crate) high: f64,
+}
+
+impl Quartiles {
+    /// Of at least one value.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<_> = values.into_iter().collect();
+        if values.is_empty() {
+            return None;
+        }
+        values.sort_by(f64::total_cmp);
+        let at = |quarters| interpolated(&values, quarters);
+        Some(Self {
+            low: at(1),
+            median: at(2),
+            high: at(3),
+        })
+    }
+}
+
+/// As a factor: `1.02x (1.00–1.03)`, or with as many digits as the format asks for.
+impl fmt::Display for Quartiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { low, median, high } = self;
+        let digits = f.precision().unwrap_or(2);
+        write!(f, "{median:.digits$}x ({low:.digits$}–{high:.digits$})")
+    }
+}
+
+/// Between the two nearest values, as R and Excel do it by default.
+#[allow(clippy::cast_precision_loss)] // a remainder of 4
+fn interpolated(sorted: &[f64], quarters: usize) -> f64 {
+    let position = (sorted.len() - 1) * quarters;
+    let (below, rest) = (position / 4, position % 4);
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + (sorted[above] - sorted[below]) * rest as f64 / 4.0
+}

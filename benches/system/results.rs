@@ -1,0 +1,76 @@
+//! Everything that was measured.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::counting::BigStorm;
+use crate::idle::Idle;
+use crate::kernel_time::KernelRound;
+use crate::machine::Machine;
+use crate::pipeline::Pipeline;
+use crate::slowdown::Slowdown;
+use crate::tool::Tool;
+
+/// What is known of a tool.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) tool: Tool,
+    pub(crate) version: String,
+    pub(crate) slowdown: Slowdown,
+    pub(crate) big_storms: Vec<BigStorm>,
+    pub(crate) idle: Option<Idle>,
+    /// Why it was given up. What was measured before stands.
+    pub(crate) error: Option<String>,
+}
+
+impl Row {
+    /// Do something with the tool, unless it has failed before.
+    pub(crate) fn attempt(&mut self, what: impl FnOnce(&mut Self) -> Result<()>) {
+        if self.error.is_none()
+            && let Err(error) = what(self)
+        {
+            eprintln!("{}: {error:#}", self.tool.name());
+            self.error = Some(format!("{error:#}"));
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) machine: Machine,
+    pub(crate) rows: Vec<Row>,
+    /// Pairs with nothing attached in both halves: what the machine does by itself.
+    pub(crate) control: Slowdown,
+    /// The same for storms on all CPUs: ratios.
+    pub(crate) big_control: Vec<f64>,
+    pub(crate) kernel_time: Result<Vec<KernelRound>, String>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) took: Duration,
+}
+
+impl Results {
+    pub(crate) fn new(machine: Machine) -> Self {
+        let rows = Tool::ALL.map(|tool| Row {
+            tool,
+            version: tool.version(),
+            slowdown: Slowdown::default(),
+            big_storms: Vec::new(),
+            idle: None,
+            error: None,
+        });
+        Self {
+            machine,
+            rows: rows.into(),
+            control: Slowdown::default(),
+            big_control: Vec::new(),
+            kernel_time: Ok(Vec::new()),
+            pipeline: Pipeline::default(),
+            took: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn ours(&self) -> &Row {
+        &self.rows[0] // the first of Tool::ALL
+    }
+}

@@ -1,0 +1,146 @@
+//! The tools compared, and one of them while it runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::common::daemon::Daemon;
+use crate::common::http::Scrape;
+use crate::peer::Peer;
+use crate::process;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    Execsnoopd,
+    LibbpfTools,
+    Bpftrace,
+    Forkstat,
+}
+
+impl Tool {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Execsnoopd,
+        Self::LibbpfTools,
+        Self::Bpftrace,
+        Self::Forkstat,
+    ];
+
+    pub(crate) fn is_ours(self) -> bool {
+        self == Self::Execsnoopd
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Execsnoopd => "execsnoopd",
+            Self::LibbpfTools => "execsnoop (libbpf-tools)",
+            Self::Bpftrace => "execsnoop.bt (bpftrace)",
+            Self::Forkstat => "forkstat -e exec",
+        }
+    }
+
+    /// The version, of the Debian package where it is one.
+    pub(crate) fn version(self) -> String {
+        let package = match self {
+            Self::Execsnoopd => return env!("CARGO_PKG_VERSION").to_owned(),
+            Self::LibbpfTools => "libbpf-tools",
+            Self::Bpftrace => "bpftrace",
+            Self::Forkstat => "forkstat",
+        };
+        Command::new("dpkg-query")
+            .args(["--show", "--showformat=${Version}", package])
+            .output()
+            .ok()
+            .filter(|output| output.status.success())
+            .and_then(|output| String::from_utf8(output.stdout).ok())
+            .unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    fn command(self) -> &'static [&'static str] {
+        match self {
+            Self::Execsnoopd => &[],
+            // Not by their names alone: bcc's tool has the same.
+            Self::LibbpfTools => &["/usr/sbin/execsnoop"],
+            Self::Bpftrace => &["/usr/sbin/execsnoop.bt"],
+            Self::Forkstat => &["/usr/bin/forkstat", "-e", "exec"],
+        }
+    }
+
+    /// Start it, as it is by default, and wait until it watches.
+    pub(crate) fn start(self, dir: &Path) -> Result<Running> {
+        if !self.is_ours() {
+            return Ok(Running::Peer(Peer::start(self.command(), dir)?));
+        }
+        // Whatever is configured on this machine, these are the defaults.
+        let config = dir.join("defaults.toml");
+        fs::write(&config, "")?;
+        let daemon = Daemon::start(&[
+            "--config",
+            &config.display().to_string(),
+            "--log.level=info",
+        ]);
+        Ok(Running::Ours(Box::new(daemon)))
+    }
+}
+
+/// A tool that watches. Ended with the value.
+#[derive(Debug)]
+pub(crate) enum Running {
+    Ours(Box<Daemon>),
+    Peer(Peer),
+}
+
+/// What a tool knew in the end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Account {
+    /// Execs of the program that was asked for.
+    pub(crate) execs: u64,
+    /// The daemon's own `execsnoop_ledger_difference`.
+    pub(crate) ledger_difference: Option<f64>,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Ours(daemon) => daemon.pid(),
+            Self::Peer(peer) => peer.pid(),
+        }
+    }
+
+    /// Wait until it has worked off what it had to, without asking it anything.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        match self {
+            Self::Ours(daemon) => process::settle(daemon.pid(), None, process::WORKED_OFF),
+            Self::Peer(peer) => peer.settle(process::WORKED_OFF),
+        }
+    }
+
+    /// What it exposes, if it does.
+    pub(crate) fn scrape(&self) -> Option<Scrape> {
+        match self {
+            Self::Ours(daemon) => Some(daemon.scrape()),
+            Self::Peer(_) => None,
+        }
+    }
+
+    /// End it. Returns what it knew of the execs of a program: a peer that has not
+    /// [settled](Self::settle) may know of more.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
+    pub(crate) fn finish(self, program: &str) -> Result<Account> {
+        match self {
+            Self::Ours(daemon) => {
+                let scrape = daemon.scrape();
+                daemon.stop();
+                Ok(Account {
+                    execs: scrape.execs_of(program) as u64,
+                    ledger_difference: scrape.find("execsnoop_ledger_difference{kind=\"exec\"}"),
+                })
+            }
+            Self::Peer(peer) => Ok(Account {
+                execs: peer.finish(program)?,
+                ledger_difference: None,
+            }),
+        }
+    }
+}

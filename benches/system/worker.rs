@@ -1,0 +1,196 @@
+//! Processes that load the system, each pinned to one CPU: this program itself, started
+//! once more. They live as long as the run, so that every storm comes from the same
+//! process, whatever is attached.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write, stdin};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::getppid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The argument that makes this program a worker; the number of a CPU follows.
+pub(crate) const ROLE: &str = "worker";
+
+/// No storm takes longer than this unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a worker does, and times.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Job<'a> {
+    /// Execute the program this often, one after another.
+    Exec(u64, &'a Path),
+    /// Call `getppid` this often.
+    Getppid(u64),
+}
+
+impl Job<'_> {
+    pub(crate) fn times(self) -> u64 {
+        match self {
+            Self::Exec(times, _) | Self::Getppid(times) => times,
+        }
+    }
+
+    /// As it crosses the pipe. Not by arguments: what the worker executes would be in
+    /// its own command line, where a peer's output could repeat it.
+    fn line(self) -> String {
+        match self {
+            Self::Exec(times, program) => format!("exec {times} {}\n", program.display()),
+            Self::Getppid(times) => format!("getppid {times}\n"),
+        }
+    }
+
+    fn parse(line: &str) -> Option<Job<'_>> {
+        let mut words = line.splitn(3, ' ');
+        let kind = words.next()?;
+        let times = words.next()?.parse().ok()?;
+        match kind {
+            "exec" => Some(Job::Exec(times, Path::new(words.next()?))),
+            "getppid" => Some(Job::Getppid(times)),
+            _ => None,
+        }
+    }
+
+    fn run(self) -> Result<Duration> {
+        match self {
+            Self::Exec(times, program) => {
+                // posix_spawn() without an environment: vfork, execve and nothing more.
+                let mut command = Command::new(program);
+                command.env_clear();
+                let began = Instant::now();
+                for _ in 0..times {
+                    let status = command.status()?;
+                    ensure!(status.success(), "{}: {status}", program.display());
+                }
+                Ok(began.elapsed())
+            }
+            Self::Getppid(times) => {
+                let began = Instant::now();
+                for _ in 0..times {
+                    let _ = getppid(); // rustix enters the kernel each time, without libc
+                }
+                Ok(began.elapsed())
+            }
+        }
+    }
+}
+
+/// The body of a worker: a job a line, answered with the nanoseconds that it took.
+pub(crate) fn serve(cpu: usize) -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu);
+    sched_setaffinity(None, &cpus).context("cannot pin to a CPU")?;
+    for line in stdin().lines() {
+        let line = line?;
+        let job = Job::parse(&line).with_context(|| format!("not a job: {line}"))?;
+        println!("{}", job.run()?.as_nanos());
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Worker {
+    child: Child,
+    jobs: ChildStdin,
+    answers: Receiver<String>,
+}
+
+impl Worker {
+    fn start(cpu: usize) -> Result<Self> {
+        let mut child = Command::new(env::current_exe()?)
+            .args([ROLE, &cpu.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a worker")?;
+        let (Some(jobs), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("a worker has no pipes");
+        };
+        let (sender, answers) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            jobs,
+            answers,
+        })
+    }
+
+    fn begin(&mut self, job: Job<'_>) -> Result<()> {
+        self.jobs.write_all(job.line().as_bytes())?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Duration> {
+        let answer = self
+            .answers
+            .recv_timeout(PATIENCE)
+            .context("a worker does not answer")?;
+        Ok(Duration::from_nanos(answer.parse()?))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A worker for each CPU.
+#[derive(Debug)]
+pub(crate) struct Workers(Vec<Worker>);
+
+impl Workers {
+    /// On all CPUs that this process may use.
+    pub(crate) fn start() -> Result<Self> {
+        let cpus = sched_getaffinity(None)?;
+        let workers: Vec<_> = (0..CpuSet::MAX_CPU)
+            .filter(|&cpu| cpus.is_set(cpu))
+            .map(Worker::start)
+            .collect::<Result<_>>()?;
+        Ok(Self(workers))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Have one CPU do it, the last: the first has the most interrupts. Returns the
+    /// nanoseconds of one time.
+    pub(crate) fn one(&mut self, job: Job<'_>) -> Result<f64> {
+        let Some(worker) = self.0.last_mut() else {
+            bail!("no CPU to use");
+        };
+        worker.begin(job)?;
+        let took = worker.finish()?;
+        Ok(per_time(took, job))
+    }
+
+    /// Have all CPUs do it at once. Returns how long the slowest took.
+    pub(crate) fn all(&mut self, job: Job<'_>) -> Result<Duration> {
+        for worker in &mut self.0 {
+            worker.begin(job)?;
+        }
+        let mut slowest = Duration::ZERO;
+        for worker in &mut self.0 {
+            slowest = slowest.max(worker.finish()?);
+        }
+        Ok(slowest)
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // far below 2^53
+fn per_time(took: Duration, job: Job<'_>) -> f64 {
+    took.as_nanos() as f64 / job.times() as f64
+}

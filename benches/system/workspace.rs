@@ -1,0 +1,122 @@
+//! What all measurements share: the workers, a directory, names, and the time left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::common::nop::nop;
+use crate::worker::{Job, Workers};
+
+/// After this nothing new is begun. What is under way then may take a minute more.
+const BUDGET: Duration = Duration::from_secs(5 * 60);
+
+/// How long a storm on one CPU shall last, with nothing attached.
+const STORM: Duration = Duration::from_millis(200);
+/// How long a storm on all CPUs shall last, likewise.
+const BIG_STORM: Duration = Duration::from_secs(1);
+/// How long a loop of `getppid` shall last, likewise.
+const LOOP: Duration = Duration::from_millis(50);
+
+/// A program to execute whose name nothing else has.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// How often things are done, chosen so that they take long enough on this machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Execs of a storm on one CPU.
+    pub(crate) execs: u64,
+    /// Execs of a storm on all CPUs, by each of them.
+    pub(crate) execs_each: u64,
+    /// Calls of `getppid`.
+    pub(crate) calls: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    pub(crate) workers: Workers,
+    pub(crate) sizes: Sizes,
+    dir: TempDir,
+    programs: u32,
+    began: Instant,
+}
+
+impl Workspace {
+    pub(crate) fn new() -> Result<Self> {
+        // Beside the program, which gets its names by links.
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let mut workspace = Self {
+            workers: Workers::start()?,
+            sizes: Sizes {
+                execs: 200,
+                execs_each: 200,
+                calls: 200_000,
+            },
+            dir,
+            programs: 0,
+            began: Instant::now(),
+        };
+        workspace.calibrate()?;
+        Ok(workspace)
+    }
+
+    fn calibrate(&mut self) -> Result<()> {
+        let program = self.program()?;
+        let sizes = self.sizes;
+        let exec = Job::Exec(sizes.execs, &program.path);
+        self.workers.one(exec)?; // warms up
+        let exec_ns = self.workers.one(exec)?;
+        let exec_each = self.workers.all(exec)?;
+        let call_ns = self.workers.one(Job::Getppid(sizes.calls))?;
+        self.sizes = Sizes {
+            execs: times(STORM, exec_ns, 200, 20_000),
+            execs_each: times(
+                BIG_STORM,
+                exec_each.as_secs_f64() * 1e9 / 200.0,
+                500,
+                100_000,
+            ),
+            calls: times(LOOP, call_ns, 100_000, 10_000_000),
+        };
+        Ok(())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Whether there is time to begin something that may be left out.
+    pub(crate) fn has_time(&self) -> bool {
+        self.elapsed() < BUDGET
+    }
+
+    /// A new name for the program that does nothing: at most 15 bytes, so that it is
+    /// the whole `comm`.
+    pub(crate) fn program(&mut self) -> Result<Program> {
+        self.programs += 1;
+        let name = format!("bx{:x}z{:x}z", process::id(), self.programs);
+        let path = self.dir().join(&name);
+        fs::hard_link(nop(), &path).context("cannot link the program to execute")?;
+        Ok(Program { name, path })
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)] // clamped
+fn times(time: Duration, each_ns: f64, least: u64, most: u64) -> u64 {
+    (time.as_nanos() as f64 / each_ns).clamp(least as f64, most as f64) as u64
+}
