@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * Observe each exec, account for it, and hand it to user space: as an event if
- * the buffer takes it, else as a count in the tally, else as a bare number.
+ * Observe each exec and exit, account for it, and hand it to user space: as an event if
+ * the buffer takes it, else as a count in the tally, else as a bare number. Failed execs
+ * are counted by errno, apart from all that.
+ *
+ * Each program is loaded only if user space chose it; see src/capture/hooks.rs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -12,18 +15,28 @@
 /* Set before load. A view by parent_comm asks for it; else it stays all NUL, so
  * that it neither costs a read nor splits the tally's entries. */
 const volatile __u8 with_parent_comm = 0;
+/* The road: the ring buffer if not 0, and then half its size in bytes. */
+const volatile __u64 ring_half = 0;
+/* Successful execs are seen where failed ones are, at the end of the system call. */
+const volatile __u8 exec_at_sys_exit = 0;
 
 /* Never read. No map holds these types, so without a variable of them the BTF,
  * and with it the skeleton, would not have them. */
 const struct event *const volatile btf_event;
 const enum kind *const volatile btf_kind;
 
-/* The road: one slot a CPU, filled by user space for each CPU it has a buffer on. */
+/* One road: a slot for each CPU, filled by user space where it has a buffer. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
 } events SEC(".maps");
+
+/* The other: one buffer for all CPUs. User space sets its size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -31,6 +44,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct ledger);
 } ledgers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct failures);
+} failures SEC(".maps");
 
 /*
  * The tally: counts by subject of what did not fit the buffer. Two maps take
@@ -43,7 +63,7 @@ struct tally {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct subject);
-	__type(value, __u64);
+	__type(value, struct tally_count);
 };
 
 struct tally tally_a SEC(".maps");
@@ -58,15 +78,40 @@ struct {
 	.values = {[0] = &tally_a},
 };
 
+/* Groups of several threads whose end has been seen, lately. */
+struct group {
+	__u64 start_time;
+	__u32 tgid;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct group);
+	__type(value, __u8);
+} ended_groups SEC(".maps");
+
 /* Programs can be preempted on some kernels, by another one on the same CPU too:
- * hence atomic, though the entry is the CPU's own. */
-#define ADD(counter) __sync_fetch_and_add(&(counter), 1)
+ * hence atomic, though most of what is added to is the CPU's own. */
+#define ADD(counter, n) __sync_fetch_and_add(&(counter), n)
+
+/* Count an observation, before anything else. Null only if there is no such kind. */
+static __always_inline struct ledger *see(__u32 kind)
+{
+	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
+
+	if (ledger)
+		ADD(ledger->seen, 1);
+	return ledger;
+}
 
 /* Count in the tally. False if it is full (or the kernel refuses for any reason). */
-static __always_inline bool tally(const struct subject *subject)
+static __always_inline bool tally(const struct event *event)
 {
+	struct tally_count first = {.count = 1, .cpu_ns = event->cpu_ns}, *count;
+	const struct subject *subject = &event->subject;
 	__u32 slot = 0;
-	__u64 one = 1, *count;
 	void *map;
 
 	map = bpf_map_lookup_elem(&tally_in_use, &slot);
@@ -74,7 +119,7 @@ static __always_inline bool tally(const struct subject *subject)
 		return false;
 	count = bpf_map_lookup_elem(map, subject);
 	if (!count) {
-		long err = bpf_map_update_elem(map, subject, &one, BPF_NOEXIST);
+		long err = bpf_map_update_elem(map, subject, &first, BPF_NOEXIST);
 
 		if (err != -EEXIST)
 			return err == 0;
@@ -83,8 +128,19 @@ static __always_inline bool tally(const struct subject *subject)
 		if (!count)
 			return false;
 	}
-	ADD(*count);
+	ADD(count->count, 1);
+	ADD(count->cpu_ns, event->cpu_ns);
 	return true;
+}
+
+/* Into the ring buffer, without waking the reader but at the first events of each half:
+ * a wakeup costs more than everything else together. */
+static __always_inline long output_to_ring(struct event *event)
+{
+	__u64 at = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS) & (ring_half - 1);
+	__u64 wakeup = at < 2 * sizeof(*event) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+
+	return bpf_ringbuf_output(&ring, event, sizeof(*event), wakeup);
 }
 
 /* The one way out of the kernel, whatever the hook. */
@@ -92,32 +148,26 @@ static __always_inline void emit(void *ctx, struct ledger *ledger, struct event 
 {
 	long err;
 
-	err = bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event,
-				    sizeof(*event));
+	if (ring_half)
+		err = output_to_ring(event);
+	else
+		err = bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event,
+					    sizeof(*event));
 	if (!err) {
-		ADD(ledger->sent);
+		ADD(ledger->sent, 1);
 		return;
 	}
-	if (err == -ENOSPC)
-		ADD(ledger->buffer_full);
+	/* The ring buffer says EAGAIN where the perf buffer says ENOSPC. */
+	if (err == -ENOSPC || err == -EAGAIN)
+		ADD(ledger->buffer_full, 1);
 	else if (err == -ENOENT)
-		ADD(ledger->no_buffer);
+		ADD(ledger->no_buffer, 1);
 	else
-		ADD(ledger->other);
-	if (tally(&event->subject))
-		ADD(ledger->tallied);
+		ADD(ledger->other, 1);
+	if (tally(event))
+		ADD(ledger->tallied, 1);
 	else
-		ADD(ledger->unattributed);
-}
-
-/* Count an observation, before anything else. Null only if there is no such kind. */
-static __always_inline struct ledger *see(__u32 kind)
-{
-	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
-
-	if (ledger)
-		ADD(ledger->seen);
-	return ledger;
+		ADD(ledger->unattributed, 1);
 }
 
 /*
@@ -128,7 +178,7 @@ static __always_inline struct ledger *see(__u32 kind)
  * Arguments typed by BTF may be followed by plain loads, at a fifth of what a call
  * of bpf_probe_read_kernel() for each costs (measured).
  */
-SEC("tp_btf/sched_process_exec")
+SEC("?tp_btf/sched_process_exec")
 int BPF_PROG(exec_tp_btf, struct task_struct *task)
 {
 	struct ledger *ledger = see(KIND_EXEC);
@@ -152,26 +202,222 @@ int BPF_PROG(exec_tp_btf, struct task_struct *task)
 	return 0;
 }
 
-/* The same where arguments have no types. */
-SEC("raw_tp/sched_process_exec")
-int BPF_PROG(exec_raw_tp, struct task_struct *task)
+/* What is read of a task whose type the verifier does not know. */
+static __always_inline void describe(struct event *event, struct task_struct *task)
+{
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+
+	event->subject.cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	event->subject.uid = BPF_CORE_READ(task, cred, uid.val);
+	BPF_CORE_READ_STR_INTO(&event->subject.comm, task, comm);
+	if (with_parent_comm)
+		BPF_CORE_READ_STR_INTO(&event->subject.parent_comm, parent, comm);
+	event->time_ns = bpf_ktime_get_ns();
+	event->pid = BPF_CORE_READ(task, tgid);
+	event->ppid = BPF_CORE_READ(parent, tgid);
+}
+
+/* The current task has executed a program. */
+static __always_inline void executed(void *ctx)
 {
 	struct ledger *ledger = see(KIND_EXEC);
 	struct event event = {};
-	struct task_struct *parent;
 
 	if (!ledger)
-		return 0;
-	parent = BPF_CORE_READ(task, real_parent);
-	event.subject.cgroup_id = bpf_get_current_cgroup_id();
-	event.subject.uid = bpf_get_current_uid_gid();
-	BPF_CORE_READ_STR_INTO(&event.subject.comm, task, comm);
-	if (with_parent_comm)
-		BPF_CORE_READ_STR_INTO(&event.subject.parent_comm, parent, comm);
-	event.time_ns = bpf_ktime_get_ns();
-	event.pid = BPF_CORE_READ(task, tgid);
-	event.ppid = BPF_CORE_READ(parent, tgid);
+		return;
+	describe(&event, (struct task_struct *)bpf_get_current_task());
 	emit(ctx, ledger, &event);
+}
+
+/* The same tracepoint where arguments have no types. */
+SEC("?raw_tp/sched_process_exec")
+int exec_raw_tp(void *ctx)
+{
+	executed(ctx);
+	return 0;
+}
+
+/* The current task's exec has returned an error. */
+static __always_inline void failed(long ret)
+{
+	struct failures *counts;
+	struct ledger *ledger;
+	__u32 zero = 0;
+	__u64 err = -ret;
+
+	if (err >= ERRNO_MAX)
+		return; /* restarted: see ERRNO_MAX */
+	ledger = see(KIND_FAILURE);
+	counts = bpf_map_lookup_elem(&failures, &zero);
+	if (ledger && counts)
+		ADD(counts->by_errno[err], 1);
+}
+
+/*
+ * The entry points of the system calls: they return to user space, so that nothing which
+ * fails is missed, whatever the kernel's version calls below them. Each architecture and
+ * width has its own; each is loaded by itself.
+ */
+#if defined(__TARGET_ARCH_x86)
+#define ENTRY        "__x64_sys_"
+#define COMPAT_ENTRY "__ia32_compat_sys_"
+#elif defined(__TARGET_ARCH_arm64)
+#define ENTRY        "__arm64_sys_"
+#define COMPAT_ENTRY "__arm64_compat_sys_"
+#else
+#error "what are the system calls' entries called here?"
+#endif
+
+/* The return value follows the one argument, pt_regs, in the context. */
+#define RETURNED(ctx) ((long)(ctx)[1])
+
+#define FAILURES(name, entry)                                                            \
+	SEC("?fexit/" entry)                                                             \
+	int name(unsigned long long *ctx)                                                \
+	{                                                                                \
+		if (RETURNED(ctx) < 0)                                                   \
+			failed(RETURNED(ctx));                                           \
+		return 0;                                                                \
+	}
+
+FAILURES(fail_execve, ENTRY "execve")
+FAILURES(fail_execveat, ENTRY "execveat")
+FAILURES(fail_compat_execve, COMPAT_ENTRY "execve")
+FAILURES(fail_compat_execveat, COMPAT_ENTRY "execveat")
+
+/* Where fexit cannot be had, on request: these tracepoints slow every system call of
+ * every process, by the work the kernel does as soon as one of them is in use. */
+static __always_inline void returned(struct trace_event_raw_sys_exit *ctx)
+{
+	if (ctx->ret < 0)
+		failed(ctx->ret);
+	else if (exec_at_sys_exit)
+		executed(ctx);
+}
+
+SEC("?tracepoint/syscalls/sys_exit_execve")
+int sys_exit_execve(struct trace_event_raw_sys_exit *ctx)
+{
+	returned(ctx);
+	return 0;
+}
+
+SEC("?tracepoint/syscalls/sys_exit_execveat")
+int sys_exit_execveat(struct trace_event_raw_sys_exit *ctx)
+{
+	returned(ctx);
+	return 0;
+}
+
+/* CPU time of the threads that have not been released: of those that have, the kernel
+ * keeps the sum. Threads that end at the same time as the last one may be among them. */
+static __always_inline __u64 cpu_of_unreleased(struct task_struct *task,
+					       struct signal_struct *signal)
+{
+	struct list_head *head = &signal->thread_head, *node;
+	__u64 cpu_ns = 0;
+
+	node = BPF_CORE_READ(signal, thread_head.next);
+	for (int i = 0; i < 64 && node != head; i++) {
+		struct task_struct *thread =
+			(void *)node - bpf_core_field_offset(task->thread_node);
+
+		cpu_ns += BPF_CORE_READ(thread, se.sum_exec_runtime);
+		node = BPF_CORE_READ(node, next);
+	}
+	return cpu_ns;
+}
+
+/*
+ * sched_process_exit fires in do_exit() (kernel/exit.c) for every thread, after it has
+ * left the count of live ones. The process ends with its last thread; what wait(2) will
+ * say is settled then (wait_task_zombie()).
+ */
+static __always_inline void exited(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task(), *leader;
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct ledger *ledger;
+	struct event event = {};
+	__u64 start_time;
+	int threads;
+
+	if (BPF_CORE_READ(signal, live.counter) != 0 ||
+	    BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return;
+	leader = BPF_CORE_READ(task, group_leader);
+	start_time = BPF_CORE_READ(leader, start_time);
+	threads = BPF_CORE_READ(signal, nr_threads);
+	if (threads > 1) {
+		/* Two may have left the count before either came here: one speaks. */
+		struct group group = {.start_time = start_time};
+		__u8 ended = 1;
+
+		group.tgid = BPF_CORE_READ(task, tgid);
+		if (bpf_map_update_elem(&ended_groups, &group, &ended, BPF_NOEXIST) ==
+		    -EEXIST)
+			return;
+	}
+	ledger = see(KIND_EXIT);
+	if (!ledger)
+		return;
+
+	describe(&event, leader);
+	event.subject.is_exit = 1;
+	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+		event.subject.retval = BPF_CORE_READ(signal, group_exit_code);
+	else
+		event.subject.retval = BPF_CORE_READ(leader, exit_code);
+	event.lifetime_ns = event.time_ns - start_time;
+	event.cpu_ns = BPF_CORE_READ(signal, sum_sched_runtime);
+	event.cpu_ns += threads > 1 ? cpu_of_unreleased(task, signal)
+				    : BPF_CORE_READ(task, se.sum_exec_runtime);
+	emit(ctx, ledger, &event);
+}
+
+SEC("?tp_btf/sched_process_exit")
+int exit_tp_btf(void *ctx)
+{
+	exited(ctx);
+	return 0;
+}
+
+SEC("?raw_tp/sched_process_exit")
+int exit_raw_tp(void *ctx)
+{
+	exited(ctx);
+	return 0;
+}
+
+/*
+ * The classic mode: the tutorial's program. It counts attempts, at the beginning of the
+ * system call, under the first 15 bytes of the path, which is empty where the page that
+ * holds it is not in memory.
+ */
+static __always_inline void attempted(void *ctx, const char *path)
+{
+	struct ledger *ledger = see(KIND_EXEC);
+	struct event event = {};
+
+	if (!ledger)
+		return;
+	describe(&event, (struct task_struct *)bpf_get_current_task());
+	__builtin_memset(event.subject.comm, 0, sizeof(event.subject.comm));
+	bpf_probe_read_user_str(event.subject.comm, sizeof(event.subject.comm), path);
+	emit(ctx, ledger, &event);
+}
+
+SEC("?tracepoint/syscalls/sys_enter_execve")
+int sys_enter_execve(struct trace_event_raw_sys_enter *ctx)
+{
+	attempted(ctx, (const char *)ctx->args[0]);
+	return 0;
+}
+
+SEC("?tracepoint/syscalls/sys_enter_execveat")
+int sys_enter_execveat(struct trace_event_raw_sys_enter *ctx)
+{
+	attempted(ctx, (const char *)ctx->args[1]);
 	return 0;
 }
 

@@ -17,7 +17,9 @@
 
 /* Kinds of observation; the index of each kind's entry in the ledger. */
 enum kind {
-	KIND_EXEC = 0, /* a successful exec */
+	KIND_EXEC = 0,    /* a successful exec */
+	KIND_FAILURE = 1, /* an exec that failed */
+	KIND_EXIT = 2,    /* the end of a process: of the last thread of its group */
 	KIND_MAX,
 };
 
@@ -25,7 +27,7 @@ enum kind {
 struct subject {
 	__u64 cgroup_id;            /* cgroup v2 id (inode number); 0 without cgroup v2 */
 	__u32 uid;                  /* real uid, as the initial user namespace sees it */
-	__s32 retval;               /* what the system call returned: 0 for a success */
+	__s32 retval;               /* of an exec: 0; of an exit: the status of wait(2) */
 	__u8 comm[COMM_LEN];        /* name of the program, as it is after the exec */
 	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NUL unless asked for */
 	__u8 is_exit;               /* 1 for the end of a process, 0 for an exec */
@@ -38,6 +40,25 @@ struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC, nanoseconds */
 	__u32 pid;     /* process (thread group) id in the initial pid namespace */
 	__u32 ppid;    /* the same of the real parent */
+	/* Of an exit; 0 for an exec. */
+	__u64 lifetime_ns; /* since the fork */
+	__u64 cpu_ns;      /* CPU time of all its threads */
+};
+
+/* What the tally keeps of each subject. */
+struct tally_count {
+	__u64 count;
+	__u64 cpu_ns; /* of exits */
+};
+
+/* Errors of execs stay below this: the codes in which the kernel restarts a system call
+ * (512 and up in include/linux/errno.h) are no failures, the call goes on. */
+#define ERRNO_MAX 256
+
+/* Failed execs by errno. An array has no place to run out of: however many fail, and
+ * they can fail a million times a second, nothing else is touched. */
+struct failures {
+	__u64 by_errno[ERRNO_MAX];
 };
 
 /*
@@ -62,7 +83,7 @@ struct ledger {
 };
 
 _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
-_Static_assert(sizeof(struct event) == 72, "struct event is 72 bytes");
+_Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
 _Static_assert(sizeof(struct ledger) == 56, "struct ledger is 56 bytes");
 
 #endif /* EXECSNOOP_H */

@@ -29,21 +29,47 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
 enum {
 	BPF_NOEXIST = 1,
 };
 
+enum {
+	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
+};
+
+enum {
+	BPF_RB_PROD_POS = 3,
+};
+
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 
 /* include/uapi/asm-generic/errno-base.h */
 #define ENOENT 2
+#define EAGAIN 11
 #define EEXIST 17
 #define ENOSPC 28
 
+/* include/linux/sched.h: a thread of the kernel itself */
+#define PF_KTHREAD 0x00200000
+/* include/linux/sched/signal.h: the group ends with group_exit_code */
+#define SIGNAL_GROUP_EXIT 0x00000004
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* include/linux/types.h */
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct list_head {
+	struct list_head *next;
+};
 
 /* include/linux/uidgid_types.h; uidgid.h before 6.8 */
 typedef struct {
@@ -69,15 +95,52 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+/* include/linux/sched/signal.h */
+struct signal_struct {
+	atomic_t live;
+	int nr_threads;
+	struct list_head thread_head;
+	int group_exit_code;
+	unsigned int flags;
+	__u64 sum_sched_runtime;
+};
+
 /* include/linux/sched.h */
+struct sched_entity {
+	__u64 sum_exec_runtime;
+};
+
 struct task_struct {
+	unsigned int flags;
+	struct sched_entity se;
+	int exit_code;
 	int tgid;
 	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct list_head thread_node;
+	__u64 start_time;
 	const struct cred *cred;
 	char comm[16];
+	struct signal_struct *signal;
 	struct css_set *cgroups;
 };
 
 #pragma clang attribute pop
+
+/* The context of a classic syscalls tracepoint at its end: the common fields, the
+ * system call's number and its return value, as the kernel's documentation has them in
+ * trace/events.rst and every kernel's events/syscalls/sys_exit_execve/format. */
+struct trace_event_raw_sys_exit {
+	__u64 common;
+	long id;
+	long ret;
+};
+
+/* And at its beginning. */
+struct trace_event_raw_sys_enter {
+	__u64 common;
+	long id;
+	unsigned long args[6];
+};
 
 #endif /* VMLINUX_H */

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::event::{self, Event, Kind, Subject, TallyCount};
+use crate::exits::Exits;
 use crate::reader::{Flush, Message};
-use crate::view::{View, ViewCounts};
+use crate::view::{Counts, View, ViewCounts};
 
 /// All counts behind one flush.
 #[derive(Debug, Clone, Default)]
@@ -16,8 +18,11 @@ pub struct Snapshot {
     pub execs: u64,
     /// Execs of which nothing but their number is known.
     pub unattributed: u64,
-    /// What the kernel saw minus what is accounted for; 0 when all is well.
-    pub ledger_difference: i64,
+    /// Exits of which something is known.
+    pub exits: Exits,
+    /// What the kernel saw minus what is accounted for, by kind in the order of
+    /// [`Kind::ALL`]; 0 when all is well.
+    pub differences: [i64; Kind::ALL.len()],
     /// The views, in the order of the configuration. An unattributed exec is in none.
     pub views: Vec<ViewCounts>,
     /// The stages before, when they were flushed.
@@ -27,7 +32,8 @@ pub struct Snapshot {
 /// Counters and the views of them.
 #[derive(Debug)]
 pub struct Aggregator {
-    attributed: u64,
+    execs: u64,
+    exits: Exits,
     views: Vec<View>,
     flush: Flush,
 }
@@ -36,7 +42,8 @@ impl Aggregator {
     /// Without any count yet.
     pub fn new(views: Vec<View>) -> Self {
         Self {
-            attributed: 0,
+            execs: 0,
+            exits: Exits::default(),
             views,
             flush: Flush::default(),
         }
@@ -62,13 +69,13 @@ impl Aggregator {
         match message {
             Message::Events(events) => {
                 for event in &events {
-                    self.count(&event.subject, 1);
+                    self.count_event(event);
                 }
                 false
             }
             Message::Tally(counts) => {
-                for (subject, execs) in &counts {
-                    self.count(subject, *execs);
+                for (subject, count) in &counts {
+                    self.count(subject, *count);
                 }
                 false
             }
@@ -79,29 +86,60 @@ impl Aggregator {
         }
     }
 
-    fn count(&mut self, subject: &crate::event::Subject, execs: u64) {
-        self.attributed += execs;
+    fn count_event(&mut self, event: &Event) {
+        let count = TallyCount {
+            count: 1,
+            cpu_ns: event.cpu_ns,
+        };
+        self.count(&event.subject, count);
+        if event::kind(&event.subject) == Kind::Exit {
+            self.exits.add_lifetime(event.lifetime_ns);
+        }
+    }
+
+    fn count(&mut self, subject: &Subject, of: TallyCount) {
+        let mut counts = Counts::default();
+        match event::kind(subject) {
+            Kind::Exit => {
+                self.exits.add(subject.retval, of.count);
+                counts.cpu_ns = of.cpu_ns;
+            }
+            _ => {
+                self.execs += of.count;
+                counts.execs = of.count;
+            }
+        }
         for view in &mut self.views {
-            view.add(subject, execs);
+            view.add(subject, counts);
         }
     }
 
     /// The counts as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let flush = self.flush.clone();
-        let unattributed = flush.ledger.unattributed + flush.undecodable;
-        let execs = self.attributed + unattributed;
+        let unattributed = flush.after[Kind::Exec].unattributed + flush.undecodable;
+        let execs = self.execs + unattributed;
+        let exits = self.exits.total() + flush.after[Kind::Exit].unattributed;
+        let differences = Kind::ALL.map(|kind| {
+            let accounted = match kind {
+                Kind::Exec => execs,
+                Kind::Failure => flush.failures.total(),
+                Kind::Exit => exits,
+            };
+            difference(flush.before[kind].seen, flush.after[kind].seen, accounted)
+        });
         Snapshot {
             execs,
             unattributed,
-            ledger_difference: difference(flush.seen_before, flush.ledger.seen, execs),
+            exits: self.exits.clone(),
+            differences,
             views: self.views.iter().map(View::counts).collect(),
             flush,
         }
     }
 }
 
-/// How many of the execs seen are not accounted for (negative: how many too many are).
+/// How many of those seen are not accounted for (negative: how many too many are).
 ///
 /// The kernel goes on while a flush is made: all that it had seen before must be
 /// accounted for, and no more than it has seen after.
@@ -113,8 +151,9 @@ fn difference(seen_before: u64, seen_after: u64, accounted: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Ledger, Subject};
-    use crate::view::Label;
+    use crate::event::Ledger;
+    use crate::exits::End;
+    use crate::view::{Key, Label};
 
     #[test]
     fn the_difference_is_zero_exactly_between_the_two_accounts() {
@@ -127,28 +166,61 @@ mod tests {
     #[test]
     fn every_form_of_an_exec_is_in_the_total() {
         let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
+        let four = TallyCount {
+            count: 4,
+            cpu_ns: 0,
+        };
         assert!(!aggregator.apply(Message::Events(vec![Event::default(); 3])));
-        assert!(!aggregator.apply(Message::Tally(vec![(Subject::default(), 4)])));
-        assert!(aggregator.apply(Message::Flushed(Flush {
+        assert!(!aggregator.apply(Message::Tally(vec![(Subject::default(), four)])));
+        let mut flush = Flush {
             request: 1,
-            seen_before: 14,
             undecodable: 5,
-            ledger: Ledger {
-                sent: 8,
-                tallied: 4,
-                unattributed: 2,
-                seen: 14,
-                ..Ledger::default()
-            },
             ..Flush::default()
-        })));
+        };
+        flush.before[Kind::Exec].seen = 14;
+        flush.after[Kind::Exec] = Ledger {
+            sent: 8,
+            tallied: 4,
+            unattributed: 2,
+            seen: 14,
+            ..Ledger::default()
+        };
+        assert!(aggregator.apply(Message::Flushed(flush)));
         let snapshot = aggregator.snapshot();
         assert_eq!(snapshot.execs, 3 + 4 + 5 + 2);
         assert_eq!(snapshot.unattributed, 5 + 2);
-        assert_eq!(snapshot.ledger_difference, 0);
-        assert_eq!(
-            snapshot.views[0].series,
-            vec![(crate::view::Key::default(), 7)]
-        );
+        assert_eq!(snapshot.differences, [0, 0, 0]);
+        let execs = Counts {
+            execs: 7,
+            cpu_ns: 0,
+        };
+        assert_eq!(snapshot.views[0].series, vec![(Key::default(), execs)]);
+    }
+
+    #[test]
+    fn exits_count_ends_lifetimes_and_cpu_time_and_no_exec() {
+        let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
+        let mut exit = Event {
+            lifetime_ns: 2_000_000,
+            cpu_ns: 300,
+            ..Event::default()
+        };
+        exit.subject.is_exit = 1;
+        exit.subject.retval = 9;
+        let tallied = TallyCount {
+            count: 2,
+            cpu_ns: 600,
+        };
+        aggregator.apply(Message::Events(vec![exit]));
+        aggregator.apply(Message::Tally(vec![(exit.subject, tallied)]));
+        let snapshot = aggregator.snapshot();
+        assert_eq!(snapshot.execs, 0);
+        assert_eq!(snapshot.exits.ends[&End::Signaled(9)], 3);
+        assert_eq!(snapshot.exits.lifetimes.iter().sum::<u64>(), 1);
+        let cpu = Counts {
+            execs: 0,
+            cpu_ns: 900,
+        };
+        assert_eq!(snapshot.views[0].series, vec![(Key::default(), cpu)]);
     }
 }

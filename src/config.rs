@@ -41,8 +41,40 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
+    /// How events cross into user space.
+    pub transport: Transport,
     /// Pages of each CPU's buffer: a power of two, at most [`MAX_BUFFER_PAGES`].
     pub buffer_pages: usize,
+    /// Whether and how failed execs are counted.
+    pub failures: Failures,
+    /// Whether ends of processes are counted.
+    pub exits: bool,
+    /// Count attempts, as the classic execsnoop does, instead of execs.
+    pub classic: bool,
+}
+
+/// How events cross into user space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// By a perf buffer where the kernel lets us open one, else by a ring buffer.
+    Auto,
+    /// By a perf buffer.
+    Perf,
+    /// By a ring buffer.
+    Ringbuf,
+}
+
+/// Whether and how failed execs are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Failures {
+    /// By fexit programs where the kernel runs them.
+    Auto,
+    /// Else by tracepoints, which slow every system call of every process.
+    Tracepoint,
+    /// Not at all.
+    Off,
 }
 
 /// `[web]`
@@ -119,7 +151,13 @@ impl Default for Config {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { buffer_pages: 64 }
+        Self {
+            transport: Transport::Auto,
+            buffer_pages: 64,
+            failures: Failures::Auto,
+            exits: true,
+            classic: false,
+        }
     }
 }
 

@@ -6,14 +6,17 @@
 #![allow(unsafe_code)] // one of the two exceptions named in Cargo.toml: `Record`
 
 use std::mem::size_of;
+use std::ops::{Index, IndexMut};
 
 use crate::bpf::types;
 
-/// An exec with its details: `struct event` of `bpf/execsnoop.h`.
+/// An exec or an exit with its details: `struct event` of `bpf/execsnoop.h`.
 pub type Event = types::event;
 /// What counters group by: `struct subject` of `bpf/execsnoop.h`.
 pub type Subject = types::subject;
-/// The kernel's account of one CPU: `struct ledger` of `bpf/execsnoop.h`.
+/// What the tally keeps of a subject: `struct tally_count` of `bpf/execsnoop.h`.
+pub type TallyCount = types::tally_count;
+/// The kernel's account of one CPU and kind: `struct ledger` of `bpf/execsnoop.h`.
 pub type Ledger = types::ledger;
 
 /// A program's name as the kernel keeps it: up to 15 bytes, then NUL to the end.
@@ -24,20 +27,106 @@ pub type Comm = [u8; 16];
 /// `kernel/events/core.c`).
 const MAX_PADDING: usize = 7;
 
+/// What was observed: `enum kind` of `bpf/execsnoop.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A successful exec.
+    Exec,
+    /// An exec that failed.
+    Failure,
+    /// The end of a process.
+    Exit,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Exec, Self::Failure, Self::Exit];
+
+    /// As it stands in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Failure => "failure",
+            Self::Exit => "exit",
+        }
+    }
+
+    /// The index of its entry in the ledger.
+    pub fn index(self) -> u32 {
+        match self {
+            Self::Exec => types::kind::KIND_EXEC.0,
+            Self::Failure => types::kind::KIND_FAILURE.0,
+            Self::Exit => types::kind::KIND_EXIT.0,
+        }
+    }
+}
+
+/// The ledgers of all kinds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ledgers([Ledger; types::kind::KIND_MAX.0 as usize]);
+
+impl Index<Kind> for Ledgers {
+    type Output = Ledger;
+
+    fn index(&self, kind: Kind) -> &Ledger {
+        &self.0[kind.index() as usize]
+    }
+}
+
+impl IndexMut<Kind> for Ledgers {
+    fn index_mut(&mut self, kind: Kind) -> &mut Ledger {
+        &mut self.0[kind.index() as usize]
+    }
+}
+
+/// Failed execs by errno: `struct failures` of `bpf/execsnoop.h`, or the sum of several.
+#[derive(Clone, Copy)]
+pub struct FailureCounts(types::failures);
+
+impl FailureCounts {
+    /// Counts that are not 0, with their errno.
+    pub fn iter(&self) -> impl Iterator<Item = (i32, u64)> {
+        (0..).zip(self.0.by_errno).filter(|(_, count)| *count > 0)
+    }
+
+    /// All of them together.
+    pub fn total(&self) -> u64 {
+        self.0.by_errno.iter().sum()
+    }
+}
+
+impl Default for FailureCounts {
+    fn default() -> Self {
+        Self(types::failures {
+            by_errno: [0; size_of::<types::failures>() / size_of::<u64>()],
+        })
+    }
+}
+
+impl std::fmt::Debug for FailureCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl std::ops::AddAssign for FailureCounts {
+    /// Errno by errno: the counts of several CPUs.
+    fn add_assign(&mut self, cpu: Self) {
+        for (sum, count) in self.0.by_errno.iter_mut().zip(cpu.0.by_errno) {
+            *sum += count;
+        }
+    }
+}
+
 /// Why bytes are not a record of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The length fits no record of this kind.
     #[error("{0} bytes")]
     Length(usize),
-    /// The kind of observation is not one that this version asks the kernel for.
-    #[error("retval {retval}, is_exit {is_exit}: not a successful exec")]
-    Kind {
-        /// `subject.retval`
-        retval: i32,
-        /// `subject.is_exit`
-        is_exit: u8,
-    },
+    /// A failed exec, of which the kernel side sends none.
+    #[error("retval {0} of an exec: failed ones are counted apart")]
+    Retval(i32),
 }
 
 /// Decode one event as it comes out of the buffer.
@@ -52,9 +141,28 @@ pub fn subject(bytes: &[u8]) -> Result<Subject, DecodeError> {
     checked(exact(bytes)?)
 }
 
+/// Decode one value of the tally.
+pub fn tally_count(bytes: &[u8]) -> Result<TallyCount, DecodeError> {
+    exact(bytes)
+}
+
 /// Decode one CPU's entry of the ledger.
 pub fn ledger(bytes: &[u8]) -> Result<Ledger, DecodeError> {
     exact(bytes)
+}
+
+/// Decode one CPU's counts of failed execs.
+pub fn failures(bytes: &[u8]) -> Result<FailureCounts, DecodeError> {
+    exact(bytes).map(FailureCounts)
+}
+
+/// What a subject was observed doing.
+pub fn kind(subject: &Subject) -> Kind {
+    if subject.is_exit == 0 {
+        Kind::Exec
+    } else {
+        Kind::Exit
+    }
 }
 
 /// The name without its trailing NULs.
@@ -64,11 +172,8 @@ pub fn comm_bytes(comm: &Comm) -> &[u8] {
 }
 
 fn checked(mut subject: Subject) -> Result<Subject, DecodeError> {
-    if subject.retval != 0 || subject.is_exit != 0 {
-        return Err(DecodeError::Kind {
-            retval: subject.retval,
-            is_exit: subject.is_exit,
-        });
+    if kind(&subject) == Kind::Exec && subject.retval != 0 {
+        return Err(DecodeError::Retval(subject.retval));
     }
     // A name ends at its first NUL: what follows must not make two names of one.
     for comm in [&mut subject.comm, &mut subject.parent_comm] {
@@ -104,7 +209,11 @@ unsafe impl Record for Event {}
 // SAFETY: as above.
 unsafe impl Record for Subject {}
 // SAFETY: as above.
+unsafe impl Record for TallyCount {}
+// SAFETY: as above.
 unsafe impl Record for Ledger {}
+// SAFETY: as above.
+unsafe impl Record for types::failures {}
 
 fn exact<T: Record>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() != size_of::<T>() {
@@ -171,19 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn an_observation_that_is_no_successful_exec_is_refused() {
+    fn a_failed_exec_is_refused_and_an_exit_may_have_any_status() {
         let mut failure = sample();
         failure.subject.retval = -2;
-        assert!(matches!(
-            event(&encode(&failure)),
-            Err(DecodeError::Kind { retval: -2, .. })
-        ));
-        let mut exit = sample();
+        assert_eq!(
+            event(&encode(&failure)).unwrap_err(),
+            DecodeError::Retval(-2)
+        );
+        let mut exit = failure;
         exit.subject.is_exit = 1;
-        assert!(matches!(
-            event(&encode(&exit)),
-            Err(DecodeError::Kind { is_exit: 1, .. })
-        ));
+        let exit = event(&encode(&exit)).unwrap();
+        assert_eq!(kind(&exit.subject), Kind::Exit);
+        assert_eq!(exit.subject.retval, -2);
     }
 
     proptest! {
@@ -196,10 +304,10 @@ mod tests {
                     prop_assert!(comm_bytes(&event.subject.comm).len() <= 16);
                 }
                 Err(DecodeError::Length(len)) => prop_assert!(!fits && len == bytes.len()),
-                Err(DecodeError::Kind { .. }) => prop_assert!(fits),
+                Err(DecodeError::Retval(retval)) => prop_assert!(fits && retval != 0),
             }
             let _ = subject(&bytes);
-            let _ = ledger(&bytes);
+            let _ = (tally_count(&bytes), ledger(&bytes), failures(&bytes));
         }
 
         #[test]

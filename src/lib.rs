@@ -53,6 +53,7 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod event;
+pub mod exits;
 pub mod flush;
 pub mod http;
 pub mod label;

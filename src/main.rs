@@ -40,7 +40,9 @@ fn main() -> ExitCode {
 
 fn status(error: &service::Error) -> ExitCode {
     match error {
-        service::Error::Capture(capture::Error::NotPermitted(_)) => ExitCode::from(EX_NOPERM),
+        service::Error::Capture(capture::Error::NotPermitted(_) | capture::Error::Buffer(_)) => {
+            ExitCode::from(EX_NOPERM)
+        }
         service::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
         service::Error::Other(_) => ExitCode::FAILURE,
     }

@@ -5,23 +5,38 @@
 //! unkeyed 64-bit hash of their label values alone: different names could be made to
 //! share a series.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{LabelPair, Metric, MetricFamily};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::sync::{mpsc, watch};
 
 use crate::aggregator::Snapshot;
 use crate::capture::Means;
-use crate::event::comm_bytes;
+use crate::event::{Kind, comm_bytes};
+use crate::exits::LIFETIME_BUCKETS;
 use crate::label::{self, OTHER};
 use crate::reader::Message;
 use crate::source::ProgramStats;
 use crate::users::Users;
 use crate::view::{self, Key, Label, ViewCounts};
+
+mod family;
+
+use family::{count, counted_as, counter, gauge, histogram, pair, plain, value};
+
+/// Errors of execs that have a sample before they first occur.
+const USUAL_ERRNOS: [Errno; 5] = [
+    Errno::ENOENT,
+    Errno::EACCES,
+    Errno::ENOEXEC,
+    Errno::E2BIG,
+    Errno::ENOMEM,
+];
 
 /// The value of the `Content-Type` header for [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -102,7 +117,13 @@ impl Collector for Execs {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let snapshot = self.snapshots.borrow().clone();
-        let mut families = Self::totals(&snapshot);
+        let mut families = self.totals(&snapshot);
+        if self.means.observes(Kind::Failure) {
+            families.extend(Self::failures(&snapshot));
+        }
+        if self.means.observes(Kind::Exit) {
+            families.extend(Self::exits(&snapshot));
+        }
         families.extend(self.views(&snapshot));
         families.extend(self.pipeline(&snapshot));
         families
@@ -110,23 +131,32 @@ impl Collector for Execs {
 }
 
 impl Execs {
-    fn totals(snapshot: &Snapshot) -> Vec<MetricFamily> {
-        let ledger = &snapshot.flush.ledger;
+    fn totals(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
+        let (execs, exits) = (
+            &snapshot.flush.after[Kind::Exec],
+            &snapshot.flush.after[Kind::Exit],
+        );
         let lost = [
-            ("buffer_full", ledger.buffer_full),
-            ("no_buffer", ledger.no_buffer),
-            ("other", ledger.other),
+            ("buffer_full", execs.buffer_full + exits.buffer_full),
+            ("no_buffer", execs.no_buffer + exits.no_buffer),
+            ("other", execs.other + exits.other),
             ("undecodable", snapshot.flush.undecodable),
         ];
+        let differences = Kind::ALL.into_iter().zip(snapshot.differences);
         vec![
             counter(
                 "execsnoop_execs_total",
-                "Successful execs on this host.",
+                if self.means.is_classic() {
+                    "Attempts to exec on this host, failed ones too (classic mode)."
+                } else {
+                    "Successful execs on this host."
+                },
                 [plain(snapshot.execs)],
             ),
             counter(
                 "execsnoop_lost_events_total",
-                "Execs whose event was lost and with it pid and time; they are still counted.",
+                "Execs and exits whose event was lost and with it pid and time; they are still \
+                 counted.",
                 lost.map(|(reason, n)| count(vec![pair("reason", reason)], n)),
             ),
             counter(
@@ -137,10 +167,55 @@ impl Execs {
             gauge(
                 "execsnoop_ledger_difference",
                 "What the kernel saw minus what is accounted for; 0 when all is well.",
-                [value(
-                    vec![pair("kind", "exec")],
-                    snapshot.ledger_difference as f64,
-                )],
+                differences
+                    .filter(|(kind, _)| self.means.observes(*kind))
+                    .map(|(kind, n)| value(vec![pair("kind", kind.name())], n as f64))
+                    .collect::<Vec<_>>(),
+            ),
+        ]
+    }
+
+    fn failures(snapshot: &Snapshot) -> Vec<MetricFamily> {
+        let mut by_errno: BTreeMap<i32, u64> = USUAL_ERRNOS.map(|errno| (errno as i32, 0)).into();
+        by_errno.extend(snapshot.flush.failures.iter());
+        let samples = by_errno.into_iter().map(|(errno, n)| {
+            let name = match Errno::from_raw(errno) {
+                Errno::UnknownErrno => format!("E{errno}"),
+                errno => format!("{errno:?}"),
+            };
+            count(vec![pair("errno", &name)], n)
+        });
+        vec![counter(
+            "execsnoop_exec_failures_total",
+            "Execs that failed, by error.",
+            samples.collect::<Vec<_>>(),
+        )]
+    }
+
+    fn exits(snapshot: &Snapshot) -> Vec<MetricFamily> {
+        let exits = &snapshot.exits;
+        let unattributed = snapshot.flush.after[Kind::Exit].unattributed;
+        let labels = |reason: &str, code: &str| vec![pair("reason", reason), pair("code", code)];
+        let mut samples = vec![count(labels("unknown", ""), unattributed)];
+        samples.extend(
+            exits
+                .ends
+                .iter()
+                .map(|(end, n)| count(labels(end.reason(), &end.code()), *n)),
+        );
+        vec![
+            counter(
+                "execsnoop_exits_total",
+                "Processes that ended, by how: their status or the signal that ended them.",
+                samples,
+            ),
+            histogram(
+                "execsnoop_process_lifetime_seconds",
+                "Time from fork to end of processes that ended, those whose event was lost left \
+                 out.",
+                &LIFETIME_BUCKETS,
+                &exits.lifetimes,
+                exits.lifetime_ns as f64 / 1e9,
             ),
         ]
     }
@@ -153,22 +228,31 @@ impl Execs {
             let label = || vec![pair("view", &name)];
             series.push(value(label(), view.series.len() as f64));
             limit.push(value(label(), view.max_series as f64));
-            overflow.push(count(label(), view.overflow));
+            overflow.push(count(label(), view.overflow.execs));
 
             // The sum over a view is the total: what has no series, for want of a place
             // or of a name, is in the one named `other`, which is there from the start.
-            let rest = view.labels.iter().map(|l| pair(l.name(), OTHER)).collect();
-            let mut metrics = vec![count(rest, view.overflow + snapshot.unattributed)];
-            metrics.extend(
-                view.series
-                    .iter()
-                    .map(|(key, execs)| count(self.label_pairs(&view.labels, key), *execs)),
-            );
+            let others = || view.labels.iter().map(|l| pair(l.name(), OTHER)).collect();
+            let mut execs = vec![count(others(), view.overflow.execs + snapshot.unattributed)];
+            let mut cpu = vec![counted_as(others(), seconds(view.overflow.cpu_ns))];
+            for (key, counts) in &view.series {
+                let labels = self.label_pairs(&view.labels, key);
+                cpu.push(counted_as(labels.clone(), seconds(counts.cpu_ns)));
+                execs.push(count(labels, counts.execs));
+            }
+            let by = label_list(&view.labels);
             families.push(counter(
                 &format!("execsnoop_execs_by_{name}_total"),
-                &format!("Successful execs by {}.", label_list(&view.labels)),
-                metrics,
+                &format!("Execs by {by}."),
+                execs,
             ));
+            if self.means.observes(Kind::Exit) {
+                families.push(counter(
+                    &format!("execsnoop_cpu_seconds_by_{name}_total"),
+                    &format!("CPU time of processes that ended, by {by}."),
+                    cpu,
+                ));
+            }
         }
         if !snapshot.views.is_empty() {
             families.push(gauge(
@@ -196,24 +280,27 @@ impl Execs {
             .channel
             .upgrade()
             .map_or(0, |channel| channel.max_capacity() - channel.capacity());
-        let hook = self.means.exec_hook;
+        let hooks = self.means.hooks.iter().map(|hook| {
+            let labels = vec![
+                pair("event", hook.kind.name()),
+                pair("program", hook.program),
+                pair("type", hook.program_type),
+            ];
+            value(labels, 1.0)
+        });
         let mut families = vec![
             gauge(
                 "execsnoop_hook_info",
-                "The BPF program that observes an event, and its type.",
-                [value(
-                    vec![
-                        pair("event", "exec"),
-                        pair("program", hook.program()),
-                        pair("type", hook.program_type()),
-                    ],
-                    1.0,
-                )],
+                "The BPF programs that observe each kind of event, and their types.",
+                hooks.collect::<Vec<_>>(),
             ),
             gauge(
                 "execsnoop_transport_info",
                 "How events cross from the kernel.",
-                [value(vec![pair("transport", self.means.transport)], 1.0)],
+                [value(
+                    vec![pair("transport", self.means.transport.name())],
+                    1.0,
+                )],
             ),
             gauge(
                 "execsnoop_buffer_bytes",
@@ -293,65 +380,17 @@ fn programs(snapshot: &Snapshot) -> Vec<MetricFamily> {
         families.push(counter(
             "execsnoop_program_run_seconds_total",
             "Time spent in a BPF program while kernel.bpf_stats_enabled was set.",
-            by_program(&|stats| stats.run_time_ns as f64 / 1e9),
+            by_program(&|stats| seconds(stats.run_time_ns)),
         ));
     }
     families
 }
 
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
 fn label_list(labels: &[Label]) -> String {
     let names: Vec<_> = labels.iter().map(|label| label.name()).collect();
     names.join(", ")
-}
-
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
-}
-
-fn counter(name: &str, help: &str, metrics: impl Into<Vec<Metric>>) -> MetricFamily {
-    family(name, help, MetricType::COUNTER, metrics.into())
-}
-
-fn gauge(name: &str, help: &str, metrics: impl Into<Vec<Metric>>) -> MetricFamily {
-    family(name, help, MetricType::GAUGE, metrics.into())
-}
-
-/// A counter's sample without labels.
-fn plain(n: u64) -> Metric {
-    count(vec![], n)
-}
-
-/// A counter's sample.
-fn count(labels: Vec<LabelPair>, n: u64) -> Metric {
-    counted_as(labels, n as f64)
-}
-
-/// A counter's sample that is not a whole number.
-fn counted_as(labels: Vec<LabelPair>, n: f64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(n);
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
-}
-
-/// A gauge's sample.
-fn value(labels: Vec<LabelPair>, n: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(n);
-    let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
 }

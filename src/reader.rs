@@ -17,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::event::{self, Event, Ledger, Subject};
+use crate::event::{self, Event, FailureCounts, Kind, Ledger, Ledgers, Subject, TallyCount};
 use crate::source::{ProgramStats, Source};
 
 /// How long events may lie in the buffers when nothing wakes the reader.
@@ -34,12 +34,11 @@ const FLUSH_PAUSE: Duration = Duration::from_micros(50);
 /// What crosses the channel to the aggregator.
 #[derive(Debug)]
 pub enum Message {
-    /// Execs, in the order of their time across all CPUs.
+    /// Execs and exits, in the order of their time across all CPUs.
     Events(Vec<Event>),
-    /// Execs of which only the count is left, by subject.
-    Tally(Vec<(Subject, u64)>),
-    /// Everything before this message was executed before the flush began, and nothing
-    /// that was is behind it.
+    /// Execs and exits of which only the count is left, by subject.
+    Tally(Vec<(Subject, TallyCount)>),
+    /// All that had been observed when the flush began is before this message.
     Flushed(Flush),
 }
 
@@ -48,10 +47,12 @@ pub enum Message {
 pub struct Flush {
     /// The highest request that this flush answers; see [`Control::request_flush`].
     pub request: u64,
-    /// What the kernel had seen when the flush began: at least this is accounted for.
-    pub seen_before: u64,
+    /// The kernel's account when the flush began: at least its `seen` is accounted for.
+    pub before: Ledgers,
     /// The kernel's account when it ended: at most its `seen` is accounted for.
-    pub ledger: Ledger,
+    pub after: Ledgers,
+    /// Failed execs.
+    pub failures: FailureCounts,
     /// Events and tallied counts that could not be decoded.
     pub undecodable: u64,
     /// How often the reader woke up.
@@ -137,7 +138,7 @@ pub struct Reader<S> {
     channel: mpsc::Sender<Message>,
     /// Drained, but younger than the moment their drain began.
     held_back: Vec<Event>,
-    /// Execs received in whatever form, held back ones not among them.
+    /// Execs and exits received in whatever form, held back ones not among them.
     delivered: u64,
     tallied: u64,
     answered: u64,
@@ -207,20 +208,28 @@ impl<S: Source> Reader<S> {
 
     /// Send on everything that was executed before now, and the account of it.
     fn flush(&mut self, request: u64) -> Result<(), Error> {
-        let seen_before = self.ledger()?.seen;
-        let mut ledger = self.drain()?;
-        for _ in 0..FLUSH_ATTEMPTS {
-            if self.delivered + ledger.unattributed >= seen_before {
-                break;
+        let before = self.ledgers()?;
+        let mut attempts = 0;
+        let (failures, after) = loop {
+            self.drain()?;
+            let failures = self.source.failures();
+            let failures = failures.map_err(failed("reading the counts of failed execs"))?;
+            let after = self.ledgers()?;
+            let delivered = self.delivered + of_both(&after, |ledger| ledger.unattributed);
+            let all = delivered >= of_both(&before, |ledger| ledger.seen)
+                && failures.total() >= before[Kind::Failure].seen;
+            attempts += 1;
+            if all || attempts == FLUSH_ATTEMPTS {
+                break (failures, after);
             }
             thread::sleep(FLUSH_PAUSE);
-            ledger = self.drain()?;
-        }
+        };
         self.answered = request;
         let flush = Flush {
             request,
-            seen_before,
-            ledger,
+            before,
+            after,
+            failures,
             undecodable: self.undecodable,
             wakeups: self.wakeups,
             batches: self.batches,
@@ -229,16 +238,13 @@ impl<S: Source> Reader<S> {
         self.send(Message::Flushed(flush))
     }
 
-    /// Empty the buffers and, if anything is in it, the tally. Returns the ledger as it
-    /// was afterwards.
-    fn drain(&mut self) -> Result<Ledger, Error> {
+    /// Empty the buffers and, if anything is in it, the tally.
+    fn drain(&mut self) -> Result<(), Error> {
         self.drain_events()?;
-        let ledger = self.ledger()?;
-        if ledger.tallied == self.tallied {
-            return Ok(ledger);
+        if of_both(&self.ledgers()?, |ledger| ledger.tallied) == self.tallied {
+            return Ok(());
         }
-        self.drain_tally()?;
-        self.ledger()
+        self.drain_tally()
     }
 
     fn drain_events(&mut self) -> Result<(), Error> {
@@ -283,12 +289,14 @@ impl<S: Source> Reader<S> {
         let mut undecodable = 0;
         let mut tallied = 0;
         self.source
-            .drain_tally(&mut |key, count| {
+            .drain_tally(&mut |key, value| {
+                // A value without a length of its own stands for one observation.
+                let count = event::tally_count(value).map_or(1, |value| value.count);
                 tallied += count;
-                match event::subject(key) {
-                    Ok(subject) => counts.push((subject, count)),
+                match event::subject(key).and_then(|s| Ok((s, event::tally_count(value)?))) {
+                    Ok(entry) => counts.push(entry),
                     Err(error) => {
-                        debug!(%error, "undecodable subject in the tally");
+                        debug!(%error, "undecodable entry of the tally");
                         undecodable += count;
                     }
                 }
@@ -303,8 +311,8 @@ impl<S: Source> Reader<S> {
         self.send(Message::Tally(counts))
     }
 
-    fn ledger(&mut self) -> Result<Ledger, Error> {
-        self.source.ledger().map_err(failed("reading the ledger"))
+    fn ledgers(&mut self) -> Result<Ledgers, Error> {
+        self.source.ledgers().map_err(failed("reading the ledger"))
     }
 
     fn send(&mut self, message: Message) -> Result<(), Error> {
@@ -313,6 +321,11 @@ impl<S: Source> Reader<S> {
             .blocking_send(message)
             .map_err(|_| Error::Closed)
     }
+}
+
+/// The sum over the kinds that take the road: failures do not.
+fn of_both(ledgers: &Ledgers, field: impl Fn(&Ledger) -> u64) -> u64 {
+    field(&ledgers[Kind::Exec]) + field(&ledgers[Kind::Exit])
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of `bpf_ktime_get_ns()`.

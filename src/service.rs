@@ -17,9 +17,11 @@ use tokio::time::timeout;
 use tracing::info;
 
 use crate::aggregator::{Aggregator, Snapshot};
-use crate::capture::hooks::ExecHook;
+use crate::capture::TransportKind;
+use crate::capture::hooks::Failures;
 use crate::capture::{self, Capture, Means};
 use crate::config::{self, Config};
+use crate::event::Kind;
 use crate::flush::Flusher;
 use crate::http::routes::{self, App};
 use crate::http::server::{Limits, Server};
@@ -55,15 +57,8 @@ pub enum Error {
 
 /// Capture what this host executes until SIGTERM or SIGINT, or until a stage fails.
 pub fn run(config: &Config) -> Result<(), Error> {
-    let capture = Capture::start(&capture::Options {
-        buffer_pages: config.capture.buffer_pages,
-        with_parent_comm: config
-            .view
-            .iter()
-            .any(|view| view.labels.contains(&Label::ParentComm)),
-        exec_hooks: ExecHook::BY_PREFERENCE.to_vec(),
-    })?;
-    let means = capture.means();
+    let capture = Capture::start(&options(config))?;
+    let means = capture.means().clone();
     let listeners = bind(&config.web.listen)?;
     run_source(capture, means, config, listeners, async || {
         let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
@@ -76,6 +71,28 @@ pub fn run(config: &Config) -> Result<(), Error> {
         Ok(())
     })?;
     Ok(())
+}
+
+/// What the configuration asks of the kernel side.
+fn options(config: &Config) -> capture::Options {
+    let of_view = |label| config.view.iter().any(|view| view.labels.contains(&label));
+    capture::Options {
+        transports: match config.capture.transport {
+            config::Transport::Auto => vec![TransportKind::Perf, TransportKind::Ring],
+            config::Transport::Perf => vec![TransportKind::Perf],
+            config::Transport::Ringbuf => vec![TransportKind::Ring],
+        },
+        buffer_pages: config.capture.buffer_pages,
+        with_parent_comm: of_view(Label::ParentComm),
+        failures: match config.capture.failures {
+            config::Failures::Auto => Some(Failures::Fexit),
+            config::Failures::Tracepoint => Some(Failures::FexitOrTracepoint),
+            config::Failures::Off => None,
+        },
+        exits: config.capture.exits,
+        classic: config.capture.classic,
+        ..capture::Options::default()
+    }
 }
 
 /// Count what comes out of `source` and answer on `listeners`, until `stop` returns or a
@@ -108,15 +125,21 @@ pub fn run_source<S: Source + 'static>(
         .context("cannot start the runtime")?;
     let snapshots = pipeline.snapshots.clone();
     let flusher = Flusher::new(control.clone(), snapshots.clone());
-    let metrics = Metrics::new(means, snapshots, channel).context("cannot set up the metrics")?;
+    let metrics =
+        Metrics::new(means.clone(), snapshots, channel).context("cannot set up the metrics")?;
     let telemetry_path = config.web.telemetry_path.clone();
-    let app = Arc::new(App::new(flusher.clone(), metrics, means, telemetry_path));
+    let app = Arc::new(App::new(
+        flusher.clone(),
+        metrics,
+        means.clone(),
+        telemetry_path,
+    ));
     let server = Server::new(
         routes::router(Arc::clone(&app)),
         Limits::new(config.web.max_connections),
     );
     let (stopped, in_time) = runtime.block_on(async {
-        let stopped = serve(&server, &flusher, means, listeners, stop).await;
+        let stopped = serve(&server, &flusher, &means, listeners, stop).await;
         app.not_ready();
         control.stop();
         let in_time = timeout(STOP_DEADLINE, flusher.closed()).await.is_ok();
@@ -133,7 +156,9 @@ pub fn run_source<S: Source + 'static>(
     info!(
         execs = totals.execs,
         unattributed = totals.unattributed,
-        ledger_difference = totals.ledger_difference,
+        exits = totals.exits.total(),
+        failures = totals.flush.failures.total(),
+        ledger_difference = totals.differences.iter().map(|d| d.abs()).sum::<i64>(),
         "stopped"
     );
     Ok(totals)
@@ -211,7 +236,7 @@ impl Pipeline {
 async fn serve(
     server: &Server,
     flusher: &Flusher,
-    means: Means,
+    means: &Means,
     listeners: Vec<TcpListener>,
     stop: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -231,8 +256,8 @@ async fn serve(
     }
     systemd::ready(&format!(
         "Counting execs by {} over the {} buffer",
-        means.exec_hook.section(),
-        means.transport
+        means.list(Kind::Exec).unwrap_or_default(),
+        means.transport.name()
     ));
     tokio::select! {
         stopped = stop => {

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::event::Ledger;
+use crate::event::{FailureCounts, Ledgers};
 
 /// Where observations come from.
 pub trait Source: Send {
@@ -17,11 +17,14 @@ pub trait Source: Send {
     /// After an error in one buffer the others are emptied nevertheless.
     fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 
-    /// Take all counts out of the tally: a subject's bytes, and how many of it.
-    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], u64)) -> io::Result<()>;
+    /// Take all counts out of the tally: the bytes of each subject and of its count.
+    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>;
 
-    /// The account of all CPUs since the start. Its `seen` is not older than the rest.
-    fn ledger(&mut self) -> io::Result<Ledger>;
+    /// The account of all CPUs since the start. `seen` is not older than the rest.
+    fn ledgers(&mut self) -> io::Result<Ledgers>;
+
+    /// Failed execs since the start.
+    fn failures(&mut self) -> io::Result<FailureCounts>;
 
     /// What the kernel says of each program.
     fn programs(&mut self) -> Vec<ProgramStats>;

@@ -1,4 +1,4 @@
-//! A view: execs counted by some of a subject's fields, within a budget of series.
+//! A view: execs and CPU time by some of a subject's fields, within a budget of series.
 
 use std::collections::HashMap;
 
@@ -57,6 +57,22 @@ pub struct Key {
     pub uid: u32,
 }
 
+/// What is counted of each series.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Successful execs.
+    pub execs: u64,
+    /// CPU time of processes that have ended, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.execs += more.execs;
+        self.cpu_ns += more.cpu_ns;
+    }
+}
+
 /// The counts of a view.
 #[derive(Debug)]
 pub struct View {
@@ -64,8 +80,8 @@ pub struct View {
     max_series: usize,
     /// Hashed with a random seed (the standard library's default): whoever executes
     /// chooses the names.
-    series: HashMap<Key, u64>,
-    overflow: u64,
+    series: HashMap<Key, Counts>,
+    overflow: Counts,
 }
 
 /// A view's counts at a moment.
@@ -74,9 +90,9 @@ pub struct ViewCounts {
     /// What it groups by.
     pub labels: Vec<Label>,
     /// Counts by key, in no order.
-    pub series: Vec<(Key, u64)>,
-    /// Execs that found no place for a series of their own.
-    pub overflow: u64,
+    pub series: Vec<(Key, Counts)>,
+    /// What found no place for a series of its own.
+    pub overflow: Counts,
     /// How many series there may be.
     pub max_series: usize,
 }
@@ -88,20 +104,20 @@ impl View {
             labels,
             max_series,
             series: HashMap::new(),
-            overflow: 0,
+            overflow: Counts::default(),
         }
     }
 
-    /// Count `execs` of the subject under its own series or, if there is none and no
-    /// place for it, as overflow.
-    pub fn add(&mut self, subject: &Subject, execs: u64) {
+    /// Count for the subject under its own series or, if there is none and no place for
+    /// it, as overflow.
+    pub fn add(&mut self, subject: &Subject, more: Counts) {
         let key = self.key(subject);
-        if let Some(count) = self.series.get_mut(&key) {
-            *count += execs;
+        if let Some(counts) = self.series.get_mut(&key) {
+            *counts += more;
         } else if self.series.len() < self.max_series {
-            self.series.insert(key, execs);
+            self.series.insert(key, more);
         } else {
-            self.overflow += execs;
+            self.overflow += more;
         }
     }
 
@@ -144,6 +160,10 @@ mod tests {
         subject
     }
 
+    fn execs(execs: u64) -> Counts {
+        Counts { execs, cpu_ns: 0 }
+    }
+
     #[test]
     fn a_view_is_named_by_its_labels_without_user() {
         assert_eq!(name(&[Label::Comm]), "comm");
@@ -154,39 +174,48 @@ mod tests {
     #[test]
     fn fields_that_a_view_does_not_group_by_do_not_split_its_series() {
         let mut view = View::new(vec![Label::Comm], 10);
-        view.add(&subject(b'a', 1), 1);
-        view.add(&subject(b'a', 2), 2);
+        view.add(&subject(b'a', 1), execs(1));
+        view.add(&subject(b'a', 2), execs(2));
         assert_eq!(view.counts().series.len(), 1);
-        assert_eq!(view.counts().series[0].1, 3);
+        assert_eq!(view.counts().series[0].1, execs(3));
     }
 
     #[test]
     fn who_came_first_keeps_its_series_when_the_budget_is_spent() {
         let mut view = View::new(vec![Label::Comm], 2);
         for comm in *b"abcdea" {
-            view.add(&subject(comm, 0), 1);
+            view.add(&subject(comm, 0), execs(1));
         }
         let counts = view.counts();
         assert_eq!(counts.series.len(), 2);
-        assert_eq!(counts.overflow, 3);
+        assert_eq!(counts.overflow, execs(3));
         let a = counts.series.iter().find(|(key, _)| key.comm[0] == b'a');
-        assert_eq!(a.unwrap().1, 2);
+        assert_eq!(a.unwrap().1, execs(2));
     }
 
     proptest! {
         #[test]
         fn the_sum_over_a_view_is_the_total_and_its_size_within_the_budget(
-            execs in proptest::collection::vec((any::<u8>(), 0_u32..50, 0_u64..1000), 0..300),
+            observed in proptest::collection::vec(
+                (any::<u8>(), 0_u32..50, 0_u64..1000, 0_u64..1000),
+                0..300,
+            ),
             max_series in 1_usize..40,
             labels in proptest::sample::subsequence(Label::ALL.to_vec(), 1..=Label::ALL.len()),
         ) {
             let mut view = View::new(labels, max_series);
-            for (comm, uid, n) in &execs {
-                view.add(&subject(*comm, *uid), *n);
+            let mut total = Counts::default();
+            for (comm, uid, execs, cpu_ns) in observed {
+                let counts = Counts { execs, cpu_ns };
+                view.add(&subject(comm, uid), counts);
+                total += counts;
             }
             let counts = view.counts();
-            let sum: u64 = counts.series.iter().map(|(_, n)| n).sum();
-            prop_assert_eq!(sum + counts.overflow, execs.iter().map(|(_, _, n)| n).sum::<u64>());
+            let mut sum = counts.overflow;
+            for (_, series) in &counts.series {
+                sum += *series;
+            }
+            prop_assert_eq!(sum, total);
             prop_assert!(counts.series.len() <= max_series);
         }
     }

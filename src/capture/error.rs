@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::hooks::ExecHook;
+use super::hooks::Refusal;
 
 /// Capturing could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -13,37 +13,26 @@ pub enum Error {
     /// The kernel cannot do it, whoever asks.
     #[error("{0}")]
     Unsupported(String),
-}
-
-/// What the kernel answered to one hook.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) hook: ExecHook,
-    pub(super) step: &'static str,
-    pub(super) error: libbpf_rs::Error,
+    /// The buffer of one transport may not be opened; another may.
+    #[error("{0}")]
+    Buffer(String),
 }
 
 impl Error {
-    /// No hook could be loaded and attached.
-    pub(super) fn no_hook(refusals: &[Refusal]) -> Self {
-        let tried = refusals
-            .iter()
-            .map(|r| format!("{} refused at {}: {:#}", r.hook.section(), r.step, r.error))
-            .collect::<Vec<_>>()
-            .join("; ");
-        let not_permitted = refusals
-            .iter()
-            .any(|r| r.error.kind() == libbpf_rs::ErrorKind::PermissionDenied);
-        if not_permitted {
+    /// No hook could be loaded and attached for something that was asked for.
+    pub(super) fn no_hook(what: &str, refusals: &[Refusal]) -> Self {
+        let tried: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
+        let tried = tried.join("; ");
+        if refusals.iter().any(|refusal| refusal.not_permitted) {
             Self::NotPermitted(format!(
-                "the kernel refuses to load the programs that observe execs ({tried}). The \
+                "the kernel refuses to load the programs that observe {what} ({tried}). The \
                  capabilities are there, so something else forbids it: a seccomp filter or a \
                  user namespace (in a container), an LSM, or kernel lockdown. Run in the initial \
                  user namespace with bpf(2) allowed"
             ))
         } else {
             Self::Unsupported(format!(
-                "this kernel cannot run the programs that observe execs ({tried}). Needed are \
+                "this kernel cannot run the programs that observe {what} ({tried}). Needed are \
                  Linux 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF \
                  (/sys/kernel/btf/vmlinux exists)"
             ))
@@ -63,7 +52,7 @@ impl Error {
     pub(super) fn perf_buffer(pages: usize, error: &io::Error) -> Self {
         let what = format!("cannot open a perf buffer of {pages} pages per CPU: {error}");
         match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::NotPermitted(format!(
+            io::ErrorKind::PermissionDenied => Self::Buffer(format!(
                 "{what}. Either kernel.perf_event_paranoid is 3 or more, which refuses \
                  perf_event_open(2) to all but CAP_SYS_ADMIN (`sysctl \
                  kernel.perf_event_paranoid=2`, or grant it), or the rings exceed \

@@ -1,58 +1,250 @@
-//! Which program observes what, and in which order they are tried.
-//!
-//! A hook is chosen by loading and attaching it, never by the kernel's version.
+//! Which programs there are, what each observes, and which are chosen: by loading and
+//! attaching them one by one, never by the kernel's version.
 
-use libbpf_rs::ProgramMut;
+use std::fmt;
+use std::path::Path;
 
-use crate::bpf::{ExecsnoopProgs, OpenExecsnoopProgs};
+use tracing::{info, warn};
 
-/// A program that observes successful execs.
+use super::Options;
+use super::error::Error;
+use super::object;
+use crate::event::Kind;
+
+/// A program of `bpf/execsnoop.bpf.c`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExecHook {
-    /// `tp_btf/sched_process_exec`: reached by a trampoline.
-    TpBtf,
-    /// `raw_tp/sched_process_exec`: the same tracepoint without BTF-typed arguments.
-    RawTp,
+pub struct Hook {
+    /// What it observes.
+    pub kind: Kind,
+    /// Its name.
+    pub program: &'static str,
+    /// Its type.
+    pub program_type: &'static str,
+    /// What it attaches to.
+    pub target: &'static str,
 }
 
-impl ExecHook {
-    /// All of them, the preferred one first.
-    pub const BY_PREFERENCE: [Self; 2] = [Self::TpBtf, Self::RawTp];
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.program_type, self.target)
+    }
+}
 
-    /// The name of the program in `bpf/execsnoop.bpf.c`.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::TpBtf => "exec_tp_btf",
-            Self::RawTp => "exec_raw_tp",
+const fn hook(
+    kind: Kind,
+    program: &'static str,
+    program_type: &'static str,
+    target: &'static str,
+) -> Hook {
+    Hook {
+        kind,
+        program,
+        program_type,
+        target,
+    }
+}
+
+/// Successful execs, by BTF-typed tracepoint.
+pub const EXEC_TP_BTF: Hook = hook(Kind::Exec, "exec_tp_btf", "tp_btf", "sched_process_exec");
+/// The same without types.
+pub const EXEC_RAW_TP: Hook = hook(Kind::Exec, "exec_raw_tp", "raw_tp", "sched_process_exec");
+/// Successful execs at the end of the system calls, by the programs in [`SYS_EXIT`].
+pub const EXEC_SYS_EXIT: [Hook; 2] = [
+    hook(
+        Kind::Exec,
+        "sys_exit_execve",
+        "tracepoint",
+        "syscalls/sys_exit_execve",
+    ),
+    hook(
+        Kind::Exec,
+        "sys_exit_execveat",
+        "tracepoint",
+        "syscalls/sys_exit_execveat",
+    ),
+];
+/// Attempts, as the classic execsnoop counts them.
+pub const CLASSIC: [Hook; 2] = [
+    hook(
+        Kind::Exec,
+        "sys_enter_execve",
+        "tracepoint",
+        "syscalls/sys_enter_execve",
+    ),
+    hook(
+        Kind::Exec,
+        "sys_enter_execveat",
+        "tracepoint",
+        "syscalls/sys_enter_execveat",
+    ),
+];
+/// Failed execs at the system calls' entries; which of them exist depends on the
+/// architecture and on whether the kernel runs 32-bit programs.
+pub const FEXIT: [Hook; 4] = [
+    hook(Kind::Failure, "fail_execve", "fexit", "execve"),
+    hook(Kind::Failure, "fail_execveat", "fexit", "execveat"),
+    hook(
+        Kind::Failure,
+        "fail_compat_execve",
+        "fexit",
+        "compat execve",
+    ),
+    hook(
+        Kind::Failure,
+        "fail_compat_execveat",
+        "fexit",
+        "compat execveat",
+    ),
+];
+/// Failed execs by tracepoint, at the cost of every other system call.
+pub const SYS_EXIT: [Hook; 2] = [
+    hook(
+        Kind::Failure,
+        "sys_exit_execve",
+        "tracepoint",
+        "syscalls/sys_exit_execve",
+    ),
+    hook(
+        Kind::Failure,
+        "sys_exit_execveat",
+        "tracepoint",
+        "syscalls/sys_exit_execveat",
+    ),
+];
+/// Ends of processes, by BTF-typed tracepoint.
+pub const EXIT_TP_BTF: Hook = hook(Kind::Exit, "exit_tp_btf", "tp_btf", "sched_process_exit");
+/// The same without types.
+pub const EXIT_RAW_TP: Hook = hook(Kind::Exit, "exit_raw_tp", "raw_tp", "sched_process_exit");
+
+/// Where the kernel describes its tracepoints, if tracefs is mounted.
+const TRACEFS: [&str; 2] = [
+    "/sys/kernel/tracing/events",
+    "/sys/kernel/debug/tracing/events",
+];
+
+/// What the kernel answered to a hook.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The hook that was tried.
+    pub hook: Hook,
+    /// At which step it was refused.
+    pub step: &'static str,
+    /// What the kernel, or libbpf in its name, said.
+    pub error: String,
+    /// It was refused for lack of a permission.
+    pub not_permitted: bool,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} refused at {}: {}", self.hook, self.step, self.error)
+    }
+}
+
+/// The hooks that this kernel lets us have, for what is asked for.
+pub(super) fn choose(options: &Options) -> Result<Vec<Hook>, Error> {
+    let mut chosen = if options.classic {
+        classic()?
+    } else {
+        exec(options)?
+    };
+    if let Some(request) = options.failures {
+        chosen.extend(failure(request)?);
+    }
+    if options.exits {
+        chosen.extend(
+            first_of(&[&[EXIT_TP_BTF], &[EXIT_RAW_TP]]).unwrap_or_else(|refusals| {
+                warn!(
+                    refused = list(&refusals),
+                    "exits of processes are not counted"
+                );
+                Vec::new()
+            }),
+        );
+    }
+    Ok(chosen)
+}
+
+/// By which means failed execs may be observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failures {
+    /// fexit or not at all.
+    Fexit,
+    /// fexit, else the tracepoints that slow every system call.
+    FexitOrTracepoint,
+}
+
+fn exec(options: &Options) -> Result<Vec<Hook>, Error> {
+    let groups: Vec<&[Hook]> = options.exec_hooks.iter().map(Vec::as_slice).collect();
+    first_of(&groups).map_err(|refusals| Error::no_hook("execs", &refusals))
+}
+
+fn classic() -> Result<Vec<Hook>, Error> {
+    need_tracefs("capture.classic")?;
+    warn!("classic mode: counts attempts to exec, failed ones too, by the path's first 15 bytes");
+    first_of(&[&CLASSIC]).map_err(|refusals| Error::no_hook("attempts to exec", &refusals))
+}
+
+fn failure(request: Failures) -> Result<Vec<Hook>, Error> {
+    let (had, refused): (Vec<_>, Vec<_>) = FEXIT
+        .iter()
+        .map(|hook| object::try_out(*hook))
+        .partition(Result::is_ok);
+    let had: Vec<Hook> = had.into_iter().flatten().collect();
+    let refusals: Vec<Refusal> = refused.into_iter().filter_map(Result::err).collect();
+    if !had.is_empty() {
+        if !refusals.is_empty() {
+            info!(
+                refused = list(&refusals),
+                "failed execs of some kinds are not counted"
+            );
+        }
+        return Ok(had);
+    }
+    if request == Failures::FexitOrTracepoint {
+        need_tracefs("capture.failures = \"tracepoint\"")?;
+        return first_of(&[&SYS_EXIT])
+            .map_err(|refusals| Error::no_hook("failed execs", &refusals));
+    }
+    info!(
+        refused = list(&refusals),
+        "failed execs are not counted; capture.failures = \"tracepoint\" would, but slows every \
+         system call"
+    );
+    Ok(Vec::new())
+}
+
+/// The first group of which this kernel lets us have every hook.
+fn first_of(groups: &[&[Hook]]) -> Result<Vec<Hook>, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    for group in groups {
+        let tried: Result<Vec<Hook>, Refusal> =
+            group.iter().map(|hook| object::try_out(*hook)).collect();
+        match tried {
+            Ok(hooks) => return Ok(hooks),
+            Err(refusal) => {
+                info!(%refusal, "hook refused by the kernel");
+                refusals.push(refusal);
+            }
         }
     }
+    Err(refusals)
+}
 
-    /// The type of the program and what it attaches to, as its section is named.
-    pub fn section(self) -> &'static str {
-        match self {
-            Self::TpBtf => "tp_btf/sched_process_exec",
-            Self::RawTp => "raw_tp/sched_process_exec",
-        }
+fn need_tracefs(what: &str) -> Result<(), Error> {
+    if TRACEFS
+        .iter()
+        .any(|path| Path::new(path).join("syscalls").exists())
+    {
+        return Ok(());
     }
+    Err(Error::Unsupported(format!(
+        "{what} needs tracefs, which is not mounted or not readable here: `mount -t tracefs nodev \
+         /sys/kernel/tracing`"
+    )))
+}
 
-    /// The type of the program alone.
-    pub fn program_type(self) -> &'static str {
-        self.section().split('/').next().unwrap_or_default()
-    }
-
-    /// Have this program loaded, and none of its alternatives.
-    pub(super) fn select(self, programs: &mut OpenExecsnoopProgs<'_>) {
-        programs.exec_tp_btf.set_autoload(self == Self::TpBtf);
-        programs.exec_raw_tp.set_autoload(self == Self::RawTp);
-    }
-
-    pub(super) fn of<'a, 'obj>(
-        self,
-        programs: &'a mut ExecsnoopProgs<'obj>,
-    ) -> &'a mut ProgramMut<'obj> {
-        match self {
-            Self::TpBtf => &mut programs.exec_tp_btf,
-            Self::RawTp => &mut programs.exec_raw_tp,
-        }
-    }
+fn list(refusals: &[Refusal]) -> String {
+    let refusals: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
+    refusals.join("; ")
 }

@@ -3,7 +3,10 @@
 
 mod error;
 pub mod hooks;
+mod object;
 mod perf_buffer;
+mod records;
+mod ring_buffer;
 mod stats;
 mod tally;
 
@@ -11,17 +14,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, PrintLevel, ProgramHandle};
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, info, trace};
 
-use self::error::Refusal;
-use self::hooks::ExecHook;
+use self::hooks::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, Failures, Hook};
 use self::perf_buffer::PerfBuffer;
+use self::ring_buffer::Ring;
 use self::tally::Tally;
-use crate::bpf::ExecsnoopSkelBuilder;
-use crate::bpf::types::kind;
-use crate::event::{self, Ledger};
+use crate::event::{self, FailureCounts, Kind, Ledgers};
 use crate::privileges;
 use crate::source::{ProgramStats, Source};
 
@@ -30,23 +30,100 @@ pub use self::error::Error;
 /// What to capture, and by which means.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Pages of each CPU's ring, a power of two.
+    /// The roads that may be taken, the preferred one first.
+    pub transports: Vec<TransportKind>,
+    /// Pages of each CPU's buffer, a power of two.
     pub buffer_pages: usize,
     /// Ask the kernel for the parent's name.
     pub with_parent_comm: bool,
-    /// The hooks to try, in this order.
-    pub exec_hooks: Vec<ExecHook>,
+    /// Groups of hooks for execs, the preferred one first.
+    pub exec_hooks: Vec<Vec<Hook>>,
+    /// Observe failed execs, by these means.
+    pub failures: Option<Failures>,
+    /// Observe ends of processes.
+    pub exits: bool,
+    /// Count attempts, as the classic execsnoop does, instead of execs.
+    pub classic: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            transports: vec![TransportKind::Perf, TransportKind::Ring],
+            buffer_pages: 64,
+            with_parent_comm: false,
+            exec_hooks: vec![vec![EXEC_TP_BTF], vec![EXEC_RAW_TP], EXEC_SYS_EXIT.to_vec()],
+            failures: Some(Failures::Fexit),
+            exits: true,
+            classic: false,
+        }
+    }
+}
+
+/// How events cross into user space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportKind {
+    /// A perf buffer.
+    Perf,
+    /// A ring buffer.
+    Ring,
+}
+
+impl TransportKind {
+    /// As in `execsnoop_transport_info`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Perf => "perf",
+            Self::Ring => "ringbuf",
+        }
+    }
+}
+
+/// The same with what the kernel side has to know of it.
+#[derive(Debug, Clone, Copy)]
+enum Transport {
+    Perf,
+    Ring { bytes: u32 },
+}
+
+/// What each road is to the rest.
+trait Road: Send + std::fmt::Debug {
+    /// Bytes of the buffers of all CPUs.
+    fn bytes(&self) -> usize;
+    /// Becomes readable when a buffer is half full.
+    fn wakeup_fd(&self) -> BorrowedFd<'_>;
+    /// Empty the buffers, calling `sample` with the bytes of each sample.
+    fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 }
 
 /// The chosen means, for people and for `execsnoop_hook_info`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Means {
-    /// What observes execs.
-    pub exec_hook: ExecHook,
+    /// What observes execs, failed execs and exits.
+    pub hooks: Vec<Hook>,
     /// How events cross into user space.
-    pub transport: &'static str,
+    pub transport: TransportKind,
     /// Bytes of the buffers of all CPUs.
     pub buffer_bytes: usize,
+}
+
+impl Means {
+    /// Whether this kind is observed at all.
+    pub fn observes(&self, kind: Kind) -> bool {
+        self.hooks.iter().any(|hook| hook.kind == kind)
+    }
+
+    /// Whether it is attempts that are counted instead of execs.
+    pub fn is_classic(&self) -> bool {
+        self.hooks.iter().any(|hook| hooks::CLASSIC.contains(hook))
+    }
+
+    /// The hooks for one kind, for people.
+    pub fn list(&self, kind: Kind) -> Option<String> {
+        let of_kind = self.hooks.iter().filter(|hook| hook.kind == kind);
+        let names: Vec<_> = of_kind.map(Hook::to_string).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
 }
 
 /// Attached programs and the user's ends of what they write to.
@@ -54,9 +131,10 @@ pub struct Means {
 pub struct Capture {
     /// Dropping these detaches the programs.
     links: Vec<Link>,
-    program: ProgramHandle,
-    buffer: PerfBuffer,
+    programs: Vec<(&'static str, ProgramHandle)>,
+    road: Box<dyn Road>,
     ledgers: MapHandle,
+    failures: MapHandle,
     tally: Tally,
     means: Means,
 }
@@ -70,132 +148,143 @@ impl Capture {
         if !missing.is_empty() {
             return Err(Error::missing_capabilities(&missing));
         }
-
+        let hooks = hooks::choose(options)?;
         let mut refusals = Vec::new();
-        for &hook in &options.exec_hooks {
-            match Self::start_with(hook, options)? {
-                Ok(capture) => {
-                    let Means {
-                        transport,
-                        buffer_bytes,
-                        ..
-                    } = capture.means;
-                    info!(exec = hook.section(), transport, buffer_bytes, "attached");
-                    return Ok(capture);
-                }
-                Err(refusal) => {
-                    warn!(
-                        hook = hook.section(),
-                        step = refusal.step,
-                        error = format!("{:#}", refusal.error),
-                        "hook refused by the kernel, trying the next"
-                    );
+        for &kind in &options.transports {
+            match Self::start_over(kind, &hooks, options) {
+                Err(Error::Buffer(refusal)) => {
+                    info!(transport = kind.name(), refused = refusal, "no such buffer");
                     refusals.push(refusal);
                 }
+                Ok(capture) => {
+                    let means = &capture.means;
+                    let list = |kind| means.list(kind).unwrap_or_else(|| "off".to_owned());
+                    info!(
+                        execs = list(Kind::Exec),
+                        failures = list(Kind::Failure),
+                        exits = list(Kind::Exit),
+                        transport = kind.name(),
+                        buffer_bytes = means.buffer_bytes,
+                        "attached"
+                    );
+                    return Ok(capture);
+                }
+                Err(error) => return Err(error),
             }
         }
-        Err(Error::no_hook(&refusals))
+        Err(Error::NotPermitted(refusals.join("; ")))
     }
 
-    /// The outer error is final; the inner one says that this hook cannot be had.
-    fn start_with(hook: ExecHook, options: &Options) -> Result<Result<Self, Refusal>, Error> {
-        let refused = |step| move |error| Refusal { hook, step, error };
-
+    fn start_over(kind: TransportKind, hooks: &[Hook], options: &Options) -> Result<Self, Error> {
+        let transport = match kind {
+            TransportKind::Perf => Transport::Perf,
+            TransportKind::Ring => Transport::Ring {
+                bytes: ring_bytes(options.buffer_pages)?,
+            },
+        };
         // The object is needed only until all is attached: links, programs and maps
         // live on by their own descriptors.
-        let mut object = MaybeUninit::uninit();
-        let mut open = ExecsnoopSkelBuilder::default()
-            .open(&mut object)
-            .map_err(|e| Error::setup("opening the BPF object", &e))?;
-        if let Some(rodata) = &mut open.maps.rodata_data {
-            rodata.with_parent_comm = u8::from(options.with_parent_comm);
+        let mut place = MaybeUninit::uninit();
+        let mut skel = object::load(&mut place, hooks, transport, options)?;
+        let maps = object::maps(&skel)?;
+        let road: Box<dyn Road> = match kind {
+            TransportKind::Perf => Box::new(
+                PerfBuffer::open(maps.events, options.buffer_pages)
+                    .map_err(|e| Error::perf_buffer(options.buffer_pages, &e))?,
+            ),
+            TransportKind::Ring => Box::new(
+                Ring::open(&maps.ring).map_err(|e| Error::setup("opening the ring buffer", &e))?,
+            ),
+        };
+        let attached = object::attach(&mut skel, hooks)
+            .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
+        let mut links = Vec::new();
+        let mut programs = Vec::new();
+        for (link, name, program) in attached {
+            links.push(link);
+            programs.push((name, program));
         }
-        hook.select(&mut open.progs);
-        let mut skel = match open.load().map_err(refused("load")) {
-            Ok(skel) => skel,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-
-        let own = |map: &libbpf_rs::MapMut<'_>| {
-            MapHandle::try_from(map).map_err(|e| Error::setup("opening a BPF map", &e))
-        };
-        let buffer = PerfBuffer::open(own(&skel.maps.events)?, options.buffer_pages)
-            .map_err(|e| Error::perf_buffer(options.buffer_pages, &e))?;
-        let ledgers = own(&skel.maps.ledgers)?;
-        let tally = Tally::new(
-            own(&skel.maps.tally_in_use)?,
-            own(&skel.maps.tally_a)?,
-            own(&skel.maps.tally_b)?,
-        );
-
-        let program = hook.of(&mut skel.progs);
-        let handle = ProgramHandle::try_from(&*program)
-            .map_err(|e| Error::setup("opening the BPF program", &e))?;
-        let link = match program.attach().map_err(refused("attach")) {
-            Ok(link) => link,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
         let means = Means {
-            exec_hook: hook,
-            transport: "perf",
-            buffer_bytes: buffer.bytes(),
+            hooks: hooks.to_vec(),
+            transport: kind,
+            buffer_bytes: road.bytes(),
         };
-        Ok(Ok(Self {
-            links: vec![link],
-            program: handle,
-            buffer,
-            ledgers,
-            tally,
+        let [in_use, spare] = maps.tally;
+        Ok(Self {
+            links,
+            programs,
+            road,
+            ledgers: maps.ledgers,
+            failures: maps.failures,
+            tally: Tally::new(maps.tally_in_use, in_use, spare),
             means,
-        }))
+        })
     }
 
     /// What was chosen at the start.
-    pub fn means(&self) -> Means {
-        self.means
+    pub fn means(&self) -> &Means {
+        &self.means
     }
+}
+
+/// The ring buffer's size: as much as the perf buffers of all CPUs, to a power of two.
+fn ring_bytes(pages: usize) -> Result<u32, Error> {
+    let cpus = libbpf_rs::num_possible_cpus().map_err(|e| Error::setup("counting CPUs", &e))?;
+    let bytes = (pages * rustix::param::page_size() * cpus).next_power_of_two();
+    // The largest ring buffer there is, in a 32-bit size that is a power of two.
+    Ok(u32::try_from(bytes).unwrap_or(1 << 31))
 }
 
 impl Source for Capture {
     fn wakeup_fd(&self) -> BorrowedFd<'_> {
-        self.buffer.wakeup_fd()
+        self.road.wakeup_fd()
     }
 
     fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        self.buffer.drain(event)
+        self.road.drain(event)
     }
 
-    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], u64)) -> io::Result<()> {
+    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         self.tally.drain(entry)
     }
 
-    fn ledger(&mut self) -> io::Result<Ledger> {
-        let key = kind::KIND_EXEC.0.to_ne_bytes();
-        let cpus = self
-            .ledgers
-            .lookup_percpu(&key, MapFlags::ANY)
-            .map_err(io::Error::other)?
-            .ok_or_else(|| io::Error::other("the ledger has no entry for execs"))?;
-        let mut sum = Ledger::default();
-        for bytes in &cpus {
-            sum += event::ledger(bytes).map_err(io::Error::other)?;
+    fn ledgers(&mut self) -> io::Result<Ledgers> {
+        let mut sums = Ledgers::default();
+        for kind in Kind::ALL {
+            for bytes in per_cpu(&self.ledgers, kind.index())? {
+                sums[kind] += event::ledger(&bytes).map_err(io::Error::other)?;
+            }
         }
-        Ok(sum)
+        Ok(sums)
+    }
+
+    fn failures(&mut self) -> io::Result<FailureCounts> {
+        let mut sums = FailureCounts::default();
+        for bytes in per_cpu(&self.failures, 0)? {
+            sums += event::failures(&bytes).map_err(io::Error::other)?;
+        }
+        Ok(sums)
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {
-        match stats::of(&self.program, self.means.exec_hook.program()) {
-            Ok(stats) => vec![stats],
-            Err(error) => {
-                debug!(%error, "no statistics of the program");
-                Vec::new()
-            }
-        }
+        let stats = self.programs.iter().filter_map(|(name, program)| {
+            stats::of(program, name)
+                .inspect_err(|error| debug!(%error, name, "no statistics of the program"))
+                .ok()
+        });
+        stats.collect()
     }
 
     fn detach(&mut self) {
         self.links.clear();
     }
+}
+
+/// Each CPU's value of an entry of a per-CPU array.
+fn per_cpu(map: &MapHandle, index: u32) -> io::Result<Vec<Vec<u8>>> {
+    map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
+        .map_err(io::Error::other)?
+        .ok_or_else(|| io::Error::other(format!("a BPF array has no entry {index}")))
 }
 
 /// libbpf's own messages. What it warns of we report ourselves, with a remedy.

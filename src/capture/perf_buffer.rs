@@ -2,9 +2,7 @@
 //!
 //! libbpf-rs's own `PerfBuffer` wakes its reader at every sample, and that wakeup,
 //! not the sample, is what an exec pays for. This wrapper opens the same libbpf
-//! perf buffer with `wakeup_watermark` at half a ring (see `perf_event_open(2)`),
-//! and copies records out before anything looks at them, so that no foreign frame
-//! is on the stack while they are handled.
+//! perf buffer with `wakeup_watermark` at half a ring (see `perf_event_open(2)`).
 
 #![allow(unsafe_code)] // one of the two exceptions named in Cargo.toml: libbpf's C interface
 
@@ -22,24 +20,20 @@ const HEADER: usize = size_of::<sys::perf_event_header>();
 /// Bytes of the header and the size in front of a raw sample's data.
 const RAW_DATA: usize = HEADER + size_of::<u32>();
 
+use super::Road;
+use super::records::Records;
+
 /// Rings of all CPUs that were online when it was opened.
 #[derive(Debug)]
 pub(super) struct PerfBuffer {
     raw: NonNull<sys::perf_buffer>,
     /// What the callback writes to; libbpf holds the same pointer.
-    copied: NonNull<Samples>,
+    copied: NonNull<Records>,
     rings: usize,
     ring_bytes: usize,
     /// Kept open: when the buffer is freed, libbpf takes its rings out of the map, which
     /// it knows by the descriptor's number.
     _map: MapHandle,
-}
-
-/// Raw samples, one behind the other.
-#[derive(Debug, Default)]
-struct Samples {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
 }
 
 // SAFETY: libbpf keeps no thread-local state for a perf buffer, `copied` is owned by
@@ -62,7 +56,7 @@ impl PerfBuffer {
         attr.__bindgen_anon_2.wakeup_watermark = u32::try_from(ring_bytes / 2).unwrap_or(u32::MAX);
         attr.set_watermark(1);
 
-        let copied = NonNull::from(Box::leak(Box::<Samples>::default()));
+        let copied = NonNull::from(Box::leak(Box::<Records>::default()));
         // SAFETY: `attr` lives through the call and libbpf copies it; `copied` stays
         // allocated until after perf_buffer__free(); null options mean all online CPUs.
         let raw = unsafe {
@@ -92,23 +86,22 @@ impl PerfBuffer {
             _map: map,
         })
     }
+}
 
-    /// Bytes of all rings together.
-    pub(super) fn bytes(&self) -> usize {
+impl Road for PerfBuffer {
+    fn bytes(&self) -> usize {
         self.rings * self.ring_bytes
     }
 
-    /// Becomes readable when a ring is half full.
-    pub(super) fn wakeup_fd(&self) -> BorrowedFd<'_> {
+    fn wakeup_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the epoll descriptor is open for as long as the buffer is, which the
         // returned lifetime ends with.
         unsafe { BorrowedFd::borrow_raw(sys::perf_buffer__epoll_fd(self.raw.as_ptr())) }
     }
 
-    /// Empty all rings, one after the other, calling `sample` with the data of each
-    /// sample. After an error in one ring the others are still emptied; the first
-    /// error is returned.
-    pub(super) fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    /// Ring by ring. After an error in one the others are still emptied; the first error
+    /// is returned.
+    fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let mut result = Ok(());
         for ring in 0..self.rings {
             // SAFETY: `raw` is valid; the callback it runs writes to `copied`, to
@@ -119,14 +112,7 @@ impl PerfBuffer {
                 result = Err(io::Error::from_raw_os_error(-err));
             }
             // SAFETY: libbpf is not running, so this is the only reference.
-            let copied = unsafe { self.copied.as_mut() };
-            let mut start = 0;
-            for &end in &copied.ends {
-                sample(&copied.bytes[start..end]);
-                start = end;
-            }
-            copied.bytes.clear();
-            copied.ends.clear();
+            unsafe { self.copied.as_mut() }.drain(sample);
         }
         result
     }
@@ -164,13 +150,10 @@ unsafe extern "C" fn on_record(
     };
     if kind == sys::PERF_RECORD_SAMPLE {
         // SAFETY: `drain` keeps no reference to the samples while libbpf runs.
-        let samples = unsafe { &mut *samples.cast::<Samples>() };
+        let samples = unsafe { &mut *samples.cast::<Records>() };
         // A sample that contradicts itself is kept, as no bytes: the decoder refuses
         // and counts it.
-        samples
-            .bytes
-            .extend_from_slice(raw_data(record).unwrap_or(&[]));
-        samples.ends.push(samples.bytes.len());
+        samples.push(raw_data(record).unwrap_or(&[]));
     }
     sys::LIBBPF_PERF_EVENT_CONT
 }

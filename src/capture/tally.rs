@@ -30,11 +30,12 @@ impl Tally {
         }
     }
 
-    /// Take all counts, calling `entry` with each subject's bytes and its count.
+    /// Take all counts, calling `entry` with each subject's bytes and those of its
+    /// `struct tally_count`.
     ///
     /// Waits for an RCU grace period (some 10 ms), so do not call it when the ledger
     /// says that nothing was tallied.
-    pub(super) fn drain(&mut self, entry: &mut dyn FnMut(&[u8], u64)) -> io::Result<()> {
+    pub(super) fn drain(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         let spare = self.turns[1].as_fd().as_raw_fd().to_ne_bytes();
         self.slot
             .update(&SLOT, &spare, MapFlags::ANY)
@@ -46,23 +47,16 @@ impl Tally {
             .lookup_and_delete_batch(full.max_entries(), MapFlags::ANY, MapFlags::ANY)
             .map_err(io::Error::other)?
         {
-            entry(&key, count(&value)?);
+            entry(&key, &value);
         }
         // The batch iterator ends early, and silently, on an error or a short batch.
         // Whatever it left is taken one by one: the map must be empty for its next turn.
         while let Some(key) = full.keys().next() {
             if let Some(value) = full.lookup(&key, MapFlags::ANY).map_err(io::Error::other)? {
-                entry(&key, count(&value)?);
+                entry(&key, &value);
             }
             full.delete(&key).map_err(io::Error::other)?;
         }
         Ok(())
     }
-}
-
-fn count(value: &[u8]) -> io::Result<u64> {
-    let bytes = value
-        .try_into()
-        .map_err(|_| io::Error::other(format!("a count of {} bytes", value.len())))?;
-    Ok(u64::from_ne_bytes(bytes))
 }

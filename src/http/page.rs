@@ -1,9 +1,14 @@
 //! The page at `/`, for people.
 
 use crate::capture::Means;
+use crate::event::Kind;
 
 /// What this is, what it captures and how, and where to go.
 pub(super) fn index(means: &Means, telemetry_path: &str) -> String {
+    let by = |kind| match means.list(kind) {
+        Some(hooks) => format!("seen by <code>{hooks}</code>"),
+        None => "not observed".to_owned(),
+    };
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -28,8 +33,9 @@ dd {{ margin: 0 0 .6rem; }}
 </ul>
 <dl>
 <dt>Version</dt><dd>{version}</dd>
-<dt>Counted</dt><dd>Successful execs (execve, execveat and all that leads there), each exactly once,
-seen by <code>{hook}</code>. Failed attempts and arguments are not captured.</dd>
+<dt>Counted</dt><dd>{what}: {execs}. Arguments are not captured.</dd>
+<dt>Failed execs</dt><dd>{failures}</dd>
+<dt>Ends of processes</dt><dd>{exits}</dd>
 <dt>Events cross by</dt><dd>{transport} buffer, {buffer} KiB for all CPUs. What does not fit is counted
 in the kernel instead; <code>execsnoop_lost_events_total</code> says how much that was.</dd>
 </dl>
@@ -37,8 +43,15 @@ in the kernel instead; <code>execsnoop_lost_events_total</code> says how much th
 </html>
 "#,
         version = env!("CARGO_PKG_VERSION"),
-        hook = means.exec_hook.section(),
-        transport = means.transport,
+        what = if means.is_classic() {
+            "Attempts to exec, failed ones too, by path (classic mode)"
+        } else {
+            "Successful execs (execve, execveat and all that leads there), each exactly once"
+        },
+        execs = by(Kind::Exec),
+        failures = by(Kind::Failure),
+        exits = by(Kind::Exit),
+        transport = means.transport.name(),
         buffer = means.buffer_bytes / 1024,
     )
 }

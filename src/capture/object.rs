@@ -1,0 +1,122 @@
+//! The BPF object: open, configure, load, attach, in this order, one step after the other.
+
+use std::collections::HashSet;
+use std::mem::MaybeUninit;
+
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
+
+use super::error::Error;
+use super::hooks::{Hook, Refusal};
+use super::{Options, Transport};
+use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel};
+use crate::event::Kind;
+
+/// A loaded object's maps, by our own descriptors.
+#[derive(Debug)]
+pub(super) struct Maps {
+    pub(super) events: MapHandle,
+    pub(super) ring: MapHandle,
+    pub(super) ledgers: MapHandle,
+    pub(super) failures: MapHandle,
+    pub(super) tally_in_use: MapHandle,
+    pub(super) tally: [MapHandle; 2],
+}
+
+/// Load and attach one program by itself, and let go of it.
+pub(super) fn try_out(hook: Hook) -> Result<Hook, Refusal> {
+    let refused = |step| {
+        move |error: libbpf_rs::Error| Refusal {
+            hook,
+            step,
+            not_permitted: error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
+            error: format!("{error:#}"),
+        }
+    };
+    let mut place = MaybeUninit::uninit();
+    let mut open = open(&mut place).map_err(refused("open"))?;
+    select(&mut open, &[hook], Transport::Perf).map_err(refused("open"))?;
+    let mut skel = open.load().map_err(refused("load"))?;
+    attach(&mut skel, &[hook]).map_err(refused("attach"))?;
+    Ok(hook)
+}
+
+/// A loaded object, its programs not attached yet. Place for it is the caller's.
+pub(super) fn load<'a>(
+    place: &'a mut MaybeUninit<OpenObject>,
+    hooks: &[Hook],
+    transport: Transport,
+    options: &Options,
+) -> Result<ExecsnoopSkel<'a>, Error> {
+    let failed = |step: &'static str| move |e: libbpf_rs::Error| Error::setup(step, &e);
+    let mut open = open(place).map_err(failed("opening the BPF object"))?;
+    if let Some(rodata) = &mut open.maps.rodata_data {
+        rodata.with_parent_comm = u8::from(options.with_parent_comm);
+        rodata.ring_half = match transport {
+            Transport::Perf => 0,
+            Transport::Ring { bytes } => u64::from(bytes / 2),
+        };
+        let at_sys_exit = |h: &Hook| h.kind == Kind::Exec && h.program.starts_with("sys_exit");
+        rodata.exec_at_sys_exit = u8::from(hooks.iter().any(at_sys_exit));
+    }
+    select(&mut open, hooks, transport).map_err(failed("configuring the BPF object"))?;
+    open.load()
+        .map_err(failed("loading the chosen BPF programs together"))
+}
+
+fn open(place: &mut MaybeUninit<OpenObject>) -> libbpf_rs::Result<OpenExecsnoopSkel<'_>> {
+    ExecsnoopSkelBuilder::default().open(place)
+}
+
+/// Have the programs of these hooks loaded, and the road that they take made.
+fn select(
+    open: &mut OpenExecsnoopSkel<'_>,
+    hooks: &[Hook],
+    transport: Transport,
+) -> libbpf_rs::Result<()> {
+    if let Transport::Ring { bytes } = transport {
+        // Else it stays at its smallest: libbpf-rs's skeletons insist on every map.
+        open.maps.ring.set_max_entries(bytes)?;
+    }
+    let chosen: HashSet<&str> = hooks.iter().map(|hook| hook.program).collect();
+    for mut program in open.open_object_mut().progs_mut() {
+        let load = program
+            .name()
+            .to_str()
+            .is_some_and(|name| chosen.contains(name));
+        program.set_autoload(load);
+    }
+    Ok(())
+}
+
+/// Attach the programs: from here on they run.
+pub(super) fn attach(
+    skel: &mut ExecsnoopSkel<'_>,
+    hooks: &[Hook],
+) -> libbpf_rs::Result<Vec<(Link, &'static str, ProgramHandle)>> {
+    let mut attached: Vec<(Link, &'static str, ProgramHandle)> = Vec::new();
+    for program in skel.object_mut().progs_mut() {
+        let name = hooks.iter().find(|hook| program.name() == hook.program);
+        if let Some(hook) = name {
+            let handle = ProgramHandle::try_from(&program)?;
+            attached.push((program.attach()?, hook.program, handle));
+        }
+    }
+    Ok(attached)
+}
+
+/// Own descriptors of the object's maps.
+pub(super) fn maps(skel: &ExecsnoopSkel<'_>) -> Result<Maps, Error> {
+    let own = |map: &MapMut<'_>| {
+        MapHandle::try_from(map).map_err(|e| Error::setup("opening a BPF map", &e))
+    };
+    let maps = &skel.maps;
+    Ok(Maps {
+        events: own(&maps.events)?,
+        ring: own(&maps.ring)?,
+        ledgers: own(&maps.ledgers)?,
+        failures: own(&maps.failures)?,
+        tally_in_use: own(&maps.tally_in_use)?,
+        tally: [own(&maps.tally_a)?, own(&maps.tally_b)?],
+    })
+}

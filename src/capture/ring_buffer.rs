@@ -1,0 +1,91 @@
+//! The ring buffer: one memory for all CPUs, in the order of reservation. It needs no
+//! `perf_event_open(2)`.
+
+use std::fmt;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libbpf_rs::{MapCore, MapHandle, RingBuffer, RingBufferBuilder};
+use rustix::event::{Timespec, epoll};
+
+use super::Road;
+use super::records::Records;
+use crate::event::Event;
+
+pub(super) struct Ring {
+    ring: RingBuffer<'static>,
+    copied: Arc<Mutex<Records>>,
+    /// Watches the map for wakeups only. Its descriptor by itself, as libbpf watches it,
+    /// is readable whenever there is data, and would keep the reader awake in a storm.
+    wakeups: OwnedFd,
+    bytes: usize,
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ring {
+    /// Map the memory of `map`, a `BPF_MAP_TYPE_RINGBUF`.
+    pub(super) fn open(map: &MapHandle) -> libbpf_rs::Result<Self> {
+        let copied = Arc::new(Mutex::new(Records::default()));
+        let copy_to = Arc::clone(&copied);
+        let mut builder = RingBufferBuilder::new();
+        builder.add(map, move |record| {
+            copy_to
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(record);
+            0
+        })?;
+        let ring = builder.build()?;
+        let wakeups = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&wakeups, map, epoll::EventData::new_u64(0), edges).map_err(io::Error::from)?;
+        Ok(Self {
+            ring,
+            copied,
+            wakeups,
+            bytes: usize::try_from(map.max_entries()).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+impl Road for Ring {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn wakeup_fd(&self) -> BorrowedFd<'_> {
+        self.wakeups.as_fd()
+    }
+
+    fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        // Take the edge, if there is one: what comes after it makes another.
+        let now = Timespec::default();
+        epoll::wait(
+            &self.wakeups,
+            &mut [epoll::Event {
+                flags: epoll::EventFlags::empty(),
+                data: epoll::EventData::new_u64(0),
+            }][..],
+            Some(&now),
+        )?;
+        // No more than fits at a time: a storm may refill it as fast as it is emptied.
+        let consumed = self.ring.consume_raw_n(self.bytes / size_of::<Event>());
+        self.copied
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(sample);
+        if consumed < 0 {
+            return Err(io::Error::from_raw_os_error(-consumed));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! How processes ended, and how long they lived.
+
+use std::collections::BTreeMap;
+
+use nix::sys::signal::Signal;
+
+/// Upper bounds of the lifetime histogram's buckets, in seconds: a millisecond to a day.
+pub const LIFETIME_BUCKETS: [f64; 15] = [
+    0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0,
+    86_400.0,
+];
+
+/// How a process ended, as `wait(2)` tells its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// By itself, with this status.
+    Exited(u8),
+    /// By this signal.
+    Signaled(u8),
+}
+
+impl End {
+    /// From the status of `wait(2)`, of which every value means something here.
+    pub fn of_wait_status(status: i32) -> Self {
+        let [low, code, ..] = status.to_le_bytes();
+        match low & 0x7f {
+            0 => Self::Exited(code),
+            signal => Self::Signaled(signal),
+        }
+    }
+
+    /// The `reason` label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Exited(_) => "exited",
+            Self::Signaled(_) => "signaled",
+        }
+    }
+
+    /// The `code` label: the status, or the signal's name.
+    pub fn code(self) -> String {
+        match self {
+            Self::Exited(code) => code.to_string(),
+            Self::Signaled(signal) => match Signal::try_from(i32::from(signal)) {
+                Ok(signal) => signal.as_str().to_owned(),
+                // Real-time signals have no names of their own.
+                Err(_) => format!("SIG{signal}"),
+            },
+        }
+    }
+}
+
+/// Counts of exits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Exits {
+    /// By how they ended: at most 256 statuses and 127 signals.
+    pub ends: BTreeMap<End, u64>,
+    /// Lifetimes by bucket, not cumulated; the last is what is above all bounds.
+    pub lifetimes: [u64; LIFETIME_BUCKETS.len() + 1],
+    /// All lifetimes together, in nanoseconds.
+    pub lifetime_ns: u128,
+}
+
+impl Exits {
+    /// Count `count` processes that ended so.
+    pub fn add(&mut self, wait_status: i32, count: u64) {
+        *self
+            .ends
+            .entry(End::of_wait_status(wait_status))
+            .or_default() += count;
+    }
+
+    /// Count how long one lived.
+    pub fn add_lifetime(&mut self, ns: u64) {
+        #[allow(clippy::cast_precision_loss)] // of bounds that are far apart
+        let seconds = ns as f64 / 1e9;
+        let bucket = LIFETIME_BUCKETS.partition_point(|bound| *bound < seconds);
+        self.lifetimes[bucket] += 1;
+        self.lifetime_ns += u128::from(ns);
+    }
+
+    /// All of them, however they ended.
+    pub fn total(&self) -> u64 {
+        self.ends.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_status_is_read_as_wait_does() {
+        for (status, reason, code) in [
+            (0, "exited", "0"),
+            (3 << 8, "exited", "3"),
+            (255 << 8, "exited", "255"),
+            (9, "signaled", "SIGKILL"),
+            (11 | 0x80, "signaled", "SIGSEGV"),
+            (34, "signaled", "SIG34"),
+        ] {
+            let end = End::of_wait_status(status);
+            assert_eq!((end.reason(), end.code().as_str()), (reason, code));
+        }
+    }
+
+    #[test]
+    fn a_lifetime_falls_into_the_first_bucket_that_it_does_not_exceed() {
+        let mut exits = Exits::default();
+        for ns in [0, 1_000_000, 1_000_001, 86_400_000_000_000, u64::MAX] {
+            exits.add_lifetime(ns);
+        }
+        assert_eq!(exits.lifetimes[0], 2);
+        assert_eq!(exits.lifetimes[1], 1);
+        assert_eq!(exits.lifetimes[LIFETIME_BUCKETS.len() - 1], 1);
+        assert_eq!(exits.lifetimes[LIFETIME_BUCKETS.len()], 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_status_is_counted_within_few_series(statuses in proptest::collection::vec(any::<i32>(), 0..2000)) {
+            let mut exits = Exits::default();
+            for status in &statuses {
+                exits.add(*status, 1);
+            }
+            prop_assert_eq!(exits.total(), statuses.len() as u64);
+            prop_assert!(exits.ends.len() <= 256 + 127);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What families are made of, in the `prometheus` crate's types.
+
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+pub(super) fn counter(name: &str, help: &str, metrics: impl Into<Vec<Metric>>) -> MetricFamily {
+    family(name, help, MetricType::COUNTER, metrics.into())
+}
+
+pub(super) fn gauge(name: &str, help: &str, metrics: impl Into<Vec<Metric>>) -> MetricFamily {
+    family(name, help, MetricType::GAUGE, metrics.into())
+}
+
+/// A counter's sample without labels.
+pub(super) fn plain(n: u64) -> Metric {
+    count(vec![], n)
+}
+
+/// A counter's sample.
+pub(super) fn count(labels: Vec<LabelPair>, n: u64) -> Metric {
+    counted_as(labels, n as f64)
+}
+
+/// A counter's sample that is not a whole number.
+pub(super) fn counted_as(labels: Vec<LabelPair>, n: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(n);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+/// A gauge's sample.
+pub(super) fn value(labels: Vec<LabelPair>, n: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(n);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+pub(super) fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+/// A histogram of one sample, from counts by bucket, of which the last is what is above
+/// all bounds.
+pub(super) fn histogram(
+    name: &str,
+    help: &str,
+    bounds: &[f64],
+    counts: &[u64],
+    sum: f64,
+) -> MetricFamily {
+    let mut cumulated = 0;
+    let mut buckets = Vec::with_capacity(bounds.len());
+    for (bound, count) in bounds.iter().zip(counts) {
+        cumulated += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(cumulated);
+        buckets.push(bucket);
+    }
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(counts.iter().sum());
+    histogram.set_sample_sum(sum);
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    family(name, help, MetricType::HISTOGRAM, vec![metric])
+}
