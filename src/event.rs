@@ -89,6 +89,16 @@ impl FailureCounts {
         (0..).zip(self.0.by_errno).filter(|(_, count)| *count > 0)
     }
 
+    /// Count `count` more.
+    pub fn add(&mut self, errno: i32, count: u64) {
+        if let Some(sum) = usize::try_from(errno)
+            .ok()
+            .and_then(|i| self.0.by_errno.get_mut(i))
+        {
+            *sum += count;
+        }
+    }
+
     /// All of them together.
     pub fn total(&self) -> u64 {
         self.0.by_errno.iter().sum()

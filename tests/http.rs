@@ -112,6 +112,8 @@ fn the_page_says_what_this_is_and_loads_nothing_from_elsewhere() {
         env!("CARGO_PKG_VERSION"),
         "tp_btf/sched_process_exec",
         "perf buffer",
+        "fexit/execve",
+        "tp_btf/sched_process_exit",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }

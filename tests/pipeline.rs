@@ -9,6 +9,7 @@ use common::bytes::{encode, encode_subject};
 use common::fake::{Service, event};
 use common::http::{Scrape, get};
 use execsnoopd::config::{Config, View};
+use execsnoopd::event::Kind;
 use execsnoopd::view::Label;
 use proptest::prelude::*;
 
@@ -62,7 +63,7 @@ fn what_was_tallied_or_has_no_name_is_in_the_totals_of_every_view() {
         kernel.emit(encode(&event(b"a", 0, 1)));
         kernel.tally(encode_subject(&event(b"a", 0, 0)), 10);
         kernel.tally(encode_subject(&event(b"b", 77, 0)), 100);
-        kernel.fail_to_attribute(1000);
+        kernel.fail_to_attribute(Kind::Exec, 1000);
     });
     let scrape = Scrape::of(service.address);
     assert_eq!(scrape.value("execsnoop_execs_total"), 1111.0);
@@ -83,10 +84,12 @@ fn bytes_that_are_no_event_are_counted_as_lost_and_unattributed() {
     let service = Service::start(&Config::default());
     service.kernel(|kernel| {
         kernel.emit(encode(&event(b"good", 0, 1)));
-        for len in [0, 1, 71, 80, 1000] {
+        for len in [0, 1, 87, 96, 1000] {
             kernel.emit(vec![0xff; len]);
         }
-        kernel.emit(vec![0xff; 72]); // a length that fits, of a kind that does not
+        let mut failure = event(b"good", 0, 1);
+        failure.subject.retval = -2;
+        kernel.emit(encode(&failure)); // of a kind that takes another road
         kernel.tally(vec![0; 3], 4);
     });
     let scrape = Scrape::of(service.address);
@@ -106,7 +109,7 @@ fn an_exec_that_never_arrives_shows_in_the_ledger_difference() {
     let service = Service::start(&Config::default());
     service.kernel(|kernel| {
         kernel.emit(encode(&event(b"prog", 0, 1)));
-        kernel.ledger.seen += 3;
+        kernel.ledgers[Kind::Exec].seen += 3;
     });
     let scrape = Scrape::of(service.address);
     assert_eq!(
@@ -114,7 +117,7 @@ fn an_exec_that_never_arrives_shows_in_the_ledger_difference() {
         3.0
     );
 
-    service.kernel(|kernel| kernel.ledger.seen -= 3 + 1);
+    service.kernel(|kernel| kernel.ledgers[Kind::Exec].seen -= 3 + 1);
     let scrape = Scrape::of(service.address);
     assert_eq!(
         scrape.value("execsnoop_ledger_difference{kind=\"exec\"}"),
@@ -173,7 +176,7 @@ fn concurrent_scrapes_agree_and_none_is_stale() {
                     let mut emitted = 0;
                     service.kernel(|kernel| {
                         kernel.emit(encode(&event(b"prog", 0, 1)));
-                        emitted = kernel.ledger.seen;
+                        emitted = kernel.ledgers[Kind::Exec].seen;
                     });
                     let scrape = Scrape::of(service.address);
                     assert!(scrape.execs_of("prog") >= emitted as f64);
@@ -203,7 +206,7 @@ fn stopping_detaches_and_counts_what_is_left() {
     let totals = service.stop().unwrap();
     assert!(kernel.lock().unwrap().detached);
     assert_eq!(totals.execs, 1007);
-    assert_eq!(totals.ledger_difference, 0);
+    assert_eq!(totals.differences, [0, 0, 0]);
 }
 
 #[test]
@@ -225,6 +228,68 @@ fn a_reader_that_panics_ends_the_service() {
     service.kernel(|kernel| kernel.panic = true);
     let error = service.ended().unwrap_err().to_string();
     assert!(error.contains("reader thread panicked"), "{error}");
+}
+
+#[test]
+fn failed_execs_are_counted_by_error_and_nowhere_else() {
+    let service = Service::start(&Config::default());
+    let scrape = Scrape::of(service.address);
+    assert_eq!(
+        scrape.value("execsnoop_exec_failures_total{errno=\"ENOENT\"}"),
+        0.0
+    );
+    service.kernel(|kernel| {
+        kernel.fail(2, 1_000_000);
+        kernel.fail(13, 5);
+        kernel.fail(255, 7); // an errno without a name
+        kernel.emit(encode(&event(b"prog", 0, 1)));
+    });
+    let scrape = Scrape::of(service.address);
+    for (errno, count) in [("ENOENT", 1e6), ("EACCES", 5.0), ("E255", 7.0)] {
+        let sample = format!("execsnoop_exec_failures_total{{errno=\"{errno}\"}}");
+        assert_eq!(scrape.value(&sample), count);
+    }
+    assert_eq!(scrape.value("execsnoop_execs_total"), 1.0);
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn exits_are_counted_by_end_with_lifetime_and_cpu_time_in_every_view() {
+    let service = Service::start(&Config::default());
+    let mut exit = event(b"worker", 7, 1);
+    exit.subject.is_exit = 1;
+    exit.subject.retval = 3 << 8;
+    exit.lifetime_ns = 2_000_000_000;
+    exit.cpu_ns = 500_000_000;
+    let mut killed = exit;
+    killed.subject.retval = 9;
+    service.kernel(|kernel| {
+        kernel.emit_as(Kind::Exit, encode(&exit));
+        kernel.tally_as(Kind::Exit, encode_subject(&killed), 4, 1_500_000_000);
+        kernel.fail_to_attribute(Kind::Exit, 2);
+    });
+    let scrape = Scrape::of(service.address);
+    for (labels, count) in [
+        ("reason=\"exited\",code=\"3\"", 1.0),
+        ("reason=\"signaled\",code=\"SIGKILL\"", 4.0),
+        ("reason=\"unknown\",code=\"\"", 2.0),
+    ] {
+        let sample = format!("execsnoop_exits_total{{{labels}}}");
+        assert_eq!(scrape.value(&sample), count);
+    }
+    let cpu = "execsnoop_cpu_seconds_by_comm_total{comm=\"worker\"}";
+    assert_eq!(scrape.value(cpu), 2.0);
+    let cpu = "execsnoop_cpu_seconds_by_uid_total{uid=\"7\",user=\"lp\"}";
+    assert_eq!(scrape.value(cpu), 2.0);
+    let bucket = |le| format!("execsnoop_process_lifetime_seconds_bucket{{le=\"{le}\"}}");
+    assert_eq!(scrape.value(&bucket("1")), 0.0);
+    assert_eq!(scrape.value(&bucket("5")), 1.0);
+    assert_eq!(scrape.value(&bucket("+Inf")), 1.0);
+    assert_eq!(scrape.value("execsnoop_process_lifetime_seconds_sum"), 2.0);
+    assert_eq!(scrape.value("execsnoop_execs_total"), 0.0);
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
 }
 
 #[test]
@@ -282,7 +347,7 @@ proptest! {
                 match how {
                     0 => (0..*n).for_each(|_| kernel.emit(encode(&event))),
                     1 => kernel.tally(encode_subject(&event), *n),
-                    2 => kernel.fail_to_attribute(*n),
+                    2 => kernel.fail_to_attribute(Kind::Exec, *n),
                     _ => (0..*n).for_each(|_| kernel.emit(comm.clone())),
                 }
                 total += n;

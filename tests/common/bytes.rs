@@ -4,20 +4,22 @@
 
 use execsnoopd::event::Event;
 
-/// The 72 bytes of a `struct event`.
+/// The 88 bytes of a `struct event`.
 pub(crate) fn encode(event: &Event) -> Vec<u8> {
     let mut bytes = encode_subject(event);
     bytes.extend(event.time_ns.to_ne_bytes());
     bytes.extend(event.pid.to_ne_bytes());
     bytes.extend(event.ppid.to_ne_bytes());
-    assert_eq!(bytes.len(), 72);
+    bytes.extend(event.lifetime_ns.to_ne_bytes());
+    bytes.extend(event.cpu_ns.to_ne_bytes());
+    assert_eq!(bytes.len(), 88);
     bytes
 }
 
 /// The 56 bytes of an event's `struct subject`.
 pub(crate) fn encode_subject(event: &Event) -> Vec<u8> {
     let subject = &event.subject;
-    let mut bytes = Vec::with_capacity(72);
+    let mut bytes = Vec::with_capacity(88);
     bytes.extend(subject.cgroup_id.to_ne_bytes());
     bytes.extend(subject.uid.to_ne_bytes());
     bytes.extend(subject.retval.to_ne_bytes());
@@ -27,4 +29,9 @@ pub(crate) fn encode_subject(event: &Event) -> Vec<u8> {
     bytes.extend(subject.reserved);
     assert_eq!(bytes.len(), 56);
     bytes
+}
+
+/// The 16 bytes of a `struct tally_count`.
+pub(crate) fn encode_count(count: u64, cpu_ns: u64) -> Vec<u8> {
+    [count.to_ne_bytes(), cpu_ns.to_ne_bytes()].concat()
 }

@@ -8,23 +8,25 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use execsnoopd::aggregator::Snapshot;
-use execsnoopd::capture::Means;
-use execsnoopd::capture::hooks::ExecHook;
+use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+use execsnoopd::capture::{Means, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::event::{Event, Ledger};
+use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers};
 use execsnoopd::service;
 use execsnoopd::source::{ProgramStats, Source};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
+use super::bytes::encode_count;
 use super::http::Scrape;
 
 /// What the kernel side would hold. Tests fill it; the reader empties it.
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {
     pub(crate) events: VecDeque<Vec<u8>>,
-    pub(crate) tally: Vec<(Vec<u8>, u64)>,
-    pub(crate) ledger: Ledger,
+    pub(crate) tally: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) ledgers: Ledgers,
+    pub(crate) failures: FailureCounts,
     /// The next read of the ledger fails with this.
     pub(crate) ledger_error: Option<io::Error>,
     /// The next drain of the events panics.
@@ -35,24 +37,40 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// As a program does it when the buffer has room.
     pub(crate) fn emit(&mut self, bytes: Vec<u8>) {
-        self.ledger.seen += 1;
-        self.ledger.sent += 1;
+        self.emit_as(Kind::Exec, bytes);
+    }
+
+    pub(crate) fn emit_as(&mut self, kind: Kind, bytes: Vec<u8>) {
+        self.ledgers[kind].seen += 1;
+        self.ledgers[kind].sent += 1;
         self.events.push_back(bytes);
     }
 
     /// As a program does it when the buffer is full.
     pub(crate) fn tally(&mut self, key: Vec<u8>, count: u64) {
-        self.ledger.seen += count;
-        self.ledger.buffer_full += count;
-        self.ledger.tallied += count;
-        self.tally.push((key, count));
+        self.tally_as(Kind::Exec, key, count, 0);
+    }
+
+    pub(crate) fn tally_as(&mut self, kind: Kind, key: Vec<u8>, count: u64, cpu_ns: u64) {
+        let ledger = &mut self.ledgers[kind];
+        ledger.seen += count;
+        ledger.buffer_full += count;
+        ledger.tallied += count;
+        self.tally.push((key, encode_count(count, cpu_ns)));
     }
 
     /// As a program does it when the tally is full too.
-    pub(crate) fn fail_to_attribute(&mut self, count: u64) {
-        self.ledger.seen += count;
-        self.ledger.buffer_full += count;
-        self.ledger.unattributed += count;
+    pub(crate) fn fail_to_attribute(&mut self, kind: Kind, count: u64) {
+        let ledger = &mut self.ledgers[kind];
+        ledger.seen += count;
+        ledger.buffer_full += count;
+        ledger.unattributed += count;
+    }
+
+    /// As a program does it for an exec that fails.
+    pub(crate) fn fail(&mut self, errno: i32, count: u64) {
+        self.ledgers[Kind::Failure].seen += count;
+        self.failures.add(errno, count);
     }
 }
 
@@ -92,20 +110,24 @@ impl Source for Fake {
         Ok(())
     }
 
-    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], u64)) -> io::Result<()> {
+    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         let tally = std::mem::take(&mut self.kernel.lock().unwrap().tally);
         for (key, count) in &tally {
-            entry(key, *count);
+            entry(key, count);
         }
         Ok(())
     }
 
-    fn ledger(&mut self) -> io::Result<Ledger> {
+    fn ledgers(&mut self) -> io::Result<Ledgers> {
         let mut kernel = self.kernel.lock().unwrap();
         match kernel.ledger_error.take() {
             Some(error) => Err(error),
-            None => Ok(kernel.ledger),
+            None => Ok(kernel.ledgers),
         }
+    }
+
+    fn failures(&mut self) -> io::Result<FailureCounts> {
+        Ok(self.kernel.lock().unwrap().failures)
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {
@@ -176,8 +198,8 @@ impl Service {
     pub(crate) fn start(config: &Config) -> Self {
         let (source, kernel) = Fake::new(Kernel::default());
         let means = Means {
-            exec_hook: ExecHook::TpBtf,
-            transport: "perf",
+            hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+            transport: TransportKind::Perf,
             buffer_bytes: 4096,
         };
         let running = run_on(source, means, config);

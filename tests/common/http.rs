@@ -133,10 +133,9 @@ impl Scrape {
     /// Every exec is accounted for, and in every view.
     #[track_caller]
     pub(crate) fn assert_ledger_closes(&self) {
-        assert_eq!(
-            self.value("execsnoop_ledger_difference{kind=\"exec\"}"),
-            0.0
-        );
+        for (sample, difference) in self.family("execsnoop_ledger_difference") {
+            assert_eq!(difference, 0.0, "{sample}");
+        }
         let total = self.value("execsnoop_execs_total");
         let views = [
             "execsnoop_execs_by_comm_total",
