@@ -1,27 +1,39 @@
-//! A program to execute: `nop.c`, compiled once.
+//! Programs to execute, compiled once from C.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
 /// A static program that exits with 0 at once. Copy or link it to give it a name.
 pub(crate) fn nop() -> &'static Path {
-    static NOP: LazyLock<PathBuf> = LazyLock::new(compile);
+    static NOP: LazyLock<PathBuf> =
+        LazyLock::new(|| compiled("nop", include_str!("nop.c"), &["-nostdlib"]));
     &NOP
 }
 
-fn compile() -> PathBuf {
+/// The program of this C source. Where it has been compiled before, it is used as it is:
+/// a guest has no compiler.
+pub(crate) fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    (source, options).hash(&mut hasher);
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let nop = dir.join("nop");
+    let program = dir.join(format!("{name}-{:016x}", hasher.finish()));
+    if program.exists() {
+        return program;
+    }
     // Several test processes may do this at once: each has its own until the rename.
-    let own = dir.join(format!("nop.{}", std::process::id()));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/nop.c");
+    let own = dir.join(format!("{name}.{}", std::process::id()));
+    let c = own.with_extension("c");
+    std::fs::write(&c, source).expect("the source can be written");
     let status = Command::new("clang")
-        .args(["-O2", "-static", "-nostdlib", "-o"])
-        .args([&own, &source])
+        .args(["-O2", "-static", "-o"])
+        .arg(&own)
+        .arg(&c)
+        .args(options)
         .status()
         .expect("clang runs: the build needs it too");
-    assert!(status.success(), "clang compiles tests/common/nop.c");
-    std::fs::rename(&own, &nop).expect("the program is put in place");
-    nop
+    assert!(status.success(), "clang compiles {name}");
+    std::fs::rename(&own, &program).expect("the program is put in place");
+    program
 }
