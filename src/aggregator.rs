@@ -80,7 +80,7 @@ impl Aggregator {
                 false
             }
             Message::Flushed(flush) => {
-                self.flush = flush;
+                self.flush = *flush;
                 true
             }
         }
@@ -99,15 +99,12 @@ impl Aggregator {
 
     fn count(&mut self, subject: &Subject, of: TallyCount) {
         let mut counts = Counts::default();
-        match event::kind(subject) {
-            Kind::Exit => {
-                self.exits.add(subject.retval, of.count);
-                counts.cpu_ns = of.cpu_ns;
-            }
-            _ => {
-                self.execs += of.count;
-                counts.execs = of.count;
-            }
+        if event::kind(subject) == Kind::Exit {
+            self.exits.add(subject.retval, of.count);
+            counts.cpu_ns = of.cpu_ns;
+        } else {
+            self.execs += of.count;
+            counts.execs = of.count;
         }
         for view in &mut self.views {
             view.add(subject, counts);
@@ -185,7 +182,7 @@ mod tests {
             seen: 14,
             ..Ledger::default()
         };
-        assert!(aggregator.apply(Message::Flushed(flush)));
+        assert!(aggregator.apply(Message::Flushed(Box::new(flush))));
         let snapshot = aggregator.snapshot();
         assert_eq!(snapshot.execs, 3 + 4 + 5 + 2);
         assert_eq!(snapshot.unattributed, 5 + 2);

@@ -39,7 +39,7 @@ pub enum Message {
     /// Execs and exits of which only the count is left, by subject.
     Tally(Vec<(Subject, TallyCount)>),
     /// All that had been observed when the flush began is before this message.
-    Flushed(Flush),
+    Flushed(Box<Flush>),
 }
 
 /// The state of the stages before the aggregator at the end of a flush.
@@ -235,7 +235,7 @@ impl<S: Source> Reader<S> {
             batches: self.batches,
             programs: self.source.programs(),
         };
-        self.send(Message::Flushed(flush))
+        self.send(Message::Flushed(Box::new(flush)))
     }
 
     /// Empty the buffers and, if anything is in it, the tally.

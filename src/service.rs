@@ -60,7 +60,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
     let capture = Capture::start(&options(config))?;
     let means = capture.means().clone();
     let listeners = bind(&config.web.listen)?;
-    run_source(capture, means, config, listeners, async || {
+    run_source(capture, &means, config, listeners, async || {
         let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
         let signal = tokio::select! {
@@ -99,7 +99,7 @@ fn options(config: &Config) -> capture::Options {
 /// stage fails. Gives up the calling thread's capabilities. Returns the last counts.
 pub fn run_source<S: Source + 'static>(
     source: S,
-    means: Means,
+    means: &Means,
     config: &Config,
     listeners: Vec<TcpListener>,
     stop: impl AsyncFnOnce() -> anyhow::Result<()>,
@@ -139,7 +139,7 @@ pub fn run_source<S: Source + 'static>(
         Limits::new(config.web.max_connections),
     );
     let (stopped, in_time) = runtime.block_on(async {
-        let stopped = serve(&server, &flusher, &means, listeners, stop).await;
+        let stopped = serve(&server, &flusher, means, listeners, stop).await;
         app.not_ready();
         control.stop();
         let in_time = timeout(STOP_DEADLINE, flusher.closed()).await.is_ok();

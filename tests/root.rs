@@ -2,6 +2,9 @@
 //! not run must not look like one that passed.
 
 mod common;
+#[macro_use]
+#[path = "common/roads.rs"]
+mod roads;
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -14,25 +17,16 @@ use std::thread::scope;
 use std::time::Duration;
 
 use common::confined::public_copy;
-use common::daemon::{Daemon, code, field};
+use common::daemon::{Daemon, code, configured, field, over};
 use common::fake::run_on;
 use common::programs::{Programs, exec, exec_as, exec_times, set_executable};
 use execsnoopd::capture::hooks::EXEC_RAW_TP;
 use execsnoopd::capture::{Capture, Options};
 use execsnoopd::config::Config;
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 fn uid_sample(uid: u32) -> String {
     format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\",user=\"\"}}")
-}
-
-/// Run these tests once over each road.
-macro_rules! over_both_roads {
-    ($($test:ident)*) => {
-        mod perf { $( #[test] fn $test() { super::$test("perf"); } )* }
-        mod ringbuf { $( #[test] fn $test() { super::$test("ringbuf"); } )* }
-    };
 }
 
 over_both_roads! {
@@ -42,11 +36,6 @@ over_both_roads! {
     a_full_tally_costs_names_and_no_count
     a_termination_in_a_storm_still_accounts_for_all_that_was_seen
     names_of_any_bytes_are_counted_under_what_they_are
-}
-
-/// A daemon on this road, with further lines in `[capture]` and behind it.
-fn over(road: &str, config: &str) -> (Daemon, TempDir) {
-    configured(&format!("[capture]\ntransport = \"{road}\"\n{config}"))
 }
 
 fn storms_on_all_cpus_are_counted_exactly_by_program_and_user(road: &str) {
@@ -277,7 +266,7 @@ fn the_raw_tracepoint_sees_the_same_when_the_typed_one_is_not_to_be_had() {
     })
     .unwrap();
     let means = capture.means().clone();
-    let service = run_on(capture, means, &Config::default());
+    let service = run_on(capture, &means, &Config::default());
     let programs = Programs::new();
     let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("raw{i}"))).collect();
     scope(|scope| {
@@ -469,13 +458,4 @@ fn systemd_is_told_of_start_progress_and_stop() {
     };
     assert!(stopping.contains("STOPPING=1"), "{stopping}");
     daemon.stop();
-}
-
-/// A daemon with this configuration, and where the file is.
-fn configured(config: &str) -> (Daemon, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.toml");
-    std::fs::write(&file, config).unwrap();
-    let daemon = Daemon::start(&["--config", file.to_str().unwrap()]);
-    (daemon, dir)
 }

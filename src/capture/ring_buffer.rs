@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libbpf_rs::{MapCore, MapHandle, RingBuffer, RingBufferBuilder};
+use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
 use super::Road;
@@ -15,7 +16,7 @@ use super::records::Records;
 use crate::event::Event;
 
 pub(super) struct Ring {
-    ring: RingBuffer<'static>,
+    buffer: RingBuffer<'static>,
     copied: Arc<Mutex<Records>>,
     /// Watches the map for wakeups only. Its descriptor by itself, as libbpf watches it,
     /// is readable whenever there is data, and would keep the reader awake in a storm.
@@ -44,12 +45,12 @@ impl Ring {
                 .push(record);
             0
         })?;
-        let ring = builder.build()?;
+        let buffer = builder.build()?;
         let wakeups = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&wakeups, map, epoll::EventData::new_u64(0), edges).map_err(io::Error::from)?;
         Ok(Self {
-            ring,
+            buffer,
             copied,
             wakeups,
             bytes: usize::try_from(map.max_entries()).unwrap_or(usize::MAX),
@@ -68,17 +69,14 @@ impl Road for Ring {
 
     fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         // Take the edge, if there is one: what comes after it makes another.
-        let now = Timespec::default();
+        let mut edge = Vec::with_capacity(1);
         epoll::wait(
             &self.wakeups,
-            &mut [epoll::Event {
-                flags: epoll::EventFlags::empty(),
-                data: epoll::EventData::new_u64(0),
-            }][..],
-            Some(&now),
+            spare_capacity(&mut edge),
+            Some(&Timespec::default()),
         )?;
         // No more than fits at a time: a storm may refill it as fast as it is emptied.
-        let consumed = self.ring.consume_raw_n(self.bytes / size_of::<Event>());
+        let consumed = self.buffer.consume_raw_n(self.bytes / size_of::<Event>());
         self.copied
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

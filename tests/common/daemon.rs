@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use tempfile::TempDir;
+
 use super::http::Scrape;
 
 /// How long a log line may take before a test fails.
@@ -134,4 +136,18 @@ pub(crate) fn field<'a>(line: &'a str, name: &str) -> &'a str {
 pub(crate) fn code(status: ExitStatus) -> i32 {
     assert_eq!(status.signal(), None);
     status.code().unwrap()
+}
+
+/// A daemon with this configuration, and where the file is.
+pub(crate) fn configured(config: &str) -> (Daemon, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, config).unwrap();
+    let daemon = Daemon::start(&["--config", file.to_str().unwrap()]);
+    (daemon, dir)
+}
+
+/// A daemon on this road, with further lines in `[capture]` and behind it.
+pub(crate) fn over(road: &str, config: &str) -> (Daemon, TempDir) {
+    configured(&format!("[capture]\ntransport = \"{road}\"\n{config}"))
 }

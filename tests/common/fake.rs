@@ -148,13 +148,13 @@ pub(crate) struct Running {
 }
 
 /// Run the service on a source.
-pub(crate) fn run_on(source: impl Source + 'static, means: Means, config: &Config) -> Running {
+pub(crate) fn run_on(source: impl Source + 'static, means: &Means, config: &Config) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let config = config.clone();
+    let (means, config) = (means.clone(), config.clone());
     let thread = std::thread::spawn(move || {
-        service::run_source(source, means, &config, vec![listener], async || {
+        service::run_source(source, &means, &config, vec![listener], async || {
             // Dropped unsent: the test is over, too.
             let _ = stopped.await;
             Ok(())
@@ -202,7 +202,7 @@ impl Service {
             transport: TransportKind::Perf,
             buffer_bytes: 4096,
         };
-        let running = run_on(source, means, config);
+        let running = run_on(source, &means, config);
         Self {
             kernel,
             address: running.address,

@@ -12,6 +12,21 @@ pub(crate) fn nop() -> &'static Path {
     &NOP
 }
 
+/// The same for 32-bit x86.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn nop32() -> &'static Path {
+    static NOP: LazyLock<PathBuf> =
+        LazyLock::new(|| compiled("nop32", include_str!("nop.c"), &["-nostdlib", "-m32"]));
+    &NOP
+}
+
+/// `ways.c`: executes a program in each way that there is.
+pub(crate) fn ways() -> &'static Path {
+    static WAYS: LazyLock<PathBuf> =
+        LazyLock::new(|| compiled("ways", include_str!("ways.c"), &["-pthread"]));
+    &WAYS
+}
+
 /// The program of this C source. Where it has been compiled before, it is used as it is:
 /// a guest has no compiler.
 pub(crate) fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {

@@ -18,14 +18,19 @@ impl Programs {
         let dir = tempfile::tempdir().expect("a directory for programs");
         // Other users execute from it, too.
         set_executable(dir.path());
-        // Copied by another process: a descriptor open for writing, inherited by a child
-        // that another test forks just then, would make executing it fail with ETXTBSY.
-        let status = Command::new("cp")
-            .arg(nop())
-            .arg(dir.path().join("nop"))
-            .status();
+        let programs = Self(dir);
+        programs.copied(nop(), "nop");
+        programs
+    }
+
+    /// A copy of a program, of this name.
+    pub(crate) fn copied(&self, program: &Path, name: &str) -> PathBuf {
+        let copy = self.0.path().join(name);
+        // By another process: a descriptor open for writing, inherited by a child that
+        // another test forks just then, would make executing it fail with ETXTBSY.
+        let status = Command::new("cp").arg(program).arg(&copy).status();
         assert!(status.expect("cp can be executed").success());
-        Self(dir)
+        copy
     }
 
     pub(crate) fn path(&self) -> &Path {
