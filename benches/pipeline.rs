@@ -9,23 +9,23 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use execsnoopd::aggregator::{Aggregator, Snapshot};
-use execsnoopd::capture::Means;
-use execsnoopd::capture::hooks::ExecHook;
+use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF};
+use execsnoopd::capture::{Means, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::event::{self, Event, Ledger};
+use execsnoopd::event::{self, Event, FailureCounts, Kind, Ledgers};
 use execsnoopd::metrics::Metrics;
 use execsnoopd::reader::{Control, Message, Reader};
 use execsnoopd::source::{ProgramStats, Source};
-use execsnoopd::view::{Key, View, ViewCounts};
+use execsnoopd::view::{Counts, Key, View, ViewCounts};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch};
 
 #[path = "../tests/common/bytes.rs"]
 mod bytes;
 
-/// What a wakeup finds at the least: half a buffer of 64 pages, at 88 bytes for each
+/// What a wakeup finds at the least: half a buffer of 64 pages, at 104 bytes for each
 /// event with its perf record.
-const EVENTS: usize = 1500;
+const EVENTS: usize = 1250;
 
 /// How many programs take part: a quiet server, a busy one, all that the default budget
 /// has room for.
@@ -129,7 +129,7 @@ fn decode_and_aggregate(c: &mut Criterion) {
 struct Refilled {
     wakeup: OwnedFd,
     events: Vec<Vec<u8>>,
-    ledger: Ledger,
+    ledgers: Ledgers,
 }
 
 impl Source for Refilled {
@@ -139,17 +139,21 @@ impl Source for Refilled {
 
     fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         self.events.iter().for_each(|bytes| event(bytes));
-        self.ledger.seen += self.events.len() as u64;
-        self.ledger.sent += self.events.len() as u64;
+        self.ledgers[Kind::Exec].seen += self.events.len() as u64;
+        self.ledgers[Kind::Exec].sent += self.events.len() as u64;
         Ok(())
     }
 
-    fn drain_tally(&mut self, _: &mut dyn FnMut(&[u8], u64)) -> io::Result<()> {
+    fn drain_tally(&mut self, _: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         Ok(())
     }
 
-    fn ledger(&mut self) -> io::Result<Ledger> {
-        Ok(self.ledger)
+    fn ledgers(&mut self) -> io::Result<Ledgers> {
+        Ok(self.ledgers)
+    }
+
+    fn failures(&mut self) -> io::Result<FailureCounts> {
+        Ok(FailureCounts::default())
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {
@@ -167,7 +171,7 @@ fn road(c: &mut Criterion) {
         let source = Refilled {
             wakeup: eventfd(0, EventfdFlags::empty()).unwrap(),
             events: events(comms).iter().map(bytes::encode).collect(),
-            ledger: Ledger::default(),
+            ledgers: Ledgers::default(),
         };
         let (sender, mut messages) = mpsc::channel(16);
         let mut reader = Reader::new(source, Control::new().unwrap(), sender);
@@ -198,6 +202,10 @@ fn snapshot(series: u32) -> Snapshot {
         ..Key::default()
     };
     let views = Config::default().view;
+    let counts = Counts {
+        execs: 123_456,
+        cpu_ns: 123_456_789_000,
+    };
     let keys: [Vec<Key>; 2] = [
         (0..series - uids).map(key_of_comm).collect(),
         (0..uids).map(key_of_uid).collect(),
@@ -209,8 +217,8 @@ fn snapshot(series: u32) -> Snapshot {
             .map(|(view, keys)| ViewCounts {
                 labels: view.labels,
                 max_series: keys.len(),
-                series: keys.into_iter().map(|key| (key, 123_456)).collect(),
-                overflow: 0,
+                series: keys.into_iter().map(|key| (key, counts)).collect(),
+                overflow: Counts::default(),
             })
             .collect(),
         ..Snapshot::default()
@@ -223,8 +231,8 @@ fn scrape(c: &mut Criterion) {
         .build()
         .unwrap();
     let means = Means {
-        exec_hook: ExecHook::TpBtf,
-        transport: "perf",
+        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
+        transport: TransportKind::Perf,
         buffer_bytes: 4096,
     };
     let mut group = c.benchmark_group("scrape");
@@ -232,7 +240,7 @@ fn scrape(c: &mut Criterion) {
         let snapshot = Arc::new(snapshot(series));
         let (_sender, receiver) = watch::channel(Arc::clone(&snapshot));
         let (channel, _messages) = mpsc::channel(1);
-        let metrics = Metrics::new(means, receiver, channel.downgrade()).unwrap();
+        let metrics = Metrics::new(means.clone(), receiver, channel.downgrade()).unwrap();
         group.throughput(Throughput::Elements(u64::from(series)));
         group.bench_function(BenchmarkId::from_parameter(series), |b| {
             b.iter(|| runtime.block_on(metrics.encode(&snapshot)).unwrap());

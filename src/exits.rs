@@ -98,7 +98,7 @@ mod tests {
             (3 << 8, "exited", "3"),
             (255 << 8, "exited", "255"),
             (9, "signaled", "SIGKILL"),
-            (11 | 0x80, "signaled", "SIGSEGV"),
+            (0x80 + 11, "signaled", "SIGSEGV"),
             (34, "signaled", "SIG34"),
         ] {
             let end = End::of_wait_status(status);

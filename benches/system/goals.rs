@@ -2,6 +2,7 @@
 
 use crate::kernel_time::KernelTime;
 use crate::results::Results;
+use crate::tool::Tool;
 
 /// The rate at which the daemon's own CPU time has a goal.
 pub(crate) const RATE: f64 = 10_000.0;
@@ -51,7 +52,8 @@ pub(crate) fn judge(results: &Results) -> Vec<Goal> {
 
 fn in_the_kernel(results: &Results) -> Vec<Goal> {
     let ours = results.ours();
-    let kernel_time = results.kernel_time.as_deref().ok().and_then(KernelTime::of);
+    let kernel_time = results.kernel_time.as_deref().ok();
+    let kernel_time = kernel_time.and_then(|rounds| KernelTime::of(rounds, Tool::Execsnoopd));
     vec![
         Goal::new(
             "exec slowdown in a storm on one CPU",

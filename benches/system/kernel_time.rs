@@ -17,7 +17,7 @@ use crate::tool::{Running, Tool};
 use crate::worker::Job;
 use crate::workspace::Workspace;
 
-const ROUNDS: u32 = 10;
+const ROUNDS: u32 = 16;
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
@@ -29,7 +29,9 @@ __attribute__((section("tp_btf/sched_process_exec"), used)) int noop(void *ctx) 
 /// Nanoseconds for one run, in the same storm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KernelRound {
+    tool: Tool,
     ours: f64,
+    exit: f64,
     noop: f64,
 }
 
@@ -39,15 +41,19 @@ pub(crate) struct KernelTime {
     pub(crate) ours: Quartiles,
     pub(crate) noop: Quartiles,
     pub(crate) ratio: Quartiles,
+    /// Of our program at the end of each process.
+    pub(crate) exit: Quartiles,
 }
 
 impl KernelTime {
-    /// None without any round.
-    pub(crate) fn of(rounds: &[KernelRound]) -> Option<Self> {
+    /// Of the daemon as configured so. None without any round.
+    pub(crate) fn of(rounds: &[KernelRound], tool: Tool) -> Option<Self> {
+        let rounds = || rounds.iter().filter(|round| round.tool == tool);
         Some(Self {
-            ours: Quartiles::of(rounds.iter().map(|round| round.ours))?,
-            noop: Quartiles::of(rounds.iter().map(|round| round.noop))?,
-            ratio: Quartiles::of(rounds.iter().map(|round| round.ours / round.noop))?,
+            ours: Quartiles::of(rounds().map(|round| round.ours))?,
+            noop: Quartiles::of(rounds().map(|round| round.noop))?,
+            ratio: Quartiles::of(rounds().map(|round| round.ours / round.noop))?,
+            exit: Quartiles::of(rounds().map(|round| round.exit))?,
         })
     }
 }
@@ -85,16 +91,22 @@ pub(crate) fn measure(workspace: &mut Workspace) -> Result<Vec<KernelRound>> {
             break;
         }
         eprintln!("time in the kernel: round {} of {ROUNDS}", round + 1);
-        rounds.push(one_round(workspace, &object, round % 2 == 0)?);
+        let tool = [Tool::Execsnoopd, Tool::ExecsnoopdRing][round as usize / 2 % 2];
+        rounds.push(one_round(workspace, &object, tool, round % 2 == 0)?);
     }
     Ok(rounds)
 }
 
 /// Programs run in the order they were attached; what the first one finds cold is warm
 /// for the second. So each is first in every other round.
-fn one_round(workspace: &mut Workspace, object: &Path, noop_first: bool) -> Result<KernelRound> {
+fn one_round(
+    workspace: &mut Workspace,
+    object: &Path,
+    tool: Tool,
+    noop_first: bool,
+) -> Result<KernelRound> {
     let program = workspace.program()?;
-    let start = || Tool::Execsnoopd.start(workspace.dir());
+    let start = || tool.start(workspace.dir());
     let (noop, daemon) = if noop_first {
         let noop = Noop::attach(object)?;
         (noop, start()?)
@@ -102,24 +114,34 @@ fn one_round(workspace: &mut Workspace, object: &Path, noop_first: bool) -> Resu
         let daemon = start()?;
         (Noop::attach(object)?, daemon)
     };
-    let (ours_before, noop_before) = (runs_of(&daemon)?, noop.runs()?);
+    let ours_before = runs_of(&daemon, "exec_tp_btf")?;
+    let exit_before = runs_of(&daemon, "exit_tp_btf")?;
+    let noop_before = noop.runs()?;
     workspace
         .workers
         .one(Job::Exec(workspace.sizes.execs, &program.path))?;
-    let (ours_after, noop_after) = (runs_of(&daemon)?, noop.runs()?);
+    let ours_after = runs_of(&daemon, "exec_tp_btf")?;
+    let exit_after = runs_of(&daemon, "exit_tp_btf")?;
+    let noop_after = noop.runs()?;
     daemon.finish(&program.name)?;
     Ok(KernelRound {
+        tool,
         ours: ours_after.ns_per_run_since(ours_before)?,
+        exit: exit_after.ns_per_run_since(exit_before)?,
         noop: noop_after.ns_per_run_since(noop_before)?,
     })
 }
 
-/// By the daemon's own metrics, which are absent until its program has run.
-fn runs_of(daemon: &Running) -> Result<Runs> {
+/// Of one of the daemon's programs, by its own metrics, which are absent until one has run.
+fn runs_of(daemon: &Running, program: &str) -> Result<Runs> {
     let scrape = daemon.scrape().context("not a daemon")?;
+    let of = |family| {
+        let sample = format!("{family}{{program=\"{program}\"}}");
+        scrape.find(&sample).unwrap_or(0.0)
+    };
     Ok(Runs {
-        ns: scrape.sum("execsnoop_program_run_seconds_total") * 1e9,
-        runs: scrape.sum("execsnoop_program_runs_total"),
+        ns: of("execsnoop_program_run_seconds_total") * 1e9,
+        runs: of("execsnoop_program_runs_total"),
     })
 }
 

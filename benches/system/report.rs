@@ -7,6 +7,7 @@ use crate::kernel_time::KernelTime;
 use crate::quartiles::Quartiles;
 use crate::results::{Results, Row};
 use crate::slowdown::Slowdown;
+use crate::tool::Tool;
 
 /// Where there is no figure.
 const NONE: &str = "–";
@@ -169,19 +170,24 @@ fn notes(results: &Results) -> String {
             let _ = writeln!(notes, "**Time in the kernel** was not measured: {error}\n");
         }
         Ok(rounds) => {
-            if let Some(time) = KernelTime::of(rounds) {
-                let _ = writeln!(
-                    notes,
-                    "In the kernel, execsnoopd's program took {:.0} ns (quartiles {:.0}–{:.0}) \
-                     for each exec, and a no-op program at the same place {:.0} ns \
-                     ({:.0}–{:.0}).\n",
-                    time.ours.median,
-                    time.ours.low,
-                    time.ours.high,
-                    time.noop.median,
-                    time.noop.low,
-                    time.noop.high,
-                );
+            for tool in [Tool::Execsnoopd, Tool::ExecsnoopdRing] {
+                if let Some(time) = KernelTime::of(rounds, tool) {
+                    let _ = writeln!(
+                        notes,
+                        "In the kernel, {} took {:.0} ns (quartiles {:.0}–{:.0}) for each exec, \
+                         {:.1}x the {:.0} ns ({:.0}–{:.0}) of a no-op program at the same place, \
+                         and {:.0} ns for each exit.\n",
+                        tool.name(),
+                        time.ours.median,
+                        time.ours.low,
+                        time.ours.high,
+                        time.ratio.median,
+                        time.noop.median,
+                        time.noop.low,
+                        time.noop.high,
+                        time.exit.median,
+                    );
+                }
             }
         }
     }

@@ -13,27 +13,46 @@ use crate::process;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
+    /// As it is by default.
     Execsnoopd,
+    /// Over the other road.
+    ExecsnoopdRing,
+    /// Without the program at the end of processes.
+    ExecsnoopdNoExits,
     LibbpfTools,
     Bpftrace,
     Forkstat,
 }
 
 impl Tool {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Execsnoopd,
+        Self::ExecsnoopdRing,
+        Self::ExecsnoopdNoExits,
         Self::LibbpfTools,
         Self::Bpftrace,
         Self::Forkstat,
     ];
 
     pub(crate) fn is_ours(self) -> bool {
-        self == Self::Execsnoopd
+        self.config().is_some()
+    }
+
+    /// The daemon's configuration; none for a peer.
+    fn config(self) -> Option<&'static str> {
+        match self {
+            Self::Execsnoopd => Some(""),
+            Self::ExecsnoopdRing => Some("[capture]\ntransport = \"ringbuf\"\n"),
+            Self::ExecsnoopdNoExits => Some("[capture]\nexits = false\n"),
+            Self::LibbpfTools | Self::Bpftrace | Self::Forkstat => None,
+        }
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Execsnoopd => "execsnoopd",
+            Self::ExecsnoopdRing => "execsnoopd, ring buffer",
+            Self::ExecsnoopdNoExits => "execsnoopd, exits off",
             Self::LibbpfTools => "execsnoop (libbpf-tools)",
             Self::Bpftrace => "execsnoop.bt (bpftrace)",
             Self::Forkstat => "forkstat -e exec",
@@ -43,7 +62,9 @@ impl Tool {
     /// The version, of the Debian package where it is one.
     pub(crate) fn version(self) -> String {
         let package = match self {
-            Self::Execsnoopd => return env!("CARGO_PKG_VERSION").to_owned(),
+            Self::Execsnoopd | Self::ExecsnoopdRing | Self::ExecsnoopdNoExits => {
+                return env!("CARGO_PKG_VERSION").to_owned();
+            }
             Self::LibbpfTools => "libbpf-tools",
             Self::Bpftrace => "bpftrace",
             Self::Forkstat => "forkstat",
@@ -59,7 +80,7 @@ impl Tool {
 
     fn command(self) -> &'static [&'static str] {
         match self {
-            Self::Execsnoopd => &[],
+            Self::Execsnoopd | Self::ExecsnoopdRing | Self::ExecsnoopdNoExits => &[],
             // Not by their names alone: bcc's tool has the same.
             Self::LibbpfTools => &["/usr/sbin/execsnoop"],
             Self::Bpftrace => &["/usr/sbin/execsnoop.bt"],
@@ -67,14 +88,14 @@ impl Tool {
         }
     }
 
-    /// Start it, as it is by default, and wait until it watches.
+    /// Start it and wait until it watches.
     pub(crate) fn start(self, dir: &Path) -> Result<Running> {
-        if !self.is_ours() {
+        let Some(text) = self.config() else {
             return Ok(Running::Peer(Peer::start(self.command(), dir)?));
-        }
-        // Whatever is configured on this machine, these are the defaults.
-        let config = dir.join("defaults.toml");
-        fs::write(&config, "")?;
+        };
+        // Whatever is configured on this machine, this is what is measured.
+        let config = dir.join("config.toml");
+        fs::write(&config, text)?;
         let daemon = Daemon::start(&[
             "--config",
             &config.display().to_string(),
