@@ -6,8 +6,9 @@
 //! Data goes one way, and a stage knows only what comes before it:
 //!
 //! ```text
-//! bpf/execsnoop.bpf.c      programs observe; an event goes to the buffer or, if that is
-//!        |                 full, as a count to the tally; the ledger accounts for it
+//! bpf/execsnoop.bpf.c      programs observe; an event goes to the buffer (perf or ring) or,
+//!        |                 if that is full, as a count to the tally; the ledger accounts
+//!        |                 for it. Failed execs are only counted, by errno
 //!    [capture]             opens, loads, attaches; then is a [source] of bytes
 //!        |
 //!    [reader] -> [event]   a thread: waits, drains, decodes, orders
@@ -30,8 +31,8 @@
 //! # Invariants
 //!
 //! 1. The ledger closes: the kernel counts what it sees before it tries anything else,
-//!    and every exec seen is counted from an event, or from the tally, or as
-//!    unattributed. `execsnoop_ledger_difference` is what is missing.
+//!    and every exec and exit seen is counted from an event, or from the tally, or as
+//!    unattributed; every failed exec by its errno. `execsnoop_ledger_difference` is what is missing.
 //! 2. Loss takes detail, not counts.
 //! 3. Only the [`aggregator`] counts. The reader knows no metric, HTTP no event.
 //! 4. There is one place where detail can be lost, the kernel side, and it is counted

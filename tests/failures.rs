@@ -10,37 +10,14 @@ use std::thread::scope;
 
 use common::daemon::{Daemon, code};
 use common::http::Scrape;
+use common::mounts::{in_own_mounts, with_tracefs};
 use common::nop::ways;
 use common::programs::{Programs, exec_times, set_executable};
-use tempfile::TempDir;
 
 /// One test at a time: what one lets fail, another would count.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The daemon in a mount namespace of its own, after `prepare` has been done there.
-fn in_own_mounts(prepare: &str, config: &str) -> (Command, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.toml");
-    std::fs::write(&file, config).unwrap();
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "sh", "-c"])
-        .arg(format!("{prepare}; exec \"$@\""))
-        .arg("sh")
-        .arg(env!("CARGO_BIN_EXE_execsnoopd"))
-        .arg("--config")
-        .arg(&file);
-    (command, dir)
-}
-
-/// A daemon that finds tracefs, wherever this host may have it.
-fn with_tracefs(config: &str) -> (Daemon, TempDir) {
-    let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null";
-    let (command, dir) = in_own_mounts(mount, config);
-    (Daemon::spawn(command), dir)
 }
 
 fn failures(scrape: &Scrape, errno: &str) -> f64 {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::daemon::Daemon;
 use common::http::{get, request};
+use common::mounts::with_tracefs;
 use common::programs::{Programs, exec_times};
 
 const METRICS_PAGE: &str = include_str!("../docs/metrics.md");
@@ -61,7 +62,8 @@ impl Drop for BpfStats {
 #[test]
 fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let _stats = BpfStats::enable();
-    let daemon = Daemon::start(&[]);
+    // So that failures are there on every host.
+    let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
     assert!(Command::new("true").status().unwrap().success());
     let text = get(daemon.address, "/metrics").text();
     assert_eq!(types_scraped(&text), types_documented());

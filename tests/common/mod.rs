@@ -7,5 +7,6 @@ pub(crate) mod confined;
 pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;
+pub(crate) mod mounts;
 pub(crate) mod nop;
 pub(crate) mod programs;
