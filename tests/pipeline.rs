@@ -293,6 +293,17 @@ fn exits_are_counted_by_end_with_lifetime_and_cpu_time_in_every_view() {
 }
 
 #[test]
+fn a_reader_that_hangs_does_not_keep_the_service_from_ending() {
+    let service = Service::start(&Config::default());
+    Scrape::of(service.address);
+    let kernel = Arc::clone(&service.kernel);
+    let held = kernel.lock().unwrap();
+    let error = service.stop().unwrap_err().to_string();
+    assert!(error.contains("did not stop within 10s"), "{error}");
+    drop(held);
+}
+
+#[test]
 fn a_view_by_parent_and_program_has_both_labels() {
     let service = Service::start(&config_with_view(&[Label::ParentComm, Label::Comm], 10));
     let mut by_nginx = event(b"sh", 33, 1);

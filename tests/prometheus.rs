@@ -13,6 +13,7 @@ use common::daemon::Daemon;
 use common::http::{get, request};
 use common::mounts::with_tracefs;
 use common::programs::{Programs, exec_times};
+use execsnoopd::config::Config;
 
 const METRICS_PAGE: &str = include_str!("../docs/metrics.md");
 
@@ -90,6 +91,21 @@ fn promtool_finds_nothing_to_complain_about() {
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     assert!(output.status.success(), "{said:?}");
     assert_eq!(said, ["", ""]);
+}
+
+#[test]
+fn promtool_accepts_the_configuration_that_we_ship() {
+    let config = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/packaging/prometheus/prometheus.yml"
+    );
+    let output = Command::new("promtool")
+        .args(["check", "config", config])
+        .output()
+        .expect("promtool runs");
+    assert!(output.status.success(), "{output:?}");
+    let target = format!("targets: [\"{}\"]", Config::default().web.listen[0]);
+    assert!(std::fs::read_to_string(config).unwrap().contains(&target));
 }
 
 #[test]
