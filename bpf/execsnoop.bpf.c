@@ -17,8 +17,9 @@
 const volatile __u8 with_parent_comm = 0;
 /* The road: the ring buffer if not 0, and then half its size in bytes. */
 const volatile __u64 ring_half = 0;
-/* Successful execs are seen where failed ones are, at the end of the system call. */
+/* What the programs at the end of the system calls are there for. */
 const volatile __u8 exec_at_sys_exit = 0;
+const volatile __u8 failure_at_sys_exit = 0;
 
 /* Never read. No map holds these types, so without a variable of them the BTF,
  * and with it the skeleton, would not have them. */
@@ -289,9 +290,9 @@ FAILURES(fail_compat_execveat, COMPAT_ENTRY "execveat")
  * every process, by the work the kernel does as soon as one of them is in use. */
 static __always_inline void returned(struct trace_event_raw_sys_exit *ctx)
 {
-	if (ctx->ret < 0)
+	if (ctx->ret < 0 && failure_at_sys_exit)
 		failed(ctx->ret);
-	else if (exec_at_sys_exit)
+	if (ctx->ret == 0 && exec_at_sys_exit)
 		executed(ctx);
 }
 

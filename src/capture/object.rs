@@ -7,10 +7,9 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
 
 use super::error::Error;
-use super::hooks::{Hook, Refusal};
+use super::hooks::{EXEC_SYS_EXIT, Hook, Refusal, SYS_EXIT};
 use super::{Options, Transport};
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel};
-use crate::event::Kind;
 
 /// A loaded object's maps, by our own descriptors.
 #[derive(Debug)]
@@ -56,8 +55,9 @@ pub(super) fn load<'a>(
             Transport::Perf => 0,
             Transport::Ring { bytes } => u64::from(bytes / 2),
         };
-        let at_sys_exit = |h: &Hook| h.kind == Kind::Exec && h.program.starts_with("sys_exit");
-        rodata.exec_at_sys_exit = u8::from(hooks.iter().any(at_sys_exit));
+        let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
+        rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
+        rodata.failure_at_sys_exit = at_sys_exit(&SYS_EXIT[0]);
     }
     select(&mut open, hooks, transport).map_err(failed("configuring the BPF object"))?;
     open.load()
