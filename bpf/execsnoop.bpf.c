@@ -17,6 +17,9 @@
 const volatile __u8 with_parent_comm = 0;
 /* The road: the ring buffer if not 0, and then half its size in bytes. */
 const volatile __u64 ring_half = 0;
+/* How many bytes at the beginning of each half wake the reader: as many as all CPUs may
+ * reserve between one's look at the position and its own reservation, and one more. */
+const volatile __u64 ring_wakeup = 0;
 /* What the programs at the end of the system calls are there for. */
 const volatile __u8 exec_at_sys_exit = 0;
 const volatile __u8 failure_at_sys_exit = 0;
@@ -139,7 +142,7 @@ static __always_inline bool tally(const struct event *event)
 static __always_inline long output_to_ring(struct event *event)
 {
 	__u64 at = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS) & (ring_half - 1);
-	__u64 wakeup = at < 2 * sizeof(*event) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	__u64 wakeup = at < ring_wakeup ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
 	return bpf_ringbuf_output(&ring, event, sizeof(*event), wakeup);
 }
@@ -310,83 +313,132 @@ int sys_exit_execveat(struct trace_event_raw_sys_exit *ctx)
 	return 0;
 }
 
-/* CPU time of the threads that have not been released: of those that have, the kernel
- * keeps the sum. Threads that end at the same time as the last one may be among them. */
-static __always_inline __u64 cpu_of_unreleased(struct task_struct *task,
-					       struct signal_struct *signal)
+/* CPU time of a group of threads that end together: of those that have been released the
+ * kernel keeps the sum, the others are in the list. Again, if one moved from the one to
+ * the other meanwhile (__exit_signal() in kernel/exit.c). */
+static __always_inline __u64 cpu_of_group(struct task_struct *task,
+					  struct signal_struct *signal)
 {
 	struct list_head *head = &signal->thread_head, *node;
 	__u64 cpu_ns = 0;
 
-	node = BPF_CORE_READ(signal, thread_head.next);
-	for (int i = 0; i < 64 && node != head; i++) {
-		struct task_struct *thread =
-			(void *)node - bpf_core_field_offset(task->thread_node);
+	for (int attempt = 0; attempt < 3; attempt++) {
+		int threads = BPF_CORE_READ(signal, nr_threads);
 
-		cpu_ns += BPF_CORE_READ(thread, se.sum_exec_runtime);
-		node = BPF_CORE_READ(node, next);
+		cpu_ns = 0;
+		node = BPF_CORE_READ(signal, thread_head.next);
+		for (int i = 0; i < 64 && node != head; i++) {
+			struct task_struct *thread =
+				(void *)node - bpf_core_field_offset(task->thread_node);
+
+			cpu_ns += BPF_CORE_READ(thread, se.sum_exec_runtime);
+			node = BPF_CORE_READ(node, next);
+		}
+		cpu_ns += BPF_CORE_READ(signal, sum_sched_runtime);
+		if (BPF_CORE_READ(signal, nr_threads) == threads)
+			break;
 	}
 	return cpu_ns;
 }
 
 /*
- * sched_process_exit fires in do_exit() (kernel/exit.c) for every thread, after it has
- * left the count of live ones. The process ends with its last thread; what wait(2) will
- * say is settled then (wait_task_zombie()).
+ * CPU time of a process that never had a second thread. The scheduler brings
+ * sum_exec_runtime up to date at each tick and each switch, not at the end: a program
+ * shorter than a tick would cost nothing. One that was never switched away from has run
+ * all its life but for the wait at its beginning, though, and that is known exactly.
  */
-static __always_inline void exited(void *ctx)
+static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime_ns)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task(), *leader;
+	__u64 switches = BPF_CORE_READ(task, nvcsw) + BPF_CORE_READ(task, nivcsw);
+	__u64 waited;
+
+	if (switches || !bpf_core_field_exists(task->sched_info))
+		return BPF_CORE_READ(task, se.sum_exec_runtime);
+	waited = BPF_CORE_READ(task, sched_info.run_delay);
+	return waited < lifetime_ns ? lifetime_ns - waited : 0;
+}
+
+/* The process of the current task has ended; what wait(2) will say is settled
+ * (wait_task_zombie() in kernel/exit.c). */
+static __always_inline void ended(void *ctx, struct task_struct *task)
+{
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	struct ledger *ledger;
 	struct event event = {};
-	__u64 start_time;
-	int threads;
+	bool alone;
 
-	if (BPF_CORE_READ(signal, live.counter) != 0 ||
-	    BPF_CORE_READ(task, flags) & PF_KTHREAD)
-		return;
-	leader = BPF_CORE_READ(task, group_leader);
-	start_time = BPF_CORE_READ(leader, start_time);
-	threads = BPF_CORE_READ(signal, nr_threads);
-	if (threads > 1) {
-		/* Two may have left the count before either came here: one speaks. */
-		struct group group = {.start_time = start_time};
-		__u8 ended = 1;
-
-		group.tgid = BPF_CORE_READ(task, tgid);
-		if (bpf_map_update_elem(&ended_groups, &group, &ended, BPF_NOEXIST) ==
-		    -EEXIST)
-			return;
-	}
 	ledger = see(KIND_EXIT);
 	if (!ledger)
 		return;
-
 	describe(&event, leader);
 	event.subject.is_exit = 1;
 	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
 		event.subject.retval = BPF_CORE_READ(signal, group_exit_code);
 	else
 		event.subject.retval = BPF_CORE_READ(leader, exit_code);
-	event.lifetime_ns = event.time_ns - start_time;
-	event.cpu_ns = BPF_CORE_READ(signal, sum_sched_runtime);
-	event.cpu_ns += threads > 1 ? cpu_of_unreleased(task, signal)
-				    : BPF_CORE_READ(task, se.sum_exec_runtime);
+	event.lifetime_ns = event.time_ns - BPF_CORE_READ(leader, start_time);
+	alone = BPF_CORE_READ(signal, nr_threads) == 1 &&
+		BPF_CORE_READ(signal, sum_sched_runtime) == 0;
+	event.cpu_ns =
+		alone ? cpu_of_one(task, event.lifetime_ns) : cpu_of_group(task, signal);
 	emit(ctx, ledger, &event);
 }
 
+/*
+ * sched_process_exit fires in do_exit() (kernel/exit.c) for every thread. From 6.16 on it
+ * says itself which one is the last of its group, once and for all; older kernels refuse
+ * to load a program that reads this second argument.
+ */
 SEC("?tp_btf/sched_process_exit")
-int exit_tp_btf(void *ctx)
+int BPF_PROG(exit_tp_btf, struct task_struct *task, bool group_dead)
 {
-	exited(ctx);
+	if (group_dead && !(task->flags & PF_KTHREAD))
+		ended(ctx, task);
+	return 0;
+}
+
+/*
+ * Before that, the last thread is the one that finds no other alive. Two may find so:
+ * both have left the count of the live ones before either comes here. Then the first one
+ * speaks, and leaves a note; and as it was not alone yet, one that is alone in a group
+ * which has had other threads looks for that note.
+ */
+static __always_inline bool is_last(struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct group group = {};
+	__u8 ended = 1;
+
+	if (BPF_CORE_READ(signal, live.counter) != 0 ||
+	    BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return false;
+	group.tgid = BPF_CORE_READ(task, tgid);
+	group.start_time = BPF_CORE_READ(task, group_leader, start_time);
+	if (BPF_CORE_READ(signal, nr_threads) > 1)
+		return bpf_map_update_elem(&ended_groups, &group, &ended, BPF_NOEXIST) !=
+		       -EEXIST;
+	return BPF_CORE_READ(signal, sum_sched_runtime) == 0 ||
+	       !bpf_map_lookup_elem(&ended_groups, &group);
+}
+
+SEC("?tp_btf/sched_process_exit")
+int exit_live_tp_btf(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	if (is_last(task))
+		ended(ctx, task);
 	return 0;
 }
 
 SEC("?raw_tp/sched_process_exit")
-int exit_raw_tp(void *ctx)
+int exit_live_raw_tp(void *ctx)
 {
-	exited(ctx);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	if (is_last(task))
+		ended(ctx, task);
 	return 0;
 }
 

@@ -25,7 +25,7 @@ enum kind {
 
 /* What counters group by. Also the key of the tally. */
 struct subject {
-	__u64 cgroup_id;            /* cgroup v2 id (inode number); 0 without cgroup v2 */
+	__u64 cgroup_id;            /* cgroup v2 id (inode number); 1 without cgroup v2 */
 	__u32 uid;                  /* real uid, as the initial user namespace sees it */
 	__s32 retval;               /* of an exec: 0; of an exit: the status of wait(2) */
 	__u8 comm[COMM_LEN];        /* name of the program, as it is after the exec */

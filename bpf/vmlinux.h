@@ -110,14 +110,22 @@ struct sched_entity {
 	__u64 sum_exec_runtime;
 };
 
+/* With CONFIG_SCHED_INFO */
+struct sched_info {
+	unsigned long long run_delay;
+};
+
 struct task_struct {
 	unsigned int flags;
 	struct sched_entity se;
+	struct sched_info sched_info;
 	int exit_code;
 	int tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct list_head thread_node;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
 	__u64 start_time;
 	const struct cred *cred;
 	char comm[16];

@@ -10,7 +10,7 @@ use crate::config::{Config, Error, LogFormat, LogLevel};
 /// Prometheus.
 ///
 /// Runs until SIGTERM or SIGINT. Needs root, or CAP_BPF and CAP_PERFMON, to start; gives
-/// every capability up once it is attached.
+/// them up once it is attached (all but CAP_BPF on kernels before 5.19).
 ///
 /// Exit status: 0 fine, 1 runtime failure, 2 usage, 69 the kernel cannot do it, 77 not
 /// permitted, 78 bad configuration.

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub const MAX_SERIES: usize = 100_000;
 
 /// The most pages of a CPU's ring: 64 MiB at 4 KiB a page.
 pub const MAX_BUFFER_PAGES: usize = 16_384;
+
+/// The most connections that may be served at a time.
+pub const MAX_CONNECTIONS: usize = 65_535;
 
 /// The configuration, with its defaults.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -85,7 +88,7 @@ pub struct Web {
     pub listen: Vec<String>,
     /// Path of the metrics.
     pub telemetry_path: String,
-    /// Connections served at a time; more are answered 503.
+    /// Connections served at a time, at most [`MAX_CONNECTIONS`]; more are answered 503.
     pub max_connections: usize,
 }
 
@@ -342,8 +345,12 @@ impl Web {
                 ),
             ));
         }
-        if self.max_connections == 0 {
-            faults.push(Fault::new("web.max_connections", "0 would serve nobody"));
+        let connections = self.max_connections;
+        if !(1..=MAX_CONNECTIONS).contains(&connections) {
+            faults.push(Fault::new(
+                "web.max_connections",
+                format!("{connections} is not from 1 to {MAX_CONNECTIONS}"),
+            ));
         }
         faults
     }
@@ -376,16 +383,19 @@ impl View {
     }
 }
 
-/// The addresses behind `HOST:PORT` or `:PORT`; the latter is every address of the host.
+/// The addresses behind `HOST:PORT` or `:PORT`, of which the first that can be is listened
+/// on; the latter is every address of the host.
 pub fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
     if let Some(port) = address.strip_prefix(':') {
         let port = port
             .parse()
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        return Ok(vec![SocketAddr::from((
-            std::net::Ipv6Addr::UNSPECIFIED,
-            port,
-        ))]);
+        // The first one takes IPv4 connections, too, unless the host says otherwise; the
+        // second is for hosts without IPv6.
+        return Ok(vec![
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        ]);
     }
     Ok(address.to_socket_addrs()?.collect())
 }

@@ -7,7 +7,7 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
-/// What is left after [`drop_all_but`], for the log.
+/// What is left after [`drop_all`], for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     /// No capability at all.
@@ -38,7 +38,7 @@ pub fn missing_for_bpf() -> io::Result<Vec<&'static str>> {
 
 /// Give up every capability for good, in this thread and so in those it starts.
 ///
-/// Kernels before 5.17 ask for `CAP_BPF` (or `CAP_SYS_ADMIN`) at every `bpf(2)` call where
+/// Kernels before 5.19 ask for `CAP_BPF` (or `CAP_SYS_ADMIN`) at every `bpf(2)` call where
 /// `kernel.unprivileged_bpf_disabled` is set; since then a map's descriptor is enough.
 /// Which one this is, `works_without` finds out: it is called with the capabilities
 /// switched off, though not given up yet. When it fails, `CAP_BPF` alone is kept.

@@ -172,7 +172,7 @@ impl<S: Source> Reader<S> {
         while !self.control.0.stop.load(Ordering::Acquire) {
             let request = self.control.0.requested.load(Ordering::Acquire);
             if request > self.answered {
-                self.flush(request)?;
+                self.flush(request, FLUSH_ATTEMPTS)?;
             } else {
                 self.drain()?;
             }
@@ -181,12 +181,13 @@ impl<S: Source> Reader<S> {
         self.source.detach();
         self.stopping = true;
         let request = self.control.0.requested.load(Ordering::Acquire);
-        self.flush(request)
+        self.flush(request, FLUSH_ATTEMPTS)
     }
 
-    /// Flush on the caller's thread, before [`run`](Self::run). The channel must have room.
+    /// Flush on the caller's thread, before [`run`](Self::run). The channel must have room
+    /// for three messages: nobody receives yet.
     pub fn flush_now(&mut self) -> Result<(), Error> {
-        self.flush(self.answered)
+        self.flush(self.answered, 1)
     }
 
     /// Sleep until a buffer is half full, somebody asks for something, or the tick.
@@ -207,9 +208,9 @@ impl<S: Source> Reader<S> {
     }
 
     /// Send on everything that was executed before now, and the account of it.
-    fn flush(&mut self, request: u64) -> Result<(), Error> {
+    fn flush(&mut self, request: u64, attempts: u32) -> Result<(), Error> {
         let before = self.ledgers()?;
-        let mut attempts = 0;
+        let mut made = 0;
         let (failures, after) = loop {
             self.drain()?;
             let failures = self.source.failures();
@@ -218,8 +219,8 @@ impl<S: Source> Reader<S> {
             let delivered = self.delivered + of_both(&after, |ledger| ledger.unattributed);
             let all = delivered >= of_both(&before, |ledger| ledger.seen)
                 && failures.total() >= before[Kind::Failure].seen;
-            attempts += 1;
-            if all || attempts == FLUSH_ATTEMPTS {
+            made += 1;
+            if all || made == attempts {
                 break (failures, after);
             }
             thread::sleep(FLUSH_PAUSE);

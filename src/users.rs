@@ -58,11 +58,18 @@ impl Users {
         let look_up = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             for uid in due {
-                let name = uzers::get_user_by_uid(uid)
-                    .map(|user| user.name().as_bytes().to_vec())
-                    .unwrap_or_default();
-                let looked_up = Instant::now();
-                users.lock().insert(uid, Entry { name, looked_up });
+                let found = uzers::get_user_by_uid(uid);
+                let mut names = users.lock();
+                let entry = names.entry(uid).or_insert_with(|| Entry {
+                    name: Vec::new(),
+                    looked_up: Instant::now(),
+                });
+                entry.looked_up = Instant::now();
+                // Nobody found may mean nobody answered: a name that is known stays, or
+                // its series would end and another begin.
+                if let Some(user) = found {
+                    entry.name = user.name().as_bytes().to_vec();
+                }
             }
         });
         if timeout(PATIENCE, look_up).await.is_err() {

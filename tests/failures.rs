@@ -5,7 +5,6 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::scope;
 
 use common::daemon::{Daemon, code};
@@ -13,12 +12,6 @@ use common::http::Scrape;
 use common::mounts::{in_own_mounts, with_tracefs};
 use common::nop::ways;
 use common::programs::{Programs, exec_times, set_executable};
-
-/// One test at a time: what one lets fail, another would count.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn failures(scrape: &Scrape, errno: &str) -> f64 {
     let sample = format!("execsnoop_exec_failures_total{{errno=\"{errno}\"}}");
@@ -38,9 +31,8 @@ fn fail(errno: &str, program: &Path, times: u32) {
 
 #[test]
 fn every_failure_is_counted_by_its_error() {
-    let _alone = alone();
-    let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
     let programs = Programs::new();
+    let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
     let not_a_program = programs.path().join("not-a-program");
     std::fs::write(&not_a_program, "\u{7f}").unwrap();
     set_executable(&not_a_program);
@@ -79,9 +71,8 @@ fn every_failure_is_counted_by_its_error() {
 fn a_flood_of_failures_costs_no_exec_its_count_nor_its_detail() {
     const FAILURES: u32 = 1_000_000;
     const EXECS: u32 = 1_000;
-    let _alone = alone();
-    let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
     let programs = Programs::new();
+    let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
     let program = programs.named("in-the-flood");
     scope(|scope| {
         scope.spawn(|| fail("ENAMETOOLONG", &program, FAILURES));
@@ -96,9 +87,8 @@ fn a_flood_of_failures_costs_no_exec_its_count_nor_its_detail() {
 
 #[test]
 fn the_classic_mode_counts_attempts_by_the_beginning_of_their_path() {
-    let _alone = alone();
-    let (daemon, _config) = with_tracefs("[capture]\nclassic = true\n");
     let programs = Programs::new();
+    let (daemon, _config) = with_tracefs("[capture]\nclassic = true\n");
     exec_times(&programs.named("classic"), 5);
     for _ in 0..3 {
         assert!(
@@ -125,7 +115,7 @@ fn the_classic_mode_counts_attempts_by_the_beginning_of_their_path() {
 
 #[test]
 fn what_needs_tracefs_says_how_to_mount_it() {
-    let _alone = alone();
+    let _alone = Programs::new();
     for (config, what) in [
         ("[capture]\nclassic = true\n", "capture.classic"),
         // fexit, where it is to be had, needs none: then there is nothing to say.

@@ -110,8 +110,8 @@ fn promtool_accepts_the_configuration_that_we_ship() {
 
 #[test]
 fn a_prometheus_scrapes_what_was_executed() {
-    let daemon = Daemon::start(&[]);
     let programs = Programs::new();
+    let daemon = Daemon::start(&[]);
     exec_times(&programs.named("scraped"), 25);
     let prometheus = Prometheus::start(daemon.address);
     let answer = prometheus.query_until_there("execsnoop_execs_by_comm_total{comm=\"scraped\"}");

@@ -40,8 +40,8 @@ over_both_roads! {
 
 fn storms_on_all_cpus_are_counted_exactly_by_program_and_user(road: &str) {
     const EACH: u32 = 400;
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let storms: Vec<(PathBuf, u32)> = (0..8)
         .map(|i| (programs.named(format!("storm{i}")), 700_000 + i % 4))
         .collect();
@@ -63,8 +63,8 @@ fn storms_on_all_cpus_are_counted_exactly_by_program_and_user(road: &str) {
 }
 
 fn a_scrape_right_after_the_last_wait_sees_it(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let program = programs.named("fresh");
     for n in 1..=200 {
         exec(&program);
@@ -74,8 +74,8 @@ fn a_scrape_right_after_the_last_wait_sees_it(road: &str) {
 
 fn a_full_buffer_costs_detail_and_no_count(road: &str) {
     const EACH: u32 = 300;
-    let (daemon, _config) = over(road, "buffer_pages = 1\n");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "buffer_pages = 1\n");
     let before = daemon.scrape();
     daemon.signal(Signal::STOP);
     let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("full{i}"))).collect();
@@ -91,15 +91,11 @@ fn a_full_buffer_costs_detail_and_no_count(road: &str) {
     }
     scrape.assert_ledger_closes();
     assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
-    // A page holds some 40 events, and each program makes two, its exec and its exit: of
-    // all that do not fit the detail is lost, and that is said.
+    // Each program makes two events, its exec and its exit. Of all that did not fit, most of
+    // them, the detail is lost, and that is said.
     let full = "execsnoop_lost_events_total{reason=\"buffer_full\"}";
-    let cpus = std::thread::available_parallelism().unwrap().get();
     let lost = scrape.value(full) - before.value(full);
-    assert!(
-        lost >= f64::from(8 * EACH) - 64.0 * cpus as f64,
-        "{lost} lost"
-    );
+    assert!(lost >= f64::from(4 * EACH), "{lost} lost");
     // And again, with the tally's maps having changed places.
     exec_times(&storms[0], 10);
     assert_eq!(daemon.scrape().execs_of("full0"), f64::from(EACH + 10));
@@ -109,12 +105,12 @@ fn a_full_tally_costs_names_and_no_count(road: &str) {
     // Each program has two subjects, its exec and its exit: more than the tally has entries
     // (16384).
     const PROGRAMS: u32 = 9_000;
+    let programs = Programs::new();
     let (daemon, _config) = over(
         road,
         "buffer_pages = 1\n[[view]]\nlabels = [\"comm\"]\nmax_series = 50000\n\
          [[view]]\nlabels = [\"uid\"]\n",
     );
-    let programs = Programs::new();
     daemon.signal(Signal::STOP);
     scope(|scope| {
         for thread in 0..4 {
@@ -156,10 +152,10 @@ fn a_full_tally_costs_names_and_no_count(road: &str) {
 }
 
 fn a_termination_in_a_storm_still_accounts_for_all_that_was_seen(road: &str) {
+    let programs = Programs::new();
+    let program = programs.named("ending");
     for signal in [Signal::TERM, Signal::INT] {
         let (mut daemon, _config) = over(road, "");
-        let programs = Programs::new();
-        let program = programs.named("ending");
         let stop = AtomicBool::new(false);
         scope(|scope| {
             for _ in 0..4 {
@@ -186,8 +182,8 @@ fn a_termination_in_a_storm_still_accounts_for_all_that_was_seen(road: &str) {
 }
 
 fn names_of_any_bytes_are_counted_under_what_they_are(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let names: [(&[u8], &str); 7] = [
         (b"new\nline", "new\\\\x0aline"),
         (b"quo\"te", "quo\\\"te"),
@@ -209,16 +205,16 @@ fn names_of_any_bytes_are_counted_under_what_they_are(road: &str) {
 
 #[test]
 fn a_name_longer_than_the_kernel_keeps_is_cut_at_15_bytes() {
-    let daemon = Daemon::start(&[]);
     let programs = Programs::new();
+    let daemon = Daemon::start(&[]);
     exec(&programs.named("fifteen-bytes-and-more"));
     assert_eq!(daemon.scrape().execs_of("fifteen-bytes-a"), 1.0);
 }
 
 #[test]
 fn a_failed_exec_is_not_counted() {
-    let daemon = Daemon::start(&[]);
     let programs = Programs::new();
+    let daemon = Daemon::start(&[]);
     let not_executable = programs.path().join("failing");
     std::fs::write(&not_executable, "").unwrap();
     for _ in 0..10 {
@@ -236,11 +232,11 @@ fn a_failed_exec_is_not_counted() {
 
 #[test]
 fn a_view_by_parent_names_who_executed() {
+    let programs = Programs::new();
     let (daemon, _config) = configured(
         "[[view]]\nlabels = [\"parent_comm\", \"comm\"]\n[[view]]\nlabels = [\"comm\"]\n\
          [[view]]\nlabels = [\"uid\"]\n",
     );
-    let programs = Programs::new();
     let child = programs.named("child");
     let parent = programs.path().join("parent.sh");
     // Several commands, so that the shell does not execute the last one in its own place.
@@ -258,6 +254,7 @@ fn a_view_by_parent_names_who_executed() {
 #[test]
 fn the_raw_tracepoint_sees_the_same_when_the_typed_one_is_not_to_be_had() {
     const EACH: u32 = 200;
+    let programs = Programs::new();
     let capture = Capture::start(&Options {
         buffer_pages: 1,
         with_parent_comm: true,
@@ -267,7 +264,6 @@ fn the_raw_tracepoint_sees_the_same_when_the_typed_one_is_not_to_be_had() {
     .unwrap();
     let means = capture.means().clone();
     let service = run_on(capture, &means, &Config::default());
-    let programs = Programs::new();
     let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("raw{i}"))).collect();
     scope(|scope| {
         for program in &storms {
@@ -289,8 +285,8 @@ fn the_raw_tracepoint_sees_the_same_when_the_typed_one_is_not_to_be_had() {
 
 #[test]
 fn several_daemons_count_the_same_execs_each() {
-    let daemons: Vec<Daemon> = (0..3).map(|_| Daemon::start(&[])).collect();
     let programs = Programs::new();
+    let daemons: Vec<Daemon> = (0..3).map(|_| Daemon::start(&[])).collect();
     exec_times(&programs.named("shared"), 50);
     for daemon in &daemons {
         assert_eq!(daemon.scrape().execs_of("shared"), 50.0);
@@ -317,6 +313,7 @@ fn no_thread_has_a_capability_left() {
 
 #[test]
 fn the_two_capabilities_of_the_unit_suffice() {
+    let programs = Programs::new();
     let (program, _dir) = public_copy();
     let mut command = Command::new("setpriv");
     command
@@ -333,7 +330,6 @@ fn the_two_capabilities_of_the_unit_suffice() {
         .arg("--ambient-caps=-all,+bpf,+perfmon")
         .arg(program);
     let daemon = Daemon::spawn(command);
-    let programs = Programs::new();
     exec_times(&programs.named("by-nobody"), 30);
     let scrape = daemon.scrape();
     assert_eq!(scrape.execs_of("by-nobody"), 30.0);

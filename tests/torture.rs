@@ -12,10 +12,13 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use common::daemon::{Daemon, over};
+use common::fake::run_on;
 use common::http::Scrape;
 use common::nop::ways;
 use common::programs::{Programs, exec_as, exec_times, set_executable};
+use execsnoopd::capture::hooks::{EXIT_LIVE_RAW_TP, EXIT_LIVE_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::{Capture, Options, TransportKind};
+use execsnoopd::config::Config;
 use execsnoopd::event::{self, Event, Kind};
 use execsnoopd::exits::End;
 use execsnoopd::source::Source;
@@ -30,6 +33,7 @@ over_both_roads! {
     a_program_started_by_the_kernel_is_counted
     ends_are_counted_by_status_and_by_signal
     cpu_time_of_all_threads_is_counted_under_the_program
+    programs_shorter_than_a_tick_cost_what_they_cost
     an_exit_tells_who_ended_how_and_after_how_long
 }
 
@@ -57,8 +61,8 @@ fn go_well(way: &str, program: &Path) {
 }
 
 fn every_way_to_execute_is_counted_once_under_the_programs_name(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let ways = [
         "execve",
         "execveat",
@@ -83,8 +87,8 @@ fn every_way_to_execute_is_counted_once_under_the_programs_name(road: &str) {
 }
 
 fn a_descriptor_is_executed_under_its_number_or_its_files_name(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let name = format!("w-fexecve{road}");
     let program = programs.copied(common::nop::nop(), &name);
     let number = 980 + offset(road);
@@ -106,8 +110,8 @@ fn a_descriptor_is_executed_under_its_number_or_its_files_name(road: &str) {
 }
 
 fn scripts_and_chains_of_them_are_one_exec_under_the_scripts_name(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let mut interpreter = programs.named("w-interpreter");
     // The kernel follows four scripts to a program (exec_binprm() in fs/exec.c).
     for depth in 1..=4 {
@@ -130,8 +134,8 @@ fn scripts_and_chains_of_them_are_one_exec_under_the_scripts_name(road: &str) {
 
 #[cfg(target_arch = "x86_64")]
 fn a_32_bit_program_is_counted(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let program = programs.copied(common::nop::nop32(), "w-32bit");
     exec_times(&program, TIMES);
     let scrape = daemon.scrape();
@@ -140,8 +144,8 @@ fn a_32_bit_program_is_counted(road: &str) {
 }
 
 fn a_setuid_program_is_counted_for_the_user_who_executed_it(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let program = programs.copied(common::nop::nop(), "w-setuid");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
     (0..TIMES).for_each(|_| exec_as(&program, Some(700_300)));
@@ -153,8 +157,8 @@ fn a_setuid_program_is_counted_for_the_user_who_executed_it(road: &str) {
 }
 
 fn what_does_not_execute_is_not_counted(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let program = programs.named("w-nothing");
     for _ in 0..TIMES {
         go_well("check", &program);
@@ -193,8 +197,8 @@ impl Drop for CorePattern {
 }
 
 fn a_program_started_by_the_kernel_is_counted(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let helper = programs.copied(common::nop::nop(), "w-core-helper");
     let pattern = CorePattern::pipe_to(&helper);
     for _ in 0..TIMES {
@@ -213,8 +217,8 @@ fn ended(scrape: &Scrape, reason: &str, code: &str) -> f64 {
 }
 
 fn ends_are_counted_by_status_and_by_signal(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     let program = programs.named("unused");
     // Statuses and signals that nobody else uses.
     let offset = offset(road);
@@ -252,8 +256,8 @@ fn cpu_of(daemon: &Daemon, comm: &str) -> f64 {
 }
 
 fn cpu_time_of_all_threads_is_counted_under_the_program(road: &str) {
-    let (daemon, _config) = over(road, "");
     let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
     for (way, comm, burnt) in [
         ("burn", "cpu-one", 0.1),
         ("burn-threads", "cpu-three", 0.3),
@@ -270,7 +274,28 @@ fn cpu_time_of_all_threads_is_counted_under_the_program(road: &str) {
     daemon.scrape().assert_ledger_closes();
 }
 
+fn programs_shorter_than_a_tick_cost_what_they_cost(road: &str) {
+    let programs = Programs::new();
+    let (daemon, _config) = over(road, "");
+    let program = programs.copied(ways(), "cpu-short");
+    let output = Command::new(&program)
+        .args(["short", "-", "300"])
+        .output()
+        .unwrap();
+    let used: f64 = String::from_utf8(output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let counted = cpu_of(&daemon, "cpu-short") * 1e9;
+    // By the scheduler's ticks alone it would be a tenth. What it takes to take them down is
+    // the kernel's, and a process may have been switched away from.
+    assert!(counted > used / 3.0, "{counted} of {used} ns");
+    daemon.scrape().assert_ledger_closes();
+}
+
 fn an_exit_tells_who_ended_how_and_after_how_long(road: &str) {
+    let programs = Programs::new();
     let transport = match road {
         "perf" => TransportKind::Perf,
         _ => TransportKind::Ring,
@@ -281,7 +306,6 @@ fn an_exit_tells_who_ended_how_and_after_how_long(road: &str) {
     })
     .unwrap();
     assert_eq!(capture.means().transport, transport);
-    let programs = Programs::new();
     let comm = format!("ev-{road}");
     let program = programs.copied(ways(), &comm);
     let before = Instant::now();
@@ -320,4 +344,36 @@ fn an_exit_tells_who_ended_how_and_after_how_long(road: &str) {
         "{lifetime:?}"
     );
     assert!(Duration::from_nanos(exit.cpu_ns) < lifetime);
+}
+
+#[test]
+fn processes_whose_threads_end_together_are_counted_once_by_every_hook() {
+    const PROCESSES: u32 = 300;
+    let programs = Programs::new();
+    let program = programs.named("unused");
+    for hook in [EXIT_TP_BTF, EXIT_LIVE_TP_BTF, EXIT_LIVE_RAW_TP] {
+        let options = Options {
+            exit_hooks: vec![vec![hook]],
+            ..Options::default()
+        };
+        let capture = Capture::start(&options).unwrap();
+        let means = capture.means().clone();
+        if !means.observes(Kind::Exit) {
+            // The first is for Linux 6.16 and newer; the others are for every kernel.
+            assert_eq!(hook, EXIT_TP_BTF);
+            continue;
+        }
+        let service = run_on(capture, &means, &Config::default());
+        for _ in 0..PROCESSES {
+            assert_eq!(go("end-together", &program, 241).code(), Some(241));
+        }
+        let scrape = service.scrape();
+        assert_eq!(
+            ended(&scrape, "exited", "241"),
+            f64::from(PROCESSES),
+            "{hook}"
+        );
+        scrape.assert_ledger_closes();
+        service.stop().unwrap();
+    }
 }

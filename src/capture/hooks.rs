@@ -111,10 +111,22 @@ pub const SYS_EXIT: [Hook; 2] = [
         "syscalls/sys_exit_execveat",
     ),
 ];
-/// Ends of processes, by BTF-typed tracepoint.
+/// Ends of processes, where the tracepoint says which thread is the last.
 pub const EXIT_TP_BTF: Hook = hook(Kind::Exit, "exit_tp_btf", "tp_btf", "sched_process_exit");
+/// The same where it does not.
+pub const EXIT_LIVE_TP_BTF: Hook = hook(
+    Kind::Exit,
+    "exit_live_tp_btf",
+    "tp_btf",
+    "sched_process_exit",
+);
 /// The same without types.
-pub const EXIT_RAW_TP: Hook = hook(Kind::Exit, "exit_raw_tp", "raw_tp", "sched_process_exit");
+pub const EXIT_LIVE_RAW_TP: Hook = hook(
+    Kind::Exit,
+    "exit_live_raw_tp",
+    "raw_tp",
+    "sched_process_exit",
+);
 
 /// Where the kernel describes its tracepoints, if tracefs is mounted.
 const TRACEFS: [&str; 2] = [
@@ -152,15 +164,14 @@ pub(super) fn choose(options: &Options) -> Result<Vec<Hook>, Error> {
         chosen.extend(failure(request)?);
     }
     if options.exits {
-        chosen.extend(
-            first_of(&[&[EXIT_TP_BTF], &[EXIT_RAW_TP]]).unwrap_or_else(|refusals| {
-                warn!(
-                    refused = list(&refusals),
-                    "exits of processes are not counted"
-                );
-                Vec::new()
-            }),
-        );
+        let groups: Vec<&[Hook]> = options.exit_hooks.iter().map(Vec::as_slice).collect();
+        chosen.extend(first_of(&groups).unwrap_or_else(|refusals| {
+            warn!(
+                refused = list(&refusals),
+                "exits of processes are not counted"
+            );
+            Vec::new()
+        }));
     }
     Ok(chosen)
 }
@@ -192,7 +203,12 @@ fn failure(request: Failures) -> Result<Vec<Hook>, Error> {
         .partition(Result::is_ok);
     let had: Vec<Hook> = had.into_iter().flatten().collect();
     let refusals: Vec<Refusal> = refused.into_iter().filter_map(Result::err).collect();
-    if !had.is_empty() {
+    // On request of every failure, those of the native calls at the least.
+    let enough = match request {
+        Failures::Fexit => !had.is_empty(),
+        Failures::FexitOrTracepoint => FEXIT[..2].iter().all(|hook| had.contains(hook)),
+    };
+    if enough {
         if !refusals.is_empty() {
             info!(
                 refused = list(&refusals),
@@ -232,14 +248,18 @@ fn first_of(groups: &[&[Hook]]) -> Result<Vec<Hook>, Vec<Refusal>> {
 }
 
 fn need_tracefs(what: &str) -> Result<(), Error> {
-    if TRACEFS
-        .iter()
-        .any(|path| Path::new(path).join("syscalls").exists())
-    {
+    let found = TRACEFS.map(|path| Path::new(path).join("syscalls").try_exists());
+    if found.iter().any(|found| matches!(found, Ok(true))) {
         return Ok(());
     }
+    if let Some(error) = found.into_iter().find_map(Result::err) {
+        return Err(Error::NotPermitted(format!(
+            "{what} needs tracefs, which this user may not read ({error}): run as root, or \
+             `mount -o remount,mode=755 /sys/kernel/tracing`"
+        )));
+    }
     Err(Error::Unsupported(format!(
-        "{what} needs tracefs, which is not mounted or not readable here: `mount -t tracefs nodev \
+        "{what} needs tracefs, which is not mounted here: `mount -t tracefs nodev \
          /sys/kernel/tracing`"
     )))
 }

@@ -15,9 +15,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, PrintLevel, ProgramHandle};
+use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, info, trace};
 
-use self::hooks::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, Failures, Hook};
+use self::hooks::{
+    EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE_RAW_TP, EXIT_LIVE_TP_BTF, EXIT_TP_BTF,
+    Failures, Hook,
+};
 use self::perf_buffer::PerfBuffer;
 use self::ring_buffer::Ring;
 use self::tally::Tally;
@@ -42,6 +46,8 @@ pub struct Options {
     pub failures: Option<Failures>,
     /// Observe ends of processes.
     pub exits: bool,
+    /// Groups of hooks for exits, the preferred one first.
+    pub exit_hooks: Vec<Vec<Hook>>,
     /// Count attempts, as the classic execsnoop does, instead of execs.
     pub classic: bool,
 }
@@ -55,6 +61,11 @@ impl Default for Options {
             exec_hooks: vec![vec![EXEC_TP_BTF], vec![EXEC_RAW_TP], EXEC_SYS_EXIT.to_vec()],
             failures: Some(Failures::Fexit),
             exits: true,
+            exit_hooks: vec![
+                vec![EXIT_TP_BTF],
+                vec![EXIT_LIVE_TP_BTF],
+                vec![EXIT_LIVE_RAW_TP],
+            ],
             classic: false,
         }
     }
@@ -83,7 +94,7 @@ impl TransportKind {
 #[derive(Debug, Clone, Copy)]
 enum Transport {
     Perf,
-    Ring { bytes: u32 },
+    Ring { bytes: u32, cpus: usize },
 }
 
 /// What each road is to the rest.
@@ -178,9 +189,13 @@ impl Capture {
     fn start_over(kind: TransportKind, hooks: &[Hook], options: &Options) -> Result<Self, Error> {
         let transport = match kind {
             TransportKind::Perf => Transport::Perf,
-            TransportKind::Ring => Transport::Ring {
-                bytes: ring_bytes(options.buffer_pages)?,
-            },
+            TransportKind::Ring => {
+                let cpus = online_cpus().map_err(|e| Error::setup("counting CPUs", &e))?;
+                Transport::Ring {
+                    bytes: ring_bytes(options.buffer_pages, cpus),
+                    cpus,
+                }
+            }
         };
         // The object is needed only until all is attached: links, programs and maps
         // live on by their own descriptors.
@@ -228,11 +243,16 @@ impl Capture {
 }
 
 /// The ring buffer's size: as much as the perf buffers of all CPUs, to a power of two.
-fn ring_bytes(pages: usize) -> Result<u32, Error> {
-    let cpus = libbpf_rs::num_possible_cpus().map_err(|e| Error::setup("counting CPUs", &e))?;
+fn ring_bytes(pages: usize, cpus: usize) -> u32 {
     let bytes = (pages * rustix::param::page_size() * cpus).next_power_of_two();
     // The largest ring buffer there is, in a 32-bit size that is a power of two.
-    Ok(u32::try_from(bytes).unwrap_or(1 << 31))
+    u32::try_from(bytes).unwrap_or(1 << 31)
+}
+
+/// CPUs that are online, whichever of them this process may use.
+fn online_cpus() -> io::Result<usize> {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN)?;
+    Ok(online.and_then(|n| usize::try_from(n).ok()).unwrap_or(1))
 }
 
 impl Source for Capture {

@@ -1,7 +1,7 @@
 //! The BPF object: open, configure, load, attach, in this order, one step after the other.
 
 use std::collections::HashSet;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, size_of};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
@@ -10,6 +10,10 @@ use super::error::Error;
 use super::hooks::{EXEC_SYS_EXIT, Hook, Refusal, SYS_EXIT};
 use super::{Options, Transport};
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel};
+use crate::event::Event;
+
+/// Bytes of an event in the ring buffer: its header's 8 are before it.
+const RING_RECORD: usize = size_of::<Event>() + 8;
 
 /// A loaded object's maps, by our own descriptors.
 #[derive(Debug)]
@@ -51,10 +55,10 @@ pub(super) fn load<'a>(
     let mut open = open(place).map_err(failed("opening the BPF object"))?;
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
-        rodata.ring_half = match transport {
-            Transport::Perf => 0,
-            Transport::Ring { bytes } => u64::from(bytes / 2),
-        };
+        if let Transport::Ring { bytes, cpus } = transport {
+            rodata.ring_half = u64::from(bytes / 2);
+            rodata.ring_wakeup = (RING_RECORD * (cpus + 1)) as u64;
+        }
         let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
         rodata.failure_at_sys_exit = at_sys_exit(&SYS_EXIT[0]);
@@ -74,7 +78,7 @@ fn select(
     hooks: &[Hook],
     transport: Transport,
 ) -> libbpf_rs::Result<()> {
-    if let Transport::Ring { bytes } = transport {
+    if let Transport::Ring { bytes, .. } = transport {
         // Else it stays at its smallest: libbpf-rs's skeletons insist on every map.
         open.maps.ring.set_max_entries(bytes)?;
     }

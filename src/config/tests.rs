@@ -100,6 +100,7 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             "web.telemetry_path",
         ),
         ("[web]\nmax_connections = 0", 2, "web.max_connections"),
+        ("[web]\nmax_connections = 65536", 2, "web.max_connections"),
         ("[[view]]\nlabels = []", 2, "view.0.labels"),
         ("[[view]]\nlabels = [\"user\"]", 2, "view.0.labels"),
         (

@@ -5,20 +5,26 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
 use super::nop::nop;
 
 /// A directory of programs with names that nobody else has.
-pub(crate) struct Programs(TempDir);
+///
+/// One at a time in a test process: every daemon sees what every test executes. So make
+/// this before the daemon.
+pub(crate) struct Programs(TempDir, #[allow(dead_code)] MutexGuard<'static, ()>);
 
 impl Programs {
     pub(crate) fn new() -> Self {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().expect("a directory for programs");
         // Other users execute from it, too.
         set_executable(dir.path());
-        let programs = Self(dir);
+        let programs = Self(dir, alone);
         programs.copied(nop(), "nop");
         programs
     }

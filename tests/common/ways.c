@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -69,6 +70,17 @@ static void *run_in_thread(void *program)
 {
 	run(program);
 	fail("execve in a thread");
+	return NULL;
+}
+
+static volatile int told;
+
+static void *leave_when_told(void *status)
+{
+	told = 1;
+	while (told != 2)
+		;
+	syscall(SYS_exit, (long)status);
 	return NULL;
 }
 
@@ -236,6 +248,33 @@ int main(int argc, char **argv)
 		for (int i = 0; i < 3; i++)
 			pthread_create(&threads[i], NULL, spin, NULL);
 		exit(n);
+	}
+	WAY("end-together") {
+		/* Two threads leave at the same time, each by itself. */
+		pthread_t thread;
+		pthread_create(&thread, NULL, leave_when_told, (void *)n);
+		while (!told)
+			;
+		told = 2;
+		syscall(SYS_exit, n);
+	}
+	WAY("short") {
+		/* N processes of some 0.3 ms each, without a system call to be seen by. Prints
+		 * the CPU time that they used, in ns. */
+		struct rusage used;
+		for (long i = 0; i < n; i++) {
+			pid_t child = fork();
+			if (!child) {
+				for (volatile long k = 0; k < 200000; k++)
+					;
+				_exit(0);
+			}
+			wait_for(child);
+		}
+		getrusage(RUSAGE_CHILDREN, &used);
+		printf("%lld\n", (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000LL +
+				       (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL);
+		return 0;
 	}
 	WAY("sleep") {
 		usleep(n * 1000);
