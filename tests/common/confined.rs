@@ -22,9 +22,9 @@ pub(crate) fn public_copy() -> (PathBuf, TempDir) {
 /// A command that runs the program as nobody with what the systemd unit grants: two
 /// capabilities, and memory for BPF maps, which kernels before 5.11 count as locked.
 pub(crate) fn unit_capabilities(program: &Path) -> Command {
-    let mut command = Command::new("sh");
+    let mut command = Command::new("prlimit");
     command
-        .args(["-c", "ulimit -l unlimited; exec \"$@\"", "sh", "setpriv"])
+        .args(["--memlock=unlimited", "setpriv"])
         .args([
             "--reuid=65534",
             "--regid=65534",
