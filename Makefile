@@ -1,10 +1,11 @@
 # make run: install what is missing, build, run the daemon on its built-in defaults.
 # make test: install what is missing, run every test that this host can run.
+# make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
 
 BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build run test bench
+.PHONY: build run test bench test-vm
 
 build:
 	./.ci/install build
@@ -24,3 +25,7 @@ bench:
 	./.ci/install bench
 	cargo bench --bench pipeline
 	cargo bench --bench system
+
+test-vm:
+	./.ci/install vm
+	./tests/vm/run

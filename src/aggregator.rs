@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use crate::event::{self, Event, Kind, Subject, TallyCount};
 use crate::exits::Exits;
 use crate::reader::{Flush, Message};
+use crate::source::ProgramStats;
 use crate::view::{Counts, View, ViewCounts};
 
 /// All counts behind one flush.
@@ -36,6 +37,8 @@ pub struct Aggregator {
     exits: Exits,
     views: Vec<View>,
     flush: Flush,
+    /// Execs at which the kernel skipped the program: see [`ProgramStats::missed_runs`].
+    missed: u64,
 }
 
 impl Aggregator {
@@ -46,6 +49,7 @@ impl Aggregator {
             exits: Exits::default(),
             views,
             flush: Flush::default(),
+            missed: 0,
         }
     }
 
@@ -81,6 +85,8 @@ impl Aggregator {
             }
             Message::Flushed(flush) => {
                 self.flush = *flush;
+                // Kept where a reading fails: counters do not go back.
+                self.missed = self.missed.max(missed(&self.flush.programs));
                 true
             }
         }
@@ -114,26 +120,31 @@ impl Aggregator {
     /// The counts as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let flush = self.flush.clone();
-        let unattributed = flush.after[Kind::Exec].unattributed + flush.undecodable;
-        let execs = self.execs + unattributed;
+        let in_ledger = flush.after[Kind::Exec].unattributed + flush.undecodable;
         let exits = self.exits.total() + flush.after[Kind::Exit].unattributed;
         let differences = Kind::ALL.map(|kind| {
             let accounted = match kind {
-                Kind::Exec => execs,
+                Kind::Exec => self.execs + in_ledger,
                 Kind::Failure => flush.failures.total(),
                 Kind::Exit => exits,
             };
             difference(flush.before[kind].seen, flush.after[kind].seen, accounted)
         });
         Snapshot {
-            execs,
-            unattributed,
+            execs: self.execs + in_ledger + self.missed,
+            unattributed: in_ledger + self.missed,
             exits: self.exits.clone(),
             differences,
             views: self.views.iter().map(View::counts).collect(),
             flush,
         }
     }
+}
+
+/// Execs that no program saw, because the kernel skipped it.
+fn missed(programs: &[ProgramStats]) -> u64 {
+    let of_execs = programs.iter().filter(|p| p.each_run == Some(Kind::Exec));
+    of_execs.map(|program| program.missed_runs).sum()
 }
 
 /// How many of those seen are not accounted for (negative: how many too many are).
@@ -192,6 +203,32 @@ mod tests {
             cpu_ns: 0,
         };
         assert_eq!(snapshot.views[0].series, vec![(Key::default(), execs)]);
+    }
+
+    #[test]
+    fn an_exec_at_which_the_kernel_skipped_the_program_is_counted_without_a_name() {
+        let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
+        let program = |each_run, missed_runs| ProgramStats {
+            name: "program",
+            each_run,
+            missed_runs,
+            runs: 0,
+            run_time_ns: 0,
+        };
+        // Misses of programs that run for more than they observe say nothing.
+        for programs in [
+            vec![program(Some(Kind::Exec), 3), program(None, 100)],
+            vec![], // they could not be read this time
+        ] {
+            let flush = Flush {
+                programs,
+                ..Flush::default()
+            };
+            aggregator.apply(Message::Flushed(Box::new(flush)));
+            let snapshot = aggregator.snapshot();
+            assert_eq!((snapshot.execs, snapshot.unattributed), (3, 3));
+            assert_eq!(snapshot.differences, [0, 0, 0]);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::event::{FailureCounts, Ledgers};
+use crate::event::{FailureCounts, Kind, Ledgers};
 
 /// Where observations come from.
 pub trait Source: Send {
@@ -38,8 +38,12 @@ pub trait Source: Send {
 pub struct ProgramStats {
     /// As in `bpf/execsnoop.bpf.c`.
     pub name: &'static str,
+    /// Of what each run observes exactly one, if that is so: then a missed run is one that
+    /// was not observed.
+    pub each_run: Option<Kind>,
     /// How often the kernel skipped the program because it was running on that CPU
-    /// already. What it would have seen is not in the ledger.
+    /// already, in a task that had been preempted. What it would have seen is not in the
+    /// ledger.
     pub missed_runs: u64,
     /// How often it ran, while `kernel.bpf_stats_enabled` was set.
     pub runs: u64,

@@ -13,6 +13,13 @@ use common::mounts::{in_own_mounts, with_tracefs};
 use common::nop::ways;
 use common::programs::{Programs, exec_times, set_executable};
 
+/// A guest has no compiler: `make test-vm` runs this one before, on the host.
+#[test]
+fn programs_are_compiled() {
+    assert!(common::nop::nop().exists());
+    assert!(ways().exists());
+}
+
 fn failures(scrape: &Scrape, errno: &str) -> f64 {
     let sample = format!("execsnoop_exec_failures_total{{errno=\"{errno}\"}}");
     scrape.find(&sample).unwrap_or(0.0)

@@ -37,6 +37,14 @@ over_both_roads! {
     an_exit_tells_who_ended_how_and_after_how_long
 }
 
+/// A guest has no compiler: `make test-vm` runs this one before, on the host.
+#[test]
+fn programs_are_compiled() {
+    assert!(common::nop::nop().exists());
+    assert!(common::nop::nop32().exists());
+    assert!(ways().exists());
+}
+
 /// How often each way is gone.
 const TIMES: u32 = 5;
 

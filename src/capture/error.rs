@@ -27,8 +27,9 @@ impl Error {
             Self::NotPermitted(format!(
                 "the kernel refuses to load the programs that observe {what} ({tried}). The \
                  capabilities are there, so something else forbids it: a seccomp filter or a \
-                 user namespace (in a container), an LSM, or kernel lockdown. Run in the initial \
-                 user namespace with bpf(2) allowed"
+                 user namespace (in a container), an LSM, kernel lockdown, or, before Linux 5.11, \
+                 the limit of locked memory. Run in the initial user namespace with bpf(2) \
+                 allowed, and on such a kernel after `ulimit -l unlimited`"
             ))
         } else {
             Self::Unsupported(format!(

@@ -24,6 +24,15 @@ pub struct Hook {
     pub target: &'static str,
 }
 
+impl Hook {
+    /// Of what each run of the program observes exactly one, if that is so. Other programs
+    /// run for more than they observe: threads, calls that succeed.
+    pub fn each_run(&self) -> Option<Kind> {
+        let always = self.target == "sched_process_exec" || CLASSIC.contains(self);
+        always.then_some(self.kind)
+    }
+}
+
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.program_type, self.target)

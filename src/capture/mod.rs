@@ -142,7 +142,7 @@ impl Means {
 pub struct Capture {
     /// Dropping these detaches the programs.
     links: Vec<Link>,
-    programs: Vec<(&'static str, ProgramHandle)>,
+    programs: Vec<(Hook, ProgramHandle)>,
     road: Box<dyn Road>,
     ledgers: MapHandle,
     failures: MapHandle,
@@ -215,9 +215,9 @@ impl Capture {
             .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
         let mut links = Vec::new();
         let mut programs = Vec::new();
-        for (link, name, program) in attached {
+        for (link, hook, program) in attached {
             links.push(link);
-            programs.push((name, program));
+            programs.push((hook, program));
         }
         let means = Means {
             hooks: hooks.to_vec(),
@@ -287,9 +287,9 @@ impl Source for Capture {
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {
-        let stats = self.programs.iter().filter_map(|(name, program)| {
-            stats::of(program, name)
-                .inspect_err(|error| debug!(%error, name, "no statistics of the program"))
+        let stats = self.programs.iter().filter_map(|(hook, program)| {
+            stats::of(program, hook)
+                .inspect_err(|error| debug!(%error, %hook, "no statistics of the program"))
                 .ok()
         });
         stats.collect()

@@ -97,13 +97,13 @@ fn select(
 pub(super) fn attach(
     skel: &mut ExecsnoopSkel<'_>,
     hooks: &[Hook],
-) -> libbpf_rs::Result<Vec<(Link, &'static str, ProgramHandle)>> {
-    let mut attached: Vec<(Link, &'static str, ProgramHandle)> = Vec::new();
+) -> libbpf_rs::Result<Vec<(Link, Hook, ProgramHandle)>> {
+    let mut attached: Vec<(Link, Hook, ProgramHandle)> = Vec::new();
     for program in skel.object_mut().progs_mut() {
         let name = hooks.iter().find(|hook| program.name() == hook.program);
         if let Some(hook) = name {
             let handle = ProgramHandle::try_from(&program)?;
-            attached.push((program.attach()?, hook.program, handle));
+            attached.push((program.attach()?, *hook, handle));
         }
     }
     Ok(attached)

@@ -1,6 +1,6 @@
 //! The daemon's program for users who may not look into this checkout.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -17,4 +17,25 @@ pub(crate) fn public_copy() -> (PathBuf, TempDir) {
         .status();
     assert!(status.expect("cp can be executed").success());
     (copy, dir)
+}
+
+/// A command that runs the program as nobody with what the systemd unit grants: two
+/// capabilities, and memory for BPF maps, which kernels before 5.11 count as locked.
+pub(crate) fn unit_capabilities(program: &Path) -> Command {
+    let mut command = Command::new("prlimit");
+    command
+        .args(["--memlock=unlimited", "setpriv"])
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "--no-new-privs",
+        ])
+        .args([
+            "--bounding-set=-all,+bpf,+perfmon",
+            "--inh-caps=-all,+bpf,+perfmon",
+        ])
+        .arg("--ambient-caps=-all,+bpf,+perfmon")
+        .arg(program);
+    command
 }

@@ -6,6 +6,7 @@ pub(crate) mod bytes;
 pub(crate) mod confined;
 pub(crate) mod daemon;
 pub(crate) mod fake;
+pub(crate) mod guest;
 pub(crate) mod http;
 pub(crate) mod mounts;
 pub(crate) mod nop;
