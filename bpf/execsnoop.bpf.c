@@ -175,38 +175,44 @@ static __always_inline void emit(void *ctx, struct ledger *ledger, struct event 
 }
 
 /*
+ * Who a task is. Arguments typed by BTF may be followed by plain loads, at a fifth of
+ * what a call of bpf_probe_read_kernel() for each costs (measured).
+ */
+static __always_inline void describe_typed(struct event *event, struct task_struct *task)
+{
+	struct task_struct *parent = task->real_parent;
+
+	event->subject.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	event->subject.uid = task->cred->uid.val;
+	/* What stands behind the NUL may be stale; user space cuts it off. */
+	__builtin_memcpy(event->subject.comm, task->comm, sizeof(event->subject.comm));
+	if (with_parent_comm)
+		__builtin_memcpy(event->subject.parent_comm, parent->comm,
+				 sizeof(event->subject.parent_comm));
+	event->time_ns = bpf_ktime_get_ns();
+	event->pid = task->tgid;
+	event->ppid = parent->tgid;
+}
+
+/*
  * The tracepoint sched_process_exec fires in exec_binprm() (fs/exec.c), in the
  * task itself, after the new program's name and credentials are in place and
  * before the exec returns: so whoever saw an exec complete can find it here.
- *
- * Arguments typed by BTF may be followed by plain loads, at a fifth of what a call
- * of bpf_probe_read_kernel() for each costs (measured).
  */
 SEC("?tp_btf/sched_process_exec")
 int BPF_PROG(exec_tp_btf, struct task_struct *task)
 {
 	struct ledger *ledger = see(KIND_EXEC);
 	struct event event = {};
-	struct task_struct *parent;
 
 	if (!ledger)
 		return 0;
-	parent = task->real_parent;
-	event.subject.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
-	event.subject.uid = task->cred->uid.val;
-	/* What stands behind the NUL may be stale; user space cuts it off. */
-	__builtin_memcpy(event.subject.comm, task->comm, sizeof(event.subject.comm));
-	if (with_parent_comm)
-		__builtin_memcpy(event.subject.parent_comm, parent->comm,
-				 sizeof(event.subject.parent_comm));
-	event.time_ns = bpf_ktime_get_ns();
-	event.pid = task->tgid;
-	event.ppid = parent->tgid;
+	describe_typed(&event, task);
 	emit(ctx, ledger, &event);
 	return 0;
 }
 
-/* What is read of a task whose type the verifier does not know. */
+/* The same where the verifier does not know the type. */
 static __always_inline void describe(struct event *event, struct task_struct *task)
 {
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
@@ -341,6 +347,11 @@ static __always_inline __u64 cpu_of_group(struct task_struct *task,
 	return cpu_ns;
 }
 
+static __always_inline __u64 all_but(__u64 lifetime_ns, __u64 waited_ns)
+{
+	return waited_ns < lifetime_ns ? lifetime_ns - waited_ns : 0;
+}
+
 /*
  * CPU time of a process that never had a second thread. The scheduler brings
  * sum_exec_runtime up to date at each tick and each switch, not at the end: a program
@@ -350,12 +361,10 @@ static __always_inline __u64 cpu_of_group(struct task_struct *task,
 static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime_ns)
 {
 	__u64 switches = BPF_CORE_READ(task, nvcsw) + BPF_CORE_READ(task, nivcsw);
-	__u64 waited;
 
 	if (switches || !bpf_core_field_exists(task->sched_info))
 		return BPF_CORE_READ(task, se.sum_exec_runtime);
-	waited = BPF_CORE_READ(task, sched_info.run_delay);
-	return waited < lifetime_ns ? lifetime_ns - waited : 0;
+	return all_but(lifetime_ns, BPF_CORE_READ(task, sched_info.run_delay));
 }
 
 /* The process of the current task has ended; what wait(2) will say is settled
@@ -393,8 +402,31 @@ static __always_inline void ended(void *ctx, struct task_struct *task)
 SEC("?tp_btf/sched_process_exit")
 int BPF_PROG(exit_tp_btf, struct task_struct *task, bool group_dead)
 {
-	if (group_dead && !(task->flags & PF_KTHREAD))
-		ended(ctx, task);
+	struct signal_struct *signal;
+	struct task_struct *leader;
+	struct ledger *ledger;
+	struct event event = {};
+
+	if (!group_dead || task->flags & PF_KTHREAD)
+		return 0;
+	ledger = see(KIND_EXIT);
+	if (!ledger)
+		return 0;
+	signal = task->signal;
+	leader = task->group_leader;
+	describe_typed(&event, leader);
+	event.subject.is_exit = 1;
+	event.subject.retval = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
+								 : leader->exit_code;
+	event.lifetime_ns = event.time_ns - leader->start_time;
+	if (signal->nr_threads != 1 || signal->sum_sched_runtime != 0)
+		event.cpu_ns = cpu_of_group(task, signal);
+	else if (task->nvcsw + task->nivcsw != 0 ||
+		 !bpf_core_field_exists(task->sched_info))
+		event.cpu_ns = task->se.sum_exec_runtime;
+	else
+		event.cpu_ns = all_but(event.lifetime_ns, task->sched_info.run_delay);
+	emit(ctx, ledger, &event);
 	return 0;
 }
 

@@ -22,9 +22,15 @@ pub(crate) fn public_copy() -> (PathBuf, TempDir) {
 /// A command that runs the program as nobody with what the systemd unit grants: two
 /// capabilities, and memory for BPF maps, which kernels before 5.11 count as locked.
 pub(crate) fn unit_capabilities(program: &Path) -> Command {
-    let mut command = Command::new("prlimit");
+    let mut command = Command::new("sh");
     command
-        .args(["--memlock=unlimited", "setpriv"])
+        // A host that does not allow the limit to be raised may be one that needs none.
+        .args([
+            "-c",
+            "ulimit -l unlimited 2>/dev/null; exec \"$@\"",
+            "sh",
+            "setpriv",
+        ])
         .args([
             "--reuid=65534",
             "--regid=65534",
