@@ -15,7 +15,7 @@ run: build
 	@echo
 	@echo "Metrics: http://127.0.0.1:10190/metrics (Ctrl-C stops)"
 	@echo
-	$(SUDO) $(BIN)
+	$(SUDO) $(BIN) --config /dev/null
 
 test:
 	./.ci/install test

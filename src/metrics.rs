@@ -366,7 +366,7 @@ fn programs(snapshot: &Snapshot) -> Vec<MetricFamily> {
     if !programs.is_empty() {
         families.push(counter(
             "execsnoop_program_missed_runs_total",
-            "Times the kernel skipped a BPF program; what it would have seen is not counted.",
+            "Times the kernel skipped a BPF program; execs missed so are unattributed, others not counted.",
             by_program(&|stats| stats.missed_runs as f64),
         ));
     }

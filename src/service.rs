@@ -157,7 +157,9 @@ pub fn run_source<S: Source + 'static>(
         execs = totals.execs,
         unattributed = totals.unattributed,
         exits = totals.exits.total(),
-        failures = totals.flush.failures.total(),
+        failures = means
+            .observes(Kind::Failure)
+            .then(|| totals.flush.failures.total()),
         ledger_difference = totals.differences.iter().map(|d| d.abs()).sum::<i64>(),
         "stopped"
     );

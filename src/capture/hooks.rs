@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Options;
 use super::error::Error;
@@ -232,10 +232,10 @@ fn failure(request: Failures) -> Result<Vec<Hook>, Error> {
             .map_err(|refusals| Error::no_hook("failed execs", &refusals));
     }
     info!(
-        refused = list(&refusals),
-        "failed execs are not counted; capture.failures = \"tracepoint\" would, but slows every \
-         system call"
+        "failed execs are not counted: this kernel refuses fexit programs, whoever asks; \
+         capture.failures = \"tracepoint\" counts them, but slows every system call"
     );
+    debug!(refused = list(&refusals), "fexit");
     Ok(Vec::new())
 }
 
