@@ -66,3 +66,56 @@ async fn progress(
     }
     Ok(snapshot.execs)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::aggregator::Snapshot;
+    use crate::reader::Control;
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    /// A flusher whose requests have been answered up to this one.
+    fn flusher(answered: u64) -> (Flusher, watch::Sender<Arc<Snapshot>>) {
+        let mut snapshot = Snapshot::default();
+        snapshot.flush.request = answered;
+        let (publish, snapshots) = watch::channel(Arc::new(snapshot));
+        (Flusher::new(Control::new().unwrap(), snapshots), publish)
+    }
+
+    #[tokio::test]
+    async fn the_watchdog_is_not_fed_when_reader_or_aggregator_do_not_answer() {
+        let (silent, publish) = flusher(0);
+        assert!(progress(&silent, &[], PATIENCE).await.is_err());
+        drop(publish); // the aggregator has ended
+        assert!(progress(&silent, &[], PATIENCE).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_watchdog_is_fed_only_when_every_listener_answers() {
+        let (answering, _publish) = flusher(u64::MAX);
+        assert_eq!(progress(&answering, &[], PATIENCE).await, Ok(0));
+
+        let (listener, mut pings) = mpsc::channel::<Ping>(1);
+        let (silent, _unread) = mpsc::channel::<Ping>(1);
+        tokio::spawn(async move {
+            while let Some(ping) = pings.recv().await {
+                let _ = ping.send(());
+            }
+        });
+        let listeners = [listener.clone()];
+        assert_eq!(
+            progress(&answering, &listeners, Duration::from_secs(30)).await,
+            Ok(0)
+        );
+        assert!(
+            progress(&answering, &[listener, silent], PATIENCE)
+                .await
+                .is_err()
+        );
+    }
+}

@@ -155,6 +155,13 @@ fn status_of(address: SocketAddr, headers: &str) -> u16 {
 }
 
 #[test]
+fn a_body_is_not_waited_for() {
+    let service = service();
+    let request = b"GET /-/healthy HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000000\r\n\r\na";
+    assert_eq!(send(service.address, request).status, 200);
+}
+
+#[test]
 fn what_is_no_request_is_answered_400() {
     let service = service();
     for garbage in [
