@@ -10,16 +10,12 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+#include "account.h"
 #include "execsnoop.h"
 
 /* Set before load. A view by parent_comm asks for it; else it stays all NUL, so
  * that it neither costs a read nor splits the tally's entries. */
 const volatile __u8 with_parent_comm = 0;
-/* The road: the ring buffer if not 0, and then half its size in bytes. */
-const volatile __u64 ring_half = 0;
-/* How many bytes at the beginning of each half wake the reader: as many as all CPUs may
- * reserve between one's look at the position and its own reservation, and one more. */
-const volatile __u64 ring_wakeup = 0;
 /* What the programs at the end of the system calls are there for. */
 const volatile __u8 exec_at_sys_exit = 0;
 const volatile __u8 failure_at_sys_exit = 0;
@@ -29,58 +25,12 @@ const volatile __u8 failure_at_sys_exit = 0;
 const struct event *const volatile btf_event;
 const enum kind *const volatile btf_kind;
 
-/* One road: a slot for each CPU, filled by user space where it has a buffer. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(__u32));
-} events SEC(".maps");
-
-/* The other: one buffer for all CPUs. User space sets its size. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
-} ring SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, KIND_MAX);
-	__type(key, __u32);
-	__type(value, struct ledger);
-} ledgers SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct failures);
 } failures SEC(".maps");
-
-/*
- * The tally: counts by subject of what did not fit the buffer. Two maps take
- * turns: user space puts the empty one into the slot, and the kernel returns from
- * that update only when no program can still be writing to the other
- * (maybe_wait_bpf_programs() in kernel/bpf/syscall.c), which is then read and
- * emptied at leisure.
- */
-struct tally {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct subject);
-	__type(value, struct tally_count);
-};
-
-struct tally tally_a SEC(".maps");
-struct tally tally_b SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__array(values, struct tally);
-} tally_in_use SEC(".maps") = {
-	.values = {[0] = &tally_a},
-};
 
 /* Groups of several threads whose end has been seen, lately. */
 struct group {
@@ -95,84 +45,6 @@ struct {
 	__type(key, struct group);
 	__type(value, __u8);
 } ended_groups SEC(".maps");
-
-/* Programs can be preempted on some kernels, by another one on the same CPU too:
- * hence atomic, though most of what is added to is the CPU's own. */
-#define ADD(counter, n) __sync_fetch_and_add(&(counter), n)
-
-/* Count an observation, before anything else. Null only if there is no such kind. */
-static __always_inline struct ledger *see(__u32 kind)
-{
-	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
-
-	if (ledger)
-		ADD(ledger->seen, 1);
-	return ledger;
-}
-
-/* Count in the tally. False if it is full (or the kernel refuses for any reason). */
-static __always_inline bool tally(const struct event *event)
-{
-	struct tally_count first = {.count = 1, .cpu_ns = event->cpu_ns}, *count;
-	const struct subject *subject = &event->subject;
-	__u32 slot = 0;
-	void *map;
-
-	map = bpf_map_lookup_elem(&tally_in_use, &slot);
-	if (!map)
-		return false;
-	count = bpf_map_lookup_elem(map, subject);
-	if (!count) {
-		long err = bpf_map_update_elem(map, subject, &first, BPF_NOEXIST);
-
-		if (err != -EEXIST)
-			return err == 0;
-		/* Another CPU was faster. */
-		count = bpf_map_lookup_elem(map, subject);
-		if (!count)
-			return false;
-	}
-	ADD(count->count, 1);
-	ADD(count->cpu_ns, event->cpu_ns);
-	return true;
-}
-
-/* Into the ring buffer, without waking the reader but at the first events of each half:
- * a wakeup costs more than everything else together. */
-static __always_inline long output_to_ring(struct event *event)
-{
-	__u64 at = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS) & (ring_half - 1);
-	__u64 wakeup = at < ring_wakeup ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-
-	return bpf_ringbuf_output(&ring, event, sizeof(*event), wakeup);
-}
-
-/* The one way out of the kernel, whatever the hook. */
-static __always_inline void emit(void *ctx, struct ledger *ledger, struct event *event)
-{
-	long err;
-
-	if (ring_half)
-		err = output_to_ring(event);
-	else
-		err = bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event,
-					    sizeof(*event));
-	if (!err) {
-		ADD(ledger->sent, 1);
-		return;
-	}
-	/* The ring buffer says EAGAIN where the perf buffer says ENOSPC. */
-	if (err == -ENOSPC || err == -EAGAIN)
-		ADD(ledger->buffer_full, 1);
-	else if (err == -ENOENT)
-		ADD(ledger->no_buffer, 1);
-	else
-		ADD(ledger->other, 1);
-	if (tally(event))
-		ADD(ledger->tallied, 1);
-	else
-		ADD(ledger->unattributed, 1);
-}
 
 /*
  * Who a task is. Arguments typed by BTF may be followed by plain loads, at a fifth of
