@@ -1,4 +1,4 @@
-//! Compiles `bpf/execsnoop.bpf.c` and generates its skeleton into `OUT_DIR`.
+//! Compiles the programs in `bpf/` and generates their skeletons into `OUT_DIR`.
 //!
 //! Needs clang (14 or newer) with the BPF target: the one in `CLANG`, or `clang`. The libbpf headers come with the
 //! libbpf-sys crate; no bpftool and no dumped vmlinux.h are involved.
@@ -9,16 +9,18 @@ use std::path::PathBuf;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const SOURCE: &str = "bpf/execsnoop.bpf.c";
+const OBJECTS: [&str; 2] = ["execsnoop", "probe"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let out = PathBuf::from(env::var("OUT_DIR")?).join("execsnoop.skel.rs");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
     let clang = env::var_os("CLANG").unwrap_or_else(|| "clang".into());
-    SkeletonBuilder::new()
-        .source(SOURCE)
-        .clang(clang)
-        .clang_args(["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"])
-        .build_and_generate(&out)?;
+    for object in OBJECTS {
+        SkeletonBuilder::new()
+            .source(format!("bpf/{object}.bpf.c"))
+            .clang(&clang)
+            .clang_args(["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"])
+            .build_and_generate(out.join(format!("{object}.skel.rs")))?;
+    }
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-env-changed=CLANG");
     Ok(())

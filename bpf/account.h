@@ -67,13 +67,60 @@ struct {
  * hence atomic, though most of what is added to is the CPU's own. */
 #define ADD(counter, n) __sync_fetch_and_add(&(counter), n)
 
-/* Count an observation, before anything else. Null only if there is no such kind. */
-static __always_inline struct ledger *see(__u32 kind)
-{
-	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
+/*
+ * Some kernels preempt programs, and skip one that is on its way already on that CPU, in
+ * a preempted task (bpf_prog_get_recursion_context() in include/linux/filter.h). There
+ * each program is loaded RANKS times, to run one behind the other: whoever is not skipped
+ * first takes the observation and leaves a note, by which those behind know; the last
+ * removes it. Only who is skipped at all of them is missed.
+ */
+#define RANKS 3
 
-	if (ledger)
-		ADD(ledger->seen, 1);
+/* By kind: the programs behind the first are there. Set before load. */
+const volatile __u8 may_be_skipped[KIND_MAX] = {};
+
+struct note {
+	__u32 tid;
+	__u32 kind;
+};
+
+/* LRU, as a note stays when the last is skipped. User space sets its size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct note);
+	__type(value, __u8);
+} notes SEC(".maps");
+
+/* Whether an observation falls to the program of this rank, 1 being the first. */
+static __always_inline bool falls_to(int rank, __u32 kind)
+{
+	struct note note = {.tid = (__u32)bpf_get_current_pid_tgid(), .kind = kind};
+	__u8 taken = 1;
+
+	if (!may_be_skipped[kind])
+		return true;
+	if (rank == RANKS)
+		return bpf_map_delete_elem(&notes, &note) != 0;
+	if (rank > 1 && bpf_map_lookup_elem(&notes, &note))
+		return false;
+	/* Without a note, those behind would take it, too. */
+	return bpf_map_update_elem(&notes, &note, &taken, BPF_ANY) == 0;
+}
+
+/* Count an observation, before anything else. Null if it is another program's. */
+static __always_inline struct ledger *see(int rank, __u32 kind)
+{
+	struct ledger *ledger;
+
+	if (!falls_to(rank, kind))
+		return NULL;
+	ledger = bpf_map_lookup_elem(&ledgers, &kind);
+	if (!ledger)
+		return NULL;
+	ADD(ledger->seen, 1);
+	if (rank > 1)
+		ADD(ledger->recovered, 1);
 	return ledger;
 }
 

@@ -32,7 +32,7 @@ struct {
 	__type(value, struct failures);
 } failures SEC(".maps");
 
-/* Groups of several threads whose end has been seen, lately. */
+/* Groups of several threads whose end has been seen, lately. User space sets its size. */
 struct group {
 	__u64 start_time;
 	__u32 tgid;
@@ -41,7 +41,7 @@ struct group {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 1);
 	__type(key, struct group);
 	__type(value, __u8);
 } ended_groups SEC(".maps");
@@ -71,10 +71,9 @@ static __always_inline void describe_typed(struct event *event, struct task_stru
  * task itself, after the new program's name and credentials are in place and
  * before the exec returns: so whoever saw an exec complete can find it here.
  */
-SEC("?tp_btf/sched_process_exec")
-int BPF_PROG(exec_tp_btf, struct task_struct *task)
+static __always_inline int executed_typed(void *ctx, struct task_struct *task, int rank)
 {
-	struct ledger *ledger = see(KIND_EXEC);
+	struct ledger *ledger = see(rank, KIND_EXEC);
 	struct event event = {};
 
 	if (!ledger)
@@ -83,6 +82,17 @@ int BPF_PROG(exec_tp_btf, struct task_struct *task)
 	emit(ctx, ledger, &event);
 	return 0;
 }
+
+#define EXEC(name, rank)                                                                 \
+	SEC("?tp_btf/sched_process_exec")                                                \
+	int BPF_PROG(name, struct task_struct *task)                                     \
+	{                                                                                \
+		return executed_typed(ctx, task, rank);                                  \
+	}
+
+EXEC(exec_tp_btf, 1)
+EXEC(exec_tp_btf_2, 2)
+EXEC(exec_tp_btf_3, RANKS)
 
 /* The same where the verifier does not know the type. */
 static __always_inline void describe(struct event *event, struct task_struct *task)
@@ -102,7 +112,7 @@ static __always_inline void describe(struct event *event, struct task_struct *ta
 /* The current task has executed a program. */
 static __always_inline void executed(void *ctx)
 {
-	struct ledger *ledger = see(KIND_EXEC);
+	struct ledger *ledger = see(1, KIND_EXEC);
 	struct event event = {};
 
 	if (!ledger)
@@ -120,7 +130,7 @@ int exec_raw_tp(void *ctx)
 }
 
 /* The current task's exec has returned an error. */
-static __always_inline void failed(long ret)
+static __always_inline void failed(long ret, int rank)
 {
 	struct failures *counts;
 	struct ledger *ledger;
@@ -129,7 +139,7 @@ static __always_inline void failed(long ret)
 
 	if (err >= ERRNO_MAX)
 		return; /* restarted: see ERRNO_MAX */
-	ledger = see(KIND_FAILURE);
+	ledger = see(rank, KIND_FAILURE);
 	counts = bpf_map_lookup_elem(&failures, &zero);
 	if (ledger && counts)
 		ADD(counts->by_errno[err], 1);
@@ -153,14 +163,19 @@ static __always_inline void failed(long ret)
 /* The return value follows the one argument, pt_regs, in the context. */
 #define RETURNED(ctx) ((long)(ctx)[1])
 
-#define FAILURES(name, entry)                                                            \
+#define FAILURES_AT(name, entry, rank)                                                   \
 	SEC("?fexit/" entry)                                                             \
 	int name(unsigned long long *ctx)                                                \
 	{                                                                                \
 		if (RETURNED(ctx) < 0)                                                   \
-			failed(RETURNED(ctx));                                           \
+			failed(RETURNED(ctx), rank);                                     \
 		return 0;                                                                \
 	}
+
+#define FAILURES(name, entry)                                                            \
+	FAILURES_AT(name, entry, 1)                                                      \
+	FAILURES_AT(name##_2, entry, 2)                                                  \
+	FAILURES_AT(name##_3, entry, RANKS)
 
 FAILURES(fail_execve, ENTRY "execve")
 FAILURES(fail_execveat, ENTRY "execveat")
@@ -172,7 +187,7 @@ FAILURES(fail_compat_execveat, COMPAT_ENTRY "execveat")
 static __always_inline void returned(struct trace_event_raw_sys_exit *ctx)
 {
 	if (ctx->ret < 0 && failure_at_sys_exit)
-		failed(ctx->ret);
+		failed(ctx->ret, 1);
 	if (ctx->ret == 0 && exec_at_sys_exit)
 		executed(ctx);
 }
@@ -249,7 +264,7 @@ static __always_inline void ended(void *ctx, struct task_struct *task)
 	struct event event = {};
 	bool alone;
 
-	ledger = see(KIND_EXIT);
+	ledger = see(1, KIND_EXIT);
 	if (!ledger)
 		return;
 	describe(&event, leader);
@@ -271,8 +286,8 @@ static __always_inline void ended(void *ctx, struct task_struct *task)
  * says itself which one is the last of its group, once and for all; older kernels refuse
  * to load a program that reads this second argument.
  */
-SEC("?tp_btf/sched_process_exit")
-int BPF_PROG(exit_tp_btf, struct task_struct *task, bool group_dead)
+static __always_inline int ended_typed(void *ctx, struct task_struct *task,
+				       bool group_dead, int rank)
 {
 	struct signal_struct *signal;
 	struct task_struct *leader;
@@ -281,7 +296,7 @@ int BPF_PROG(exit_tp_btf, struct task_struct *task, bool group_dead)
 
 	if (!group_dead || task->flags & PF_KTHREAD)
 		return 0;
-	ledger = see(KIND_EXIT);
+	ledger = see(rank, KIND_EXIT);
 	if (!ledger)
 		return 0;
 	signal = task->signal;
@@ -302,11 +317,23 @@ int BPF_PROG(exit_tp_btf, struct task_struct *task, bool group_dead)
 	return 0;
 }
 
+#define EXIT(name, rank)                                                                 \
+	SEC("?tp_btf/sched_process_exit")                                                \
+	int BPF_PROG(name, struct task_struct *task, bool group_dead)                    \
+	{                                                                                \
+		return ended_typed(ctx, task, group_dead, rank);                         \
+	}
+
+EXIT(exit_tp_btf, 1)
+EXIT(exit_tp_btf_2, 2)
+EXIT(exit_tp_btf_3, RANKS)
+
 /*
  * Before that, the last thread is the one that finds no other alive. Two may find so:
  * both have left the count of the live ones before either comes here. Then the first one
- * speaks, and leaves a note; and as it was not alone yet, one that is alone in a group
- * which has had other threads looks for that note.
+ * speaks, and leaves a note; and as it was not alone yet, one that is alone looks for
+ * that note. (Nothing else tells that it ever had company: what other threads leave
+ * behind in signal_struct may all be 0.)
  */
 static __always_inline bool is_last(struct task_struct *task)
 {
@@ -319,11 +346,9 @@ static __always_inline bool is_last(struct task_struct *task)
 		return false;
 	group.tgid = BPF_CORE_READ(task, tgid);
 	group.start_time = BPF_CORE_READ(task, group_leader, start_time);
-	if (BPF_CORE_READ(signal, nr_threads) > 1)
-		return bpf_map_update_elem(&ended_groups, &group, &ended, BPF_NOEXIST) !=
-		       -EEXIST;
-	return BPF_CORE_READ(signal, sum_sched_runtime) == 0 ||
-	       !bpf_map_lookup_elem(&ended_groups, &group);
+	if (BPF_CORE_READ(signal, nr_threads) == 1)
+		return !bpf_map_lookup_elem(&ended_groups, &group);
+	return bpf_map_update_elem(&ended_groups, &group, &ended, BPF_NOEXIST) != -EEXIST;
 }
 
 SEC("?tp_btf/sched_process_exit")
@@ -353,7 +378,7 @@ int exit_live_raw_tp(void *ctx)
  */
 static __always_inline void attempted(void *ctx, const char *path)
 {
-	struct ledger *ledger = see(KIND_EXEC);
+	struct ledger *ledger = see(1, KIND_EXEC);
 	struct event event = {};
 
 	if (!ledger)

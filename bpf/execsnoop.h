@@ -79,11 +79,12 @@ struct ledger {
 	__u64 buffer_full;  /* output refused with ENOSPC: the buffer was full */
 	__u64 no_buffer;    /* with ENOENT: this CPU has no buffer, it came online late */
 	__u64 other;        /* with any other error */
+	__u64 recovered;    /* seen by a program behind the first, which was skipped */
 	__u64 seen;         /* observations */
 };
 
 _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
 _Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
-_Static_assert(sizeof(struct ledger) == 56, "struct ledger is 56 bytes");
+_Static_assert(sizeof(struct ledger) == 64, "struct ledger is 64 bytes");
 
 #endif /* EXECSNOOP_H */

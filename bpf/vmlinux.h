@@ -18,6 +18,7 @@ typedef unsigned long long __u64;
 typedef _Bool bool;
 #define true 1
 #define false 0
+#define NULL ((void *)0)
 
 /* bpf_helper_defs.h names these in prototypes of helpers. */
 typedef __u16 __be16;
@@ -35,6 +36,7 @@ enum bpf_map_type {
 };
 
 enum {
+	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
 };
 
@@ -55,6 +57,8 @@ enum {
 #define EEXIST 17
 #define ENOSPC 28
 
+/* include/linux/preempt.h: how often preemption has been switched off */
+#define PREEMPT_MASK 0xff
 /* include/linux/sched.h: a thread of the kernel itself */
 #define PF_KTHREAD 0x00200000
 /* include/linux/sched/signal.h: the group ends with group_exit_code */
@@ -105,9 +109,20 @@ struct signal_struct {
 	__u64 sum_sched_runtime;
 };
 
-/* include/linux/sched.h */
+/* arch/x86/include/asm/current.h, from 6.2 to 6.14 */
+struct pcpu_hot {
+	int preempt_count;
+};
+
+/* kernel/sched/sched.h */
+struct cfs_rq {
+	void *rq;
+};
+
+/* include/linux/sched.h; cfs_rq with CONFIG_FAIR_GROUP_SCHED */
 struct sched_entity {
 	__u64 sum_exec_runtime;
+	struct cfs_rq *cfs_rq;
 };
 
 /* With CONFIG_SCHED_INFO */
@@ -115,7 +130,17 @@ struct sched_info {
 	unsigned long long run_delay;
 };
 
+/* arch/arm64/include/asm/thread_info.h */
+struct preempt {
+	__u32 count;
+};
+
+struct thread_info {
+	struct preempt preempt;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	unsigned int flags;
 	struct sched_entity se;
 	struct sched_info sched_info;

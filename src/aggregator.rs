@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, watch};
 use crate::event::{self, Event, Kind, Subject, TallyCount};
 use crate::exits::Exits;
 use crate::reader::{Flush, Message};
-use crate::source::ProgramStats;
 use crate::view::{Counts, View, ViewCounts};
 
 /// All counts behind one flush.
@@ -86,7 +85,7 @@ impl Aggregator {
             Message::Flushed(flush) => {
                 self.flush = *flush;
                 // Kept where a reading fails: counters do not go back.
-                self.missed = self.missed.max(missed(&self.flush.programs));
+                self.missed = self.missed.max(missed(&self.flush));
                 true
             }
         }
@@ -141,10 +140,15 @@ impl Aggregator {
     }
 }
 
-/// Execs that no program saw, because the kernel skipped it.
-fn missed(programs: &[ProgramStats]) -> u64 {
-    let of_execs = programs.iter().filter(|p| p.each_run == Some(Kind::Exec));
-    of_execs.map(|program| program.missed_runs).sum()
+/// Execs that no program saw: the kernel skipped the first one, and no other took its place.
+///
+/// The programs' account is the older one, so that no exec is given up while the programs
+/// behind the first are still to come.
+fn missed(flush: &Flush) -> u64 {
+    let of_execs = flush.programs.iter();
+    let of_execs = of_execs.filter(|program| program.each_run == Some(Kind::Exec));
+    let skipped: u64 = of_execs.map(|program| program.missed_runs).sum();
+    skipped.saturating_sub(flush.after[Kind::Exec].recovered)
 }
 
 /// How many of those seen are not accounted for (negative: how many too many are).
@@ -161,6 +165,7 @@ mod tests {
     use super::*;
     use crate::event::Ledger;
     use crate::exits::End;
+    use crate::source::ProgramStats;
     use crate::view::{Key, Label};
 
     #[test]
@@ -217,13 +222,14 @@ mod tests {
         };
         // Misses of programs that run for more than they observe say nothing.
         for programs in [
-            vec![program(Some(Kind::Exec), 3), program(None, 100)],
+            vec![program(Some(Kind::Exec), 5), program(None, 100)],
             vec![], // they could not be read this time
         ] {
-            let flush = Flush {
+            let mut flush = Flush {
                 programs,
                 ..Flush::default()
             };
+            flush.after[Kind::Exec].recovered = 2;
             aggregator.apply(Message::Flushed(Box::new(flush)));
             let snapshot = aggregator.snapshot();
             assert_eq!((snapshot.execs, snapshot.unattributed), (3, 3));

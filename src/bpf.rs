@@ -1,5 +1,5 @@
-//! The skeleton that `build.rs` generates from `bpf/execsnoop.bpf.c`: the compiled
-//! programs, handles on its maps, and the records of `bpf/execsnoop.h` in [`types`].
+//! The skeletons that `build.rs` generates from `bpf/`: the compiled programs and handles
+//! on their maps, and the records of `bpf/execsnoop.h` in [`types`].
 
 #![allow(
     // Generated code, not held to this crate's lints.
@@ -13,3 +13,8 @@
 )]
 
 include!(concat!(env!("OUT_DIR"), "/execsnoop.skel.rs"));
+
+/// The questions of `bpf/probe.bpf.c`.
+pub mod probe {
+    include!(concat!(env!("OUT_DIR"), "/probe.skel.rs"));
+}

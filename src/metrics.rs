@@ -291,7 +291,7 @@ impl Execs {
         let mut families = vec![
             gauge(
                 "execsnoop_hook_info",
-                "The BPF programs that observe each kind of event, and their types.",
+                "The BPF programs chosen to observe each kind of event, and their types.",
                 hooks.collect::<Vec<_>>(),
             ),
             gauge(
@@ -366,7 +366,7 @@ fn programs(snapshot: &Snapshot) -> Vec<MetricFamily> {
     if !programs.is_empty() {
         families.push(counter(
             "execsnoop_program_missed_runs_total",
-            "Times the kernel skipped a BPF program; execs missed so are unattributed, others not counted.",
+            "Times the kernel skipped a BPF program; another one behind it may have taken its place.",
             by_program(&|stats| stats.missed_runs as f64),
         ));
     }

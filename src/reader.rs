@@ -59,7 +59,7 @@ pub struct Flush {
     pub wakeups: u64,
     /// How many messages with events or counts it has sent.
     pub batches: u64,
-    /// The programs' own account.
+    /// The programs' own account when the flush began.
     pub programs: Vec<ProgramStats>,
 }
 
@@ -209,6 +209,7 @@ impl<S: Source> Reader<S> {
 
     /// Send on everything that was executed before now, and the account of it.
     fn flush(&mut self, request: u64, attempts: u32) -> Result<(), Error> {
+        let programs = self.source.programs();
         let before = self.ledgers()?;
         let mut made = 0;
         let (failures, after) = loop {
@@ -234,7 +235,7 @@ impl<S: Source> Reader<S> {
             undecodable: self.undecodable,
             wakeups: self.wakeups,
             batches: self.batches,
-            programs: self.source.programs(),
+            programs,
         };
         self.send(Message::Flushed(Box::new(flush)))
     }

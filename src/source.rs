@@ -42,8 +42,8 @@ pub struct ProgramStats {
     /// was not observed.
     pub each_run: Option<Kind>,
     /// How often the kernel skipped the program because it was running on that CPU
-    /// already, in a task that had been preempted. What it would have seen is not in the
-    /// ledger.
+    /// already, in a task that had been preempted. What it would have seen is in the ledger
+    /// only if a program behind it took its place: see `recovered`.
     pub missed_runs: u64,
     /// How often it ran, while `kernel.bpf_stats_enabled` was set.
     pub runs: u64,

@@ -21,6 +21,7 @@ use common::daemon::{Daemon, code, configured, field, over};
 use common::fake::run_on;
 use common::programs::{Programs, exec, exec_as, exec_times, set_executable};
 use execsnoopd::capture::hooks::EXEC_RAW_TP;
+use execsnoopd::capture::probe::{Place, Treatment};
 use execsnoopd::capture::{Capture, Options};
 use execsnoopd::config::Config;
 use rustix::process::Signal;
@@ -279,6 +280,40 @@ fn the_raw_tracepoint_sees_the_same_when_the_typed_one_is_not_to_be_had() {
         scrape.value("execsnoop_hook_info{event=\"exec\",program=\"exec_raw_tp\",type=\"raw_tp\"}"),
         1.0
     );
+    scrape.assert_ledger_closes();
+    assert_eq!(service.stop().unwrap().differences, [0, 0, 0]);
+}
+
+#[test]
+fn programs_that_stand_behind_others_count_nothing_twice() {
+    const EACH: u32 = 300;
+    let programs = Programs::new();
+    let capture = Capture::start(&Options {
+        treatment: |place| Treatment {
+            may_skip: true,
+            newest_first: place == Place::Fexit,
+        },
+        ..Options::default()
+    })
+    .unwrap();
+    let means = capture.means().clone();
+    let service = run_on(capture, &means, &Config::default());
+    let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("rank{i}"))).collect();
+    scope(|scope| {
+        for program in &storms {
+            scope.spawn(|| (0..EACH).for_each(|_| exec_as(program, Some(700_200))));
+        }
+    });
+    let scrape = service.scrape();
+    for i in 0..4 {
+        assert_eq!(scrape.execs_of(&format!("rank{i}")), f64::from(EACH));
+    }
+    assert_eq!(scrape.value(&uid_sample(700_200)), f64::from(4 * EACH));
+    for rank in ["", "_2", "_3"] {
+        let program = format!("exec_tp_btf{rank}");
+        let missed = format!("execsnoop_program_missed_runs_total{{program=\"{program}\"}}");
+        assert!(scrape.find(&missed).is_some(), "{program} is not there");
+    }
     scrape.assert_ledger_closes();
     assert_eq!(service.stop().unwrap().differences, [0, 0, 0]);
 }

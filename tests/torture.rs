@@ -16,7 +16,7 @@ use common::fake::run_on;
 use common::http::Scrape;
 use common::nop::ways;
 use common::programs::{Programs, exec_as, exec_times, set_executable};
-use execsnoopd::capture::hooks::{EXIT_LIVE_RAW_TP, EXIT_LIVE_TP_BTF, EXIT_TP_BTF};
+use execsnoopd::capture::hooks::{EXIT_LIVE, EXIT_TP_BTF};
 use execsnoopd::capture::{Capture, Options, TransportKind};
 use execsnoopd::config::Config;
 use execsnoopd::event::{self, Event, Kind};
@@ -359,7 +359,7 @@ fn processes_whose_threads_end_together_are_counted_once_by_every_hook() {
     const PROCESSES: u32 = 300;
     let programs = Programs::new();
     let program = programs.named("unused");
-    for hook in [EXIT_TP_BTF, EXIT_LIVE_TP_BTF, EXIT_LIVE_RAW_TP] {
+    for hook in [EXIT_TP_BTF, EXIT_LIVE[0], EXIT_LIVE[1]] {
         let options = Options {
             exit_hooks: vec![vec![hook]],
             ..Options::default()

@@ -1,6 +1,7 @@
 //! Which programs there are, what each observes, and which are chosen: by loading and
 //! attaching them one by one, never by the kernel's version.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::Options;
 use super::error::Error;
 use super::object;
+use super::probe::{Place, Treatment};
 use crate::event::Kind;
 
 /// A program of `bpf/execsnoop.bpf.c`.
@@ -22,6 +24,8 @@ pub struct Hook {
     pub program_type: &'static str,
     /// What it attaches to.
     pub target: &'static str,
+    /// 1, or more if it stands behind another one: `RANKS` in `bpf/account.h`.
+    pub rank: u8,
 }
 
 impl Hook {
@@ -29,7 +33,27 @@ impl Hook {
     /// run for more than they observe: threads, calls that succeed.
     pub fn each_run(&self) -> Option<Kind> {
         let always = self.target == "sched_process_exec" || CLASSIC.contains(self);
-        always.then_some(self.kind)
+        (always && self.rank == 1).then_some(self.kind)
+    }
+
+    /// Where it is attached, if it has others to stand behind it.
+    fn place(&self) -> Option<Place> {
+        match self.program_type {
+            "tp_btf" => Some(Place::Tracepoint),
+            "fexit" => Some(Place::Fexit),
+            _ => None,
+        }
+    }
+
+    /// The programs that stand behind it where the kernel may skip it.
+    fn behind(&self) -> impl Iterator<Item = Self> {
+        let programs = BEHIND.iter().find(|[first, ..]| *first == self.program);
+        let programs = programs.into_iter().flatten().skip(1);
+        (2..).zip(programs).map(|(rank, program)| Self {
+            program,
+            rank,
+            ..*self
+        })
     }
 }
 
@@ -50,6 +74,7 @@ const fn hook(
         program,
         program_type,
         target,
+        rank: 1,
     }
 }
 
@@ -122,20 +147,40 @@ pub const SYS_EXIT: [Hook; 2] = [
 ];
 /// Ends of processes, where the tracepoint says which thread is the last.
 pub const EXIT_TP_BTF: Hook = hook(Kind::Exit, "exit_tp_btf", "tp_btf", "sched_process_exit");
-/// The same where it does not.
-pub const EXIT_LIVE_TP_BTF: Hook = hook(
-    Kind::Exit,
-    "exit_live_tp_btf",
-    "tp_btf",
-    "sched_process_exit",
-);
-/// The same without types.
-pub const EXIT_LIVE_RAW_TP: Hook = hook(
-    Kind::Exit,
-    "exit_live_raw_tp",
-    "raw_tp",
-    "sched_process_exit",
-);
+/// The same where it does not; with types and without.
+pub const EXIT_LIVE: [Hook; 2] = [
+    hook(
+        Kind::Exit,
+        "exit_live_tp_btf",
+        "tp_btf",
+        "sched_process_exit",
+    ),
+    hook(
+        Kind::Exit,
+        "exit_live_raw_tp",
+        "raw_tp",
+        "sched_process_exit",
+    ),
+];
+
+/// Programs and those behind them. Kernels that preempt programs at tracepoints have the
+/// typed ones.
+const BEHIND: [[&str; 3]; 6] = [
+    ["exec_tp_btf", "exec_tp_btf_2", "exec_tp_btf_3"],
+    ["exit_tp_btf", "exit_tp_btf_2", "exit_tp_btf_3"],
+    ["fail_execve", "fail_execve_2", "fail_execve_3"],
+    ["fail_execveat", "fail_execveat_2", "fail_execveat_3"],
+    [
+        "fail_compat_execve",
+        "fail_compat_execve_2",
+        "fail_compat_execve_3",
+    ],
+    [
+        "fail_compat_execveat",
+        "fail_compat_execveat_2",
+        "fail_compat_execveat_3",
+    ],
+];
 
 /// Where the kernel describes its tracepoints, if tracefs is mounted.
 const TRACEFS: [&str; 2] = [
@@ -183,6 +228,33 @@ pub(super) fn choose(options: &Options) -> Result<Vec<Hook>, Error> {
         }));
     }
     Ok(chosen)
+}
+
+/// The same hooks, each with those behind it where the kernel may skip it; in the order in
+/// which they are to be attached.
+pub(super) fn not_to_be_skipped(
+    hooks: Vec<Hook>,
+    treatment: impl Fn(Place) -> Treatment,
+) -> Vec<Hook> {
+    let mut treatments = HashMap::new();
+    let mut all = Vec::new();
+    for hook in hooks {
+        let treatment = hook
+            .place()
+            .map(|place| *treatments.entry(place).or_insert_with(|| treatment(place)));
+        let mut group = vec![hook];
+        match treatment {
+            Some(treatment) if treatment.may_skip => {
+                group.extend(hook.behind());
+                if treatment.newest_first {
+                    group.reverse();
+                }
+            }
+            _ => {}
+        }
+        all.extend(group);
+    }
+    all
 }
 
 /// By which means failed execs may be observed.

@@ -5,6 +5,7 @@ mod error;
 pub mod hooks;
 mod object;
 mod perf_buffer;
+pub mod probe;
 mod records;
 mod ring_buffer;
 mod stats;
@@ -19,10 +20,10 @@ use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, info, trace};
 
 use self::hooks::{
-    EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE_RAW_TP, EXIT_LIVE_TP_BTF, EXIT_TP_BTF,
-    Failures, Hook,
+    EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Failures, Hook,
 };
 use self::perf_buffer::PerfBuffer;
+use self::probe::{Place, Treatment};
 use self::ring_buffer::Ring;
 use self::tally::Tally;
 use crate::event::{self, FailureCounts, Kind, Ledgers};
@@ -50,6 +51,8 @@ pub struct Options {
     pub exit_hooks: Vec<Vec<Hook>>,
     /// Count attempts, as the classic execsnoop does, instead of execs.
     pub classic: bool,
+    /// How the kernel runs programs.
+    pub treatment: fn(Place) -> Treatment,
 }
 
 impl Default for Options {
@@ -61,12 +64,9 @@ impl Default for Options {
             exec_hooks: vec![vec![EXEC_TP_BTF], vec![EXEC_RAW_TP], EXEC_SYS_EXIT.to_vec()],
             failures: Some(Failures::Fexit),
             exits: true,
-            exit_hooks: vec![
-                vec![EXIT_TP_BTF],
-                vec![EXIT_LIVE_TP_BTF],
-                vec![EXIT_LIVE_RAW_TP],
-            ],
+            exit_hooks: vec![vec![EXIT_TP_BTF], vec![EXIT_LIVE[0]], vec![EXIT_LIVE[1]]],
             classic: false,
+            treatment: probe::treatment,
         }
     }
 }
@@ -94,7 +94,7 @@ impl TransportKind {
 #[derive(Debug, Clone, Copy)]
 enum Transport {
     Perf,
-    Ring { bytes: u32, cpus: usize },
+    Ring { bytes: u32 },
 }
 
 /// What each road is to the rest.
@@ -159,7 +159,8 @@ impl Capture {
         if !missing.is_empty() {
             return Err(Error::missing_capabilities(&missing));
         }
-        let hooks = hooks::choose(options)?;
+        let chosen = hooks::choose(options)?;
+        let hooks = hooks::not_to_be_skipped(chosen, options.treatment);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
             match Self::start_over(kind, &hooks, options) {
@@ -174,6 +175,7 @@ impl Capture {
                         execs = list(Kind::Exec),
                         failures = list(Kind::Failure),
                         exits = list(Kind::Exit),
+                        programs = capture.programs.len(),
                         transport = kind.name(),
                         buffer_bytes = means.buffer_bytes,
                         "attached"
@@ -187,20 +189,17 @@ impl Capture {
     }
 
     fn start_over(kind: TransportKind, hooks: &[Hook], options: &Options) -> Result<Self, Error> {
+        let cpus = online_cpus().map_err(|e| Error::setup("counting CPUs", &e))?;
         let transport = match kind {
             TransportKind::Perf => Transport::Perf,
-            TransportKind::Ring => {
-                let cpus = online_cpus().map_err(|e| Error::setup("counting CPUs", &e))?;
-                Transport::Ring {
-                    bytes: ring_bytes(options.buffer_pages, cpus),
-                    cpus,
-                }
-            }
+            TransportKind::Ring => Transport::Ring {
+                bytes: ring_bytes(options.buffer_pages, cpus),
+            },
         };
         // The object is needed only until all is attached: links, programs and maps
         // live on by their own descriptors.
         let mut place = MaybeUninit::uninit();
-        let mut skel = object::load(&mut place, hooks, transport, options)?;
+        let mut skel = object::load(&mut place, hooks, transport, cpus, options)?;
         let maps = object::maps(&skel)?;
         let road: Box<dyn Road> = match kind {
             TransportKind::Perf => Box::new(
@@ -220,7 +219,7 @@ impl Capture {
             programs.push((hook, program));
         }
         let means = Means {
-            hooks: hooks.to_vec(),
+            hooks: hooks.iter().filter(|h| h.rank == 1).copied().collect(),
             transport: kind,
             buffer_bytes: road.bytes(),
         };

@@ -7,7 +7,7 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
 
 use super::error::Error;
-use super::hooks::{EXEC_SYS_EXIT, Hook, Refusal, SYS_EXIT};
+use super::hooks::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
 use super::{Options, Transport};
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel};
 use crate::event::Event;
@@ -38,7 +38,7 @@ pub(super) fn try_out(hook: Hook) -> Result<Hook, Refusal> {
     };
     let mut place = MaybeUninit::uninit();
     let mut open = open(&mut place).map_err(refused("open"))?;
-    select(&mut open, &[hook], Transport::Perf).map_err(refused("open"))?;
+    select(&mut open, &[hook], Transport::Perf, 1).map_err(refused("open"))?;
     let mut skel = open.load().map_err(refused("load"))?;
     attach(&mut skel, &[hook]).map_err(refused("attach"))?;
     Ok(hook)
@@ -49,21 +49,25 @@ pub(super) fn load<'a>(
     place: &'a mut MaybeUninit<OpenObject>,
     hooks: &[Hook],
     transport: Transport,
+    cpus: usize,
     options: &Options,
 ) -> Result<ExecsnoopSkel<'a>, Error> {
     let failed = |step: &'static str| move |e: libbpf_rs::Error| Error::setup(step, &e);
     let mut open = open(place).map_err(failed("opening the BPF object"))?;
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
-        if let Transport::Ring { bytes, cpus } = transport {
+        if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);
             rodata.ring_wakeup = (RING_RECORD * (cpus + 1)) as u64;
         }
         let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
         rodata.failure_at_sys_exit = at_sys_exit(&SYS_EXIT[0]);
+        for behind in hooks.iter().filter(|hook| hook.rank > 1) {
+            rodata.may_be_skipped[behind.kind.index() as usize] = 1;
+        }
     }
-    select(&mut open, hooks, transport).map_err(failed("configuring the BPF object"))?;
+    select(&mut open, hooks, transport, cpus).map_err(failed("configuring the BPF object"))?;
     open.load()
         .map_err(failed("loading the chosen BPF programs together"))
 }
@@ -77,10 +81,19 @@ fn select(
     open: &mut OpenExecsnoopSkel<'_>,
     hooks: &[Hook],
     transport: Transport,
+    cpus: usize,
 ) -> libbpf_rs::Result<()> {
-    if let Transport::Ring { bytes, .. } = transport {
-        // Else it stays at its smallest: libbpf-rs's skeletons insist on every map.
+    // What is not needed stays at its smallest: libbpf-rs's skeletons insist on every map.
+    if let Transport::Ring { bytes } = transport {
         open.maps.ring.set_max_entries(bytes)?;
+    }
+    // Each CPU keeps up to 128 entries of an LRU map for itself (kernel/bpf/bpf_lru_list.c).
+    let notes = u32::try_from(4096.max(256 * cpus)).unwrap_or(u32::MAX);
+    if hooks.iter().any(|hook| hook.rank > 1) {
+        open.maps.notes.set_max_entries(notes)?;
+    }
+    if hooks.iter().any(|hook| EXIT_LIVE.contains(hook)) {
+        open.maps.ended_groups.set_max_entries(notes)?;
     }
     let chosen: HashSet<&str> = hooks.iter().map(|hook| hook.program).collect();
     for mut program in open.open_object_mut().progs_mut() {
@@ -93,17 +106,18 @@ fn select(
     Ok(())
 }
 
-/// Attach the programs: from here on they run.
+/// Attach the programs, in this order: from here on they run.
 pub(super) fn attach(
     skel: &mut ExecsnoopSkel<'_>,
     hooks: &[Hook],
 ) -> libbpf_rs::Result<Vec<(Link, Hook, ProgramHandle)>> {
     let mut attached: Vec<(Link, Hook, ProgramHandle)> = Vec::new();
-    for program in skel.object_mut().progs_mut() {
-        let name = hooks.iter().find(|hook| program.name() == hook.program);
-        if let Some(hook) = name {
-            let handle = ProgramHandle::try_from(&program)?;
-            attached.push((program.attach()?, *hook, handle));
+    for hook in hooks {
+        for program in skel.object_mut().progs_mut() {
+            if program.name() == hook.program {
+                let handle = ProgramHandle::try_from(&program)?;
+                attached.push((program.attach()?, *hook, handle));
+            }
         }
     }
     Ok(attached)

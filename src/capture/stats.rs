@@ -10,26 +10,36 @@ use super::hooks::Hook;
 use crate::source::ProgramStats;
 
 pub(super) fn of(program: &impl AsFd, hook: &Hook) -> io::Result<ProgramStats> {
-    let fd = program.as_fd().as_raw_fd();
-    let fdinfo = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
-    Ok(parse(&fdinfo, hook))
+    Ok(parse(&fdinfo(program)?, hook))
 }
 
-/// Lines of the form `key:\tvalue`. A key that this kernel does not have counts as 0:
-/// `recursion_misses` came with 5.12.
+/// Whether this kernel skips a program that is running already: then it counts that.
+pub(super) fn counts_skips(program: &impl AsFd) -> io::Result<bool> {
+    Ok(value(&fdinfo(program)?, SKIPPED).is_some())
+}
+
+/// Came with 5.12.
+const SKIPPED: &str = "recursion_misses";
+
+fn fdinfo(program: &impl AsFd) -> io::Result<String> {
+    let fd = program.as_fd().as_raw_fd();
+    fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
+}
+
+/// Of lines of the form `key:\tvalue`.
+fn value(fdinfo: &str, key: &str) -> Option<u64> {
+    let mut lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(k, _)| *k == key)?;
+    value.trim().parse().ok()
+}
+
+/// A key that this kernel does not have counts as 0.
 fn parse(fdinfo: &str, hook: &Hook) -> ProgramStats {
-    let value = |key: &str| {
-        fdinfo
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(k, _)| *k == key)
-            .and_then(|(_, v)| v.trim().parse().ok())
-            .unwrap_or(0)
-    };
+    let value = |key| value(fdinfo, key).unwrap_or(0);
     ProgramStats {
         name: hook.program,
         each_run: hook.each_run(),
-        missed_runs: value("recursion_misses"),
+        missed_runs: value(SKIPPED),
         runs: value("run_cnt"),
         run_time_ns: value("run_time_ns"),
     }

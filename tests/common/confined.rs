@@ -5,6 +5,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+/// util-linux's; by its path, as a shell that is busybox takes its own, which knows less.
+const SETPRIV: &str = "/usr/bin/setpriv";
+
 /// A copy that everybody may execute, and the directory that it goes with.
 pub(crate) fn public_copy() -> (PathBuf, TempDir) {
     let dir = tempfile::tempdir().expect("a directory for the program");
@@ -29,7 +32,7 @@ pub(crate) fn unit_capabilities(program: &Path) -> Command {
             "-c",
             "ulimit -l unlimited 2>/dev/null; exec \"$@\"",
             "sh",
-            "setpriv",
+            SETPRIV,
         ])
         .args([
             "--reuid=65534",
