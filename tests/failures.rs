@@ -8,6 +8,7 @@ use std::process::Command;
 use std::thread::scope;
 
 use common::daemon::{Daemon, code};
+use common::guest::in_a_guest;
 use common::http::Scrape;
 use common::mounts::{in_own_mounts, with_tracefs};
 use common::nop::ways;
@@ -63,7 +64,7 @@ fn every_failure_is_counted_by_its_error() {
     let after = daemon.scrape();
     for (errno, _, times) in ways {
         let counted = failures(&after, errno) - failures(&before, errno);
-        if matches!(errno, "ENOENT" | "EACCES") {
+        if matches!(errno, "ENOENT" | "EACCES") && !in_a_guest() {
             // Whoever searches a path fails so, at any time: more may have been counted.
             assert!(counted >= f64::from(times), "{errno}: {counted}");
         } else {

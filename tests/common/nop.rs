@@ -27,15 +27,11 @@ pub(crate) fn ways() -> &'static Path {
     &WAYS
 }
 
-/// A static program that fails to execute this many times, as fast as it can, by these many
-/// system calls in turn (execve, execveat, and the two as 32-bit programs call them), and
-/// then exits with this status.
-pub(crate) fn failing(times: u32, ways: u32, status: u8) -> PathBuf {
-    let constants = [
-        format!("-DTIMES={times}"),
-        format!("-DWAYS={ways}"),
-        format!("-DSTATUS={status}"),
-    ];
+/// A static program that fails to execute this many times, by each of the system calls in
+/// turn (execve, execveat, and the two as 32-bit programs call them), and then exits with
+/// this status.
+pub(crate) fn failing(times: u32, status: u8) -> PathBuf {
+    let constants = [format!("-DTIMES={times}"), format!("-DSTATUS={status}")];
     let mut options = vec!["-nostdlib"];
     options.extend(constants.iter().map(String::as_str));
     compiled("failing", include_str!("failing.c"), &options)
