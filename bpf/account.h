@@ -108,20 +108,23 @@ static __always_inline bool falls_to(int rank, __u32 kind)
 	return bpf_map_update_elem(&notes, &note, &taken, BPF_ANY) == 0;
 }
 
-/* Count an observation, before anything else. Null if it is another program's. */
-static __always_inline struct ledger *see(int rank, __u32 kind)
+/* Count an observation, before anything else. Null only if there is no such kind. */
+static __always_inline struct ledger *count_seen(int rank, __u32 kind)
 {
-	struct ledger *ledger;
+	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
 
-	if (!falls_to(rank, kind))
-		return NULL;
-	ledger = bpf_map_lookup_elem(&ledgers, &kind);
 	if (!ledger)
 		return NULL;
 	ADD(ledger->seen, 1);
 	if (rank > 1)
 		ADD(ledger->recovered, 1);
 	return ledger;
+}
+
+/* The same if it falls to this program; else null. */
+static __always_inline struct ledger *see(int rank, __u32 kind)
+{
+	return falls_to(rank, kind) ? count_seen(rank, kind) : NULL;
 }
 
 /* Count in the tally. False if it is full (or the kernel refuses for any reason). */

@@ -110,9 +110,9 @@ static __always_inline void describe(struct event *event, struct task_struct *ta
 }
 
 /* The current task has executed a program. */
-static __always_inline void executed(void *ctx)
+static __always_inline void executed(void *ctx, int rank)
 {
-	struct ledger *ledger = see(1, KIND_EXEC);
+	struct ledger *ledger = see(rank, KIND_EXEC);
 	struct event event = {};
 
 	if (!ledger)
@@ -122,12 +122,17 @@ static __always_inline void executed(void *ctx)
 }
 
 /* The same tracepoint where arguments have no types. */
-SEC("?raw_tp/sched_process_exec")
-int exec_raw_tp(void *ctx)
-{
-	executed(ctx);
-	return 0;
-}
+#define EXEC_RAW(name, rank)                                                             \
+	SEC("?raw_tp/sched_process_exec")                                                \
+	int name(void *ctx)                                                              \
+	{                                                                                \
+		executed(ctx, rank);                                                     \
+		return 0;                                                                \
+	}
+
+EXEC_RAW(exec_raw_tp, 1)
+EXEC_RAW(exec_raw_tp_2, 2)
+EXEC_RAW(exec_raw_tp_3, RANKS)
 
 /* The current task's exec has returned an error. */
 static __always_inline void failed(long ret, int rank)
@@ -189,7 +194,7 @@ static __always_inline void returned(struct trace_event_raw_sys_exit *ctx)
 	if (ctx->ret < 0 && failure_at_sys_exit)
 		failed(ctx->ret, 1);
 	if (ctx->ret == 0 && exec_at_sys_exit)
-		executed(ctx);
+		executed(ctx, 1);
 }
 
 SEC("?tracepoint/syscalls/sys_exit_execve")
@@ -256,7 +261,7 @@ static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime
 
 /* The process of the current task has ended; what wait(2) will say is settled
  * (wait_task_zombie() in kernel/exit.c). */
-static __always_inline void ended(void *ctx, struct task_struct *task)
+static __always_inline void ended(void *ctx, struct task_struct *task, int rank)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -264,7 +269,7 @@ static __always_inline void ended(void *ctx, struct task_struct *task)
 	struct event event = {};
 	bool alone;
 
-	ledger = see(1, KIND_EXIT);
+	ledger = count_seen(rank, KIND_EXIT);
 	if (!ledger)
 		return;
 	describe(&event, leader);
@@ -351,25 +356,23 @@ static __always_inline bool is_last(struct task_struct *task)
 	return bpf_map_update_elem(&ended_groups, &group, &ended, BPF_NOEXIST) != -EEXIST;
 }
 
-SEC("?tp_btf/sched_process_exit")
-int exit_live_tp_btf(void *ctx)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+#define EXIT_LIVE(type, name, rank)                                                      \
+	SEC("?" type "/sched_process_exit")                                              \
+	int name(void *ctx)                                                              \
+	{                                                                                \
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task(); \
+                                                                                         \
+		if (falls_to(rank, KIND_EXIT) && is_last(task))                          \
+			ended(ctx, task, rank);                                          \
+		return 0;                                                                \
+	}
 
-	if (is_last(task))
-		ended(ctx, task);
-	return 0;
-}
-
-SEC("?raw_tp/sched_process_exit")
-int exit_live_raw_tp(void *ctx)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-
-	if (is_last(task))
-		ended(ctx, task);
-	return 0;
-}
+EXIT_LIVE("tp_btf", exit_live_tp_btf, 1)
+EXIT_LIVE("tp_btf", exit_live_tp_btf_2, 2)
+EXIT_LIVE("tp_btf", exit_live_tp_btf_3, RANKS)
+EXIT_LIVE("raw_tp", exit_live_raw_tp, 1)
+EXIT_LIVE("raw_tp", exit_live_raw_tp_2, 2)
+EXIT_LIVE("raw_tp", exit_live_raw_tp_3, RANKS)
 
 /*
  * The classic mode: the tutorial's program. It counts attempts, at the beginning of the

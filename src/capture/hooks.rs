@@ -39,7 +39,7 @@ impl Hook {
     /// Where it is attached, if it has others to stand behind it.
     fn place(&self) -> Option<Place> {
         match self.program_type {
-            "tp_btf" => Some(Place::Tracepoint),
+            "tp_btf" | "raw_tp" => Some(Place::Tracepoint),
             "fexit" => Some(Place::Fexit),
             _ => None,
         }
@@ -163,11 +163,11 @@ pub const EXIT_LIVE: [Hook; 2] = [
     ),
 ];
 
-/// Programs and those behind them. Kernels that preempt programs at tracepoints have the
-/// typed ones.
-const BEHIND: [[&str; 3]; 6] = [
+/// Programs and those behind them: of those that run at a place where the kernel may skip
+/// them.
+const BEHIND: [[&str; 3]; 9] = [
     ["exec_tp_btf", "exec_tp_btf_2", "exec_tp_btf_3"],
-    ["exit_tp_btf", "exit_tp_btf_2", "exit_tp_btf_3"],
+    ["exec_raw_tp", "exec_raw_tp_2", "exec_raw_tp_3"],
     ["fail_execve", "fail_execve_2", "fail_execve_3"],
     ["fail_execveat", "fail_execveat_2", "fail_execveat_3"],
     [
@@ -179,6 +179,17 @@ const BEHIND: [[&str; 3]; 6] = [
         "fail_compat_execveat",
         "fail_compat_execveat_2",
         "fail_compat_execveat_3",
+    ],
+    ["exit_tp_btf", "exit_tp_btf_2", "exit_tp_btf_3"],
+    [
+        "exit_live_tp_btf",
+        "exit_live_tp_btf_2",
+        "exit_live_tp_btf_3",
+    ],
+    [
+        "exit_live_raw_tp",
+        "exit_live_raw_tp_2",
+        "exit_live_raw_tp_3",
     ],
 ];
 

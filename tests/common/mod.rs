@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test binary uses a part of it
 
+pub(crate) mod behind;
 pub(crate) mod bytes;
 pub(crate) mod confined;
 pub(crate) mod daemon;
