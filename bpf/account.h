@@ -108,6 +108,13 @@ static __always_inline bool falls_to(int rank, __u32 kind)
 	return bpf_map_update_elem(&notes, &note, &taken, BPF_ANY) == 0;
 }
 
+/* Add an entry that is not there yet. Kernels before 5.11 hand the error of a map's own
+ * function over in the lower half of the register alone: hence int. */
+static __always_inline int add_to(void *map, const void *key, const void *value)
+{
+	return (int)bpf_map_update_elem(map, key, value, BPF_NOEXIST);
+}
+
 /* Count an observation, before anything else. Null only if there is no such kind. */
 static __always_inline struct ledger *count_seen(int rank, __u32 kind)
 {
@@ -140,7 +147,7 @@ static __always_inline bool tally(const struct event *event)
 		return false;
 	count = bpf_map_lookup_elem(map, subject);
 	if (!count) {
-		long err = bpf_map_update_elem(map, subject, &first, BPF_NOEXIST);
+		int err = add_to(map, subject, &first);
 
 		if (err != -EEXIST)
 			return err == 0;

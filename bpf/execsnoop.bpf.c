@@ -278,6 +278,10 @@ static __always_inline void ended(void *ctx, struct task_struct *task, int rank)
 		event.subject.retval = BPF_CORE_READ(signal, group_exit_code);
 	else
 		event.subject.retval = BPF_CORE_READ(leader, exit_code);
+	/* Before 5.17 the leader, if it leaves at the same time, may not have put its code
+	 * there yet: who leave together leave alike. */
+	if (!event.subject.retval && !BPF_CORE_READ(leader, exit_state))
+		event.subject.retval = BPF_CORE_READ(task, exit_code);
 	event.lifetime_ns = event.time_ns - BPF_CORE_READ(leader, start_time);
 	alone = BPF_CORE_READ(signal, nr_threads) == 1 &&
 		BPF_CORE_READ(signal, sum_sched_runtime) == 0;
@@ -353,7 +357,7 @@ static __always_inline bool is_last(struct task_struct *task)
 	group.start_time = BPF_CORE_READ(task, group_leader, start_time);
 	if (BPF_CORE_READ(signal, nr_threads) == 1)
 		return !bpf_map_lookup_elem(&ended_groups, &group);
-	return bpf_map_update_elem(&ended_groups, &group, &ended, BPF_NOEXIST) != -EEXIST;
+	return add_to(&ended_groups, &group, &ended) != -EEXIST;
 }
 
 #define EXIT_LIVE(type, name, rank)                                                      \

@@ -144,6 +144,7 @@ struct task_struct {
 	unsigned int flags;
 	struct sched_entity se;
 	struct sched_info sched_info;
+	int exit_state;
 	int exit_code;
 	int tgid;
 	struct task_struct *real_parent;
