@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "account.h"
+#include "cgroup.h"
 #include "execsnoop.h"
 
 /* Set before load. A view by parent_comm asks for it; else it stays all NUL, so
@@ -54,7 +55,12 @@ static __always_inline void describe_typed(struct event *event, struct task_stru
 {
 	struct task_struct *parent = task->real_parent;
 
-	event->subject.cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	if (with_cgroup) {
+		struct cgroup *cgroup = task->cgroups->dfl_cgrp;
+
+		event->subject.cgroup_id = cgroup->kn->id;
+		keep_names(cgroup, event->subject.cgroup_id);
+	}
 	event->subject.uid = task->cred->uid.val;
 	/* What stands behind the NUL may be stale; user space cuts it off. */
 	__builtin_memcpy(event->subject.comm, task->comm, sizeof(event->subject.comm));
@@ -99,7 +105,12 @@ static __always_inline void describe(struct event *event, struct task_struct *ta
 {
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
 
-	event->subject.cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	if (with_cgroup) {
+		struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+
+		event->subject.cgroup_id = BPF_CORE_READ(cgroup, kn, id);
+		keep_names(cgroup, event->subject.cgroup_id);
+	}
 	event->subject.uid = BPF_CORE_READ(task, cred, uid.val);
 	BPF_CORE_READ_STR_INTO(&event->subject.comm, task, comm);
 	if (with_parent_comm)

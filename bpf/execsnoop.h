@@ -25,9 +25,10 @@ enum kind {
 
 /* What counters group by. Also the key of the tally. */
 struct subject {
-	__u64 cgroup_id;            /* cgroup v2 id (inode number); 1 without cgroup v2 */
-	__u32 uid;                  /* real uid, as the initial user namespace sees it */
-	__s32 retval;               /* of an exec: 0; of an exit: the status of wait(2) */
+	__u64 cgroup_id; /* cgroup v2 id; the root's without cgroup v2; 0 unless asked for
+			  */
+	__u32 uid;       /* real uid, as the initial user namespace sees it */
+	__s32 retval;    /* of an exec: 0; of an exit: the status of wait(2) */
 	__u8 comm[COMM_LEN];        /* name of the program, as it is after the exec */
 	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NUL unless asked for */
 	__u8 is_exit;               /* 1 for the end of a process, 0 for an exec */
@@ -43,6 +44,15 @@ struct event {
 	/* Of an exit; 0 for an exec. */
 	__u64 lifetime_ns; /* since the fork */
 	__u64 cpu_ns;      /* CPU time of all its threads */
+};
+
+/* NAME_MAX of include/uapi/linux/limits.h and a NUL. */
+#define CGROUP_NAME_LEN 256
+
+/* What a cgroup is called, below its parent. */
+struct cgroup_name {
+	__u64 parent_id; /* 0: it is the root */
+	__u8 name[CGROUP_NAME_LEN];
 };
 
 /* What the tally keeps of each subject. */
@@ -84,6 +94,7 @@ struct ledger {
 };
 
 _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
+_Static_assert(sizeof(struct cgroup_name) == 264, "struct cgroup_name is 264 bytes");
 _Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
 _Static_assert(sizeof(struct ledger) == 64, "struct ledger is 64 bytes");
 

@@ -87,11 +87,18 @@ struct cred {
 
 /* include/linux/kernfs.h */
 struct kernfs_node {
+	const char *name;
 	__u64 id;
 };
 
 /* include/linux/cgroup-defs.h */
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
 struct cgroup {
+	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
 };
 

@@ -3,12 +3,13 @@
 //! It owns its tables and shares nothing; at each flush it publishes a [`Snapshot`].
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use crate::event::{self, Event, Kind, Subject, TallyCount};
 use crate::exits::Exits;
-use crate::reader::{Flush, Message};
+use crate::reader::{Cgroups, Flush, Message};
 use crate::view::{Counts, View, ViewCounts};
 
 /// All counts behind one flush.
@@ -29,9 +30,17 @@ pub struct Snapshot {
     pub flush: Flush,
 }
 
+/// What observations come with.
+struct Context<'a> {
+    /// When, since the beginning.
+    now: Duration,
+    cgroups: &'a Cgroups,
+}
+
 /// Counters and the views of them.
 #[derive(Debug)]
 pub struct Aggregator {
+    began: Instant,
     execs: u64,
     exits: Exits,
     views: Vec<View>,
@@ -44,6 +53,7 @@ impl Aggregator {
     /// Without any count yet.
     pub fn new(views: Vec<View>) -> Self {
         Self {
+            began: Instant::now(),
             execs: 0,
             exits: Exits::default(),
             views,
@@ -70,15 +80,17 @@ impl Aggregator {
     /// Count what a message brings. True if it ends a flush.
     pub fn apply(&mut self, message: Message) -> bool {
         match message {
-            Message::Events(events) => {
+            Message::Events(events, cgroups) => {
+                let context = self.context(&cgroups);
                 for event in &events {
-                    self.count_event(event);
+                    self.count_event(event, &context);
                 }
                 false
             }
-            Message::Tally(counts) => {
+            Message::Tally(counts, cgroups) => {
+                let context = self.context(&cgroups);
                 for (subject, count) in &counts {
-                    self.count(subject, *count);
+                    self.count(subject, *count, &context);
                 }
                 false
             }
@@ -91,18 +103,25 @@ impl Aggregator {
         }
     }
 
-    fn count_event(&mut self, event: &Event) {
+    fn context<'a>(&self, cgroups: &'a Cgroups) -> Context<'a> {
+        Context {
+            now: self.began.elapsed(),
+            cgroups,
+        }
+    }
+
+    fn count_event(&mut self, event: &Event, context: &Context<'_>) {
         let count = TallyCount {
             count: 1,
             cpu_ns: event.cpu_ns,
         };
-        self.count(&event.subject, count);
+        self.count(&event.subject, count, context);
         if event::kind(&event.subject) == Kind::Exit {
             self.exits.add_lifetime(event.lifetime_ns);
         }
     }
 
-    fn count(&mut self, subject: &Subject, of: TallyCount) {
+    fn count(&mut self, subject: &Subject, of: TallyCount, context: &Context<'_>) {
         let mut counts = Counts::default();
         if event::kind(subject) == Kind::Exit {
             self.exits.add(subject.retval, of.count);
@@ -111,8 +130,9 @@ impl Aggregator {
             self.execs += of.count;
             counts.execs = of.count;
         }
+        let cgroup = context.cgroups.get(&subject.cgroup_id).map(Arc::as_ref);
         for view in &mut self.views {
-            view.add(subject, counts);
+            view.add(subject, cgroup, context.now, counts);
         }
     }
 
@@ -183,8 +203,11 @@ mod tests {
             count: 4,
             cpu_ns: 0,
         };
-        assert!(!aggregator.apply(Message::Events(vec![Event::default(); 3])));
-        assert!(!aggregator.apply(Message::Tally(vec![(Subject::default(), four)])));
+        assert!(!aggregator.apply(Message::Events(vec![Event::default(); 3], Cgroups::new())));
+        assert!(!aggregator.apply(Message::Tally(
+            vec![(Subject::default(), four)],
+            Cgroups::new()
+        )));
         let mut flush = Flush {
             request: 1,
             undecodable: 5,
@@ -251,8 +274,11 @@ mod tests {
             count: 2,
             cpu_ns: 600,
         };
-        aggregator.apply(Message::Events(vec![exit]));
-        aggregator.apply(Message::Tally(vec![(exit.subject, tallied)]));
+        aggregator.apply(Message::Events(vec![exit], Cgroups::new()));
+        aggregator.apply(Message::Tally(
+            vec![(exit.subject, tallied)],
+            Cgroups::new(),
+        ));
         let snapshot = aggregator.snapshot();
         assert_eq!(snapshot.execs, 0);
         assert_eq!(snapshot.exits.ends[&End::Signaled(9)], 3);

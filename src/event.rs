@@ -19,6 +19,9 @@ pub type TallyCount = types::tally_count;
 /// The kernel's account of one CPU and kind: `struct ledger` of `bpf/execsnoop.h`.
 pub type Ledger = types::ledger;
 
+/// What a cgroup is called: `struct cgroup_name` of `bpf/execsnoop.h`.
+pub type CgroupName = types::cgroup_name;
+
 /// A program's name as the kernel keeps it: up to 15 bytes, then NUL to the end.
 pub type Comm = [u8; 16];
 
@@ -166,6 +169,11 @@ pub fn failures(bytes: &[u8]) -> Result<FailureCounts, DecodeError> {
     exact(bytes).map(FailureCounts)
 }
 
+/// Decode the name of a cgroup.
+pub fn cgroup_name(bytes: &[u8]) -> Result<CgroupName, DecodeError> {
+    exact(bytes)
+}
+
 /// What a subject was observed doing.
 pub fn kind(subject: &Subject) -> Kind {
     if subject.is_exit == 0 {
@@ -175,10 +183,10 @@ pub fn kind(subject: &Subject) -> Kind {
     }
 }
 
-/// The name without its trailing NULs.
-pub fn comm_bytes(comm: &Comm) -> &[u8] {
-    let end = comm.iter().position(|&b| b == 0).unwrap_or(comm.len());
-    &comm[..end]
+/// A name up to its first NUL.
+pub fn nul_terminated(name: &[u8]) -> &[u8] {
+    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+    &name[..end]
 }
 
 fn checked(mut subject: Subject) -> Result<Subject, DecodeError> {
@@ -187,7 +195,7 @@ fn checked(mut subject: Subject) -> Result<Subject, DecodeError> {
     }
     // A name ends at its first NUL: what follows must not make two names of one.
     for comm in [&mut subject.comm, &mut subject.parent_comm] {
-        let end = comm_bytes(comm).len();
+        let end = nul_terminated(comm).len();
         comm[end..].fill(0);
     }
     Ok(subject)
@@ -223,6 +231,8 @@ unsafe impl Record for Subject {}
 unsafe impl Record for TallyCount {}
 // SAFETY: as above.
 unsafe impl Record for Ledger {}
+// SAFETY: as above.
+unsafe impl Record for CgroupName {}
 // SAFETY: as above.
 unsafe impl Record for types::failures {}
 
@@ -278,7 +288,7 @@ mod tests {
                 (7, 8, 9, 10)
             );
             assert_eq!(event.subject.cgroup_id, 11);
-            assert_eq!(comm_bytes(&event.subject.comm), b"abc");
+            assert_eq!(nul_terminated(&event.subject.comm), b"abc");
         }
     }
 
@@ -312,13 +322,13 @@ mod tests {
             match event(&bytes) {
                 Ok(event) => {
                     prop_assert!(fits);
-                    prop_assert!(comm_bytes(&event.subject.comm).len() <= 16);
+                    prop_assert!(nul_terminated(&event.subject.comm).len() <= 16);
                 }
                 Err(DecodeError::Length(len)) => prop_assert!(!fits && len == bytes.len()),
                 Err(DecodeError::Retval(retval)) => prop_assert!(fits && retval != 0),
             }
             let _ = subject(&bytes);
-            let _ = (tally_count(&bytes), ledger(&bytes), failures(&bytes));
+            let _ = (tally_count(&bytes), ledger(&bytes), failures(&bytes), cgroup_name(&bytes));
         }
 
         #[test]

@@ -11,8 +11,8 @@
 //!        |                 for it. Failed execs are only counted, by errno
 //!    [capture]             opens, loads, attaches; then is a [source] of bytes
 //!        |
-//!    [reader] -> [event]   a thread: waits, drains, decodes, orders
-//!        |
+//!    [reader] -> [event]   a thread: waits, drains, decodes, orders; adds what each
+//!        |                 [cgroup] stands for
 //!    bounded channel       full: the reader waits
 //!        |
 //!    [aggregator]          a thread: counts, by [view]
@@ -51,6 +51,7 @@ extern crate self as execsnoopd; // for the files that unit and integration test
 pub mod aggregator;
 mod bpf;
 pub mod capture;
+pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod event;

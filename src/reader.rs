@@ -20,6 +20,10 @@ use tracing::{debug, warn};
 use crate::event::{self, Event, FailureCounts, Kind, Ledger, Ledgers, Subject, TallyCount};
 use crate::source::{ProgramStats, Source};
 
+mod cgroups;
+
+pub use self::cgroups::Cgroups;
+
 /// How long events may lie in the buffers when nothing wakes the reader.
 const IDLE_TICK: Timespec = Timespec {
     tv_sec: 1,
@@ -34,10 +38,10 @@ const FLUSH_PAUSE: Duration = Duration::from_micros(50);
 /// What crosses the channel to the aggregator.
 #[derive(Debug)]
 pub enum Message {
-    /// Execs and exits, in the order of their time across all CPUs.
-    Events(Vec<Event>),
-    /// Execs and exits of which only the count is left, by subject.
-    Tally(Vec<(Subject, TallyCount)>),
+    /// Execs and exits, in the order of their time across all CPUs, and their cgroups.
+    Events(Vec<Event>, Cgroups),
+    /// Execs and exits of which only the count is left, by subject, and their cgroups.
+    Tally(Vec<(Subject, TallyCount)>, Cgroups),
     /// All that had been observed when the flush began is before this message.
     Flushed(Box<Flush>),
 }
@@ -138,6 +142,7 @@ pub struct Reader<S> {
     channel: mpsc::Sender<Message>,
     /// Drained, but younger than the moment their drain began.
     held_back: Vec<Event>,
+    cgroups: cgroups::Known,
     /// Execs and exits received in whatever form, held back ones not among them.
     delivered: u64,
     tallied: u64,
@@ -156,6 +161,7 @@ impl<S: Source> Reader<S> {
             control,
             channel,
             held_back: Vec::new(),
+            cgroups: cgroups::Known::default(),
             delivered: 0,
             tallied: 0,
             answered: 0,
@@ -283,7 +289,9 @@ impl<S: Source> Reader<S> {
             return Ok(());
         }
         self.delivered += events.len() as u64;
-        self.send(Message::Events(events))
+        let ids = events.iter().map(|event| event.subject.cgroup_id);
+        let cgroups = self.cgroups.among(ids, &mut self.source);
+        self.send(Message::Events(events, cgroups))
     }
 
     fn drain_tally(&mut self) -> Result<(), Error> {
@@ -310,7 +318,9 @@ impl<S: Source> Reader<S> {
         if counts.is_empty() {
             return Ok(());
         }
-        self.send(Message::Tally(counts))
+        let ids = counts.iter().map(|(subject, _)| subject.cgroup_id);
+        let cgroups = self.cgroups.among(ids, &mut self.source);
+        self.send(Message::Tally(counts, cgroups))
     }
 
     fn ledgers(&mut self) -> Result<Ledgers, Error> {

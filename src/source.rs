@@ -26,6 +26,10 @@ pub trait Source: Send {
     /// Failed execs since the start.
     fn failures(&mut self) -> io::Result<FailureCounts>;
 
+    /// The path of a cgroup that an observation named, as it was when it was first seen:
+    /// `/` for the root. None if it is not known.
+    fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>>;
+
     /// What the kernel says of each program.
     fn programs(&mut self) -> Vec<ProgramStats>;
 

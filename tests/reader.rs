@@ -36,9 +36,9 @@ impl Running {
         let mut times = Vec::new();
         loop {
             match self.messages.blocking_recv().expect("the reader lives") {
-                Message::Events(events) => times.extend(events.iter().map(|e| e.time_ns)),
+                Message::Events(events, _) => times.extend(events.iter().map(|e| e.time_ns)),
                 Message::Flushed(flush) if flush.request >= request => return times,
-                Message::Flushed(_) | Message::Tally(_) => {}
+                Message::Flushed(_) | Message::Tally(..) => {}
             }
         }
     }

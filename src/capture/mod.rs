@@ -26,6 +26,7 @@ use self::perf_buffer::PerfBuffer;
 use self::probe::{Place, Treatment};
 use self::ring_buffer::Ring;
 use self::tally::Tally;
+use crate::cgroup;
 use crate::event::{self, FailureCounts, Kind, Ledgers};
 use crate::privileges;
 use crate::source::{ProgramStats, Source};
@@ -33,6 +34,7 @@ use crate::source::{ProgramStats, Source};
 pub use self::error::Error;
 
 /// What to capture, and by which means.
+#[allow(clippy::struct_excessive_bools)] // switches, each by itself
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The roads that may be taken, the preferred one first.
@@ -41,6 +43,8 @@ pub struct Options {
     pub buffer_pages: usize,
     /// Ask the kernel for the parent's name.
     pub with_parent_comm: bool,
+    /// Ask the kernel for the cgroup, and for its name.
+    pub with_cgroup: bool,
     /// Groups of hooks for execs, the preferred one first.
     pub exec_hooks: Vec<Vec<Hook>>,
     /// Observe failed execs, by these means.
@@ -61,6 +65,7 @@ impl Default for Options {
             transports: vec![TransportKind::Perf, TransportKind::Ring],
             buffer_pages: 64,
             with_parent_comm: false,
+            with_cgroup: false,
             exec_hooks: vec![vec![EXEC_TP_BTF], vec![EXEC_RAW_TP], EXEC_SYS_EXIT.to_vec()],
             failures: Some(Failures::Fexit),
             exits: true,
@@ -146,6 +151,7 @@ pub struct Capture {
     road: Box<dyn Road>,
     ledgers: MapHandle,
     failures: MapHandle,
+    cgroup_names: MapHandle,
     tally: Tally,
     means: Means,
 }
@@ -230,6 +236,7 @@ impl Capture {
             road,
             ledgers: maps.ledgers,
             failures: maps.failures,
+            cgroup_names: maps.cgroup_names,
             tally: Tally::new(maps.tally_in_use, in_use, spare),
             means,
         })
@@ -283,6 +290,16 @@ impl Source for Capture {
             sums += event::failures(&bytes).map_err(io::Error::other)?;
         }
         Ok(sums)
+    }
+
+    fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
+        let names = &self.cgroup_names;
+        cgroup::path(id, |id| {
+            let name = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
+            let name = name.map_err(io::Error::other)?;
+            let decode = |bytes: Vec<u8>| event::cgroup_name(&bytes).map_err(io::Error::other);
+            name.map(decode).transpose()
+        })
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {

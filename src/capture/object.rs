@@ -15,6 +15,9 @@ use crate::event::Event;
 /// Bytes of an event in the ring buffer: its header's 8 are before it.
 const RING_RECORD: usize = size_of::<Event>() + 8;
 
+/// Cgroups whose names are kept, 264 bytes each.
+const CGROUP_NAMES: u32 = 8192;
+
 /// A loaded object's maps, by our own descriptors.
 #[derive(Debug)]
 pub(super) struct Maps {
@@ -22,6 +25,7 @@ pub(super) struct Maps {
     pub(super) ring: MapHandle,
     pub(super) ledgers: MapHandle,
     pub(super) failures: MapHandle,
+    pub(super) cgroup_names: MapHandle,
     pub(super) tally_in_use: MapHandle,
     pub(super) tally: [MapHandle; 2],
 }
@@ -56,6 +60,7 @@ pub(super) fn load<'a>(
     let mut open = open(place).map_err(failed("opening the BPF object"))?;
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
+        rodata.with_cgroup = u8::from(options.with_cgroup);
         if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);
             rodata.ring_wakeup = (RING_RECORD * (cpus + 1)) as u64;
@@ -67,7 +72,12 @@ pub(super) fn load<'a>(
             rodata.may_be_skipped[behind.kind.index() as usize] = 1;
         }
     }
-    select(&mut open, hooks, transport, cpus).map_err(failed("configuring the BPF object"))?;
+    let configuring = failed("configuring the BPF object");
+    if options.with_cgroup {
+        let names = &mut open.maps.cgroup_names;
+        names.set_max_entries(CGROUP_NAMES).map_err(&configuring)?;
+    }
+    select(&mut open, hooks, transport, cpus).map_err(&configuring)?;
     open.load()
         .map_err(failed("loading the chosen BPF programs together"))
 }
@@ -134,6 +144,7 @@ pub(super) fn maps(skel: &ExecsnoopSkel<'_>) -> Result<Maps, Error> {
         ring: own(&maps.ring)?,
         ledgers: own(&maps.ledgers)?,
         failures: own(&maps.failures)?,
+        cgroup_names: own(&maps.cgroup_names)?,
         tally_in_use: own(&maps.tally_in_use)?,
         tally: [own(&maps.tally_a)?, own(&maps.tally_b)?],
     })

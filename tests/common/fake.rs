@@ -1,6 +1,6 @@
 //! A source of bytes that is no kernel, and the service on top of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,6 +27,8 @@ pub(crate) struct Kernel {
     pub(crate) tally: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) ledgers: Ledgers,
     pub(crate) failures: FailureCounts,
+    /// Paths of cgroups.
+    pub(crate) cgroups: HashMap<u64, Vec<u8>>,
     /// The next read of the ledger fails with this.
     pub(crate) ledger_error: Option<io::Error>,
     /// The next drain of the events panics.
@@ -128,6 +130,10 @@ impl Source for Fake {
 
     fn failures(&mut self) -> io::Result<FailureCounts> {
         Ok(self.kernel.lock().unwrap().failures)
+    }
+
+    fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.kernel.lock().unwrap().cgroups.get(&id).cloned())
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {

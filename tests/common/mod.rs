@@ -4,6 +4,7 @@
 
 pub(crate) mod behind;
 pub(crate) mod bytes;
+pub(crate) mod cgroups;
 pub(crate) mod confined;
 pub(crate) mod daemon;
 pub(crate) mod fake;

@@ -258,6 +258,24 @@ int main(int argc, char **argv)
 		told = 2;
 		syscall(SYS_exit, n);
 	}
+	WAY("names") {
+		/* N programs, each of a name of its own beside PROGRAM, by a thousand users. */
+		char name[4096];
+		for (long i = 0; i < n; i++) {
+			snprintf(name, sizeof(name), "%.4000s-%d-%ld", program, getpid(), i);
+			if (symlink("nop", name))
+				fail(name);
+			pid_t child = vfork();
+			if (!child) {
+				syscall(SYS_setresuid, 800000 + i % 1000, -1, -1);
+				run(name);
+				_exit(99);
+			}
+			if (wait_for(child) || unlink(name))
+				fail(name);
+		}
+		return 0;
+	}
 	WAY("short") {
 		/* N processes of some 0.3 ms each, without a system call to be seen by. Prints
 		 * the CPU time that they used, in ns. */

@@ -1,0 +1,50 @@
+//! Real cgroups of version 2, made and removed by the test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the hierarchy is: alone, or beside those of version 1.
+fn hierarchy() -> &'static Path {
+    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    let is_there = |path: &&Path| path.join("cgroup.procs").exists();
+    places
+        .into_iter()
+        .find(is_there)
+        .expect("cgroup2 is mounted")
+}
+
+/// A cgroup, removed with the value. Make inner ones after outer ones.
+#[derive(Debug)]
+pub(crate) struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Made, with those above it, at this path from the root.
+    pub(crate) fn new(path: &str) -> Self {
+        let path = hierarchy().join(path);
+        fs::create_dir_all(&path).expect("cgroups can be made");
+        Self(path)
+    }
+
+    /// Have a program executed in it this many times: beside it, only a shell is.
+    pub(crate) fn exec_times(&self, program: &Path, times: u32) {
+        let script = "echo 0 >\"$1/cgroup.procs\" && n=0 && while [ $n -lt $3 ]; do \"$2\"; n=$((n + 1)); done";
+        let status = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(&self.0)
+            .arg(program)
+            .arg(times.to_string())
+            .status();
+        assert!(status.expect("sh can be executed").success());
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // And those above it that are empty by now; the root never is.
+        let mut path = self.0.as_path();
+        while fs::remove_dir(path).is_ok() {
+            path = path.parent().expect("the root cannot be removed");
+        }
+    }
+}
