@@ -11,12 +11,12 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use execsnoopd::aggregator::{Aggregator, Snapshot};
 use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::{Means, TransportKind};
-use execsnoopd::config::Config;
+use execsnoopd::config::{self, Config};
 use execsnoopd::event::{self, Event, FailureCounts, Kind, Ledgers};
 use execsnoopd::metrics::Metrics;
-use execsnoopd::reader::{Control, Message, Reader};
+use execsnoopd::reader::{Cgroups, Control, Message, Reader};
 use execsnoopd::source::{ProgramStats, Source};
-use execsnoopd::view::{Counts, Key, View, ViewCounts};
+use execsnoopd::view::{Counts, Key, ViewCounts};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch};
 
@@ -67,12 +67,7 @@ fn events(comms: u64) -> Vec<Event> {
 
 fn aggregator() -> Aggregator {
     let views = Config::default().view;
-    Aggregator::new(
-        views
-            .into_iter()
-            .map(|view| View::new(view.labels, view.max_series))
-            .collect(),
-    )
+    Aggregator::new(views.iter().map(config::View::build).collect())
 }
 
 fn decode(c: &mut Criterion) {
@@ -97,7 +92,7 @@ fn aggregate(c: &mut Criterion) {
         let mut aggregator = aggregator();
         group.bench_function(BenchmarkId::from_parameter(comms), |b| {
             b.iter_batched(
-                || Message::Events(events.clone()),
+                || Message::Events(events.clone(), Cgroups::new()),
                 |message| aggregator.apply(message),
                 BatchSize::SmallInput,
             );
@@ -118,7 +113,7 @@ fn decode_and_aggregate(c: &mut Criterion) {
                     .iter()
                     .map(|bytes| event::event(black_box(bytes)).unwrap())
                     .collect();
-                aggregator.apply(Message::Events(decoded))
+                aggregator.apply(Message::Events(decoded, Cgroups::new()))
             });
         });
     }
@@ -154,6 +149,10 @@ impl Source for Refilled {
 
     fn failures(&mut self) -> io::Result<FailureCounts> {
         Ok(FailureCounts::default())
+    }
+
+    fn cgroup_path(&mut self, _: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {
@@ -216,6 +215,7 @@ fn snapshot(series: u32) -> Snapshot {
             .into_iter()
             .zip(keys)
             .map(|(view, keys)| ViewCounts {
+                nameless: Counts::default(),
                 labels: view.labels,
                 max_series: keys.len(),
                 series: keys.into_iter().map(|key| (key, counts)).collect(),

@@ -3,10 +3,12 @@
 //! Every key is optional and unknown keys are refused. The keys that exist, with their
 //! defaults, are the fields of [`Config`]; `config.example.toml` shows them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -135,19 +137,24 @@ pub struct View {
     /// Series of their own, at most [`MAX_SERIES`]; what finds no place is `other`.
     #[serde(default = "View::default_max_series")]
     pub max_series: usize,
+    /// For how long a series must have been idle before a new one may take its place.
+    #[serde(default = "View::default_idle_after", with = "humantime_serde")]
+    pub idle_after: Duration,
+    /// Values of the one label that have their series from the start and keep it.
+    #[serde(default)]
+    pub always: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let view = |labels: &[Label]| View {
-            labels: labels.to_vec(),
-            max_series: View::default_max_series(),
-        };
         Self {
             capture: Capture::default(),
             web: Web::default(),
             log: Log::default(),
-            view: vec![view(&[Label::Comm]), view(&[Label::Uid, Label::User])],
+            view: vec![
+                View::by(&[Label::Comm]),
+                View::by(&[Label::Uid, Label::User]),
+            ],
         }
     }
 }
@@ -184,8 +191,22 @@ impl Default for Log {
 }
 
 impl View {
+    /// By these labels, all else at its default.
+    pub fn by(labels: &[Label]) -> Self {
+        Self {
+            labels: labels.to_vec(),
+            max_series: Self::default_max_series(),
+            idle_after: Self::default_idle_after(),
+            always: Vec::new(),
+        }
+    }
+
     fn default_max_series() -> usize {
         1000
+    }
+
+    fn default_idle_after() -> Duration {
+        Duration::from_secs(3600)
     }
 }
 
@@ -298,19 +319,25 @@ impl Config {
             ));
         }
         faults.extend(self.web.faults());
-        let mut names: Vec<String> = Vec::new();
+        let mut seen: Vec<&View> = Vec::new();
         for (i, view) in self.view.iter().enumerate() {
             if let Some((key, message)) = view.fault() {
                 faults.push(Fault::new(&format!("view.{i}.{key}"), message));
             }
-            let name = view::name(&view.labels);
-            if names.contains(&name) {
+            let groups: BTreeSet<_> = view::grouping(&view.labels).collect();
+            let mut others = seen.iter();
+            let same = others
+                .find(|other| view::grouping(&other.labels).collect::<BTreeSet<_>>() == groups);
+            if let Some(other) = same {
                 faults.push(Fault::new(
                     &format!("view.{i}.labels"),
-                    format!("another view already gives execsnoop_execs_by_{name}_total"),
+                    format!(
+                        "a view of the same labels already gives execsnoop_execs_by_{}_total",
+                        view::name(&other.labels)
+                    ),
                 ));
             }
-            names.push(name);
+            seen.push(view);
         }
         faults
     }
@@ -367,19 +394,35 @@ impl View {
             Some(("labels", "a view needs at least one label".to_owned()))
         } else if let Some((_, label)) = twice {
             Some(("labels", format!("`{}` stands twice", label.name())))
-        } else if labels.contains(&Label::User) && !labels.contains(&Label::Uid) {
-            Some((
-                "labels",
-                "`user` goes with `uid`: several users may share a name".to_owned(),
-            ))
         } else if !(1..=MAX_SERIES).contains(&self.max_series) {
             Some((
                 "max_series",
                 format!("{} is not from 1 to {MAX_SERIES}", self.max_series),
             ))
+        } else if self.always.len() > self.max_series {
+            Some((
+                "always",
+                format!("{} names for {} series", self.always.len(), self.max_series),
+            ))
         } else {
-            None
+            let fault = self.reserved().err();
+            fault.map(|message| ("always", message))
         }
+    }
+
+    /// The keys of `always`, or what is wrong with one.
+    fn reserved(&self) -> Result<Vec<view::Key>, String> {
+        let values = self.always.iter();
+        values
+            .map(|value| view::key_of(&self.labels, value))
+            .collect()
+    }
+
+    /// A view without any count yet.
+    pub fn build(&self) -> view::View {
+        view::View::new(self.labels.clone(), self.max_series)
+            .idle_after(self.idle_after)
+            .reserve(self.reserved().unwrap_or_default()) // validated
     }
 }
 

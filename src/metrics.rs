@@ -5,7 +5,7 @@
 //! unkeyed 64-bit hash of their label values alone: different names could be made to
 //! share a series.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -17,13 +17,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::aggregator::Snapshot;
 use crate::capture::Means;
-use crate::event::{Kind, comm_bytes};
+use crate::event::{Kind, nul_terminated};
 use crate::exits::LIFETIME_BUCKETS;
 use crate::label::{self, OTHER};
 use crate::reader::Message;
 use crate::source::ProgramStats;
 use crate::users::Users;
-use crate::view::{self, Key, Label, ViewCounts};
+use crate::view::{self, Counts, Key, Label, ViewCounts};
 
 mod family;
 
@@ -232,14 +232,23 @@ impl Execs {
 
             // The sum over a view is the total: what has no series, for want of a place
             // or of a name, is in the one named `other`, which is there from the start.
-            let others = || view.labels.iter().map(|l| pair(l.name(), OTHER)).collect();
-            let mut execs = vec![count(others(), view.overflow.execs + snapshot.unattributed)];
-            let mut cpu = vec![counted_as(others(), seconds(view.overflow.cpu_ns))];
-            for (key, counts) in &view.series {
-                let labels = self.label_pairs(&view.labels, key);
-                cpu.push(counted_as(labels.clone(), seconds(counts.cpu_ns)));
-                execs.push(count(labels, counts.execs));
-            }
+            let others = view.labels.iter().map(|l| pair(l.name(), OTHER)).collect();
+            let mut rest = Counts {
+                execs: snapshot.unattributed,
+                cpu_ns: 0,
+            };
+            rest += view.overflow;
+            rest += view.nameless;
+            let mut samples = vec![(others, rest)];
+            samples.extend(self.series(view));
+            let cpu = samples
+                .iter()
+                .map(|(labels, counts)| counted_as(labels.clone(), seconds(counts.cpu_ns)));
+            let cpu: Vec<Metric> = cpu.collect();
+            let execs = samples
+                .into_iter()
+                .map(|(labels, counts)| count(labels, counts.execs));
+            let execs: Vec<Metric> = execs.collect();
             let by = label_list(&view.labels);
             families.push(counter(
                 &format!("execsnoop_execs_by_{name}_total"),
@@ -338,15 +347,37 @@ impl Execs {
         families
     }
 
+    /// The series of a view. Those that are told apart by something that is no label, the
+    /// uid behind a user's name, are one.
+    fn series(&self, view: &ViewCounts) -> Vec<(Vec<LabelPair>, Counts)> {
+        let labels = &view.labels;
+        let series = view.series.iter();
+        if !labels.contains(&Label::User) || labels.contains(&Label::Uid) {
+            return series
+                .map(|(key, counts)| (self.label_pairs(labels, key), *counts))
+                .collect();
+        }
+        let mut merged: HashMap<Vec<String>, (Vec<LabelPair>, Counts)> = HashMap::new();
+        for (key, counts) in series {
+            let pairs = self.label_pairs(labels, key);
+            let values = pairs.iter().map(|pair| pair.value().to_owned()).collect();
+            merged.entry(values).or_insert((pairs, Counts::default())).1 += *counts;
+        }
+        merged.into_values().collect()
+    }
+
     fn label_pairs(&self, labels: &[Label], key: &Key) -> Vec<LabelPair> {
         labels
             .iter()
             .map(|label| {
                 let value = match label {
-                    Label::Comm => label::escape(comm_bytes(&key.comm)),
-                    Label::ParentComm => label::escape(comm_bytes(&key.parent_comm)),
+                    Label::Comm => label::escape(nul_terminated(&key.comm)),
+                    Label::ParentComm => label::escape(nul_terminated(&key.parent_comm)),
                     Label::Uid => key.uid.to_string(),
                     Label::User => label::escape(&self.users.name(key.uid)),
+                    Label::Unit => label::escape(key.unit.as_deref().unwrap_or_default()),
+                    Label::Slice => label::escape(key.slice.as_deref().unwrap_or_default()),
+                    Label::Container => label::escape(key.container.as_deref().unwrap_or_default()),
                 };
                 pair(label.name(), &value)
             })

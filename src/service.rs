@@ -30,7 +30,7 @@ use crate::privileges::{self, Kept};
 use crate::reader::{self, Control, Message, Reader};
 use crate::source::Source;
 use crate::systemd;
-use crate::view::{Label, View};
+use crate::view::Label;
 
 /// Batches between reader and aggregator.
 const CHANNEL: usize = 16;
@@ -75,7 +75,10 @@ pub fn run(config: &Config) -> Result<(), Error> {
 
 /// What the configuration asks of the kernel side.
 fn options(config: &Config) -> capture::Options {
-    let of_view = |label| config.view.iter().any(|view| view.labels.contains(&label));
+    let mut labels = config
+        .view
+        .iter()
+        .flat_map(|view| view.labels.iter().copied());
     capture::Options {
         transports: match config.capture.transport {
             config::Transport::Auto => vec![TransportKind::Perf, TransportKind::Ring],
@@ -83,7 +86,8 @@ fn options(config: &Config) -> capture::Options {
             config::Transport::Ringbuf => vec![TransportKind::Ring],
         },
         buffer_pages: config.capture.buffer_pages,
-        with_parent_comm: of_view(Label::ParentComm),
+        with_parent_comm: labels.clone().any(|label| label == Label::ParentComm),
+        with_cgroup: labels.any(Label::is_of_cgroup),
         failures: match config.capture.failures {
             config::Failures::Auto => Some(Failures::Fexit),
             config::Failures::Tracepoint => Some(Failures::FexitOrTracepoint),
@@ -197,11 +201,7 @@ impl Pipeline {
         messages: mpsc::Receiver<Message>,
         config: &Config,
     ) -> anyhow::Result<Self> {
-        let views = config
-            .view
-            .iter()
-            .map(|view| View::new(view.labels.clone(), view.max_series))
-            .collect();
+        let views = config.view.iter().map(config::View::build).collect();
         let aggregator = Aggregator::new(views);
         let (publish, snapshots) = watch::channel(Arc::default());
         Ok(Self {

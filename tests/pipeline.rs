@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::bytes::{encode, encode_subject};
 use common::fake::{Service, event};
@@ -16,8 +17,8 @@ use proptest::prelude::*;
 fn config_with_view(labels: &[Label], max_series: usize) -> Config {
     Config {
         view: vec![View {
-            labels: labels.to_vec(),
             max_series,
+            ..View::by(labels)
         }],
         ..Config::default()
     }
@@ -312,6 +313,80 @@ fn a_view_by_parent_and_program_has_both_labels() {
     let scrape = Scrape::of(service.address);
     let sample = "execsnoop_execs_by_parent_comm_comm_total{parent_comm=\"nginx\",comm=\"sh\"}";
     assert_eq!(scrape.value(sample), 1.0);
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_view_by_user_alone_has_one_series_for_all_uids_of_a_name() {
+    let service = Service::start(&config_with_view(&[Label::User], 10));
+    let nobody_has = [3_999_999_998, 3_999_999_999];
+    service.kernel(|kernel| {
+        for uid in [0, nobody_has[0], nobody_has[1]] {
+            kernel.emit(encode(&event(b"id", uid, 1)));
+        }
+    });
+    let scrape = Scrape::of(service.address);
+    let execs = |user| scrape.value(&format!("execsnoop_execs_by_user_total{{user=\"{user}\"}}"));
+    assert_eq!((execs("root"), execs("")), (1.0, 2.0));
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_view_by_unit_has_the_cgroups_unit_and_puts_what_is_not_known_to_the_others() {
+    let service = Service::start(&config_with_view(&[Label::Unit, Label::Slice], 10));
+    service.kernel(|kernel| {
+        let path = b"/system.slice/cron.service".to_vec();
+        kernel.cgroups.insert(17, path);
+        for (cgroup_id, times) in [(17, 3), (18, 1)] {
+            let mut event = event(b"sh", 0, 1);
+            event.subject.cgroup_id = cgroup_id;
+            (0..times).for_each(|_| kernel.emit(encode(&event)));
+            kernel.tally(encode_subject(&event), times);
+        }
+    });
+    let scrape = Scrape::of(service.address);
+    for (unit, slice, times) in [
+        ("cron.service", "system.slice", 6.0),
+        ("other", "other", 2.0),
+    ] {
+        let sample =
+            format!("execsnoop_execs_by_unit_slice_total{{unit=\"{unit}\",slice=\"{slice}\"}}");
+        assert_eq!(scrape.value(&sample), times);
+    }
+    assert_eq!(
+        scrape.value("execsnoop_series_overflow_total{view=\"unit_slice\"}"),
+        0.0
+    );
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_reserved_series_is_there_before_anything_is_executed_and_is_never_crowded_out() {
+    let mut config = config_with_view(&[Label::Comm], 3);
+    config.view[0].always = vec!["sshd".to_owned()];
+    config.view[0].idle_after = Duration::ZERO;
+    let service = Service::start(&config);
+    let sshd = "execsnoop_execs_by_comm_total{comm=\"sshd\"}";
+    assert_eq!(Scrape::of(service.address).value(sshd), 0.0);
+    service.kernel(|kernel| {
+        for n in 0..100 {
+            kernel.emit(encode(&event(format!("n{n}").as_bytes(), 0, 1)));
+        }
+        kernel.emit(encode(&event(b"sshd", 0, 1)));
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.value(sshd), 1.0);
+    assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 3.0);
+    assert_eq!(scrape.value("execsnoop_series_limit{view=\"comm\"}"), 3.0);
+    // Each of them took the place of one that had been idle for no time at all.
+    assert_eq!(
+        scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
+        0.0
+    );
+    assert_eq!(scrape.execs_of("other"), 98.0);
+    scrape.assert_ledger_closes();
     service.stop().unwrap();
 }
 

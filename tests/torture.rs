@@ -341,7 +341,7 @@ fn an_exit_tells_who_ended_how_and_after_how_long(road: &str) {
         .collect();
     assert_eq!(kinds, [Kind::Exec, Kind::Exit]);
     for event in &events {
-        assert_eq!(event::comm_bytes(&event.subject.comm), comm.as_bytes());
+        assert_eq!(event::nul_terminated(&event.subject.comm), comm.as_bytes());
         assert_eq!(event.ppid, std::process::id());
         assert_eq!(event.subject.uid, 0);
     }

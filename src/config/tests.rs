@@ -84,6 +84,24 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_label_or_a_duration_that_does_not_exist_is_refused_with_its_line() {
+    for (text, line) in [
+        ("[[view]]\nlabels = [\"command\"]", 2),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nidle_after = \"1 fortnight\"",
+            3,
+        ),
+        ("[[view]]\nlabels = [\"comm\"]\nidle_after = 3600", 3),
+    ] {
+        let message = refused(text);
+        assert!(
+            message.starts_with(&format!("x.toml:{line}: ")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn values_out_of_range_are_refused_with_line_and_key() {
     for (text, line, key) in [
         ("[capture]\nbuffer_pages = 3", 2, "capture.buffer_pages"),
@@ -102,7 +120,6 @@ fn values_out_of_range_are_refused_with_line_and_key() {
         ("[web]\nmax_connections = 0", 2, "web.max_connections"),
         ("[web]\nmax_connections = 65536", 2, "web.max_connections"),
         ("[[view]]\nlabels = []", 2, "view.0.labels"),
-        ("[[view]]\nlabels = [\"user\"]", 2, "view.0.labels"),
         (
             "[[view]]\nlabels = [\"comm\", \"comm\"]",
             2,
@@ -122,6 +139,31 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             "[[view]]\nlabels = [\"uid\"]\n[[view]]\nlabels = [\"uid\", \"user\"]",
             4,
             "view.1.labels",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\", \"unit\"]\n[[view]]\nlabels = [\"unit\", \"comm\"]",
+            4,
+            "view.1.labels",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nalways = [\"sixteen-bytes-ab\"]",
+            3,
+            "view.0.always",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\", \"uid\"]\nalways = [\"sshd\"]",
+            3,
+            "view.0.always",
+        ),
+        (
+            "[[view]]\nlabels = [\"user\"]\nalways = [\"nobody-of-that-name\"]",
+            3,
+            "view.0.always",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nmax_series = 1\nalways = [\"a\", \"b\"]",
+            4,
+            "view.0.always",
         ),
     ] {
         let message = refused(text);
