@@ -52,6 +52,8 @@ pub(crate) fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
     let c = own.with_extension("c");
     std::fs::write(&c, source).expect("the source can be written");
     let status = Command::new("clang")
+        // What the tests are built for, which need not be what this host is.
+        .arg(format!("--target={}-linux-gnu", std::env::consts::ARCH))
         .args(["-O2", "-static", "-o"])
         .arg(&own)
         .arg(&c)
