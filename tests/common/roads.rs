@@ -2,12 +2,12 @@
 
 /// Run these tests once over each road.
 macro_rules! over_both_roads {
-    ($($test:ident)*) => {
+    ($($(#[$attribute:meta])* $test:ident)*) => {
         mod perf {
-            $(#[test] fn $test() { super::$test("perf"); })*
+            $($(#[$attribute])* #[test] fn $test() { super::$test("perf"); })*
         }
         mod ringbuf {
-            $(#[test] fn $test() { super::$test("ringbuf"); })*
+            $($(#[$attribute])* #[test] fn $test() { super::$test("ringbuf"); })*
         }
     };
 }
