@@ -33,6 +33,8 @@ fn on_defaults_every_exec_and_failure_and_exit_is_counted() {
     println!("\nfact exec: {}", hooks(&scrape, "exec"));
     println!("fact failure: {}", hooks(&scrape, "failure"));
     println!("fact exit: {}", hooks(&scrape, "exit"));
+    let programs = scrape.family("execsnoop_program_missed_runs_total").count();
+    println!("fact programs: {programs}");
     println!("fact transport: {}", transport(&scrape));
     counts_exactly(&daemon, "");
 }
