@@ -2,7 +2,7 @@
 # make test: install what is missing, run every test that this host can run.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
 # make test-vm-arm64: exact counts on arm64 kernels, in guests, by a daemon cross-compiled for
-#   them. Not part of CI; unpacks 2.4 GB of Debian packages below target/.
+#   them. Not part of CI; unpacks 2.2 GB of Debian packages below target/.
 
 BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
