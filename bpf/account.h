@@ -108,7 +108,7 @@ static __always_inline bool falls_to(int rank, __u32 kind)
 	return bpf_map_update_elem(&notes, &note, &taken, BPF_ANY) == 0;
 }
 
-/* Add an entry that is not there yet. Kernels before 5.11 hand the error of a map's own
+/* Add an entry that is not there yet. Kernels before 6.4 hand the error of a map's own
  * function over in the lower half of the register alone: hence int. */
 static __always_inline int add_to(void *map, const void *key, const void *value)
 {
