@@ -12,7 +12,7 @@ use execsnoopd::aggregator::{Aggregator, Snapshot};
 use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::{Means, TransportKind};
 use execsnoopd::config::{self, Config};
-use execsnoopd::event::{self, Event, FailureCounts, Kind, Ledgers};
+use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers, Observation};
 use execsnoopd::metrics::Metrics;
 use execsnoopd::reader::{Cgroups, Control, Message, Reader};
 use execsnoopd::source::{ProgramStats, Source};
@@ -77,7 +77,7 @@ fn decode(c: &mut Criterion) {
     group.bench_function("events", |b| {
         b.iter(|| {
             for bytes in &encoded {
-                black_box(event::event(black_box(bytes)).unwrap());
+                black_box(Event::decode(black_box(bytes)).unwrap());
             }
         });
     });
@@ -111,7 +111,7 @@ fn decode_and_aggregate(c: &mut Criterion) {
             b.iter(|| {
                 let decoded = encoded
                     .iter()
-                    .map(|bytes| event::event(black_box(bytes)).unwrap())
+                    .map(|bytes| Event::decode(black_box(bytes)).unwrap())
                     .collect();
                 aggregator.apply(Message::Events(decoded, Cgroups::new()))
             });

@@ -128,12 +128,6 @@ static __always_inline struct ledger *count_seen(int rank, __u32 kind)
 	return ledger;
 }
 
-/* The same if it falls to this program; else null. */
-static __always_inline struct ledger *see(int rank, __u32 kind)
-{
-	return falls_to(rank, kind) ? count_seen(rank, kind) : NULL;
-}
-
 /* Count in the tally. False if it is full (or the kernel refuses for any reason). */
 static __always_inline bool tally(const struct event *event)
 {
@@ -161,30 +155,19 @@ static __always_inline bool tally(const struct event *event)
 	return true;
 }
 
-/* Into the ring buffer, without waking the reader but at the first events of each half:
- * a wakeup costs more than everything else together. */
-static __always_inline long output_to_ring(struct event *event)
+/* The reader is woken only by the first events of each half of the ring buffer: a wakeup
+ * costs more than everything else together. */
+static __always_inline __u64 ring_flags(void)
 {
 	__u64 at = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS) & (ring_half - 1);
-	__u64 wakeup = at < ring_wakeup ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
-	return bpf_ringbuf_output(&ring, event, sizeof(*event), wakeup);
+	return at < ring_wakeup ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* The one way out of the kernel, whatever the hook. */
-static __always_inline void emit(void *ctx, struct ledger *ledger, struct event *event)
+/* The buffer has refused an event: what remains of it is its count. */
+static __always_inline void keep_count(struct ledger *ledger, const struct event *event,
+				       long err)
 {
-	long err;
-
-	if (ring_half)
-		err = output_to_ring(event);
-	else
-		err = bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event,
-					    sizeof(*event));
-	if (!err) {
-		ADD(ledger->sent, 1);
-		return;
-	}
 	/* The ring buffer says EAGAIN where the perf buffer says ENOSPC. */
 	if (err == -ENOSPC || err == -EAGAIN)
 		ADD(ledger->buffer_full, 1);
@@ -196,6 +179,22 @@ static __always_inline void emit(void *ctx, struct ledger *ledger, struct event 
 		ADD(ledger->tallied, 1);
 	else
 		ADD(ledger->unattributed, 1);
+}
+
+/* The way out of the kernel, whatever the hook. */
+static __always_inline void emit(void *ctx, struct ledger *ledger, struct event *event)
+{
+	long err;
+
+	if (ring_half)
+		err = bpf_ringbuf_output(&ring, event, sizeof(*event), ring_flags());
+	else
+		err = bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event,
+					    sizeof(*event));
+	if (err)
+		keep_count(ledger, event, err);
+	else
+		ADD(ledger->sent, 1);
 }
 
 #endif /* ACCOUNT_H */

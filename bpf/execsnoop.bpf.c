@@ -12,6 +12,7 @@
 #include <bpf/bpf_tracing.h>
 #include "account.h"
 #include "cgroup.h"
+#include "trace.h"
 #include "execsnoop.h"
 
 /* Set before load. A view by parent_comm asks for it; else it stays all NUL, so
@@ -25,6 +26,7 @@ const volatile __u8 failure_at_sys_exit = 0;
  * and with it the skeleton, would not have them. */
 const struct event *const volatile btf_event;
 const enum kind *const volatile btf_kind;
+const struct traced *const volatile btf_traced;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -77,23 +79,33 @@ static __always_inline void describe_typed(struct event *event, struct task_stru
  * task itself, after the new program's name and credentials are in place and
  * before the exec returns: so whoever saw an exec complete can find it here.
  */
-static __always_inline int executed_typed(void *ctx, struct task_struct *task, int rank)
+static __always_inline int executed_typed(void *ctx, struct task_struct *task,
+					  struct linux_binprm *bprm, int rank)
 {
-	struct ledger *ledger = see(rank, KIND_EXEC);
+	struct ledger *ledger;
 	struct event event = {};
 
-	if (!ledger)
+	if (!falls_to(rank, KIND_EXEC))
 		return 0;
 	describe_typed(&event, task);
-	emit(ctx, ledger, &event);
+	if (!is_wanted(&event, task))
+		return 0;
+	ledger = count_seen(rank, KIND_EXEC);
+	if (!ledger)
+		return 0;
+	if (with_path || with_args)
+		emit_detailed(ledger, &event, task, bprm);
+	else
+		emit(ctx, ledger, &event);
 	return 0;
 }
 
 #define EXEC(name, rank)                                                                 \
 	SEC("?tp_btf/sched_process_exec")                                                \
-	int BPF_PROG(name, struct task_struct *task)                                     \
+	int BPF_PROG(name, struct task_struct *task, int old_pid,                        \
+		     struct linux_binprm *bprm)                                          \
 	{                                                                                \
-		return executed_typed(ctx, task, rank);                                  \
+		return executed_typed(ctx, task, bprm, rank);                            \
 	}
 
 EXEC(exec_tp_btf, 1)
@@ -123,13 +135,18 @@ static __always_inline void describe(struct event *event, struct task_struct *ta
 /* The current task has executed a program. */
 static __always_inline void executed(void *ctx, int rank)
 {
-	struct ledger *ledger = see(rank, KIND_EXEC);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct ledger *ledger;
 	struct event event = {};
 
-	if (!ledger)
+	if (!falls_to(rank, KIND_EXEC))
 		return;
-	describe(&event, (struct task_struct *)bpf_get_current_task());
-	emit(ctx, ledger, &event);
+	describe(&event, task);
+	if (!is_wanted(&event, task))
+		return;
+	ledger = count_seen(rank, KIND_EXEC);
+	if (ledger)
+		emit(ctx, ledger, &event);
 }
 
 /* The same tracepoint where arguments have no types. */
@@ -146,19 +163,32 @@ EXEC_RAW(exec_raw_tp_2, 2)
 EXEC_RAW(exec_raw_tp_3, RANKS)
 
 /* The current task's exec has returned an error. */
-static __always_inline void failed(long ret, int rank)
+static __always_inline void failed(void *ctx, long ret, int rank)
 {
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct failures *counts;
 	struct ledger *ledger;
+	struct event event = {};
 	__u32 zero = 0;
 	__u64 err = -ret;
 
 	if (err >= ERRNO_MAX)
 		return; /* restarted: see ERRNO_MAX */
-	ledger = see(rank, KIND_FAILURE);
+	if (!falls_to(rank, KIND_FAILURE))
+		return;
+	if (with_failure_events) {
+		describe(&event, task);
+		event.subject.retval = ret;
+		if (!is_wanted(&event, task))
+			return;
+	}
+	ledger = count_seen(rank, KIND_FAILURE);
 	counts = bpf_map_lookup_elem(&failures, &zero);
-	if (ledger && counts)
-		ADD(counts->by_errno[err], 1);
+	if (!ledger || !counts)
+		return;
+	ADD(counts->by_errno[err], 1);
+	if (with_failure_events)
+		emit(ctx, ledger, &event);
 }
 
 /*
@@ -184,7 +214,7 @@ static __always_inline void failed(long ret, int rank)
 	int name(unsigned long long *ctx)                                                \
 	{                                                                                \
 		if (RETURNED(ctx) < 0)                                                   \
-			failed(RETURNED(ctx), rank);                                     \
+			failed(ctx, RETURNED(ctx), rank);                                \
 		return 0;                                                                \
 	}
 
@@ -203,7 +233,7 @@ FAILURES(fail_compat_execveat, COMPAT_ENTRY "execveat")
 static __always_inline void returned(struct trace_event_raw_sys_exit *ctx)
 {
 	if (ctx->ret < 0 && failure_at_sys_exit)
-		failed(ctx->ret, 1);
+		failed(ctx, ctx->ret, 1);
 	if (ctx->ret == 0 && exec_at_sys_exit)
 		executed(ctx, 1);
 }
@@ -280,17 +310,19 @@ static __always_inline void ended(void *ctx, struct task_struct *task, int rank)
 	struct event event = {};
 	bool alone;
 
+	describe(&event, leader);
+	if (!is_wanted(&event, leader))
+		return;
 	ledger = count_seen(rank, KIND_EXIT);
 	if (!ledger)
 		return;
-	describe(&event, leader);
 	event.subject.is_exit = 1;
 	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
 		event.subject.retval = BPF_CORE_READ(signal, group_exit_code);
 	else
 		event.subject.retval = BPF_CORE_READ(leader, exit_code);
-	/* Before 5.17 the leader, if it leaves at the same time, may not have put its code
-	 * there yet: who leave together leave alike. */
+	/* Before 5.17 the leader, if it leaves at the same time, may not have put its
+	 * code there yet: who leave together leave alike. */
 	if (!event.subject.retval && !BPF_CORE_READ(leader, exit_state))
 		event.subject.retval = BPF_CORE_READ(task, exit_code);
 	event.lifetime_ns = event.time_ns - BPF_CORE_READ(leader, start_time);
@@ -316,12 +348,16 @@ static __always_inline int ended_typed(void *ctx, struct task_struct *task,
 
 	if (!group_dead || task->flags & PF_KTHREAD)
 		return 0;
-	ledger = see(rank, KIND_EXIT);
-	if (!ledger)
+	if (!falls_to(rank, KIND_EXIT))
 		return 0;
 	signal = task->signal;
 	leader = task->group_leader;
 	describe_typed(&event, leader);
+	if (!is_wanted(&event, leader))
+		return 0;
+	ledger = count_seen(rank, KIND_EXIT);
+	if (!ledger)
+		return 0;
 	event.subject.is_exit = 1;
 	event.subject.retval = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 								 : leader->exit_code;
@@ -396,7 +432,7 @@ EXIT_LIVE("raw_tp", exit_live_raw_tp_3, RANKS)
  */
 static __always_inline void attempted(void *ctx, const char *path)
 {
-	struct ledger *ledger = see(1, KIND_EXEC);
+	struct ledger *ledger = count_seen(1, KIND_EXEC);
 	struct event event = {};
 
 	if (!ledger)

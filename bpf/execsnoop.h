@@ -46,6 +46,21 @@ struct event {
 	__u64 cpu_ns;      /* CPU time of all its threads */
 };
 
+/* How much of a path and of arguments is kept for a live stream. */
+#define PATH_LEN 512
+#define ARGS_LEN 1408
+
+/* An observation with what only a live stream shows. */
+struct traced {
+	struct event event;
+	__u32 path_size; /* of the path with its NUL; 0: not known */
+	__u32 args_size; /* of all arguments, each with its NUL; more than is here: cut */
+	__u8 path_cut;   /* 1 if the path is longer than what is here */
+	__u8 reserved[7];
+	__u8 path[PATH_LEN];
+	__u8 args[ARGS_LEN];
+};
+
 /* NAME_MAX of include/uapi/linux/limits.h and a NUL. */
 #define CGROUP_NAME_LEN 256
 
@@ -94,6 +109,7 @@ struct ledger {
 };
 
 _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
+_Static_assert(sizeof(struct traced) == 2024, "struct traced is 2024 bytes");
 _Static_assert(sizeof(struct cgroup_name) == 264, "struct cgroup_name is 264 bytes");
 _Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
 _Static_assert(sizeof(struct ledger) == 64, "struct ledger is 64 bytes");

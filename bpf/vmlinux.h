@@ -146,7 +146,19 @@ struct thread_info {
 	struct preempt preempt;
 };
 
+/* include/linux/mm_types.h */
+struct mm_struct {
+	unsigned long arg_start;
+	unsigned long arg_end;
+};
+
+/* include/linux/binfmts.h */
+struct linux_binprm {
+	const char *filename;
+};
+
 struct task_struct {
+	struct mm_struct *mm;
 	struct thread_info thread_info;
 	unsigned int flags;
 	struct sched_entity se;

@@ -1,10 +1,13 @@
 //! The command line. Flags beat the configuration file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::config::{Config, Error, LogFormat, LogLevel};
+use crate::event::Comm;
+use crate::view;
 
 /// Counts every program that this host executes, exactly, and serves the counts to
 /// Prometheus.
@@ -16,8 +19,12 @@ use crate::config::{Config, Error, LogFormat, LogLevel};
 /// permitted, 78 bad configuration.
 #[derive(Debug, Parser)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// What to do instead of running the daemon
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Configuration file [default: /etc/execsnoopd/config.toml, where it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -42,6 +49,119 @@ pub struct Cli {
     /// How to log: lines on standard error, or to the journal [default: logfmt]
     #[arg(long = "log.format", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+}
+
+/// What else there is to do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show each exec as it happens
+    Trace(Trace),
+}
+
+/// Show each exec as it happens: a table on standard output, in the order of time across
+/// all CPUs.
+///
+/// Filters are applied in the kernel, but for --unit. What is lost is said on standard
+/// error, when it happens and at the end. Needs root, or CAP_BPF and CAP_PERFMON, to start.
+///
+/// RETVAL is 0 for an exec, the negative errno for a failed one, and for the end of a process
+/// its status, or 128 and the signal that ended it.
+#[derive(Debug, Default, clap::Args)]
+#[allow(clippy::doc_markdown)] // shown as it is by --help
+#[allow(clippy::struct_excessive_bools)] // flags
+pub struct Trace {
+    /// The arguments, too, as the new program finds them; the first 1408 bytes
+    #[arg(long)]
+    pub args: bool,
+
+    /// The path, too, as it was given (of a script, the script's; of a failed exec, none); the
+    /// first 511 bytes
+    #[arg(long)]
+    pub path: bool,
+
+    /// Failed execs, too: by fexit programs, else by tracepoints (these need tracefs)
+    #[arg(long)]
+    pub failed: bool,
+
+    /// Ends of processes, too
+    #[arg(long)]
+    pub exits: bool,
+
+    /// Only of this user: real uid or name
+    #[arg(long, value_name = "USER", value_parser = view::uid)]
+    pub uid: Option<u32>,
+
+    /// Only programs of this name, at most 15 bytes
+    #[arg(long, value_name = "NAME", value_parser = parse_comm)]
+    pub comm: Option<Name>,
+
+    /// Only what a program of this name started
+    #[arg(long, value_name = "NAME", value_parser = parse_comm)]
+    pub parent: Option<Name>,
+
+    /// Only in this unit of systemd's
+    #[arg(long, value_name = "UNIT")]
+    pub unit: Option<String>,
+
+    /// Only in this cgroup and below: its directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub cgroup: Option<PathBuf>,
+
+    /// More columns
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub show: Vec<Column>,
+
+    /// One JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// How to write the time
+    #[arg(long, value_name = "FORM", default_value = "rfc3339")]
+    pub timestamps: Timestamps,
+
+    /// Stop after so many rows
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+
+    /// Stop after so long, as 90s or 5m
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// Exit with 1 if the details of anything were lost
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// A program's name, as the kernel keeps it.
+#[derive(Debug, Clone, Copy)]
+pub struct Name(pub Comm);
+
+fn parse_comm(value: &str) -> Result<Name, String> {
+    view::comm(value).map(Name)
+}
+
+/// A column that is there on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Column {
+    /// The parent's name
+    #[value(name = "parent_comm")]
+    ParentComm,
+    /// systemd's unit
+    Unit,
+    /// The container's short id
+    Container,
+}
+
+/// How to write the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Timestamps {
+    /// Date and time, in UTC
+    #[default]
+    Rfc3339,
+    /// Seconds since the start
+    Relative,
+    /// Not at all
+    None,
 }
 
 impl Cli {
@@ -95,6 +215,13 @@ mod tests {
         assert_eq!(config.web.telemetry_path, "/a");
         assert_eq!(config.log.level, LogLevel::Debug);
         assert_eq!(config.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn flags_of_the_daemon_do_not_go_with_a_subcommand() {
+        assert!(Cli::try_parse_from(["execsnoopd", "trace", "--json"]).is_ok());
+        assert!(Cli::try_parse_from(["execsnoopd", "--check", "trace"]).is_err());
+        assert!(Cli::try_parse_from(["execsnoopd", "trace", "--check"]).is_err());
     }
 
     #[test]

@@ -142,16 +142,94 @@ pub enum DecodeError {
     Retval(i32),
 }
 
-/// Decode one event as it comes out of the buffer.
-pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
-    let mut event: Event = padded(bytes)?;
-    event.subject = checked(event.subject)?;
-    Ok(event)
+/// What comes out of the buffer: an event, and perhaps more.
+pub trait Observation: Sized + Send + 'static {
+    /// The kinds that come out of the buffer; the others are only counted.
+    const KINDS: &'static [Kind];
+
+    /// Decode one as it comes out of the buffer.
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
+
+    /// Decode one key of the tally.
+    fn decode_subject(bytes: &[u8]) -> Result<Subject, DecodeError>;
+
+    /// The event.
+    fn event(&self) -> &Event;
 }
 
-/// Decode one key of the tally.
-pub fn subject(bytes: &[u8]) -> Result<Subject, DecodeError> {
-    checked(exact(bytes)?)
+impl Observation for Event {
+    const KINDS: &'static [Kind] = &[Kind::Exec, Kind::Exit];
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut event: Event = padded(bytes)?;
+        event.subject = checked(event.subject)?;
+        Ok(event)
+    }
+
+    fn decode_subject(bytes: &[u8]) -> Result<Subject, DecodeError> {
+        checked(exact(bytes)?)
+    }
+
+    fn event(&self) -> &Event {
+        self
+    }
+}
+
+/// An observation as a live stream shows it: failed execs are among them.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    event: Event,
+    /// The path of the program, if it was asked for and could be read.
+    pub path: Option<Text>,
+    /// The arguments, each followed by a NUL, if they were asked for and could be read.
+    pub args: Option<Text>,
+}
+
+/// What may be longer than what was kept of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The beginning, or all of it.
+    pub bytes: Vec<u8>,
+    /// There was more.
+    pub is_cut: bool,
+}
+
+impl Observation for Traced {
+    const KINDS: &'static [Kind] = &Kind::ALL;
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() < size_of::<types::traced>() {
+            let mut event: Event = padded(bytes)?;
+            event.subject = until_nul(event.subject);
+            let (path, args) = (None, None);
+            return Ok(Self { event, path, args });
+        }
+        let mut traced: types::traced = padded(bytes)?;
+        traced.event.subject = until_nul(traced.event.subject);
+        let path = Text {
+            bytes: nul_terminated(&traced.path).to_vec(),
+            is_cut: traced.path_cut != 0,
+        };
+        let size = traced.args_size as usize;
+        let kept = size.min(traced.args.len());
+        let args = Text {
+            bytes: traced.args[..kept].to_vec(),
+            is_cut: size > kept,
+        };
+        Ok(Self {
+            event: traced.event,
+            path: (traced.path_size > 0).then_some(path),
+            args: (size > 0).then_some(args),
+        })
+    }
+
+    fn decode_subject(bytes: &[u8]) -> Result<Subject, DecodeError> {
+        exact(bytes).map(until_nul)
+    }
+
+    fn event(&self) -> &Event {
+        &self.event
+    }
 }
 
 /// Decode one value of the tally.
@@ -176,10 +254,10 @@ pub fn cgroup_name(bytes: &[u8]) -> Result<CgroupName, DecodeError> {
 
 /// What a subject was observed doing.
 pub fn kind(subject: &Subject) -> Kind {
-    if subject.is_exit == 0 {
-        Kind::Exec
-    } else {
-        Kind::Exit
+    match subject {
+        Subject { is_exit: 1.., .. } => Kind::Exit,
+        Subject { retval: 0, .. } => Kind::Exec,
+        _ => Kind::Failure,
     }
 }
 
@@ -189,16 +267,20 @@ pub fn nul_terminated(name: &[u8]) -> &[u8] {
     &name[..end]
 }
 
-fn checked(mut subject: Subject) -> Result<Subject, DecodeError> {
-    if kind(&subject) == Kind::Exec && subject.retval != 0 {
+fn checked(subject: Subject) -> Result<Subject, DecodeError> {
+    if kind(&subject) == Kind::Failure {
         return Err(DecodeError::Retval(subject.retval));
     }
-    // A name ends at its first NUL: what follows must not make two names of one.
+    Ok(until_nul(subject))
+}
+
+/// A name ends at its first NUL: what follows must not make two names of one.
+fn until_nul(mut subject: Subject) -> Subject {
     for comm in [&mut subject.comm, &mut subject.parent_comm] {
         let end = nul_terminated(comm).len();
         comm[end..].fill(0);
     }
-    Ok(subject)
+    subject
 }
 
 impl std::ops::AddAssign for Ledger {
@@ -231,6 +313,8 @@ unsafe impl Record for Subject {}
 unsafe impl Record for TallyCount {}
 // SAFETY: as above.
 unsafe impl Record for Ledger {}
+// SAFETY: as above.
+unsafe impl Record for types::traced {}
 // SAFETY: as above.
 unsafe impl Record for CgroupName {}
 // SAFETY: as above.
@@ -282,7 +366,7 @@ mod tests {
         for padding in 0..=MAX_PADDING {
             let mut bytes = encode(&sample());
             bytes.extend(std::iter::repeat_n(0xff, padding));
-            let event = event(&bytes).unwrap();
+            let event = Event::decode(&bytes).unwrap();
             assert_eq!(
                 (event.time_ns, event.pid, event.ppid, event.subject.uid),
                 (7, 8, 9, 10)
@@ -296,7 +380,7 @@ mod tests {
     fn what_follows_the_first_nul_of_a_name_is_not_part_of_it() {
         let mut stale = sample();
         stale.subject.comm = *b"abc\0stale bytes\0";
-        let event = event(&encode(&stale)).unwrap();
+        let event = Event::decode(&encode(&stale)).unwrap();
         assert_eq!(event.subject.comm, sample().subject.comm);
     }
 
@@ -305,12 +389,12 @@ mod tests {
         let mut failure = sample();
         failure.subject.retval = -2;
         assert_eq!(
-            event(&encode(&failure)).unwrap_err(),
+            Event::decode(&encode(&failure)).unwrap_err(),
             DecodeError::Retval(-2)
         );
         let mut exit = failure;
         exit.subject.is_exit = 1;
-        let exit = event(&encode(&exit)).unwrap();
+        let exit = Event::decode(&encode(&exit)).unwrap();
         assert_eq!(kind(&exit.subject), Kind::Exit);
         assert_eq!(exit.subject.retval, -2);
     }
@@ -319,7 +403,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let fits = (size_of::<Event>()..=size_of::<Event>() + MAX_PADDING).contains(&bytes.len());
-            match event(&bytes) {
+            match Event::decode(&bytes) {
                 Ok(event) => {
                     prop_assert!(fits);
                     prop_assert!(nul_terminated(&event.subject.comm).len() <= 16);
@@ -327,7 +411,7 @@ mod tests {
                 Err(DecodeError::Length(len)) => prop_assert!(!fits && len == bytes.len()),
                 Err(DecodeError::Retval(retval)) => prop_assert!(fits && retval != 0),
             }
-            let _ = subject(&bytes);
+            let _ = (Event::decode_subject(&bytes), Traced::decode_subject(&bytes));
             let _ = (tally_count(&bytes), ledger(&bytes), failures(&bytes), cgroup_name(&bytes));
         }
 
@@ -338,8 +422,18 @@ mod tests {
             bytes[12..16].fill(0); // retval
             bytes[48] = 0; // is_exit
             bytes[16..48].iter_mut().for_each(|b| *b |= 1); // no NUL in the names
-            let event = event(&bytes).unwrap();
+            let event = Event::decode(&bytes).unwrap();
             prop_assert_eq!(&encode(&event)[..], &bytes[..]);
+        }
+
+        #[test]
+        fn any_bytes_of_the_right_length_are_a_traced_observation(
+            bytes in proptest::collection::vec(any::<u8>(), size_of::<types::traced>()),
+        ) {
+            let traced = Traced::decode(&bytes).unwrap();
+            if let Some(args) = traced.args {
+                prop_assert!(!args.bytes.is_empty() && args.bytes.len() <= 1408);
+            }
         }
     }
 }

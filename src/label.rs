@@ -1,33 +1,37 @@
-//! Label values of names that anybody may choose.
+//! Text for names that anybody may choose: label values, columns.
 
 use std::fmt::Write;
 
 /// The label value of all series that have no place of their own.
 pub const OTHER: &str = "other";
 
-/// A label value for these bytes: printable UTF-8 stays as it is; each byte of anything
-/// else, and each backslash, becomes `\xNN`.
-///
-/// Distinct bytes give distinct values, and none gives [`OTHER`]: a program of that name
-/// becomes `\x6fther`.
+/// A label value for these bytes: as [`printable`], and none gives [`OTHER`]: a program of
+/// that name becomes `\x6fther`.
 pub fn escape(bytes: &[u8]) -> String {
-    let mut value = String::with_capacity(bytes.len());
     if bytes == OTHER.as_bytes() {
+        let mut value = String::new();
         escape_bytes(&mut value, &bytes[..1]);
         value.push_str(&OTHER[1..]);
         return value;
     }
+    printable(bytes)
+}
+
+/// Text for these bytes: printable UTF-8 stays as it is; each byte of anything else, and
+/// each backslash, becomes `\xNN`. Distinct bytes give distinct text.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c != '\\' && is_printable(c) {
-                value.push(c);
+                text.push(c);
             } else {
-                escape_bytes(&mut value, c.encode_utf8(&mut [0; 4]).as_bytes());
+                escape_bytes(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
-        escape_bytes(&mut value, chunk.invalid());
+        escape_bytes(&mut text, chunk.invalid());
     }
-    value
+    text
 }
 
 fn escape_bytes(value: &mut String, bytes: &[u8]) {

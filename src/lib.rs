@@ -22,6 +22,8 @@
 //!    [metrics] -> [http]   families and text; answers
 //! ```
 //!
+//! [trace] is another end of the same road: it prints what the reader sends.
+//!
 //! Against the stream goes only a number: a scrape asks the reader for a flush
 //! ([`reader::Control`]) and waits for the snapshot that answers it, so that every exec
 //! that completed before the scrape began is in its answer.
@@ -66,5 +68,6 @@ pub mod reader;
 pub mod service;
 pub mod source;
 pub mod systemd;
+pub mod trace;
 pub mod users;
 pub mod view;

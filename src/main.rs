@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use execsnoopd::cli::Cli;
-use execsnoopd::{capture, log, service};
+use execsnoopd::cli::{self, Cli, Command};
+use execsnoopd::config::{self, LogLevel};
+use execsnoopd::{capture, log, service, trace};
 use tracing::error;
 
 /// Exit statuses, as in `sysexits.h`.
@@ -14,6 +15,9 @@ const EX_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Trace(args)) = &cli.command {
+        return trace(args);
+    }
     let config = match cli.load_config() {
         Ok(config) => config,
         Err(error) => {
@@ -33,6 +37,24 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
+            status(&error)
+        }
+    }
+}
+
+fn trace(args: &cli::Trace) -> ExitCode {
+    let warnings = config::Log {
+        level: LogLevel::Warn,
+        ..config::Log::default()
+    };
+    let traced = log::init(&warnings)
+        .map_err(service::Error::Other)
+        .and_then(|()| trace::run(args));
+    match traced {
+        Ok(lost) if lost && args.strict => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("execsnoopd: {error}");
             status(&error)
         }
     }

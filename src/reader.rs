@@ -17,7 +17,9 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::event::{self, Event, FailureCounts, Kind, Ledger, Ledgers, Subject, TallyCount};
+use crate::event::{
+    self, Event, FailureCounts, Kind, Ledger, Ledgers, Observation, Subject, TallyCount,
+};
 use crate::source::{ProgramStats, Source};
 
 mod cgroups;
@@ -37,9 +39,9 @@ const FLUSH_PAUSE: Duration = Duration::from_micros(50);
 
 /// What crosses the channel to the aggregator.
 #[derive(Debug)]
-pub enum Message {
+pub enum Message<O = Event> {
     /// Execs and exits, in the order of their time across all CPUs, and their cgroups.
-    Events(Vec<Event>, Cgroups),
+    Events(Vec<O>, Cgroups),
     /// Execs and exits of which only the count is left, by subject, and their cgroups.
     Tally(Vec<(Subject, TallyCount)>, Cgroups),
     /// All that had been observed when the flush began is before this message.
@@ -136,12 +138,13 @@ impl Control {
 
 /// The reader's state. [`run`](Self::run) is the body of its thread.
 #[derive(Debug)]
-pub struct Reader<S> {
+pub struct Reader<S, O = Event> {
     source: S,
     control: Control,
-    channel: mpsc::Sender<Message>,
+    channel: mpsc::Sender<Message<O>>,
+    tick: Timespec,
     /// Drained, but younger than the moment their drain began.
-    held_back: Vec<Event>,
+    held_back: Vec<O>,
     cgroups: cgroups::Known,
     /// Execs and exits received in whatever form, held back ones not among them.
     delivered: u64,
@@ -153,13 +156,14 @@ pub struct Reader<S> {
     batches: u64,
 }
 
-impl<S: Source> Reader<S> {
+impl<S: Source, O: Observation> Reader<S, O> {
     /// A reader that sends to `channel` what comes out of `source`.
-    pub fn new(source: S, control: Control, channel: mpsc::Sender<Message>) -> Self {
+    pub fn new(source: S, control: Control, channel: mpsc::Sender<Message<O>>) -> Self {
         Self {
             source,
             control,
             channel,
+            tick: IDLE_TICK,
             held_back: Vec::new(),
             cgroups: cgroups::Known::default(),
             delivered: 0,
@@ -170,6 +174,13 @@ impl<S: Source> Reader<S> {
             wakeups: 0,
             batches: 0,
         }
+    }
+
+    /// How long events may lie in the buffers when nothing wakes the reader, else a second.
+    #[must_use]
+    pub fn with_tick(mut self, tick: Duration) -> Self {
+        self.tick = Timespec::try_from(tick).unwrap_or(IDLE_TICK);
+        self
     }
 
     /// Read until [`Control::stop`]; then detach, flush a last time, and drop the
@@ -203,7 +214,7 @@ impl<S: Source> Reader<S> {
             PollFd::from_borrowed_fd(buffers, PollFlags::IN),
             PollFd::from_borrowed_fd(self.control.0.eventfd.as_fd(), PollFlags::IN),
         ];
-        match poll(&mut fds, Some(&IDLE_TICK)) {
+        match poll(&mut fds, Some(&self.tick)) {
             // A signal handler ran (EINTR); all there is to do is look what is there.
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed("waiting for events")(errno.into())),
@@ -223,8 +234,8 @@ impl<S: Source> Reader<S> {
             let failures = self.source.failures();
             let failures = failures.map_err(failed("reading the counts of failed execs"))?;
             let after = self.ledgers()?;
-            let delivered = self.delivered + of_both(&after, |ledger| ledger.unattributed);
-            let all = delivered >= of_both(&before, |ledger| ledger.seen)
+            let delivered = self.delivered + of_all::<O>(&after, |ledger| ledger.unattributed);
+            let all = delivered >= of_all::<O>(&before, |ledger| ledger.seen)
                 && failures.total() >= before[Kind::Failure].seen;
             made += 1;
             if all || made == attempts {
@@ -249,7 +260,7 @@ impl<S: Source> Reader<S> {
     /// Empty the buffers and, if anything is in it, the tally.
     fn drain(&mut self) -> Result<(), Error> {
         self.drain_events()?;
-        if of_both(&self.ledgers()?, |ledger| ledger.tallied) == self.tallied {
+        if of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied) == self.tallied {
             return Ok(());
         }
         self.drain_tally()
@@ -265,7 +276,7 @@ impl<S: Source> Reader<S> {
         let mut undecodable = 0;
         let drained = self
             .source
-            .drain_events(&mut |bytes| match event::event(bytes) {
+            .drain_events(&mut |bytes| match O::decode(bytes) {
                 Ok(event) => events.push(event),
                 Err(error) => {
                     debug!(%error, "undecodable event");
@@ -281,15 +292,17 @@ impl<S: Source> Reader<S> {
         self.delivered += undecodable;
 
         // Each CPU's events come in order, so this merges a few sorted runs.
-        events.sort_by_key(|event| event.time_ns);
-        let ready = events.partition_point(|event| event.time_ns <= began);
+        events.sort_by_key(|observed| observed.event().time_ns);
+        let ready = events.partition_point(|observed| observed.event().time_ns <= began);
         let younger = events.split_off(ready);
         let events = std::mem::replace(&mut self.held_back, younger);
         if events.is_empty() {
             return Ok(());
         }
         self.delivered += events.len() as u64;
-        let ids = events.iter().map(|event| event.subject.cgroup_id);
+        let ids = events
+            .iter()
+            .map(|observed| observed.event().subject.cgroup_id);
         let cgroups = self.cgroups.among(ids, &mut self.source);
         self.send(Message::Events(events, cgroups))
     }
@@ -303,7 +316,7 @@ impl<S: Source> Reader<S> {
                 // A value without a length of its own stands for one observation.
                 let count = event::tally_count(value).map_or(1, |value| value.count);
                 tallied += count;
-                match event::subject(key).and_then(|s| Ok((s, event::tally_count(value)?))) {
+                match O::decode_subject(key).and_then(|s| Ok((s, event::tally_count(value)?))) {
                     Ok(entry) => counts.push(entry),
                     Err(error) => {
                         debug!(%error, "undecodable entry of the tally");
@@ -327,7 +340,7 @@ impl<S: Source> Reader<S> {
         self.source.ledgers().map_err(failed("reading the ledger"))
     }
 
-    fn send(&mut self, message: Message) -> Result<(), Error> {
+    fn send(&mut self, message: Message<O>) -> Result<(), Error> {
         self.batches += u64::from(!matches!(message, Message::Flushed(_)));
         self.channel
             .blocking_send(message)
@@ -335,9 +348,9 @@ impl<S: Source> Reader<S> {
     }
 }
 
-/// The sum over the kinds that take the road: failures do not.
-fn of_both(ledgers: &Ledgers, field: impl Fn(&Ledger) -> u64) -> u64 {
-    field(&ledgers[Kind::Exec]) + field(&ledgers[Kind::Exit])
+/// The sum over the kinds that take the road.
+fn of_all<O: Observation>(ledgers: &Ledgers, field: impl Fn(&Ledger) -> u64) -> u64 {
+    O::KINDS.iter().map(|&kind| field(&ledgers[kind])).sum()
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of `bpf_ktime_get_ns()`.

@@ -94,7 +94,8 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
     Ok(key)
 }
 
-fn comm(value: &str) -> Result<Comm, String> {
+/// A program's name as the kernel keeps it, or what is wrong with it.
+pub fn comm(value: &str) -> Result<Comm, String> {
     let mut comm = Comm::default();
     let kept = comm.len() - 1;
     let Some(bytes) = comm
@@ -109,7 +110,8 @@ fn comm(value: &str) -> Result<Comm, String> {
     Ok(comm)
 }
 
-fn uid(value: &str) -> Result<u32, String> {
+/// The uid of a user, given as it is or by name, or what is wrong with it.
+pub fn uid(value: &str) -> Result<u32, String> {
     let named = || uzers::get_user_by_name(value).map(|user| user.uid());
     let uid = value.parse().ok().or_else(named);
     uid.ok_or_else(|| format!("{value:?} is neither a uid nor the name of a user"))

@@ -20,7 +20,7 @@ use common::programs::{Programs, exec_as, exec_times, set_executable};
 use execsnoopd::capture::hooks::{EXIT_LIVE, EXIT_TP_BTF};
 use execsnoopd::capture::{Capture, Options, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::event::{self, Event, Kind};
+use execsnoopd::event::{self, Event, Kind, Observation};
 use execsnoopd::exits::End;
 use execsnoopd::source::Source;
 
@@ -330,7 +330,7 @@ fn an_exit_tells_who_ended_how_and_after_how_long(road: &str) {
 
     let mut events: Vec<Event> = Vec::new();
     let mut keep = |bytes: &[u8]| {
-        let event = event::event(bytes).expect("the kernel sends events");
+        let event = Event::decode(bytes).expect("the kernel sends events");
         if event.pid == pid {
             events.push(event);
         }

@@ -27,7 +27,7 @@ use self::probe::{Place, Treatment};
 use self::ring_buffer::Ring;
 use self::tally::Tally;
 use crate::cgroup;
-use crate::event::{self, FailureCounts, Kind, Ledgers};
+use crate::event::{self, Comm, FailureCounts, Kind, Ledgers};
 use crate::privileges;
 use crate::source::{ProgramStats, Source};
 
@@ -55,8 +55,37 @@ pub struct Options {
     pub exit_hooks: Vec<Vec<Hook>>,
     /// Count attempts, as the classic execsnoop does, instead of execs.
     pub classic: bool,
+    /// What a live stream asks for.
+    pub live: Live,
     /// How the kernel runs programs.
     pub treatment: fn(Place) -> Treatment,
+}
+
+/// What a live stream asks for; by default, nothing. Filters are the kernel side's: what
+/// they keep out is not observed at all.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Only of this real user id.
+    pub uid: Option<u32>,
+    /// Only of programs of this name.
+    pub comm: Option<Comm>,
+    /// Only what a program of this name started.
+    pub parent_comm: Option<Comm>,
+    /// Only in the cgroup of this id or below it.
+    pub cgroup_id: Option<u64>,
+    /// Failed execs as events, too.
+    pub failures: bool,
+    /// The path of what is executed. With it or with arguments, the transport has to be the
+    /// ring buffer.
+    pub path: bool,
+    /// Its arguments.
+    pub args: bool,
+}
+
+impl Live {
+    fn is_detailed(&self) -> bool {
+        self.path || self.args
+    }
 }
 
 impl Default for Options {
@@ -71,6 +100,7 @@ impl Default for Options {
             exits: true,
             exit_hooks: vec![vec![EXIT_TP_BTF], vec![EXIT_LIVE[0]], vec![EXIT_LIVE[1]]],
             classic: false,
+            live: Live::default(),
             treatment: probe::treatment,
         }
     }

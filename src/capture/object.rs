@@ -8,12 +8,12 @@ use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
 
 use super::error::Error;
 use super::hooks::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
-use super::{Options, Transport};
-use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel};
+use super::{Live, Options, Transport};
+use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
 use crate::event::Event;
 
-/// Bytes of an event in the ring buffer: its header's 8 are before it.
-const RING_RECORD: usize = size_of::<Event>() + 8;
+/// Bytes before each record in the ring buffer.
+const RING_HEADER: usize = 8;
 
 /// Cgroups whose names are kept, 264 bytes each.
 const CGROUP_NAMES: u32 = 8192;
@@ -63,8 +63,14 @@ pub(super) fn load<'a>(
         rodata.with_cgroup = u8::from(options.with_cgroup);
         if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);
-            rodata.ring_wakeup = (RING_RECORD * (cpus + 1)) as u64;
+            let record = if options.live.is_detailed() {
+                size_of::<types::traced>()
+            } else {
+                size_of::<Event>()
+            };
+            rodata.ring_wakeup = ((record + RING_HEADER) * (cpus + 1)) as u64;
         }
+        set_live(rodata, &options.live);
         let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
         rodata.failure_at_sys_exit = at_sys_exit(&SYS_EXIT[0]);
@@ -80,6 +86,30 @@ pub(super) fn load<'a>(
     select(&mut open, hooks, transport, cpus).map_err(&configuring)?;
     open.load()
         .map_err(failed("loading the chosen BPF programs together"))
+}
+
+fn set_live(rodata: &mut types::rodata, live: &Live) {
+    let Live {
+        uid,
+        comm,
+        parent_comm,
+        cgroup_id,
+        failures,
+        path,
+        args,
+    } = *live;
+    rodata.only_uid = u8::from(uid.is_some());
+    rodata.wanted_uid = uid.unwrap_or_default();
+    rodata.only_comm = u8::from(comm.is_some());
+    rodata.wanted_comm = comm.unwrap_or_default();
+    rodata.only_parent_comm = u8::from(parent_comm.is_some());
+    rodata.wanted_parent_comm = parent_comm.unwrap_or_default();
+    rodata.with_parent_comm |= u8::from(parent_comm.is_some());
+    rodata.only_cgroup = u8::from(cgroup_id.is_some());
+    rodata.wanted_cgroup_id = cgroup_id.unwrap_or_default();
+    rodata.with_failure_events = u8::from(failures);
+    rodata.with_path = u8::from(path);
+    rodata.with_args = u8::from(args);
 }
 
 fn open(place: &mut MaybeUninit<OpenObject>) -> libbpf_rs::Result<OpenExecsnoopSkel<'_>> {

@@ -26,6 +26,10 @@ impl Cgroup {
         Self(path)
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0
+    }
+
     /// Have a program executed in it this many times: beside it, only a shell is.
     pub(crate) fn exec_times(&self, program: &Path, times: u32) {
         let script = "echo 0 >\"$1/cgroup.procs\" && n=0 && while [ $n -lt $3 ]; do \"$2\"; n=$((n + 1)); done";

@@ -1,0 +1,224 @@
+//! How rows are written: a table that fits a terminal, or JSON.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use anstyle::{AnsiColor, Style};
+use rustix::termios::tcgetwinsize;
+use unicode_width::UnicodeWidthChar;
+
+use super::row::Row;
+use crate::cli::{Column, Timestamps, Trace};
+
+const HEADER: Style = Style::new().bold();
+const FAILED: Style = AnsiColor::Red.on_default();
+const EXIT: Style = Style::new().dimmed();
+
+/// What says that there was more.
+const CUT: &str = "…";
+
+/// Standard output, and what is to be there.
+#[derive(Debug)]
+pub(super) struct Output {
+    stdout: BufWriter<Stdout>,
+    is_json: bool,
+    columns: Columns,
+    /// Where it is a terminal: its width is looked up for each batch, as it may change.
+    is_terminal: bool,
+    width: Option<usize>,
+    is_coloured: bool,
+}
+
+#[derive(Debug)]
+struct Columns {
+    time: usize,
+    show: Vec<Column>,
+    path: bool,
+    args: bool,
+}
+
+impl Output {
+    pub(super) fn new(args: &Trace) -> Self {
+        let is_terminal = io::stdout().is_terminal() && !args.json;
+        // https://no-color.org
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            stdout: BufWriter::new(io::stdout()),
+            is_json: args.json,
+            columns: Columns {
+                time: match args.timestamps {
+                    Timestamps::Rfc3339 => 24,
+                    Timestamps::Relative => 12,
+                    Timestamps::None => 0,
+                },
+                show: args.show.clone(),
+                path: args.path,
+                args: args.args,
+            },
+            is_terminal,
+            width: None,
+            is_coloured: is_terminal && !no_colour,
+        }
+    }
+
+    /// The header, of a table.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.flush()?;
+        if self.is_json {
+            return Ok(());
+        }
+        let header = self.columns.header();
+        self.line(&header, HEADER)?;
+        self.flush()
+    }
+
+    pub(super) fn row(&mut self, row: &Row) -> io::Result<()> {
+        if self.is_json {
+            serde_json::to_writer(&mut self.stdout, row)?;
+            return self.stdout.write_all(b"\n");
+        }
+        let style = match row.event {
+            "failure" => FAILED,
+            "exit" => EXIT,
+            _ => Style::new(),
+        };
+        let line = self.columns.row(row);
+        self.line(&line, style)
+    }
+
+    /// Let what was written be seen.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.is_terminal {
+            let size = tcgetwinsize(io::stdout()).ok();
+            self.width = size.map(|size| usize::from(size.ws_col)).filter(|w| *w > 0);
+        }
+        self.stdout.flush()
+    }
+
+    fn line(&mut self, line: &str, style: Style) -> io::Result<()> {
+        let line = match self.width {
+            Some(width) => fitted(line, width),
+            None => line.to_owned(),
+        };
+        if self.is_coloured {
+            writeln!(self.stdout, "{style}{line}{style:#}")
+        } else {
+            writeln!(self.stdout, "{line}")
+        }
+    }
+}
+
+impl Columns {
+    fn header(&self) -> String {
+        let mut line = String::new();
+        if self.time > 0 {
+            let _ = write!(line, "{:<width$} ", "TIME", width = self.time);
+        }
+        line.push_str("    PID    PPID       UID RETVAL IS_EXIT COMM           ");
+        for column in &self.show {
+            let _ = match column {
+                Column::ParentComm => write!(line, " {:<15}", "PARENT_COMM"),
+                Column::Unit => write!(line, " {:<24}", "UNIT"),
+                Column::Container => write!(line, " {:<12}", "CONTAINER"),
+            };
+        }
+        for (there, name) in [(self.path, " PATH"), (self.args, " ARGS")] {
+            if there {
+                line.push_str(name);
+            }
+        }
+        line.truncate(line.trim_end().len());
+        line
+    }
+
+    fn row(&self, row: &Row) -> String {
+        let mut line = String::new();
+        if let Some(time) = &row.time {
+            let _ = write!(line, "{time:<width$} ", width = self.time);
+        }
+        // Writing to a String does not fail.
+        let _ = write!(
+            line,
+            "{:>7} {:>7} {:>9} {:>6} {:<7} {:<15}",
+            row.pid, row.ppid, row.uid, row.retval, row.is_exit, row.comm
+        );
+        for column in &self.show {
+            let _ = match column {
+                Column::ParentComm => write!(line, " {:<15}", row.parent_comm),
+                Column::Unit => write!(line, " {:<24}", dashed(row.unit.as_deref())),
+                Column::Container => write!(line, " {:<12}", dashed(row.container.as_deref())),
+            };
+        }
+        let cut = |is_cut| if is_cut { CUT } else { "" };
+        if self.path {
+            let path = dashed(row.path.as_deref());
+            let _ = write!(line, " {path}{}", cut(row.path_cut));
+        }
+        if self.args {
+            let args = row.args.as_deref().unwrap_or_default();
+            let args: Vec<_> = args.iter().map(|arg| quoted(arg)).collect();
+            let _ = write!(
+                line,
+                " {}{}",
+                dashed(Some(&args.join(" "))),
+                cut(row.args_cut)
+            );
+        }
+        line.truncate(line.trim_end().len());
+        line
+    }
+}
+
+/// Something stands in each column, so that columns can be counted.
+fn dashed(text: Option<&str>) -> &str {
+    text.filter(|text| !text.is_empty()).unwrap_or("-")
+}
+
+/// So that arguments can be told apart: in quotes where a blank is in it, or nothing.
+fn quoted(arg: &str) -> String {
+    if arg.is_empty() || arg.contains([' ', '"', '\'']) {
+        format!("{arg:?}")
+    } else {
+        arg.to_owned()
+    }
+}
+
+/// As much of a line as has place in this many columns.
+fn fitted(line: &str, width: usize) -> String {
+    let columns = |text: &str| text.chars().map(|c| c.width().unwrap_or(0)).sum::<usize>();
+    if columns(line) <= width {
+        return line.to_owned();
+    }
+    let mut fitted = String::new();
+    let mut left = width.saturating_sub(1);
+    for c in line.chars() {
+        let wide = c.width().unwrap_or(0);
+        if wide > left {
+            break;
+        }
+        left -= wide;
+        fitted.push(c);
+    }
+    fitted + CUT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_to_the_terminal_and_the_cut_is_marked() {
+        assert_eq!(fitted("abcdef", 6), "abcdef");
+        assert_eq!(fitted("abcdef", 5), "abcd…");
+        assert_eq!(fitted("日本語", 6), "日本語");
+        assert_eq!(fitted("日本語", 5), "日本…");
+        assert_eq!(fitted("日本語", 4), "日…");
+    }
+
+    #[test]
+    fn arguments_with_blanks_are_quoted() {
+        assert_eq!(quoted("-c"), "-c");
+        assert_eq!(quoted("echo a"), "\"echo a\"");
+        assert_eq!(quoted(""), "\"\"");
+    }
+}

@@ -1,0 +1,136 @@
+//! What a row says: names printable, numbers as people know them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use crate::cgroup::Cgroup;
+use crate::cli::Timestamps;
+use crate::event::{self, Kind, Observation, Text, Traced, nul_terminated};
+use crate::exits::End;
+use crate::label::printable;
+
+/// One observation. As it is serialized, it is the schema that docs/trace.md describes.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<String>,
+    pub(super) event: &'static str,
+    pub(super) pid: u32,
+    pub(super) ppid: u32,
+    pub(super) uid: u32,
+    pub(super) retval: i32,
+    pub(super) is_exit: bool,
+    pub(super) comm: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) parent_comm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) container: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) path_cut: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) args: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) args_cut: bool,
+    /// Of an exit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifetime_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_seconds: Option<f64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature is serde's
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Row {
+    pub(super) fn new(traced: &Traced, cgroup: Option<&Arc<Cgroup>>, clock: &Clock) -> Self {
+        let event = traced.event();
+        let subject = &event.subject;
+        let kind = event::kind(subject);
+        let is_exit = kind == Kind::Exit;
+        let of_exit = |ns: u64| is_exit.then_some(ns as f64 / 1e9);
+        let is_cut = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.is_cut);
+        Self {
+            time: clock.at(event.time_ns),
+            event: kind.name(),
+            pid: event.pid,
+            ppid: event.ppid,
+            uid: subject.uid,
+            retval: if is_exit {
+                status(subject.retval)
+            } else {
+                subject.retval
+            },
+            is_exit,
+            comm: printable(nul_terminated(&subject.comm)),
+            parent_comm: printable(nul_terminated(&subject.parent_comm)),
+            unit: cgroup.map(|cgroup| printable(&cgroup.unit)),
+            container: cgroup.map(|cgroup| printable(&cgroup.container)),
+            path: traced.path.as_ref().map(|path| printable(&path.bytes)),
+            path_cut: is_cut(&traced.path),
+            args: traced.args.as_ref().map(arguments),
+            args_cut: is_cut(&traced.args),
+            lifetime_seconds: of_exit(event.lifetime_ns),
+            cpu_seconds: of_exit(event.cpu_ns),
+        }
+    }
+}
+
+/// As a shell has it: the status, or 128 and the signal.
+fn status(wait_status: i32) -> i32 {
+    match End::of_wait_status(wait_status) {
+        End::Exited(status) => i32::from(status),
+        End::Signaled(signal) => 128 + i32::from(signal),
+    }
+}
+
+/// Each argument ends with a NUL; of what was cut, the last does not.
+fn arguments(args: &Text) -> Vec<String> {
+    let bytes = args.bytes.strip_suffix(b"\0").unwrap_or(&args.bytes);
+    bytes.split(|&b| b == 0).map(printable).collect()
+}
+
+/// From the kernel's clock to what people read.
+#[derive(Debug)]
+pub(super) struct Clock {
+    timestamps: Timestamps,
+    /// `CLOCK_MONOTONIC` at the start, and the time of day then.
+    monotonic: Duration,
+    realtime: SystemTime,
+}
+
+impl Clock {
+    pub(super) fn start(timestamps: Timestamps) -> Self {
+        let now = clock_gettime(ClockId::Monotonic);
+        Self {
+            timestamps,
+            // The clock starts at boot: neither part is negative.
+            monotonic: Duration::new(
+                now.tv_sec.unsigned_abs(),
+                u32::try_from(now.tv_nsec).unwrap_or(0),
+            ),
+            realtime: SystemTime::now(),
+        }
+    }
+
+    /// What happened just before the start, while programs were attached, is at the start.
+    fn at(&self, time_ns: u64) -> Option<String> {
+        let since_start = Duration::from_nanos(time_ns).saturating_sub(self.monotonic);
+        match self.timestamps {
+            Timestamps::Rfc3339 => {
+                let time = self.realtime + since_start;
+                Some(humantime::format_rfc3339_millis(time).to_string())
+            }
+            Timestamps::Relative => Some(format!("{:.6}", since_start.as_secs_f64())),
+            Timestamps::None => None,
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The live table: what is shown of real execs. Needs root.
+
+mod common;
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::scope;
+
+use common::cgroups::Cgroup;
+use common::daemon::code;
+use common::nop::ways;
+use common::programs::{Programs, exec, exec_as, exec_times};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A guest has no compiler: `make test-vm` runs this one before, on the host.
+#[test]
+fn programs_are_compiled() {
+    assert!(common::nop::nop().exists());
+    assert!(ways().exists());
+}
+
+/// `execsnoopd trace`, attached.
+struct Tracer {
+    child: Child,
+    errors: BufReader<std::process::ChildStderr>,
+}
+
+/// What it said.
+struct Said {
+    rows: Vec<String>,
+    errors: String,
+    status: i32,
+}
+
+impl Tracer {
+    fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_execsnoopd"));
+        command.arg("trace").args(args);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the tracer can be started");
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut first = String::new();
+        errors.read_line(&mut first).unwrap();
+        assert!(first.starts_with("execsnoopd: tracing by "), "{first}");
+        Self { child, errors }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the tracer can be signalled");
+    }
+
+    /// Stop it as Ctrl-C does.
+    fn stop(self) -> Said {
+        self.signal(Signal::INT);
+        self.ended()
+    }
+
+    /// Wait until it stops by itself.
+    fn ended(mut self) -> Said {
+        let stdout = BufReader::new(self.child.stdout.take().unwrap());
+        let rows = stdout.lines().map(Result::unwrap).collect();
+        let mut errors = String::new();
+        std::io::Read::read_to_string(&mut self.errors, &mut errors).unwrap();
+        let status = code(self.child.wait().unwrap());
+        Said {
+            rows,
+            errors,
+            status,
+        }
+    }
+}
+
+impl Said {
+    fn objects(&self) -> Vec<Value> {
+        let parsed = self.rows.iter().map(|row| serde_json::from_str(row));
+        parsed
+            .collect::<Result<_, _>>()
+            .expect("each row is an object")
+    }
+
+    /// Rows of this program, by their columns.
+    fn of(&self, comm: &str) -> Vec<Vec<&str>> {
+        let rows = self.rows[1..]
+            .iter()
+            .map(|row| row.split_whitespace().collect());
+        rows.filter(|columns: &Vec<&str>| columns[6] == comm)
+            .collect()
+    }
+}
+
+#[test]
+fn execs_on_all_cpus_are_rows_in_the_order_of_time_with_real_values() {
+    const EACH: u32 = 200;
+    let programs = Programs::new();
+    let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("row{i}"))).collect();
+    let tracer = Tracer::start(&[]);
+    scope(|scope| {
+        for program in &storms {
+            scope.spawn(|| (0..EACH).for_each(|_| exec_as(program, Some(700_500))));
+        }
+    });
+    let said = tracer.stop();
+    let header = "TIME PID PPID UID RETVAL IS_EXIT COMM";
+    assert!(said.rows[0].split_whitespace().eq(header.split(' ')));
+    assert!(!said.rows[1..].iter().any(|row| row.contains("COMM")));
+    for i in 0..4 {
+        let rows = said.of(&format!("row{i}"));
+        assert_eq!(rows.len(), EACH as usize);
+        let us = std::process::id().to_string();
+        for row in rows {
+            assert!(row[1].parse::<u32>().unwrap() > 1);
+            assert_eq!(row[2..6], [&us, "700500", "0", "false"]);
+        }
+    }
+    let times = said.rows[1..]
+        .iter()
+        .map(|row| row.split_whitespace().next());
+    assert!(times.is_sorted());
+    assert!(
+        said.errors.ends_with("the details of 0 lost\n"),
+        "{}",
+        said.errors
+    );
+    assert_eq!(said.status, 0);
+}
+
+#[test]
+fn filters_let_through_what_has_all_that_is_asked_for_and_nothing_else() {
+    let programs = Programs::new();
+    let (wanted, other) = (programs.named("wanted"), programs.named("unwanted"));
+    let script = programs.path().join("starter");
+    std::fs::write(&script, format!("#!/bin/sh\n{}\n:\n", wanted.display())).unwrap();
+    common::programs::set_executable(&script);
+    let unit = Cgroup::new("traced.slice/traced.service");
+    let directory = unit.directory().parent().unwrap().display().to_string();
+    for (filter, expected) in [
+        (vec!["--comm", "wanted"], 5),
+        (vec!["--comm", "wanted", "--uid", "700501"], 1),
+        (vec!["--parent", "starter"], 1),
+        (vec!["--unit", "traced.service", "--comm", "wanted"], 2),
+        (vec!["--cgroup", &directory, "--comm", "wanted"], 2),
+        (vec!["--cgroup", &directory, "--uid", "700501"], 0),
+    ] {
+        let tracer = Tracer::start(&filter);
+        exec(&wanted);
+        exec(&other);
+        exec_as(&wanted, Some(700_501));
+        exec_as(&other, Some(700_502));
+        exec(&script);
+        unit.exec_times(&wanted, 2);
+        unit.exec_times(&other, 2);
+        let said = tracer.stop();
+        let rows = said.rows.len() - 1;
+        assert_eq!(said.of("wanted").len(), expected, "{filter:?}");
+        assert_eq!(rows, expected, "{filter:?}");
+    }
+}
+
+#[test]
+fn failed_execs_and_ends_are_rows_with_what_they_returned() {
+    let programs = Programs::new();
+    let program = programs.named("unused");
+    let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null; \
+                 exec \"$0\" trace --failed --exits --comm \"$1\"";
+    let comm = &ways().file_name().unwrap().to_str().unwrap()[..15];
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", mount])
+        .args([env!("CARGO_BIN_EXE_execsnoopd"), comm]);
+    let tracer = Tracer::spawn(command);
+    for (way, number) in [("ENAMETOOLONG", 3), ("exit", 17), ("signal", 9)] {
+        Command::new(ways())
+            .arg(way)
+            .arg(&program)
+            .arg(number.to_string())
+            .status()
+            .unwrap();
+    }
+    let said = tracer.stop();
+    let rows = said.of(comm);
+    let shown: Vec<_> = rows.iter().map(|row| (row[4], row[5])).collect();
+    assert_eq!(
+        shown,
+        [
+            ("0", "false"),
+            ("-36", "false"),
+            ("-36", "false"),
+            ("-36", "false"),
+            ("0", "true"),
+            ("0", "false"),
+            ("17", "true"),
+            ("0", "false"),
+            ("137", "true"),
+        ]
+    );
+}
+
+#[test]
+fn paths_and_arguments_are_whole_or_marked_as_cut() {
+    let programs = Programs::new();
+    let program = programs.named("argued");
+    let deep = programs
+        .path()
+        .join(format!("{0}/{0}/{0}", "d".repeat(200)));
+    std::fs::create_dir_all(&deep).unwrap();
+    let far = programs.copied(common::nop::nop(), &format!("{}/argued", deep.display()));
+    let tracer = Tracer::start(&["--json", "--path", "--args", "--comm", "argued"]);
+    let run = |program: &Path, args: &[&OsStr]| {
+        assert!(Command::new(program).args(args).status().unwrap().success());
+    };
+    run(
+        &program,
+        &[
+            OsStr::new("a b"),
+            OsStr::new(""),
+            OsStr::from_bytes(b"\x1b[2J\xff"),
+        ],
+    );
+    run(&program, &[OsStr::new(&"x".repeat(5000))]);
+    run(&far, &[]);
+    let objects = tracer.stop().objects();
+    let name = program.to_str().unwrap();
+    assert_eq!(objects.len(), 3);
+    assert_eq!(objects[0]["path"], name);
+    assert_eq!(
+        objects[0]["args"],
+        serde_json::json!([name, "a b", "", "\\x1b[2J\\xff"])
+    );
+    assert_eq!(
+        [&objects[0]["path_cut"], &objects[0]["args_cut"]],
+        [&Value::Null; 2]
+    );
+    let long = objects[1]["args"].as_array().unwrap();
+    let kept: usize = long.iter().map(|arg| arg.as_str().unwrap().len() + 1).sum();
+    assert_eq!(kept - 1, 1408);
+    assert_eq!(objects[1]["args_cut"], true);
+    let path = objects[2]["path"].as_str().unwrap();
+    assert_eq!(path, &far.to_str().unwrap()[..511]);
+    assert_eq!(objects[2]["path_cut"], true);
+}
+
+#[test]
+fn an_object_has_what_the_documentation_says() {
+    let programs = Programs::new();
+    let program = programs.named("object\x07");
+    let unit = Cgroup::new("objects.slice/objects.service");
+    let shown = [
+        "--json",
+        "--exits",
+        "--show",
+        "parent_comm,unit,container",
+        "--unit",
+        "objects.service",
+    ];
+    let tracer = Tracer::start(&shown);
+    unit.exec_times(&program, 1);
+    let said = tracer.stop();
+    let objects: Vec<Value> = said.objects();
+    let objects: Vec<_> = objects
+        .iter()
+        .filter(|o| o["comm"] == "object\\x07")
+        .collect();
+    assert_eq!(objects.len(), 2);
+    let documented = include_str!("../docs/trace.md");
+    for object in &objects {
+        for key in object.as_object().unwrap().keys() {
+            assert!(
+                documented.contains(&format!("| `{key}` |")),
+                "{key} is not in docs/trace.md"
+            );
+        }
+        assert_eq!(object["unit"], "objects.service");
+        assert_eq!(object["container"], "");
+        assert_eq!(object["parent_comm"], "sh");
+    }
+    assert_eq!(
+        [&objects[0]["event"], &objects[1]["event"]],
+        ["exec", "exit"]
+    );
+    assert!(objects[1]["lifetime_seconds"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn what_is_lost_is_said_and_is_a_failure_only_if_that_is_asked_for() {
+    const TIMES: u32 = 6_000;
+    let programs = Programs::new();
+    let program = programs.named("flooding");
+    for (strict, status) in [(&[][..], 0), (&["--strict"][..], 1)] {
+        let tracer = Tracer::start(&[&["--comm", "flooding"], strict].concat());
+        // 64 pages of each CPU have place for some 2500 events.
+        tracer.signal(Signal::STOP);
+        exec_times(&program, TIMES);
+        tracer.signal(Signal::CONT);
+        let said = tracer.stop();
+        assert_eq!(said.status, status);
+        let rows = said.of("flooding").len();
+        assert!(rows < TIMES as usize);
+        let lost = TIMES as usize - rows;
+        assert!(
+            said.errors.contains("observations have no row"),
+            "{}",
+            said.errors
+        );
+        let closing = format!("{TIMES} observed, {rows} shown, the details of {lost} lost\n");
+        assert!(said.errors.ends_with(&closing), "{}", said.errors);
+    }
+}
+
+#[test]
+fn it_stops_by_itself_after_so_many_rows_or_so_long() {
+    let programs = Programs::new();
+    let program = programs.named("enough");
+    let tracer = Tracer::start(&["--comm", "enough", "--count", "3", "--timestamps", "none"]);
+    exec_times(&program, 10);
+    let said = tracer.ended();
+    assert_eq!(said.rows.len(), 4);
+    assert!(said.rows[0].trim_start().starts_with("PID"));
+    assert_eq!(said.status, 0);
+    let tracer = Tracer::start(&[
+        "--comm",
+        "enough",
+        "--duration",
+        "1s",
+        "--timestamps=relative",
+    ]);
+    exec_times(&program, 2);
+    assert_eq!(tracer.ended().of("enough").len(), 2);
+}
+
+#[test]
+fn nobody_reading_any_more_ends_it_quietly() {
+    let programs = Programs::new();
+    let program = programs.named("unread");
+    let mut tracer = Tracer::start(&["--comm", "unread"]);
+    drop(tracer.child.stdout.take());
+    exec(&program);
+    let mut errors = String::new();
+    std::io::Read::read_to_string(&mut tracer.errors, &mut errors).unwrap();
+    assert_eq!(code(tracer.child.wait().unwrap()), 0);
+    assert!(!errors.contains("roken pipe"), "{errors}");
+}
+
+#[test]
+fn what_is_no_cgroup_is_refused_with_what_would_be() {
+    let output = Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
+        .args(["trace", "--cgroup", "/tmp"])
+        .output()
+        .unwrap();
+    assert_eq!(code(output.status), 1);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.contains("/tmp is not the directory of a cgroup"),
+        "{message}"
+    );
+}
