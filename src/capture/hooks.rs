@@ -289,6 +289,10 @@ fn classic() -> Result<Vec<Hook>, Error> {
 }
 
 fn failure(request: Failures) -> Result<Vec<Hook>, Error> {
+    // As on most kernels that have any of them; else each by itself.
+    if object::can_have_all(&FEXIT) {
+        return Ok(FEXIT.to_vec());
+    }
     let (had, refused): (Vec<_>, Vec<_>) = FEXIT
         .iter()
         .map(|hook| object::try_out(*hook))

@@ -17,7 +17,7 @@ use std::os::fd::BorrowedFd;
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, PrintLevel, ProgramHandle};
 use nix::unistd::{SysconfVar, sysconf};
-use tracing::{debug, info, trace};
+use tracing::{Level, debug, enabled, info, trace};
 
 use self::hooks::{
     EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Failures, Hook,
@@ -189,7 +189,13 @@ pub struct Capture {
 impl Capture {
     /// Load, open the buffers and attach: from the return on, every exec is counted.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        libbpf_rs::set_print(Some((PrintLevel::Debug, log_libbpf)));
+        // libbpf says much at this level, and to format it takes as long as all else here.
+        let level = if enabled!(target: "libbpf", Level::TRACE) {
+            PrintLevel::Debug
+        } else {
+            PrintLevel::Info
+        };
+        libbpf_rs::set_print(Some((level, log_libbpf)));
         let missing = privileges::missing_for_bpf()
             .map_err(|e| Error::setup("reading this process's capabilities", &e))?;
         if !missing.is_empty() {

@@ -32,20 +32,28 @@ pub(super) struct Maps {
 
 /// Load and attach one program by itself, and let go of it.
 pub(super) fn try_out(hook: Hook) -> Result<Hook, Refusal> {
-    let refused = |step| {
-        move |error: libbpf_rs::Error| Refusal {
-            hook,
-            step,
-            not_permitted: error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
-            error: format!("{error:#}"),
-        }
-    };
-    let mut place = MaybeUninit::uninit();
-    let mut open = open(&mut place).map_err(refused("open"))?;
-    select(&mut open, &[hook], Transport::Perf, 1).map_err(refused("open"))?;
-    let mut skel = open.load().map_err(refused("load"))?;
-    attach(&mut skel, &[hook]).map_err(refused("attach"))?;
+    load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
+        hook,
+        step,
+        not_permitted: error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
+        error: format!("{error:#}"),
+    })?;
     Ok(hook)
+}
+
+/// Whether all of these can be had, tried at once.
+pub(super) fn can_have_all(hooks: &[Hook]) -> bool {
+    load_and_attach(hooks).is_ok()
+}
+
+fn load_and_attach(hooks: &[Hook]) -> Result<(), (&'static str, libbpf_rs::Error)> {
+    let at = |step| move |error: libbpf_rs::Error| (step, error);
+    let mut place = MaybeUninit::uninit();
+    let mut open = open(&mut place).map_err(at("open"))?;
+    select(&mut open, hooks, Transport::Perf, 1).map_err(at("open"))?;
+    let mut skel = open.load().map_err(at("load"))?;
+    attach(&mut skel, hooks).map_err(at("attach"))?;
+    Ok(())
 }
 
 /// A loaded object, its programs not attached yet. Place for it is the caller's.
