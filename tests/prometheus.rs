@@ -5,14 +5,13 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use common::daemon::Daemon;
-use common::http::{get, request};
+use common::http::get;
 use common::mounts::with_tracefs;
 use common::programs::{Programs, exec_times};
+use common::prometheus::{Prometheus, packaging, promtool};
 use execsnoopd::config::Config;
 
 const METRICS_PAGE: &str = include_str!("../docs/metrics.md");
@@ -95,15 +94,8 @@ fn promtool_finds_nothing_to_complain_about() {
 
 #[test]
 fn promtool_accepts_the_configuration_that_we_ship() {
-    let config = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/packaging/prometheus/prometheus.yml"
-    );
-    let output = Command::new("promtool")
-        .args(["check", "config", config])
-        .output()
-        .expect("promtool runs");
-    assert!(output.status.success(), "{output:?}");
+    promtool(&packaging(), &["check", "config", "prometheus.yml"]);
+    let config = packaging().join("prometheus.yml");
     let target = format!("targets: [\"{}\"]", Config::default().web.listen[0]);
     assert!(std::fs::read_to_string(config).unwrap().contains(&target));
 }
@@ -113,82 +105,13 @@ fn a_prometheus_scrapes_what_was_executed() {
     let programs = Programs::new();
     let daemon = Daemon::start(&[]);
     exec_times(&programs.named("scraped"), 25);
-    let prometheus = Prometheus::start(daemon.address);
+    let prometheus = Prometheus::start(&format!(
+        "scrape_configs:\n  - job_name: execsnoopd\n    scrape_interval: 1s\n    \
+         scrape_timeout: 1s\n    static_configs:\n      - targets: ['{}']\n",
+        daemon.address
+    ));
     let answer = prometheus.query_until_there("execsnoop_execs_by_comm_total{comm=\"scraped\"}");
     assert!(answer.contains(",\"25\"]"), "{answer}");
     let up = prometheus.query_until_there("up{job=\"execsnoopd\"}");
     assert!(up.contains(",\"1\"]"), "{up}");
-}
-
-/// Debian's Prometheus on a free port, scraping one target every second.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-    _dir: tempfile::TempDir,
-}
-
-impl Prometheus {
-    fn start(target: SocketAddr) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("prometheus.yml");
-        let text = format!(
-            "scrape_configs:\n  - job_name: execsnoopd\n    scrape_interval: 1s\n    \
-             scrape_timeout: 1s\n    static_configs:\n      - targets: ['{target}']\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        let address = free_address();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("prometheus runs");
-        Self {
-            child,
-            address,
-            _dir: dir,
-        }
-    }
-
-    /// The answer to a query as soon as it has a result.
-    fn query_until_there(&self, query: &str) -> String {
-        let escaped: String = query
-            .bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'_' | b'0'..=b'9' => char::from(byte).to_string(),
-                _ => format!("%{byte:02X}"),
-            })
-            .collect();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            if std::net::TcpStream::connect(self.address).is_ok() {
-                let path = format!("/api/v1/query?query={escaped}");
-                let answer = request(self.address, "GET", &path, "");
-                if answer.status == 200 && answer.text().contains("\"metric\"") {
-                    return answer.text();
-                }
-            }
-            assert!(
-                Instant::now() < deadline,
-                "no result of {query} in a minute"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }

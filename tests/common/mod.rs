@@ -13,3 +13,4 @@ pub(crate) mod http;
 pub(crate) mod mounts;
 pub(crate) mod nop;
 pub(crate) mod programs;
+pub(crate) mod prometheus;

@@ -1,0 +1,124 @@
+//! The real Prometheus, as a child process, and its promtool.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::http::{get, request};
+
+/// How long a query may be without a result before a test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What we ship for Prometheus.
+pub(crate) fn packaging() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus")
+}
+
+/// What promtool says to these arguments, in a directory; it must be content.
+#[track_caller]
+pub(crate) fn promtool(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("promtool")
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .expect("promtool runs");
+    let said = said(&output);
+    assert!(output.status.success(), "{args:?}: {said}");
+    said
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .join("")
+}
+
+/// A Prometheus on a free port, ended with the value.
+#[derive(Debug)]
+pub(crate) struct Prometheus {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Prometheus {
+    /// With this configuration, to which `rules/` is the directory that we ship.
+    pub(crate) fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("prometheus.yml");
+        std::fs::write(&file, config).unwrap();
+        std::os::unix::fs::symlink(packaging().join("rules"), dir.path().join("rules")).unwrap();
+        let address = free_address();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.path().display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus runs");
+        Self {
+            child,
+            address,
+            _dir: dir,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The answer to a query as soon as it has a result.
+    #[track_caller]
+    pub(crate) fn query_until_there(&self, query: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Until it listens, nobody can be asked.
+            if TcpStream::connect(self.address).is_ok() {
+                let path = format!("/api/v1/query?query={}", escaped(query));
+                let answer = request(self.address, "GET", &path, "");
+                if answer.status == 200 && answer.text().contains("\"metric\"") {
+                    return answer.text();
+                }
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no result of {query} within {PATIENCE:?}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What it says of itself.
+    pub(crate) fn metrics(&self) -> String {
+        get(self.address, "/metrics").text()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A query as it may stand in a URL.
+pub(crate) fn escaped(query: &str) -> String {
+    query
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'_' | b'0'..=b'9' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
