@@ -94,7 +94,8 @@ fn promtool_finds_nothing_to_complain_about() {
 
 #[test]
 fn promtool_accepts_the_configuration_that_we_ship() {
-    promtool(&packaging(), &["check", "config", "prometheus.yml"]);
+    let said = promtool(&packaging(), &["check", "config", "prometheus.yml"]);
+    assert!(said.contains("2 rule files found"), "{said}");
     let config = packaging().join("prometheus.yml");
     let target = format!("targets: [\"{}\"]", Config::default().web.listen[0]);
     assert!(std::fs::read_to_string(config).unwrap().contains(&target));

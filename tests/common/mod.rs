@@ -7,6 +7,7 @@ pub(crate) mod bytes;
 pub(crate) mod cgroups;
 pub(crate) mod confined;
 pub(crate) mod daemon;
+pub(crate) mod docs;
 pub(crate) mod fake;
 pub(crate) mod guest;
 pub(crate) mod http;

@@ -1,0 +1,66 @@
+//! The alerts, from end to end: real programs, the real daemon, and a real Prometheus with the
+//! rules as they are shipped. Needs root and Debian's package `prometheus`.
+
+mod common;
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use common::daemon::configured;
+use common::docs::config_for_alerts;
+use common::programs::{Programs, exec_times};
+use common::prometheus::Prometheus;
+
+/// A service user, whether or not this host has given it a name.
+const SERVICE_UID: u32 = 33;
+
+const SHELLS: &str = "instance_uid_parent_comm_comm:execsnoop_service_user_shells:total\
+                      {uid=\"33\", comm=\"sh\"}";
+
+/// The alerts that fire, of those with these labels. In a test's time only those without `for`
+/// can; the others are left to the unit tests.
+fn firing(alerts: &str) -> String {
+    format!("ALERTS{{alertstate=\"firing\", {alerts}}}")
+}
+
+fn shell_of_a_service_user() {
+    let status = Command::new("/bin/sh")
+        .args(["-c", "exit 0"])
+        .uid(SERVICE_UID)
+        .gid(SERVICE_UID)
+        .status();
+    assert!(status.expect("sh can be executed").success());
+}
+
+#[test]
+fn a_storm_and_a_service_users_shell_fire_the_shipped_alerts_and_no_others() {
+    let programs = Programs::new();
+    let mut config = config_for_alerts();
+    config.view[0].max_series = 200; // more than a host executes by itself meanwhile
+    let (daemon, _config) = configured(&toml::to_string(&config).unwrap());
+    shell_of_a_service_user();
+    let prometheus = Prometheus::start(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+         rule_files: [rules/execsnoopd.*.yml]\n\
+         scrape_configs:\n  - job_name: execsnoopd\n    static_configs:\n      \
+         - targets: ['{}']\n",
+        daemon.address
+    ));
+    // A first shell ten minutes after the first scrape would do, too.
+    prometheus.query_until_there(SHELLS);
+    prometheus.query_until_there("execsnoop_series_overflow_total{view=\"comm\"}");
+    let quiet = prometheus.query_until_there(&format!("absent({})", firing("")));
+    assert!(quiet.contains(",\"1\"]"), "{quiet}");
+
+    for name in 0..1000 {
+        exec_times(&programs.named(format!("storm-{name}")), 2);
+    }
+    shell_of_a_service_user();
+
+    let overflow = "alertname=\"ExecsnoopSeriesOverflow\", view=\"comm\", severity=\"info\"";
+    prometheus.query_until_there(&firing(overflow));
+    let shell = "alertname=\"ExecsnoopServiceUserShell\", uid=\"33\", comm=\"sh\"";
+    prometheus.query_until_there(&firing(shell));
+    let others = "alertname!~\"ExecsnoopSeriesOverflow|ExecsnoopServiceUserShell\"";
+    prometheus.query_until_there(&format!("absent({})", firing(others)));
+}

@@ -1,0 +1,166 @@
+//! The rules that we ship for Prometheus: promtool accepts them, their unit tests pass, and
+//! what they name exists. Needs Debian's package `prometheus`.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use common::docs::{ALERTS, METRICS, config_for_alerts};
+use common::prometheus::{packaging, promtool};
+use execsnoopd::view;
+
+/// The files of a directory, by name.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("the directory is there");
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "nothing in {}", dir.display());
+    files
+}
+
+fn rules() -> Vec<PathBuf> {
+    files(&packaging().join("rules"))
+}
+
+fn unit_tests() -> Vec<PathBuf> {
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules"))
+}
+
+fn read(files: &[PathBuf]) -> String {
+    let read = |file| std::fs::read_to_string(file).unwrap();
+    files.iter().map(read).collect()
+}
+
+/// An alert's name, and its lines from the one with its name on.
+fn alerts() -> Vec<(String, String)> {
+    let text = read(&rules());
+    let alerts = text.split("- alert: ").skip(1);
+    alerts
+        .map(|alert| (alert.lines().next().unwrap().to_owned(), alert.to_owned()))
+        .collect()
+}
+
+fn promtool_on(command: &str, files: &[PathBuf]) {
+    let mut args = vec![command, "rules"];
+    args.extend(files.iter().map(|file| file.to_str().unwrap()));
+    promtool(&packaging(), &args);
+}
+
+#[test]
+fn promtool_accepts_the_rules_that_we_ship() {
+    promtool_on("check", &rules());
+}
+
+#[test]
+fn the_rules_do_what_their_unit_tests_say() {
+    promtool_on("test", &unit_tests());
+}
+
+#[test]
+fn the_unit_tests_see_every_alert_fire_and_stay_quiet() {
+    let text = read(&unit_tests());
+    for (name, _) in alerts() {
+        let expected: Vec<_> = text
+            .split("- alertname: ")
+            .filter(|case| case.lines().next() == Some(&name))
+            .filter_map(|case| case.lines().find(|line| line.contains("exp_alerts:")))
+            .map(|line| line.trim_end().ends_with("[]"))
+            .collect();
+        assert!(expected.contains(&false), "{name} never fires");
+        assert!(expected.contains(&true), "{name} is never quiet");
+    }
+}
+
+#[test]
+fn every_recording_rule_is_in_a_unit_test_or_an_alert_that_is() {
+    let used = read(&unit_tests())
+        + &alerts()
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect::<String>();
+    let used = words(&used);
+    for name in recorded() {
+        assert!(used.contains(name.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn every_alert_says_what_it_is_and_has_a_section_for_what_to_do() {
+    let mut names = Vec::new();
+    for (name, text) in alerts() {
+        for part in ["severity: ", "summary: ", "description: "] {
+            assert!(
+                text.contains(&format!("\n          {part}")),
+                "{name}: {part}"
+            );
+        }
+        let runbook = format!("runbook: docs/alerts.md#{}\n", name.to_lowercase());
+        assert!(text.contains(&runbook), "{name}: {runbook}");
+        let severity = text.split("severity: ").nth(1).unwrap();
+        let row = format!("| {} | ", severity.lines().next().unwrap());
+        let row = ALERTS.lines().find(|line| line.starts_with(&row));
+        let row = row.unwrap_or_else(|| panic!("{name}: no such severity"));
+        assert!(words(row).contains(name.as_str()), "{name} in {row}");
+        names.push(name);
+    }
+    let sections: Vec<_> = ALERTS
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
+    assert_eq!(sections, names);
+}
+
+/// What may be a metric's name.
+fn words(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .collect()
+}
+
+/// The names of what is recorded.
+fn recorded() -> BTreeSet<String> {
+    let text = read(&rules());
+    let names = text.split("- record: ").skip(1);
+    names
+        .map(|rule| rule.lines().next().unwrap().to_owned())
+        .collect()
+}
+
+/// The metrics of the documentation, and those of the views that the alerts ask for.
+fn metrics() -> BTreeSet<String> {
+    let documented = METRICS
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned);
+    let views = config_for_alerts().view;
+    let views = views.iter().map(|view| view::name(&view.labels));
+    documented
+        .chain(views.map(|name| format!("execsnoop_execs_by_{name}_total")))
+        .collect()
+}
+
+#[test]
+fn every_metric_in_rules_and_runbooks_exists() {
+    let (recorded, metrics) = (recorded(), metrics());
+    let text = read(&rules()) + &read(&unit_tests()) + ALERTS;
+    let mut found = 0;
+    for word in words(&text) {
+        if word.contains(":execsnoop_") {
+            assert!(recorded.contains(word), "{word} is not recorded");
+        } else if word.starts_with("execsnoop_") {
+            // A histogram's series are named after its parts.
+            let metric = word.strip_suffix("_bucket").unwrap_or(word);
+            assert!(metrics.contains(metric), "{word} is no metric");
+            found += 1;
+        }
+    }
+    assert!(found > 10, "only {found} metrics found");
+}
+
+#[test]
+fn the_views_that_the_alerts_ask_for_are_the_default_ones_and_more() {
+    let views = config_for_alerts().view;
+    for default in execsnoopd::config::Config::default().view {
+        assert!(views.contains(&default), "{default:?}");
+    }
+}
