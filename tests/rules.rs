@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::docs::{ALERTS, METRICS, config_for_alerts};
+use common::docs::{ALERTS, FLEET, METRICS, config_for_alerts, fenced};
 use common::prometheus::{packaging, promtool};
 use execsnoopd::view;
 
@@ -140,9 +140,13 @@ fn metrics() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_metric_in_rules_and_runbooks_exists() {
+fn every_metric_in_rules_and_documentation_exists() {
     let (recorded, metrics) = (recorded(), metrics());
-    let text = read(&rules()) + &read(&unit_tests()) + ALERTS;
+    // A regular expression is no name.
+    let fleet = FLEET.lines().filter(|line| !line.contains("regex:"));
+    let fleet = fleet.filter(|line| !line.contains("__name__=~"));
+    let text =
+        read(&rules()) + &read(&unit_tests()) + ALERTS + &fleet.collect::<Vec<_>>().join("\n");
     let mut found = 0;
     for word in words(&text) {
         if word.contains(":execsnoop_") {
@@ -155,6 +159,40 @@ fn every_metric_in_rules_and_runbooks_exists() {
         }
     }
     assert!(found > 10, "only {found} metrics found");
+}
+
+/// Each block begins with the name of its file.
+#[test]
+fn promtool_accepts_the_configurations_for_many_hosts() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(packaging().join("rules"), dir.path().join("rules")).unwrap();
+    std::fs::create_dir(dir.path().join("targets")).unwrap();
+    let mut configurations = Vec::new();
+    for block in fenced(FLEET, "yaml") {
+        let name = block
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("# "));
+        let name = name.expect("the name of a file").to_owned();
+        std::fs::write(dir.path().join(&name), block).unwrap();
+        if name.starts_with("prometheus") {
+            configurations.push(name);
+        }
+    }
+    assert_eq!(configurations.len(), 3);
+    for name in configurations {
+        let mut args = vec!["check", "config", &name];
+        if name.contains("agent") {
+            args.push("--agent");
+        }
+        let said = promtool(dir.path(), &args);
+        assert!(!said.contains("WARNING"), "{said}");
+        assert_eq!(
+            said.contains("2 rule files found"),
+            name == "prometheus.yml",
+            "{said}"
+        );
+    }
 }
 
 #[test]
