@@ -1,5 +1,6 @@
 # make run: install what is missing, build, run the daemon on its built-in defaults.
 # make test: install what is missing, run every test that this host can run.
+# make bench-fleet: what 200 hosts cost their Prometheus; three minutes, writes docs/fleet.md.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
 # make test-vm-arm64: exact counts on arm64 kernels, in guests, by a daemon cross-compiled for
 #   them. Not part of CI; unpacks 2.2 GB of Debian packages below target/.
@@ -7,7 +8,7 @@
 BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build run test bench test-vm test-vm-arm64
+.PHONY: build run test bench bench-fleet test-vm test-vm-arm64
 
 build:
 	./.ci/install build
@@ -27,6 +28,10 @@ bench:
 	./.ci/install bench
 	cargo bench --bench pipeline
 	cargo bench --bench system
+
+bench-fleet:
+	./.ci/install test
+	PATH="$$PATH:$$PWD/target/tools/usr/bin" cargo bench --bench fleet
 
 test-vm:
 	./.ci/install vm

@@ -1,0 +1,144 @@
+//! What a fleet costs its Prometheus: 200 hosts with 1000 series each, scraped every 15 s by a
+//! real Prometheus with the configuration of docs/fleet.md, into which the figures are written.
+//!
+//! The hosts are services on sources of made-up events, all in this process and on loopback.
+//! Takes three minutes, and needs Debian's package `prometheus` but not root.
+
+mod answer;
+mod hosts;
+mod report;
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+#[allow(dead_code)] // this needs a part of it
+#[path = "../system/machine.rs"]
+mod machine;
+#[allow(dead_code)] // likewise
+#[path = "../system/process.rs"]
+mod process;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::answer::{family, label, sample_count, values};
+use crate::common::docs::{FLEET, fenced};
+use crate::common::http::request;
+use crate::common::prometheus::{Prometheus, escaped};
+use crate::hosts::Hosts;
+use crate::report::Results;
+
+const HOSTS: usize = 200;
+const SERIES: usize = 1000;
+
+/// How long Prometheus scrapes: twelve times each host.
+const RUN: Duration = Duration::from_secs(180);
+
+/// How long before the end its CPU time is measured: when it is set up, and four scrapes.
+const STEADY: Duration = Duration::from_secs(60);
+
+fn main() -> Result<()> {
+    // `cargo test --all-targets` starts benchmarks too, without this.
+    if !env::args().any(|arg| arg == "--bench") {
+        println!("nothing measured: this runs by `cargo bench` only");
+        return Ok(());
+    }
+    let results = run()?;
+    let path = report::write(&results)?;
+    println!("{}\nwritten: {path}", report::text(&results));
+    Ok(())
+}
+
+fn run() -> Result<Results> {
+    let load = machine::Machine::here().load;
+    let mut hosts = Hosts::start(HOSTS, SERIES)?;
+    println!("{HOSTS} hosts with {SERIES} series each are up");
+    let prometheus = Prometheus::start(&config(&hosts)?);
+    let began = Instant::now();
+    hosts.execute_until(began + RUN.checked_sub(STEADY).unwrap());
+    let (cpu, steady) = (process::cpu_ns(prometheus.pid())?, Instant::now());
+    hosts.execute_until(began + RUN);
+    let cpu = Duration::from_nanos(process::cpu_ns(prometheus.pid())? - cpu);
+    let cpu_share = cpu.as_secs_f64() / steady.elapsed().as_secs_f64();
+
+    let query = |query: &str| values(&prometheus.query_until_there(query));
+    let number = |text: &str| query(text)[0];
+    let up = number("sum(min_over_time(up{job=\"execsnoopd\"}[10m]))");
+    ensure!(up == HOSTS as f64, "only {up} hosts were always up");
+    let samples = query("scrape_samples_scraped{job=\"execsnoopd\"}");
+    ensure!(samples.iter().all(|n| *n == SERIES as f64), "{samples:?}");
+    let own = prometheus.metrics();
+    let count = |name: &str| number(&format!("count({{__name__=~\"{name}\"}})"));
+    let federated = |matchers: &[String]| -> Result<(usize, usize)> {
+        let matchers = matchers.iter().map(|m| format!("match[]={}", escaped(m)));
+        let path = format!("/federate?{}", matchers.collect::<Vec<_>>().join("&"));
+        let answer = request(prometheus.address, "GET", &path, "");
+        ensure!(answer.status == 200, "{path}: {}", answer.status);
+        Ok((sample_count(&answer.text()), answer.body.len()))
+    };
+    let matchers = federation_matchers()?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", prometheus.pid()))?;
+    let kib = |name| process::field(&status, name).context("Prometheus has ended");
+    Ok(Results {
+        resident_kib: kib("VmRSS")?,
+        peak_kib: kib("VmHWM")?,
+        cpu_share,
+        scrape_seconds: query("scrape_duration_seconds{job=\"execsnoopd\"}[10m]"),
+        scrape_bytes: hosts.scrape_bytes(),
+        rules: rules(&own),
+        head_series: family(&own, "prometheus_tsdb_head_series")[0].1,
+        by_name: count("execsnoop_(execs|cpu_seconds)_by_.+"),
+        of_hosts: count("instance.*:execsnoop_.+"),
+        of_fleet: count("job.*:execsnoop_.+"),
+        federated: federated(&matchers)?,
+        federated_fleet: federated(&matchers[..1])?,
+        version: label(family(&own, "prometheus_build_info")[0].0, "version")
+            .context("Prometheus says no version")?
+            .to_owned(),
+        load,
+    })
+}
+
+/// How long the groups of rules took that are evaluated so often, in seconds both.
+fn rules(own: &str) -> BTreeMap<u64, f64> {
+    let intervals = family(own, "prometheus_rule_group_interval_seconds");
+    let durations = family(own, "prometheus_rule_group_last_duration_seconds");
+    let mut rules = BTreeMap::new();
+    for (group, duration) in durations {
+        let interval = intervals.iter().find(|(of, _)| *of == group);
+        let interval = Duration::from_secs_f64(interval.map_or(0.0, |(_, interval)| *interval));
+        *rules.entry(interval.as_secs()).or_insert(0.0) += duration;
+    }
+    rules
+}
+
+/// The configuration that the documentation has for a Prometheus for some hundred hosts, with
+/// these as targets, and without a place to write to.
+fn config(hosts: &Hosts) -> Result<String> {
+    let blocks = fenced(FLEET, "yaml");
+    let documented = &blocks[0];
+    let config = documented
+        .split("remote_write:")
+        .next()
+        .context("nothing before remote_write")?
+        .replace("file_sd_configs:", "static_configs:")
+        .replace(
+            "- files: [targets/execsnoopd.yml]",
+            &format!("- targets: {:?}", hosts.addresses()),
+        );
+    ensure!(config.contains("targets: [\"127.0.0.1:"), "{config}");
+    Ok(config)
+}
+
+/// What the documentation has the Prometheus above ask for, the fleet first.
+fn federation_matchers() -> Result<Vec<String>> {
+    let blocks = fenced(FLEET, "yaml");
+    let block = blocks.iter().find(|block| block.contains("match[]"));
+    let block = block.context("no federation in docs/fleet.md")?;
+    let matchers = block
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- '")?.strip_suffix('\''));
+    Ok(matchers.map(str::to_owned).collect())
+}

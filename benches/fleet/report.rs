@@ -1,0 +1,120 @@
+//! The figures, in docs/fleet.md between two marks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::machine::Machine;
+use crate::{HOSTS, SERIES};
+
+const PAGE: &str = "docs/fleet.md";
+const BEGIN: &str = "<!-- Written by `make bench-fleet` -->\n";
+const END: &str = "<!-- End -->";
+
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) resident_kib: u64,
+    pub(crate) peak_kib: u64,
+    /// Of one CPU.
+    pub(crate) cpu_share: f64,
+    /// All of the run.
+    pub(crate) scrape_seconds: Vec<f64>,
+    /// Of one scrape, compressed.
+    pub(crate) scrape_bytes: usize,
+    /// How long all rules took that are evaluated every so many seconds.
+    pub(crate) rules: BTreeMap<u64, f64>,
+    pub(crate) head_series: f64,
+    /// Series of views.
+    pub(crate) by_name: f64,
+    /// Recorded series.
+    pub(crate) of_hosts: f64,
+    pub(crate) of_fleet: f64,
+    /// Series and bytes.
+    pub(crate) federated: (usize, usize),
+    pub(crate) federated_fleet: (usize, usize),
+    pub(crate) version: String,
+    /// The load average before.
+    pub(crate) load: String,
+}
+
+/// Replace what is between the marks.
+pub(crate) fn write(results: &Results) -> Result<&'static str> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let page = fs::read_to_string(&path)?;
+    let (before, rest) = page.split_once(BEGIN).context("no mark to write after")?;
+    let (_, after) = rest.split_once(END).context("no mark to write before")?;
+    let page = format!("{before}{BEGIN}{}{END}{after}", text(results));
+    fs::write(&path, page).with_context(|| format!("cannot write {PAGE}"))?;
+    Ok(PAGE)
+}
+
+pub(crate) fn text(results: &Results) -> String {
+    let machine = Machine::here();
+    let mut seconds = results.scrape_seconds.clone();
+    seconds.sort_by(f64::total_cmp);
+    let at = |percent: usize| seconds[(seconds.len() - 1) * percent / 100] * 1e3;
+    let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
+    let kb = |bytes: usize| bytes as f64 / 1e3;
+    let (series, bytes) = results.federated;
+    let (fleet_series, fleet_bytes) = results.federated_fleet;
+    let rules = results.rules.iter();
+    let rules = rules.map(|(every, took)| format!("{:.0} ms every {every} s", took * 1e3));
+    let rules: Vec<_> = rules.collect();
+    let rows = [
+        (
+            "memory of Prometheus, resident; its peak",
+            format!(
+                "{:.0} MB; {:.0} MB",
+                mb(results.resident_kib),
+                mb(results.peak_kib)
+            ),
+        ),
+        (
+            "its CPU time",
+            format!("{:.0} % of one core", results.cpu_share * 100.0),
+        ),
+        (
+            "duration of a scrape: median, 99 % below, longest",
+            format!("{:.0} ms, {:.0} ms, {:.0} ms", at(50), at(99), at(100)),
+        ),
+        (
+            "size of a scrape, compressed",
+            format!("{:.1} kB", kb(results.scrape_bytes)),
+        ),
+        ("evaluation of the rules", rules.join("; ")),
+        ("series in its head", results.head_series.to_string()),
+        (
+            "– of views, which remote write drops",
+            results.by_name.to_string(),
+        ),
+        ("– recorded of hosts", results.of_hosts.to_string()),
+        ("– recorded of the fleet", results.of_fleet.to_string()),
+        (
+            "taken by a Prometheus above, fleet and hosts",
+            format!("{series} series, {:.0} kB", kb(bytes)),
+        ),
+        (
+            "taken by a Prometheus above, fleet only",
+            format!("{fleet_series} series, {:.0} kB", kb(fleet_bytes)),
+        ),
+    ];
+    let rows = rows.map(|(what, value)| format!("| {what} | {value} |\n"));
+    format!(
+        "{HOSTS} hosts with {SERIES} series each, served by the real service in one process, 5 \
+         execs a second on\neach; scraped every 15 s for three minutes by one Prometheus {version} \
+         with the first configuration above.\n{cpu}, {cores} CPUs for all of it{kind}; load average before, of other work: {load}.\n\n\
+         | | |\n|---|---|\n{rows}",
+        version = results.version.split('+').next().unwrap_or_default(),
+        cpu = machine.cpu,
+        cores = machine.cores,
+        load = results.load,
+        kind = if machine.is_virtual {
+            " (a virtual machine)"
+        } else {
+            ""
+        },
+        rows = rows.concat(),
+    )
+}
