@@ -52,16 +52,15 @@ fn main() -> Result<()> {
 }
 
 fn run() -> Result<Results> {
-    let load = machine::Machine::here().load;
     let mut hosts = Hosts::start(HOSTS, SERIES)?;
     println!("{HOSTS} hosts with {SERIES} series each are up");
     let prometheus = Prometheus::start(&config(&hosts)?);
     let began = Instant::now();
     hosts.execute_until(began + RUN.checked_sub(STEADY).unwrap());
-    let (cpu, steady) = (process::cpu_ns(prometheus.pid())?, Instant::now());
+    let (before, steady) = (CpuTime::now(prometheus.pid())?, Instant::now());
     hosts.execute_until(began + RUN);
-    let cpu = Duration::from_nanos(process::cpu_ns(prometheus.pid())? - cpu);
-    let cpu_share = cpu.as_secs_f64() / steady.elapsed().as_secs_f64();
+    let after = CpuTime::now(prometheus.pid())?;
+    let share = |used: f64| used / steady.elapsed().as_secs_f64();
 
     let query = |query: &str| values(&prometheus.query_until_there(query));
     let number = |text: &str| query(text)[0];
@@ -84,7 +83,8 @@ fn run() -> Result<Results> {
     Ok(Results {
         resident_kib: kib("VmRSS")?,
         peak_kib: kib("VmHWM")?,
-        cpu_share,
+        cpu_share: share(after.prometheus - before.prometheus),
+        others_share: share(after.others - before.others),
         scrape_seconds: query("scrape_duration_seconds{job=\"execsnoopd\"}[10m]"),
         scrape_bytes: hosts.scrape_bytes(),
         rules: rules(&own),
@@ -97,8 +97,32 @@ fn run() -> Result<Results> {
         version: label(family(&own, "prometheus_build_info")[0].0, "version")
             .context("Prometheus says no version")?
             .to_owned(),
-        load,
     })
+}
+
+/// Since some moment, in seconds.
+struct CpuTime {
+    prometheus: f64,
+    /// Of what is neither Prometheus nor the hosts.
+    others: f64,
+}
+
+impl CpuTime {
+    fn now(prometheus: u32) -> Result<Self> {
+        let stat = std::fs::read_to_string("/proc/stat")?;
+        let line = stat.lines().next().context("/proc/stat is empty")?;
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
+        let ticks = line.split_whitespace().skip(1).take(8).enumerate();
+        let ticks = ticks.filter(|(column, _)| ![3, 4].contains(column));
+        let ticks: u64 = ticks.filter_map(|(_, n)| n.parse::<u64>().ok()).sum();
+        let all = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+        let prometheus = process::cpu_ns(prometheus)? as f64 / 1e9;
+        let hosts = process::cpu_ns(std::process::id())? as f64 / 1e9;
+        Ok(Self {
+            prometheus,
+            others: all - prometheus - hosts,
+        })
+    }
 }
 
 /// How long the groups of rules took that are evaluated so often, in seconds both.

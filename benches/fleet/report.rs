@@ -17,8 +17,10 @@ const END: &str = "<!-- End -->";
 pub(crate) struct Results {
     pub(crate) resident_kib: u64,
     pub(crate) peak_kib: u64,
-    /// Of one CPU.
+    /// Of one CPU, in the last minute.
     pub(crate) cpu_share: f64,
+    /// Of what is no part of this, likewise.
+    pub(crate) others_share: f64,
     /// All of the run.
     pub(crate) scrape_seconds: Vec<f64>,
     /// Of one scrape, compressed.
@@ -35,8 +37,6 @@ pub(crate) struct Results {
     pub(crate) federated: (usize, usize),
     pub(crate) federated_fleet: (usize, usize),
     pub(crate) version: String,
-    /// The load average before.
-    pub(crate) load: String,
 }
 
 /// Replace what is between the marks.
@@ -104,12 +104,12 @@ pub(crate) fn text(results: &Results) -> String {
     format!(
         "{HOSTS} hosts with {SERIES} series each, served by the real service in one process, 5 \
          execs a second on\neach; scraped every 15 s for three minutes by one Prometheus {version} \
-         with the first configuration above.\n{cpu}, {cores} CPUs for all of it{kind}; load average before, of other work: {load}.\n\n\
+         with the first configuration above.\n{cpu}, {cores} CPUs for all of it{kind}, of which other work took {others:.0} %.\n\n\
          | | |\n|---|---|\n{rows}",
         version = results.version.split('+').next().unwrap_or_default(),
         cpu = machine.cpu,
         cores = machine.cores,
-        load = results.load,
+        others = results.others_share / machine.cores as f64 * 100.0,
         kind = if machine.is_virtual {
             " (a virtual machine)"
         } else {
