@@ -8,13 +8,12 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use common::daemon::Daemon;
+use common::docs::metric_types;
 use common::http::get;
 use common::mounts::with_tracefs;
 use common::programs::{Programs, exec_times};
 use common::prometheus::{Prometheus, packaging, promtool};
 use execsnoopd::config::Config;
-
-const METRICS_PAGE: &str = include_str!("../docs/metrics.md");
 
 /// Types by name, as the `# TYPE` lines of a scrape have them.
 fn types_scraped(text: &str) -> BTreeMap<String, String> {
@@ -22,19 +21,6 @@ fn types_scraped(text: &str) -> BTreeMap<String, String> {
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .map(|line| line.split_once(' ').expect("a name and a type"))
         .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
-        .collect()
-}
-
-/// Types by name, as the tables of docs/metrics.md have them.
-fn types_documented() -> BTreeMap<String, String> {
-    METRICS_PAGE
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .map(|row| {
-            let (name, rest) = row.split_once("` | ").expect("a name");
-            let kind = rest.split(" |").next().expect("a type");
-            (name.to_owned(), kind.to_owned())
-        })
         .collect()
 }
 
@@ -66,7 +52,7 @@ fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
     assert!(Command::new("true").status().unwrap().success());
     let text = get(daemon.address, "/metrics").text();
-    assert_eq!(types_scraped(&text), types_documented());
+    assert_eq!(types_scraped(&text), metric_types());
 }
 
 #[test]

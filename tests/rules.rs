@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::docs::{ALERTS, FLEET, METRICS, config_for_alerts, fenced};
+use common::docs::{ALERTS, FLEET, config_for_alerts, fenced, metric_types};
 use common::prometheus::{packaging, promtool};
 use execsnoopd::view;
 
@@ -128,13 +128,10 @@ fn recorded() -> BTreeSet<String> {
 
 /// The metrics of the documentation, and those of the views that the alerts ask for.
 fn metrics() -> BTreeSet<String> {
-    let documented = METRICS
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .map(str::to_owned);
     let views = config_for_alerts().view;
     let views = views.iter().map(|view| view::name(&view.labels));
-    documented
+    metric_types()
+        .into_keys()
         .chain(views.map(|name| format!("execsnoop_execs_by_{name}_total")))
         .collect()
 }

@@ -1,12 +1,13 @@
 //! What the documentation says, for tests to hold it to that.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use execsnoopd::config::Config;
 
 pub(crate) const ALERTS: &str = include_str!("../../docs/alerts.md");
 pub(crate) const FLEET: &str = include_str!("../../docs/fleet.md");
-pub(crate) const METRICS: &str = include_str!("../../docs/metrics.md");
+const METRICS: &str = include_str!("../../docs/metrics.md");
 
 /// The blocks of a page that are fenced as this language.
 pub(crate) fn fenced(page: &str, language: &str) -> Vec<String> {
@@ -22,4 +23,15 @@ pub(crate) fn config_for_alerts() -> Config {
     let blocks = fenced(ALERTS, "toml");
     assert_eq!(blocks.len(), 1);
     Config::parse(&blocks[0], Path::new("docs/alerts.md")).expect("the configuration is valid")
+}
+
+/// The metrics of docs/metrics.md: types by name. Its tables of other things have no type.
+pub(crate) fn metric_types() -> BTreeMap<String, String> {
+    METRICS
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter_map(|(name, rest)| Some((name, rest.split_once(" |")?.0)))
+        .filter(|(_, kind)| ["counter", "gauge", "histogram"].contains(kind))
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect()
 }
