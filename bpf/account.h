@@ -92,20 +92,28 @@ struct {
 	__type(value, __u8);
 } notes SEC(".maps");
 
+/* What a note says: the rank of the last program that knows of the observation. One that
+ * has stayed, as the last program was skipped, says RANKS - 1; there it is nobody's. */
+
 /* Whether an observation falls to the program of this rank, 1 being the first. */
 static __always_inline bool falls_to(int rank, __u32 kind)
 {
 	struct note note = {.tid = (__u32)bpf_get_current_pid_tgid(), .kind = kind};
-	__u8 taken = 1;
+	__u8 known_to = rank, *known;
 
 	if (!may_be_skipped[kind])
 		return true;
 	if (rank == RANKS)
 		return bpf_map_delete_elem(&notes, &note) != 0;
-	if (rank > 1 && bpf_map_lookup_elem(&notes, &note))
-		return false;
+	if (rank > 1) {
+		known = bpf_map_lookup_elem(&notes, &note);
+		if (known && *known < rank) {
+			*known = rank;
+			return false;
+		}
+	}
 	/* Without a note, those behind would take it, too. */
-	return bpf_map_update_elem(&notes, &note, &taken, BPF_ANY) == 0;
+	return bpf_map_update_elem(&notes, &note, &known_to, BPF_ANY) == 0;
 }
 
 /* Add an entry that is not there yet. Kernels before 6.4 hand the error of a map's own

@@ -9,11 +9,15 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-/* Who asks. Set before load. */
+/* Who asks: its thread id in its own pid namespace, and which that is, by device and
+ * inode of /proc/self/ns/pid. Set before load. */
 const volatile __u32 asking_tid = 0;
+const volatile __u64 namespace_dev = 0;
+const volatile __u64 namespace_ino = 0;
 
 struct answer {
-	__u32 first;       /* which of the two ran first; 0: none has run */
+	__u32 ran;         /* how many of the two have run */
+	__u32 first;       /* which of them did first */
 	__s32 disabled;    /* how often preemption was switched off there; -1: unknown */
 	__s32 disabled_by; /* and with the program switching it off once more */
 };
@@ -51,7 +55,11 @@ static __always_inline int preempt_count(void)
 
 static __always_inline int look(struct answer *answer, __u32 which)
 {
-	if ((__u32)bpf_get_current_pid_tgid() != asking_tid || answer->first)
+	struct bpf_pidns_info ids = {};
+
+	if (bpf_get_ns_current_pid_tgid(namespace_dev, namespace_ino, &ids,
+					sizeof(ids)) ||
+	    ids.pid != asking_tid || answer->ran++)
 		return 0;
 	answer->first = which;
 	answer->disabled = preempt_count();

@@ -95,9 +95,12 @@ impl Aggregator {
                 false
             }
             Message::Flushed(flush) => {
-                self.flush = *flush;
+                // One that was skipped a moment ago may still be on its way to a program
+                // behind the first: given up is what was missing a flush ago and is still.
                 // Kept where a reading fails: counters do not go back.
-                self.missed = self.missed.max(missed(&self.flush));
+                let missing = missed(&self.flush).min(missed(&flush));
+                self.missed = self.missed.max(missing);
+                self.flush = *flush;
                 true
             }
         }
@@ -160,11 +163,9 @@ impl Aggregator {
     }
 }
 
-/// Execs that no program saw: the kernel skipped the first one, and no other took its place.
-///
-/// The programs' account is the older one, so that no exec is given up while the programs
-/// behind the first are still to come.
-fn missed(flush: &Flush) -> u64 {
+/// Execs that no program has seen: the kernel skipped the first one, and no other has taken
+/// its place.
+pub(crate) fn missed(flush: &Flush) -> u64 {
     let of_execs = flush.programs.iter();
     let of_execs = of_execs.filter(|program| program.each_run == Some(Kind::Exec));
     let skipped: u64 = of_execs.map(|program| program.missed_runs).sum();
@@ -244,18 +245,24 @@ mod tests {
             run_time_ns: 0,
         };
         // Misses of programs that run for more than they observe say nothing.
-        for programs in [
-            vec![program(Some(Kind::Exec), 5), program(None, 100)],
-            vec![], // they could not be read this time
+        let skipped = |times| vec![program(Some(Kind::Exec), times), program(None, 100)];
+        for (programs, recovered, missed) in [
+            (skipped(3), 0, 0), // perhaps still on their way
+            (skipped(4), 2, 2),
+            (skipped(5), 3, 2),
+            (skipped(6), 3, 2),
+            (skipped(6), 3, 3),
+            (vec![], 3, 3), // they could not be read this time
+            (skipped(6), 3, 3),
         ] {
             let mut flush = Flush {
                 programs,
                 ..Flush::default()
             };
-            flush.after[Kind::Exec].recovered = 2;
+            flush.after[Kind::Exec].recovered = recovered;
             aggregator.apply(Message::Flushed(Box::new(flush)));
             let snapshot = aggregator.snapshot();
-            assert_eq!((snapshot.execs, snapshot.unattributed), (3, 3));
+            assert_eq!((snapshot.execs, snapshot.unattributed), (missed, missed));
             assert_eq!(snapshot.differences, [0, 0, 0]);
         }
     }

@@ -60,13 +60,13 @@ impl Cgroup {
 }
 
 /// The path of a cgroup, by the names of it and of those above it; None if one of them is
-/// not known. Their ids come from the kernel, which has no cgroup above itself, but what if
-/// it did: deeper than this is not asked.
+/// not known. Of how many above it the kernel side keeps the name: `CGROUP_DEPTH` in
+/// `bpf/cgroup.h`.
 pub fn path(
     id: u64,
     mut name: impl FnMut(u64) -> io::Result<Option<CgroupName>>,
 ) -> io::Result<Option<Vec<u8>>> {
-    const DEEPEST: usize = 32;
+    const DEEPEST: usize = 1 + 16;
     let mut names = Vec::new();
     let mut next = id;
     while next != 0 {

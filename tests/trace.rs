@@ -7,7 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::scope;
+use std::thread::{scope, sleep};
+use std::time::Duration;
 
 use common::cgroups::Cgroup;
 use common::daemon::code;
@@ -342,13 +343,57 @@ fn it_stops_by_itself_after_so_many_rows_or_so_long() {
 fn nobody_reading_any_more_ends_it_quietly() {
     let programs = Programs::new();
     let program = programs.named("unread");
+    // At once, or while it has more to write than fits a pipe.
+    for rows in [0, 1000] {
+        let mut tracer = Tracer::start(&["--comm", "unread"]);
+        let stdout = tracer.child.stdout.take();
+        if rows == 0 {
+            drop(stdout);
+            exec(&program);
+        } else {
+            let mut stdout = BufReader::new(stdout.unwrap());
+            stdout.read_line(&mut String::new()).unwrap();
+            tracer.signal(Signal::STOP);
+            exec_times(&program, rows);
+            drop(stdout);
+            tracer.signal(Signal::CONT);
+        }
+        let mut errors = String::new();
+        std::io::Read::read_to_string(&mut tracer.errors, &mut errors).unwrap();
+        assert_eq!(code(tracer.child.wait().unwrap()), 0, "{errors}");
+        assert!(!errors.contains("roken pipe"), "{errors}");
+    }
+}
+
+#[test]
+fn an_output_that_takes_nothing_does_not_keep_it_from_ending() {
+    let programs = Programs::new();
+    let program = programs.named("unread");
     let mut tracer = Tracer::start(&["--comm", "unread"]);
-    drop(tracer.child.stdout.take());
-    exec(&program);
-    let mut errors = String::new();
-    std::io::Read::read_to_string(&mut tracer.errors, &mut errors).unwrap();
-    assert_eq!(code(tracer.child.wait().unwrap()), 0);
-    assert!(!errors.contains("roken pipe"), "{errors}");
+    // More than a pipe holds, 64 KiB.
+    exec_times(&program, 2000);
+    tracer.signal(Signal::INT);
+    let status = loop {
+        if let Some(status) = tracer.child.try_wait().unwrap() {
+            break status;
+        }
+        sleep(Duration::from_millis(50));
+        tracer.signal(Signal::INT);
+    };
+    assert_eq!(code(status), 0);
+}
+
+#[test]
+fn nobody_reading_its_errors_is_no_error() {
+    let _alone = Programs::new();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
+        .args(["trace", "--duration", "100ms"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert_eq!(code(child.wait().unwrap()), 0);
 }
 
 #[test]

@@ -330,12 +330,18 @@ impl Source for Capture {
 
     fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
         let names = &self.cgroup_names;
-        cgroup::path(id, |id| {
+        let path = cgroup::path(id, |id| {
             let name = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
             let name = name.map_err(io::Error::other)?;
             let decode = |bytes: Vec<u8>| event::cgroup_name(&bytes).map_err(io::Error::other);
             name.map(decode).transpose()
-        })
+        })?;
+        if path.is_none() {
+            // A name above it has been crowded out: with its own gone, the next exec or exit
+            // there brings them all back. (ENOENT: it was crowded out itself.)
+            let _ = names.delete(&id.to_ne_bytes());
+        }
+        Ok(path)
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {

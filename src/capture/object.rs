@@ -16,7 +16,7 @@ use crate::event::Event;
 const RING_HEADER: usize = 8;
 
 /// Cgroups whose names are kept, 264 bytes each.
-const CGROUP_NAMES: u32 = 8192;
+const CGROUP_NAMES: usize = 8192;
 
 /// A loaded object's maps, by our own descriptors.
 #[derive(Debug)]
@@ -89,11 +89,18 @@ pub(super) fn load<'a>(
     let configuring = failed("configuring the BPF object");
     if options.with_cgroup {
         let names = &mut open.maps.cgroup_names;
-        names.set_max_entries(CGROUP_NAMES).map_err(&configuring)?;
+        let entries = lru_entries(CGROUP_NAMES, cpus);
+        names.set_max_entries(entries).map_err(&configuring)?;
     }
     select(&mut open, hooks, transport, cpus).map_err(&configuring)?;
     open.load()
         .map_err(failed("loading the chosen BPF programs together"))
+}
+
+/// Entries of an LRU map of which that many shall be of use: each CPU keeps up to 128 for
+/// itself (`kernel/bpf/bpf_lru_list.c`).
+fn lru_entries(entries: usize, cpus: usize) -> u32 {
+    u32::try_from(entries.max(256 * cpus)).unwrap_or(u32::MAX)
 }
 
 fn set_live(rodata: &mut types::rodata, live: &Live) {
@@ -135,8 +142,7 @@ fn select(
     if let Transport::Ring { bytes } = transport {
         open.maps.ring.set_max_entries(bytes)?;
     }
-    // Each CPU keeps up to 128 entries of an LRU map for itself (kernel/bpf/bpf_lru_list.c).
-    let notes = u32::try_from(4096.max(256 * cpus)).unwrap_or(u32::MAX);
+    let notes = lru_entries(4096, cpus);
     if hooks.iter().any(|hook| hook.rank > 1) {
         open.maps.notes.set_max_entries(notes)?;
     }

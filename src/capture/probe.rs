@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt;
 
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{DataSec, Var};
@@ -13,6 +14,9 @@ use tracing::debug;
 
 use super::stats;
 use crate::bpf::probe::{OpenProbeSkel, ProbeSkelBuilder, types};
+
+/// How often it is tried to have both programs run.
+const ATTEMPTS: u32 = 20;
 
 /// Where programs are attached to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,7 +75,10 @@ pub(super) fn treatment(place: Place) -> Treatment {
 fn ask(place: Place) -> libbpf_rs::Result<Treatment> {
     let mut object = MaybeUninit::uninit();
     let mut open: OpenProbeSkel<'_> = ProbeSkelBuilder::default().open(&mut object)?;
+    let namespace = std::fs::metadata("/proc/self/ns/pid")?;
     if let Some(rodata) = &mut open.maps.rodata_data {
+        rodata.namespace_dev = namespace.dev();
+        rodata.namespace_ino = namespace.ino();
         rodata.asking_tid = gettid().as_raw_nonzero().get().unsigned_abs();
         rodata.preempt_count_from_rq = preempt_count_from_rq().unwrap_or(0);
     }
@@ -92,23 +99,31 @@ fn ask(place: Place) -> libbpf_rs::Result<Treatment> {
             }
         }
     }
-    // To the name it has: both places see that.
-    name()
-        .and_then(|name| set_name(&name))
-        .map_err(io::Error::from)?;
-    drop(links);
-    let Some(answers) = &probe.maps.bss_data else {
+    let Some(answers) = &mut probe.maps.bss_data else {
         return Ok(Treatment::unknown(place));
     };
-    let (asked, counted) = match place {
-        Place::Tracepoint => (&answers.at_tracepoint, answers.at_tracepoint.disabled),
-        // Where tracepoints still switch preemption off, they show whether it is counted.
-        Place::Fexit => (&answers.at_fexit, answers.at_tracepoint.disabled),
-    };
-    Ok(Treatment {
-        may_skip: counts_skips && is_preemptible(asked, counted > 0),
-        newest_first: asked.first == 2,
-    })
+    for _ in 0..ATTEMPTS {
+        // To the name it has: both places see that.
+        name()
+            .and_then(|name| set_name(&name))
+            .map_err(io::Error::from)?;
+        let asked = match place {
+            Place::Tracepoint => &answers.at_tracepoint,
+            Place::Fexit => &answers.at_fexit,
+        };
+        // One of them may have been skipped itself: then it says nothing of the order.
+        if asked.ran == 2 {
+            // Where tracepoints still switch preemption off, they show whether it is counted.
+            let counted = answers.at_tracepoint.disabled > 0;
+            return Ok(Treatment {
+                may_skip: counts_skips && is_preemptible(asked, counted),
+                newest_first: asked.first == 2,
+            });
+        }
+        answers.at_tracepoint = types::answer::default();
+        answers.at_fexit = types::answer::default();
+    }
+    Ok(Treatment::unknown(place))
 }
 
 /// How far the variable with a CPU's preemption count is from its run queue, on x86
@@ -129,8 +144,7 @@ fn preempt_count_from_rq() -> Option<i64> {
 
 /// Whether a program is preempted where it gave this answer.
 fn is_preemptible(answer: &types::answer, counted: bool) -> bool {
-    let ran = answer.first != 0;
-    if !ran || answer.disabled < 0 {
+    if answer.disabled < 0 {
         return true; // the kernel does not say
     }
     // Off, or on; or it is never counted, on a kernel that preempts nothing.
@@ -143,18 +157,18 @@ mod tests {
 
     #[test]
     fn a_program_is_preemptible_where_preemption_is_on_and_could_be_off() {
-        let answer = |first, disabled, disabled_by| types::answer {
-            first,
+        let answer = |disabled, disabled_by| types::answer {
+            ran: 2,
+            first: 1,
             disabled,
             disabled_by,
         };
         for (answer, counted, preemptible) in [
-            (answer(1, 1, 2), true, false),
-            (answer(1, 0, 1), false, true),
-            (answer(1, 0, 0), false, false),
-            (answer(1, 0, 0), true, true),
-            (answer(1, -1, 0), false, true),
-            (answer(0, 0, 0), false, true),
+            (answer(1, 2), true, false),
+            (answer(0, 1), false, true),
+            (answer(0, 0), false, false),
+            (answer(0, 0), true, true),
+            (answer(-1, 0), false, true),
         ] {
             assert_eq!(is_preemptible(&answer, counted), preemptible, "{answer:?}");
         }

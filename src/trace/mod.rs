@@ -3,24 +3,27 @@
 mod output;
 mod row;
 
-use std::io;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::pin::pin;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use self::output::Output;
 use self::row::{Clock, Row};
+use crate::aggregator;
 use crate::capture::hooks::Failures;
 use crate::capture::{Capture, Live, Options, TransportKind};
+use crate::cgroup::Cgroup;
 use crate::cli::{Column, Trace};
-use crate::event::{Kind, Observation, Traced};
+use crate::event::{Kind, Ledger, Observation, Traced};
 use crate::privileges;
 use crate::reader::{Control, Flush, Message, Reader};
 use crate::service::Error;
@@ -31,8 +34,12 @@ const TICK: Duration = Duration::from_millis(50);
 /// Batches between reader and output.
 const CHANNEL: usize = 16;
 
-/// Pages of each CPU's share of the buffer where each record has 2 KiB.
-const DETAILED_PAGES: usize = 1024;
+/// Bytes of each CPU's share of the buffer where each record has 2 KiB, and of all together.
+const DETAILED_BYTES: usize = 4 << 20;
+const DETAILED_BYTES_IN_ALL: usize = 64 << 20;
+
+/// How long what was observed last may take to be shown.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long it takes without end, to `tokio`: 30 years.
 const FOREVER: Duration = Duration::from_secs(946_080_000);
@@ -49,37 +56,72 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     let mut reader = Reader::<_, Traced>::new(capture, control.clone(), sender).with_tick(TICK);
     privileges::drop_all(|| reader.flush_now().map_err(io::Error::other))
         .context("cannot give up privileges")?;
+    let begin = format!("tracing by {} (Ctrl-C stops)", seen_by.join(", "));
     let reader = thread::Builder::new()
         .name("reader".to_owned())
         .spawn(move || reader.run())
         .context("cannot start the reader thread")?;
+    let table = Table::new(args);
+    let stop = control.clone();
+    let (done, finished) = oneshot::channel();
+    thread::Builder::new()
+        .name("table".to_owned())
+        .spawn(move || done.send(table.show(messages, &stop)))
+        .context("cannot start the table's thread")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let mut table = Table {
-        output: Output::new(args),
-        clock: Clock::start(args.timestamps),
-        unit: args.unit.as_ref().map(String::as_bytes),
-        rows: args.count.unwrap_or(u64::MAX),
-        shown: 0,
-        tallied: 0,
-        account: None,
+    let Some(shown) = runtime.block_on(end(finished, &control, args.duration, &begin))? else {
+        say("the output takes no more: what was observed last is not shown");
+        return Ok(true);
     };
-    eprintln!(
-        "execsnoopd: tracing by {} (Ctrl-C stops)",
-        seen_by.join(", ")
-    );
-    runtime.block_on(show(&mut table, messages, &control, args.duration))?;
-    let read = reader
+    let lost = shown.context("cannot write")?;
+    reader
         .join()
-        .map_err(|_| anyhow!("the reader thread panicked"))?;
-    match read {
-        // Nobody receives any more once there are rows enough.
-        Ok(()) | Err(crate::reader::Error::Closed) => {}
-        Err(error) => return Err(anyhow!(error).context("the reader failed").into()),
+        .map_err(|_| anyhow!("the reader thread panicked"))?
+        .context("the reader failed")?;
+    Ok(lost)
+}
+
+/// A line on standard error; if nobody reads that, there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "execsnoopd: {line}");
+}
+
+/// Say that all is ready, and wait until the table is done, having it stop by a signal or after the time. None if it
+/// cannot, as standard output takes nothing, and another signal comes or it takes too long.
+async fn end(
+    mut finished: oneshot::Receiver<io::Result<bool>>,
+    control: &Control,
+    duration: Option<Duration>,
+    begin: &str,
+) -> anyhow::Result<Option<io::Result<bool>>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    say(begin);
+    let ended = |ended: Result<_, _>| ended.context("the table's thread panicked").map(Some);
+    tokio::select! {
+        shown = &mut finished => return ended(shown),
+        () = sleep(duration.unwrap_or(FOREVER)) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
-    Ok(table.closing_line())
+    // What was observed until now is still shown.
+    control.stop();
+    tokio::select! {
+        shown = &mut finished => ended(shown),
+        () = sleep(STOP_DEADLINE) => Ok(None),
+        _ = terminate.recv() => Ok(None),
+        _ = interrupt.recv() => Ok(None),
+    }
+}
+
+fn detailed_pages() -> usize {
+    let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let bytes = DETAILED_BYTES.min(DETAILED_BYTES_IN_ALL / cpus);
+    let pages = (bytes / rustix::param::page_size()).max(1);
+    1 << pages.ilog2()
 }
 
 fn options(args: &Trace) -> Result<Options, Error> {
@@ -94,7 +136,7 @@ fn options(args: &Trace) -> Result<Options, Error> {
             defaults.transports.clone()
         },
         buffer_pages: if is_detailed {
-            DETAILED_PAGES
+            detailed_pages()
         } else {
             defaults.buffer_pages
         },
@@ -129,82 +171,111 @@ fn cgroup_id(directory: &Path) -> anyhow::Result<u64> {
     })
 }
 
-/// Show rows until there are enough of them, a signal comes, the time is over, or the
-/// reader ends.
-async fn show(
-    table: &mut Table<'_>,
-    mut messages: mpsc::Receiver<Message<Traced>>,
-    control: &Control,
-    duration: Option<Duration>,
-) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    let mut over = pin!(sleep(duration.unwrap_or(FOREVER)));
-    let mut stopping = false;
-    table.output.begin()?;
-    loop {
-        tokio::select! {
-            message = messages.recv() => match message {
-                Some(message) => {
-                    if !table.take(message)? && !stopping {
-                        stopping = true;
-                        control.stop();
-                    }
-                }
-                None => return Ok(()),
-            },
-            // What was observed until now is still shown.
-            () = &mut over, if !stopping => { stopping = true; control.stop(); }
-            _ = terminate.recv(), if !stopping => { stopping = true; control.stop(); }
-            _ = interrupt.recv(), if !stopping => { stopping = true; control.stop(); }
-        }
-    }
-}
-
 /// Rows, and how many there may be.
-struct Table<'a> {
+struct Table {
     output: Output,
     clock: Clock,
-    unit: Option<&'a [u8]>,
+    unit: Option<Vec<u8>>,
     rows: u64,
     shown: u64,
-    /// Counted in the kernel only.
-    tallied: u64,
+    /// Observed, but without a row: counted in the kernel only, or in a cgroup of which it is
+    /// not known whether it is the wanted unit's.
+    lost: u64,
     account: Option<Box<Flush>>,
 }
 
-impl Table<'_> {
-    /// Show what a message brings. False if that is enough.
-    fn take(&mut self, message: Message<Traced>) -> io::Result<bool> {
+impl Table {
+    fn new(args: &Trace) -> Self {
+        Self {
+            output: Output::new(args),
+            clock: Clock::start(args.timestamps),
+            unit: args.unit.as_ref().map(|unit| unit.as_bytes().to_vec()),
+            rows: args.count.unwrap_or(u64::MAX),
+            shown: 0,
+            lost: 0,
+            account: None,
+        }
+    }
+
+    /// Show rows until there are enough of them or the reader ends. True if the details of
+    /// anything were lost.
+    fn show(
+        mut self,
+        mut messages: mpsc::Receiver<Message<Traced>>,
+        control: &Control,
+    ) -> io::Result<bool> {
+        let mut is_enough = self.until_unread(|table| table.output.begin())?;
+        loop {
+            if is_enough {
+                control.stop();
+            }
+            // The reader ends once it has sent what was observed until then.
+            let Some(message) = messages.blocking_recv() else {
+                return Ok(self.closing_line());
+            };
+            is_enough = self.until_unread(|table| table.take(message))?;
+        }
+    }
+
+    /// Write. True if that is enough: there are rows enough, or nobody reads any more, which
+    /// is no reason to complain.
+    fn until_unread(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        match write(self) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.rows = self.shown,
+            written => written?,
+        }
+        Ok(self.shown >= self.rows)
+    }
+
+    /// Show what a message brings.
+    fn take(&mut self, message: Message<Traced>) -> io::Result<()> {
         match message {
             Message::Events(observed, cgroups) => {
+                self.clock.follow();
                 for traced in &observed {
-                    if self.shown == self.rows {
+                    if self.shown >= self.rows {
                         break;
                     }
                     let cgroup = cgroups.get(&traced.event().subject.cgroup_id);
-                    let is_in = |unit| cgroup.is_some_and(|cgroup| &*cgroup.unit == unit);
-                    if self.unit.is_none_or(is_in) {
+                    if self.is_wanted(1, cgroup) {
                         self.output.row(&Row::new(traced, cgroup, &self.clock))?;
                         self.shown += 1;
                     }
                 }
-                match self.output.flush() {
-                    // Nobody reads any more: no reason to complain.
-                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                        self.rows = self.shown;
-                    }
-                    flushed => flushed?,
-                }
+                self.output.flush()?;
             }
-            Message::Tally(counts, _) => {
-                let lost: u64 = counts.iter().map(|(_, count)| count.count).sum();
-                self.tallied += lost;
-                eprintln!("execsnoopd: {lost} observations have no row: the buffer was full");
+            Message::Tally(counts, cgroups) => {
+                let before = self.lost;
+                for (subject, count) in &counts {
+                    if self.is_wanted(count.count, cgroups.get(&subject.cgroup_id)) {
+                        self.lost += count.count;
+                    }
+                }
+                let lost = self.lost - before;
+                say(&format!(
+                    "{lost} observations have no row: the buffer was full"
+                ));
             }
             Message::Flushed(flush) => self.account = Some(flush),
         }
-        Ok(self.shown < self.rows)
+        Ok(())
+    }
+
+    /// Whether so many observations in this cgroup are to be shown.
+    fn is_wanted(&mut self, observations: u64, cgroup: Option<&Arc<Cgroup>>) -> bool {
+        let Some(unit) = &self.unit else {
+            return true;
+        };
+        match cgroup {
+            Some(cgroup) => *cgroup.unit == **unit,
+            None => {
+                self.lost += observations;
+                false
+            }
+        }
     }
 
     /// Say how much of what was observed is shown. True if the details of anything were lost.
@@ -212,18 +283,18 @@ impl Table<'_> {
         let Some(flush) = &self.account else {
             return false;
         };
-        let of_all = |field: fn(&crate::event::Ledger) -> u64| -> u64 {
-            Kind::ALL
-                .iter()
-                .map(|&kind| field(&flush.after[kind]))
-                .sum()
+        let of_all = |field: fn(&Ledger) -> u64| -> u64 {
+            let ledgers = Kind::ALL.iter().map(|&kind| &flush.after[kind]);
+            ledgers.map(field).sum()
         };
-        let lost = self.tallied + of_all(|ledger| ledger.unattributed) + flush.undecodable;
-        eprintln!(
-            "execsnoopd: {} observed, {} shown, the details of {lost} lost",
-            of_all(|ledger| ledger.seen),
+        let skipped = aggregator::missed(flush);
+        let nowhere = of_all(|ledger| ledger.unattributed) + flush.undecodable + skipped;
+        let lost = self.lost + nowhere;
+        say(&format!(
+            "{} observed, {} shown, the details of {lost} lost",
+            of_all(|ledger| ledger.seen) + skipped,
             self.shown,
-        );
+        ));
         lost > 0
     }
 }

@@ -174,10 +174,11 @@ fn dashed(text: Option<&str>) -> &str {
     text.filter(|text| !text.is_empty()).unwrap_or("-")
 }
 
-/// So that arguments can be told apart: in quotes where a blank is in it, or nothing.
+/// So that arguments can be told apart: in quotes where a blank or a quote is in it, or
+/// nothing. A backslash of its own has been spelled out before.
 fn quoted(arg: &str) -> String {
     if arg.is_empty() || arg.contains([' ', '"', '\'']) {
-        format!("{arg:?}")
+        format!("\"{}\"", arg.replace('"', "\\\""))
     } else {
         arg.to_owned()
     }
@@ -220,5 +221,7 @@ mod tests {
         assert_eq!(quoted("-c"), "-c");
         assert_eq!(quoted("echo a"), "\"echo a\"");
         assert_eq!(quoted(""), "\"\"");
+        assert_eq!(quoted("a \\x1b"), "\"a \\x1b\"");
+        assert_eq!(quoted("say \"a\""), "\"say \\\"a\\\"\"");
     }
 }

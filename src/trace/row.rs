@@ -1,5 +1,6 @@
 //! What a row says: names printable, numbers as people know them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use crate::label::printable;
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) time: Option<String>,
+    pub(super) time: Option<Time>,
     pub(super) event: &'static str,
     pub(super) pid: u32,
     pub(super) ppid: u32,
@@ -43,6 +44,25 @@ pub(super) struct Row {
     lifetime_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_seconds: Option<f64>,
+}
+
+/// When.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Time {
+    /// RFC 3339, in UTC.
+    OfDay(String),
+    /// Since the start.
+    Seconds(f64),
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OfDay(text) => f.pad(text),
+            Self::Seconds(seconds) => f.pad(&format!("{seconds:.6}")),
+        }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature is serde's
@@ -102,35 +122,57 @@ fn arguments(args: &Text) -> Vec<String> {
 #[derive(Debug)]
 pub(super) struct Clock {
     timestamps: Timestamps,
-    /// `CLOCK_MONOTONIC` at the start, and the time of day then.
-    monotonic: Duration,
-    realtime: SystemTime,
+    /// `CLOCK_MONOTONIC` at the start.
+    start: Duration,
+    /// When that clock was at 0.
+    zero: SystemTime,
 }
+
+/// The clocks are not read at once: less than this between them is no news.
+const NOTICEABLE: Duration = Duration::from_millis(10);
 
 impl Clock {
     pub(super) fn start(timestamps: Timestamps) -> Self {
-        let now = clock_gettime(ClockId::Monotonic);
+        let start = monotonic();
         Self {
             timestamps,
-            // The clock starts at boot: neither part is negative.
-            monotonic: Duration::new(
-                now.tv_sec.unsigned_abs(),
-                u32::try_from(now.tv_nsec).unwrap_or(0),
-            ),
-            realtime: SystemTime::now(),
+            start,
+            zero: SystemTime::now() - start,
         }
     }
 
-    /// What happened just before the start, while programs were attached, is at the start.
-    fn at(&self, time_ns: u64) -> Option<String> {
-        let since_start = Duration::from_nanos(time_ns).saturating_sub(self.monotonic);
+    /// That clock stands still while the host is suspended, and the time of day may be set.
+    pub(super) fn follow(&mut self) {
+        let zero = SystemTime::now() - monotonic();
+        let apart = zero
+            .duration_since(self.zero)
+            .unwrap_or_else(|error| error.duration());
+        if apart > NOTICEABLE {
+            self.zero = zero;
+        }
+    }
+
+    fn at(&self, time_ns: u64) -> Option<Time> {
+        let time = Duration::from_nanos(time_ns);
         match self.timestamps {
             Timestamps::Rfc3339 => {
-                let time = self.realtime + since_start;
-                Some(humantime::format_rfc3339_millis(time).to_string())
+                let time = humantime::format_rfc3339_millis(self.zero + time);
+                Some(Time::OfDay(time.to_string()))
             }
-            Timestamps::Relative => Some(format!("{:.6}", since_start.as_secs_f64())),
+            // What happened while programs were attached is at the start.
+            Timestamps::Relative => {
+                Some(Time::Seconds(time.saturating_sub(self.start).as_secs_f64()))
+            }
             Timestamps::None => None,
         }
     }
+}
+
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    // The clock starts at boot: neither part is negative.
+    Duration::new(
+        now.tv_sec.unsigned_abs(),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
 }
