@@ -11,7 +11,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use execsnoopd::aggregator::{Aggregator, Snapshot};
 use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::{Means, TransportKind};
-use execsnoopd::config::{self, Config};
+use execsnoopd::config::Config;
 use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers, Observation};
 use execsnoopd::metrics::Metrics;
 use execsnoopd::reader::{Cgroups, Control, Message, Reader};
@@ -67,7 +67,7 @@ fn events(comms: u64) -> Vec<Event> {
 
 fn aggregator() -> Aggregator {
     let views = Config::default().view;
-    Aggregator::new(views.iter().map(config::View::build).collect())
+    Aggregator::new(views.iter().map(|view| view.build().unwrap()).collect())
 }
 
 fn decode(c: &mut Criterion) {

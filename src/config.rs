@@ -277,18 +277,31 @@ impl Config {
             line,
             message,
         };
-        let malformed = |error: toml::de::Error| {
-            let start = error.span().map_or(0, |span| span.start);
-            invalid(keys::line_at(text, start), error.message().to_owned())
-        };
-        let document = toml::de::DeTable::parse(text).map_err(malformed)?;
+        let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        let document = toml::de::DeTable::parse(text).map_err(|error| {
+            invalid(keys::line_at(text, at(&error)), error.message().to_owned())
+        })?;
         if let Some(unknown) = keys::unknown(document.get_ref()) {
             return Err(invalid(
                 keys::line_at(text, unknown.offset),
                 unknown.to_string(),
             ));
         }
-        let config: Self = toml::from_str(text).map_err(malformed)?;
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = keys::line_at(text, at(&error));
+            let key = keys::key_at(document.get_ref(), at(&error)).join(".");
+            let message = error.message();
+            let named = format!("{key}: {message}");
+            // A key that is missing stands nowhere.
+            invalid(
+                line,
+                if key.is_empty() {
+                    message.to_owned()
+                } else {
+                    named
+                },
+            )
+        })?;
         if let Some(fault) = config.faults().into_iter().next() {
             let offset = keys::offset(document.get_ref(), &fault.key);
             let message = format!("{}: {}", fault.key.join("."), fault.message);
@@ -418,11 +431,10 @@ impl View {
             .collect()
     }
 
-    /// A view without any count yet.
-    pub fn build(&self) -> view::View {
-        view::View::new(self.labels.clone(), self.max_series)
-            .idle_after(self.idle_after)
-            .reserve(self.reserved().unwrap_or_default()) // validated
+    /// A view without any count yet; or why a user of `always` is not found any more.
+    pub fn build(&self) -> Result<view::View, String> {
+        let view = view::View::new(self.labels.clone(), self.max_series);
+        Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))
     }
 }
 

@@ -352,13 +352,15 @@ impl Execs {
     fn series(&self, view: &ViewCounts) -> Vec<(Vec<LabelPair>, Counts)> {
         let labels = &view.labels;
         let series = view.series.iter();
-        if !labels.contains(&Label::User) || labels.contains(&Label::Uid) {
+        if !view::is_by_user_alone(labels) {
             return series
                 .map(|(key, counts)| (self.label_pairs(labels, key), *counts))
                 .collect();
         }
         let mut merged: HashMap<Vec<String>, (Vec<LabelPair>, Counts)> = HashMap::new();
         for (key, counts) in series {
+            // Counts that went to another name would go back where they were.
+            self.users.keep(key.uid);
             let pairs = self.label_pairs(labels, key);
             let values = pairs.iter().map(|pair| pair.value().to_owned()).collect();
             merged.entry(values).or_insert((pairs, Counts::default())).1 += *counts;

@@ -201,7 +201,10 @@ impl Pipeline {
         messages: mpsc::Receiver<Message>,
         config: &Config,
     ) -> anyhow::Result<Self> {
-        let views = config.view.iter().map(config::View::build).collect();
+        let views = config.view.iter().map(config::View::build);
+        let views = views
+            .collect::<Result<_, _>>()
+            .map_err(|error| anyhow!(error).context("cannot reserve a series"))?;
         let aggregator = Aggregator::new(views);
         let (publish, snapshots) = watch::channel(Arc::default());
         Ok(Self {

@@ -29,6 +29,8 @@ struct Entry {
     /// Empty for a uid that has no name.
     name: Vec<u8>,
     looked_up: Instant,
+    /// It stays what it is.
+    is_kept: bool,
 }
 
 impl Default for Users {
@@ -63,6 +65,7 @@ impl Users {
                 let entry = names.entry(uid).or_insert_with(|| Entry {
                     name: Vec::new(),
                     looked_up: Instant::now(),
+                    is_kept: false,
                 });
                 entry.looked_up = Instant::now();
                 // Nobody found may mean nobody answered: a name that is known stays, or
@@ -88,6 +91,13 @@ impl Users {
             .unwrap_or_default()
     }
 
+    /// From now on, the name of a uid that has been looked up stays what it is.
+    pub fn keep(&self, uid: u32) {
+        if let Some(entry) = self.lock().get_mut(&uid) {
+            entry.is_kept = true;
+        }
+    }
+
     fn forget_others_and_find_due(&self, uids: &BTreeSet<u32>) -> Vec<u32> {
         let mut names = self.lock();
         names.retain(|uid, _| uids.contains(uid));
@@ -96,7 +106,7 @@ impl Users {
             .filter(|uid| {
                 names
                     .get(uid)
-                    .is_none_or(|entry| entry.looked_up.elapsed() > REFRESH_AFTER)
+                    .is_none_or(|entry| !entry.is_kept && entry.looked_up.elapsed() > REFRESH_AFTER)
             })
             .collect()
     }
@@ -117,6 +127,17 @@ mod tests {
         users.resolve(BTreeSet::from([0, 3_999_999_999])).await;
         assert_eq!(users.name(0), b"root");
         assert_eq!(users.name(3_999_999_999), b"");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_kept_is_not_looked_up_again() {
+        let users = Users::default();
+        users.resolve(BTreeSet::from([0])).await;
+        users.keep(0);
+        let long_ago = Instant::now().checked_sub(2 * REFRESH_AFTER).unwrap();
+        users.lock().get_mut(&0).unwrap().looked_up = long_ago;
+        let due = users.forget_others_and_find_due(&BTreeSet::from([0]));
+        assert!(due.is_empty());
     }
 
     #[tokio::test]

@@ -69,6 +69,11 @@ pub fn grouping(labels: &[Label]) -> impl Iterator<Item = Label> {
     labels.filter(move |&label| label != Label::User || !by_uid)
 }
 
+/// Whether uids are told apart that no label tells apart.
+pub fn is_by_user_alone(labels: &[Label]) -> bool {
+    labels.contains(&Label::User) && !labels.contains(&Label::Uid)
+}
+
 /// The name of a view of these labels, the `<labels>` in its metrics' names.
 pub fn name(labels: &[Label]) -> String {
     let names: Vec<_> = grouping(labels).map(Label::name).collect();
@@ -246,6 +251,10 @@ impl View {
         if self.reserved.len() + self.series.len() < self.max_series {
             return true;
         }
+        // Uids of one name are one series to others: its counts must not go back.
+        if is_by_user_alone(&self.labels) {
+            return false;
+        }
         let is_idle = |series: &Series| now.saturating_sub(series.last_used) >= self.idle_after;
         if !self
             .series
@@ -365,6 +374,15 @@ mod tests {
         assert_eq!(execs_of(&counts, b'c'), Some(8));
         assert_eq!(counts.nameless, execs(2));
         assert_eq!(counts.overflow, execs(4));
+    }
+
+    #[test]
+    fn in_a_view_by_user_alone_no_series_gives_up_its_place() {
+        let mut view = View::new(vec![Label::User], 1).idle_after(Duration::ZERO);
+        view.add(&subject(b'a', 1), None, NOW, execs(1));
+        view.add(&subject(b'a', 2), None, NOW * 2, execs(2));
+        let counts = view.counts();
+        assert_eq!((counts.overflow, counts.nameless), (execs(2), execs(0)));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use common::behind::always_skipping;
 use common::confined::{public_copy, unit_capabilities};
 use common::daemon::{Daemon, code, configured, field, over};
 use common::fake::run_on;
+use common::http::Scrape;
 use common::programs::{Programs, exec, exec_as, exec_times, set_executable};
 use execsnoopd::capture::hooks::{EXEC_RAW_TP, EXEC_TP_BTF};
 use execsnoopd::capture::{Capture, Options};
@@ -315,6 +316,26 @@ fn programs_that_stand_behind_others_count_nothing_twice() {
         }
         scrape.assert_ledger_closes();
         assert_eq!(service.stop().unwrap().differences, [0, 0, 0]);
+    }
+}
+
+#[test]
+fn in_a_pid_namespace_of_its_own_the_daemon_finds_the_same_and_counts_exactly() {
+    const TIMES: u32 = 50;
+    let programs = Programs::new();
+    let program = programs.named("pid-namespace");
+    let outside = Daemon::start(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    command.arg(env!("CARGO_BIN_EXE_execsnoopd"));
+    let inside = Daemon::spawn(command);
+    exec_times(&program, TIMES);
+    let scrapes = [outside.scrape(), inside.scrape()];
+    let programs = |scrape: &Scrape| scrape.family("execsnoop_program_missed_runs_total").count();
+    assert_eq!(programs(&scrapes[0]), programs(&scrapes[1]));
+    for scrape in scrapes {
+        assert_eq!(scrape.execs_of("pid-namespace"), f64::from(TIMES));
+        scrape.assert_ledger_closes();
     }
 }
 

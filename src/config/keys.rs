@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
@@ -105,6 +106,44 @@ pub(super) fn offset(document: &DeTable<'_>, path: &[String]) -> usize {
             None => return at,
         }
     }
+}
+
+/// The path of the key whose value is there; empty if there is none. What is inside of
+/// tables is looked at first: the span of one may be its header alone.
+pub(super) fn key_at(document: &DeTable<'_>, offset: usize) -> Vec<String> {
+    let values = document
+        .iter()
+        .map(|(key, value)| (key.get_ref().to_string(), value));
+    path_to(values, offset).unwrap_or_default()
+}
+
+fn path_to<'a, 'i: 'a>(
+    values: impl Iterator<Item = (String, &'a Spanned<DeValue<'i>>)>,
+    offset: usize,
+) -> Option<Vec<String>> {
+    for (key, value) in values {
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => {
+                let values = table
+                    .iter()
+                    .map(|(key, value)| (key.get_ref().to_string(), value));
+                path_to(Box::new(values) as Box<dyn Iterator<Item = _>>, offset)
+            }
+            DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
+                let values = items
+                    .iter()
+                    .enumerate()
+                    .map(|(i, item)| (i.to_string(), item));
+                path_to(Box::new(values) as Box<dyn Iterator<Item = _>>, offset)
+            }
+            _ if value.span().contains(&offset) => Some(Vec::new()),
+            _ => None,
+        };
+        if let Some(inner) = inner {
+            return Some([vec![key], inner].concat());
+        }
+    }
+    None
 }
 
 /// The line of an offset, counted from 1.

@@ -84,18 +84,24 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
 }
 
 #[test]
-fn a_label_or_a_duration_that_does_not_exist_is_refused_with_its_line() {
-    for (text, line) in [
-        ("[[view]]\nlabels = [\"command\"]", 2),
+fn a_label_or_a_duration_that_does_not_exist_is_refused_with_line_and_key() {
+    for (text, line, key) in [
+        ("[[view]]\nlabels = [\"command\"]", 2, "view.0.labels"),
         (
-            "[[view]]\nlabels = [\"comm\"]\nidle_after = \"1 fortnight\"",
-            3,
+            "[[view]]\nlabels = [\"uid\"]\n[[view]]\nlabels = [\"comm\"]\nidle_after = \"1 fortnight\"",
+            5,
+            "view.1.idle_after",
         ),
-        ("[[view]]\nlabels = [\"comm\"]\nidle_after = 3600", 3),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nidle_after = 3600",
+            3,
+            "view.0.idle_after",
+        ),
+        ("[web]\nmax_connections = \"x\"", 2, "web.max_connections"),
     ] {
         let message = refused(text);
         assert!(
-            message.starts_with(&format!("x.toml:{line}: ")),
+            message.starts_with(&format!("x.toml:{line}: {key}: ")),
             "{message}"
         );
     }

@@ -269,13 +269,11 @@ impl Table {
         let Some(unit) = &self.unit else {
             return true;
         };
-        match cgroup {
-            Some(cgroup) => *cgroup.unit == **unit,
-            None => {
-                self.lost += observations;
-                false
-            }
-        }
+        let Some(cgroup) = cgroup else {
+            self.lost += observations;
+            return false;
+        };
+        *cgroup.unit == **unit
     }
 
     /// Say how much of what was observed is shown. True if the details of anything were lost.
