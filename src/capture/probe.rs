@@ -2,18 +2,21 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::unix::fs::MetadataExt;
 
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{DataSec, Var};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, ProgramHandle};
+use libbpf_rs::{Link, MapCore, MapFlags, ProgramHandle};
 use rustix::thread::{gettid, name, set_name};
 use tracing::debug;
 
 use super::stats;
 use crate::bpf::probe::{OpenProbeSkel, ProbeSkelBuilder, types};
+
+/// Of the one entry that the variables are in.
+const KEY: [u8; 4] = 0_u32.to_ne_bytes();
 
 /// How often it is tried to have both programs run.
 const ATTEMPTS: u32 = 20;
@@ -99,31 +102,48 @@ fn ask(place: Place) -> libbpf_rs::Result<Treatment> {
             }
         }
     }
-    let Some(answers) = &mut probe.maps.bss_data else {
-        return Ok(Treatment::unknown(place));
-    };
+    // By the map, not by the skeleton's reference: the kernel writes there meanwhile.
+    let answers = &probe.maps.bss;
+    let unasked = answers.value_size() as usize;
+    let own_name = name().map_err(io::Error::from)?;
     for _ in 0..ATTEMPTS {
-        // To the name it has: both places see that.
-        name()
-            .and_then(|name| set_name(&name))
-            .map_err(io::Error::from)?;
+        answers.update(&KEY, &vec![0; unasked], MapFlags::ANY)?;
+        // Both places see that.
+        set_name(&own_name).map_err(io::Error::from)?;
+        let bytes = answers.lookup(&KEY, MapFlags::ANY)?.unwrap_or_default();
+        let tracepoint = answer(&bytes, offset_of!(types::bss, at_tracepoint));
         let asked = match place {
-            Place::Tracepoint => &answers.at_tracepoint,
-            Place::Fexit => &answers.at_fexit,
+            Place::Tracepoint => tracepoint,
+            Place::Fexit => answer(&bytes, offset_of!(types::bss, at_fexit)),
         };
         // One of them may have been skipped itself: then it says nothing of the order.
         if asked.ran == 2 {
             // Where tracepoints still switch preemption off, they show whether it is counted.
-            let counted = answers.at_tracepoint.disabled > 0;
+            let counted = tracepoint.disabled > 0;
             return Ok(Treatment {
-                may_skip: counts_skips && is_preemptible(asked, counted),
+                may_skip: counts_skips && is_preemptible(&asked, counted),
                 newest_first: asked.first == 2,
             });
         }
-        answers.at_tracepoint = types::answer::default();
-        answers.at_fexit = types::answer::default();
     }
+    debug!(?place, "the programs that were to answer did not both run");
     Ok(Treatment::unknown(place))
+}
+
+/// An answer as the kernel wrote it; all 0 if it is not there.
+fn answer(bytes: &[u8], offset: usize) -> types::answer {
+    let field = |i: usize| {
+        let at = offset + i * size_of::<u32>();
+        let bytes = bytes.get(at..at + size_of::<u32>());
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u32::from_ne_bytes)
+    };
+    types::answer {
+        ran: field(0),
+        first: field(1),
+        disabled: field(2).cast_signed(),
+        disabled_by: field(3).cast_signed(),
+    }
 }
 
 /// How far the variable with a CPU's preemption count is from its run queue, on x86
