@@ -56,6 +56,19 @@ pub struct Cli {
 pub enum Command {
     /// Show each exec as it happens
     Trace(Trace),
+    /// Say what this host can do, what that means, and what would change it
+    Doctor(Doctor),
+}
+
+/// Say what this host can do, what that means, and what would change it.
+///
+/// Looks at the host and tries each hook and each buffer as the daemon does. Exit status: 0 if
+/// the daemon runs here on its defaults, else what the daemon would end with.
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Show each exec as it happens: a table on standard output, in the order of time across

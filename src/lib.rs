@@ -22,7 +22,8 @@
 //!    [metrics] -> [http]   families and text; answers
 //! ```
 //!
-//! [trace] is another end of the same road: it prints what the reader sends.
+//! [trace] is another end of the same road: it prints what the reader sends. [doctor] only
+//! tries what [capture] would.
 //!
 //! Against the stream goes only a number: a scrape asks the reader for a flush
 //! ([`reader::Control`]) and waits for the snapshot that answers it, so that every exec
@@ -56,6 +57,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod event;
 pub mod exits;
 pub mod flush;

@@ -1,11 +1,12 @@
 //! Arguments, what to run, exit status.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
 use execsnoopd::cli::{self, Cli, Command};
 use execsnoopd::config::{self, LogLevel};
-use execsnoopd::{capture, log, service, trace};
+use execsnoopd::{capture, doctor, log, service, trace};
 use tracing::error;
 
 /// Exit statuses, as in `sysexits.h`.
@@ -15,8 +16,10 @@ const EX_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Trace(args)) = &cli.command {
-        return trace(args);
+    match &cli.command {
+        Some(Command::Trace(args)) => return trace(args),
+        Some(Command::Doctor(args)) => return doctor(args),
+        None => {}
     }
     let config = match cli.load_config() {
         Ok(config) => config,
@@ -56,6 +59,19 @@ fn trace(args: &cli::Trace) -> ExitCode {
         Err(error) => {
             eprintln!("execsnoopd: {error}");
             status(&error)
+        }
+    }
+}
+
+fn doctor(args: &cli::Doctor) -> ExitCode {
+    match doctor::run(args.json) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(error)) => status(&error.into()),
+        // Nobody reads it any more.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("execsnoopd: cannot write the report: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -218,6 +218,11 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Load and attach a hook's program by itself, and let go of it.
+pub fn try_out(hook: Hook) -> Result<Hook, Refusal> {
+    object::try_out(hook)
+}
+
 /// The hooks that this kernel lets us have, for what is asked for.
 pub(super) fn choose(options: &Options) -> Result<Vec<Hook>, Error> {
     let mut chosen = if options.classic {

@@ -189,13 +189,7 @@ pub struct Capture {
 impl Capture {
     /// Load, open the buffers and attach: from the return on, every exec is counted.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        // libbpf says much at this level, and to format it takes as long as all else here.
-        let level = if enabled!(target: "libbpf", Level::TRACE) {
-            PrintLevel::Debug
-        } else {
-            PrintLevel::Info
-        };
-        libbpf_rs::set_print(Some((level, log_libbpf)));
+        log_as_we_do();
         let missing = privileges::missing_for_bpf()
             .map_err(|e| Error::setup("reading this process's capabilities", &e))?;
         if !missing.is_empty() {
@@ -363,6 +357,17 @@ fn per_cpu(map: &MapHandle, index: u32) -> io::Result<Vec<Vec<u8>>> {
     map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
         .map_err(io::Error::other)?
         .ok_or_else(|| io::Error::other(format!("a BPF array has no entry {index}")))
+}
+
+/// Have libbpf's messages in our log instead of on standard error.
+pub fn log_as_we_do() {
+    // libbpf says much at this level, and to format it takes as long as all else here.
+    let level = if enabled!(target: "libbpf", Level::TRACE) {
+        PrintLevel::Debug
+    } else {
+        PrintLevel::Info
+    };
+    libbpf_rs::set_print(Some((level, log_libbpf)));
 }
 
 /// libbpf's own messages. What it warns of we report ourselves, with a remedy.

@@ -62,7 +62,7 @@ impl Treatment {
 }
 
 /// Ask the kernel, from the calling thread.
-pub(super) fn treatment(place: Place) -> Treatment {
+pub fn treatment(place: Place) -> Treatment {
     let treatment = ask(place).unwrap_or_else(|error| {
         debug!(
             ?place,

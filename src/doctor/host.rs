@@ -1,0 +1,177 @@
+//! What there is to read about this host.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::system::uname;
+
+use super::Finding;
+use crate::privileges;
+
+/// The inode of the first pid namespace (`PROC_PID_INIT_INO` in
+/// `include/uapi/linux/nsfs.h`).
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+pub(super) fn findings() -> Vec<Finding> {
+    vec![
+        kernel(),
+        btf(),
+        lockdown(),
+        capabilities(),
+        memlock(),
+        perf_event_paranoid(),
+        tracefs(),
+        cgroups(),
+        pid_namespace(),
+    ]
+}
+
+fn kernel() -> Finding {
+    let name = uname();
+    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    let found = format!("Linux {} on {}", text(name.release()), text(name.machine()));
+    Finding::ok("kernel", found)
+}
+
+fn btf() -> Finding {
+    const PATH: &str = "/sys/kernel/btf/vmlinux";
+    match fs::File::open(PATH) {
+        Ok(_) => Finding::ok("BTF", PATH),
+        Err(error) => Finding::missing(
+            "BTF",
+            format!("{PATH}: {error}"),
+            "no program can be fitted to this kernel",
+        )
+        .fix("a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions have; in a container, /sys mounted"),
+    }
+}
+
+fn lockdown() -> Finding {
+    const PATH: &str = "/sys/kernel/security/lockdown";
+    match fs::read_to_string(PATH) {
+        Ok(levels) if levels.contains("[confidentiality]") => Finding::less(
+            "lockdown",
+            "confidentiality",
+            "programs may not read kernel memory through helpers: exits are not counted",
+        )
+        .fix("boot with lockdown=integrity"),
+        Ok(levels) => {
+            let level = levels.split(['[', ']']).nth(1).unwrap_or("unknown");
+            Finding::ok("lockdown", level)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::ok(
+            "lockdown",
+            "none that is to be seen (securityfs is not mounted, or the kernel has none)",
+        ),
+        Err(error) => Finding::ok("lockdown", format!("unknown ({PATH}: {error})")),
+    }
+}
+
+fn capabilities() -> Finding {
+    match privileges::missing_for_bpf() {
+        Ok(missing) if missing.is_empty() => {
+            Finding::ok("capabilities", "CAP_BPF and CAP_PERFMON are there")
+        }
+        Ok(missing) => Finding::missing(
+            "capabilities",
+            format!("{} missing", missing.join(" and ")),
+            "no program can be loaded; what is tried below fails for this reason alone",
+        )
+        .fix("sudo execsnoopd doctor, or AmbientCapabilities=CAP_BPF CAP_PERFMON in a unit"),
+        Err(error) => Finding::missing("capabilities", error.to_string(), "they cannot be read"),
+    }
+}
+
+/// Kernels before 5.11 count BPF's memory as locked.
+fn memlock() -> Finding {
+    match getrlimit(Resource::Memlock).current {
+        None => Finding::ok("locked memory", "unlimited"),
+        Some(bytes) => Finding::ok(
+            "locked memory",
+            format!(
+                "{} KiB, which matters before Linux 5.11 only (LimitMEMLOCK=infinity)",
+                bytes / 1024
+            ),
+        ),
+    }
+}
+
+fn perf_event_paranoid() -> Finding {
+    const NAME: &str = "perf_event_paranoid";
+    match fs::read_to_string(format!("/proc/sys/kernel/{NAME}")) {
+        Ok(level) => {
+            let level = level.trim();
+            if level.parse().is_ok_and(|level: i32| level > 2) {
+                Finding::less(
+                    NAME,
+                    level,
+                    "with CAP_BPF and CAP_PERFMON alone, as the unit has them, events cross by the \
+                     ring buffer",
+                )
+                .fix("nothing needs to be done; sysctl kernel.perf_event_paranoid=2 allows the perf buffer")
+            } else {
+                Finding::ok(NAME, level)
+            }
+        }
+        Err(error) => Finding::ok(NAME, format!("unknown ({error})")),
+    }
+}
+
+fn tracefs() -> Finding {
+    let mounted = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .into_iter()
+        .find(|path| Path::new(path).join("events/syscalls").exists());
+    match mounted {
+        Some(path) => Finding::ok("tracefs", path),
+        None => Finding::less(
+            "tracefs",
+            "not mounted, or not to be read by this user",
+            "only capture.classic and capture.failures = \"tracepoint\" need it",
+        )
+        .fix("mount -t tracefs nodev /sys/kernel/tracing"),
+    }
+}
+
+fn cgroups() -> Finding {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    // Device, directory, type.
+    let of_type = |kind: &str| {
+        let mut mounts = mounts.lines().map(|line| line.split(' '));
+        mounts.find_map(|mut fields| {
+            let directory = fields.nth(1)?;
+            (fields.next() == Some(kind)).then(|| directory.to_owned())
+        })
+    };
+    match (of_type("cgroup2"), of_type("cgroup")) {
+        (Some(directory), None) => Finding::ok("cgroups", format!("version 2 at {directory}")),
+        (Some(directory), Some(_)) => {
+            Finding::ok("cgroups", format!("hybrid, version 2 at {directory}"))
+        }
+        (None, Some(_)) => Finding::less(
+            "cgroups",
+            "version 1 alone",
+            "the labels unit, slice and container are empty: systemd's hierarchy there has no ids \
+             that programs can see",
+        )
+        .fix("boot with systemd.unified_cgroup_hierarchy=1"),
+        (None, None) => Finding::less(
+            "cgroups",
+            "none mounted here",
+            "the labels unit, slice and container are known only if the host has version 2",
+        ),
+    }
+}
+
+fn pid_namespace() -> Finding {
+    match fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino()) {
+        Ok(FIRST_PID_NAMESPACE) => Finding::ok("pid namespace", "the host's"),
+        Ok(_) => Finding::ok(
+            "pid namespace",
+            "a container's; the whole host is counted nevertheless, and trace shows the host's pids",
+        ),
+        Err(error) => Finding::ok("pid namespace", format!("unknown ({error})")),
+    }
+}
