@@ -8,13 +8,15 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::view::{self, Label};
+use crate::view::{Label, grouping, name};
 
 mod keys;
+mod view;
+
+pub use self::view::View;
 
 /// Read where no `--config` is given, if it exists.
 pub const DEFAULT_PATH: &str = "/etc/execsnoopd/config.toml";
@@ -128,23 +130,6 @@ pub enum LogFormat {
     Journald,
 }
 
-/// `[[view]]`: execs counted by some labels.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct View {
-    /// What to group by.
-    pub labels: Vec<Label>,
-    /// Series of their own, at most [`MAX_SERIES`]; what finds no place is `other`.
-    #[serde(default = "View::default_max_series")]
-    pub max_series: usize,
-    /// For how long a series must have been idle before a new one may take its place.
-    #[serde(default = "View::default_idle_after", with = "humantime_serde")]
-    pub idle_after: Duration,
-    /// Values of the one label that have their series from the start and keep it.
-    #[serde(default)]
-    pub always: Vec<String>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -187,26 +172,6 @@ impl Default for Log {
             level: LogLevel::Info,
             format: LogFormat::Logfmt,
         }
-    }
-}
-
-impl View {
-    /// By these labels, all else at its default.
-    pub fn by(labels: &[Label]) -> Self {
-        Self {
-            labels: labels.to_vec(),
-            max_series: Self::default_max_series(),
-            idle_after: Self::default_idle_after(),
-            always: Vec::new(),
-        }
-    }
-
-    fn default_max_series() -> usize {
-        1000
-    }
-
-    fn default_idle_after() -> Duration {
-        Duration::from_secs(3600)
     }
 }
 
@@ -337,16 +302,16 @@ impl Config {
             if let Some((key, message)) = view.fault() {
                 faults.push(Fault::new(&format!("view.{i}.{key}"), message));
             }
-            let groups: BTreeSet<_> = view::grouping(&view.labels).collect();
+            let groups: BTreeSet<_> = grouping(&view.labels).collect();
             let mut others = seen.iter();
-            let same = others
-                .find(|other| view::grouping(&other.labels).collect::<BTreeSet<_>>() == groups);
+            let same =
+                others.find(|other| grouping(&other.labels).collect::<BTreeSet<_>>() == groups);
             if let Some(other) = same {
                 faults.push(Fault::new(
                     &format!("view.{i}.labels"),
                     format!(
                         "a view of the same labels already gives execsnoop_execs_by_{}_total",
-                        view::name(&other.labels)
+                        name(&other.labels)
                     ),
                 ));
             }
@@ -393,48 +358,6 @@ impl Web {
             ));
         }
         faults
-    }
-}
-
-impl View {
-    fn fault(&self) -> Option<(&'static str, String)> {
-        let labels = &self.labels;
-        let twice = labels
-            .iter()
-            .enumerate()
-            .find(|(i, label)| labels[..*i].contains(label));
-        if labels.is_empty() {
-            Some(("labels", "a view needs at least one label".to_owned()))
-        } else if let Some((_, label)) = twice {
-            Some(("labels", format!("`{}` stands twice", label.name())))
-        } else if !(1..=MAX_SERIES).contains(&self.max_series) {
-            Some((
-                "max_series",
-                format!("{} is not from 1 to {MAX_SERIES}", self.max_series),
-            ))
-        } else if self.always.len() > self.max_series {
-            Some((
-                "always",
-                format!("{} names for {} series", self.always.len(), self.max_series),
-            ))
-        } else {
-            let fault = self.reserved().err();
-            fault.map(|message| ("always", message))
-        }
-    }
-
-    /// The keys of `always`, or what is wrong with one.
-    fn reserved(&self) -> Result<Vec<view::Key>, String> {
-        let values = self.always.iter();
-        values
-            .map(|value| view::key_of(&self.labels, value))
-            .collect()
-    }
-
-    /// A view without any count yet; or why a user of `always` is not found any more.
-    pub fn build(&self) -> Result<view::View, String> {
-        let view = view::View::new(self.labels.clone(), self.max_series);
-        Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))
     }
 }
 

@@ -1,0 +1,85 @@
+//! `[[view]]`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::MAX_SERIES;
+use crate::view::{self, Label};
+
+/// `[[view]]`: execs counted by some labels.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct View {
+    /// What to group by.
+    pub labels: Vec<Label>,
+    /// Series of their own, at most [`MAX_SERIES`]; what finds no place is `other`.
+    #[serde(default = "View::default_max_series")]
+    pub max_series: usize,
+    /// For how long a series must have been idle before a new one may take its place.
+    #[serde(default = "View::default_idle_after", with = "humantime_serde")]
+    pub idle_after: Duration,
+    /// Values of the one label that have their series from the start and keep it.
+    #[serde(default)]
+    pub always: Vec<String>,
+}
+
+impl View {
+    /// By these labels, all else at its default.
+    pub fn by(labels: &[Label]) -> Self {
+        Self {
+            labels: labels.to_vec(),
+            max_series: Self::default_max_series(),
+            idle_after: Self::default_idle_after(),
+            always: Vec::new(),
+        }
+    }
+
+    fn default_max_series() -> usize {
+        1000
+    }
+
+    fn default_idle_after() -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+        let labels = &self.labels;
+        let twice = labels
+            .iter()
+            .enumerate()
+            .find(|(i, label)| labels[..*i].contains(label));
+        if labels.is_empty() {
+            Some(("labels", "a view needs at least one label".to_owned()))
+        } else if let Some((_, label)) = twice {
+            Some(("labels", format!("`{}` stands twice", label.name())))
+        } else if !(1..=MAX_SERIES).contains(&self.max_series) {
+            Some((
+                "max_series",
+                format!("{} is not from 1 to {MAX_SERIES}", self.max_series),
+            ))
+        } else if self.always.len() > self.max_series {
+            Some((
+                "always",
+                format!("{} names for {} series", self.always.len(), self.max_series),
+            ))
+        } else {
+            let fault = self.reserved().err();
+            fault.map(|message| ("always", message))
+        }
+    }
+
+    /// The keys of `always`, or what is wrong with one.
+    fn reserved(&self) -> Result<Vec<view::Key>, String> {
+        let values = self.always.iter();
+        values
+            .map(|value| view::key_of(&self.labels, value))
+            .collect()
+    }
+
+    /// A view without any count yet; or why a user of `always` is not found any more.
+    pub fn build(&self) -> Result<view::View, String> {
+        let view = view::View::new(self.labels.clone(), self.max_series);
+        Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))
+    }
+}

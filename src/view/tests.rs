@@ -1,0 +1,184 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn subject(comm: u8, uid: u32) -> Subject {
+    let mut subject = Subject {
+        uid,
+        ..Subject::default()
+    };
+    subject.comm[0] = comm;
+    subject
+}
+
+fn execs(execs: u64) -> Counts {
+    Counts { execs, cpu_ns: 0 }
+}
+
+const NOW: Duration = Duration::from_secs(100);
+
+fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
+    let mut series = counts.series.iter();
+    let found = series.find(|(key, _)| key.comm[0] == comm);
+    found.map(|(_, counts)| counts.execs)
+}
+
+#[test]
+fn a_view_is_named_by_its_labels_without_a_user_beside_its_uid() {
+    assert_eq!(name(&[Label::Comm]), "comm");
+    assert_eq!(name(&[Label::Uid, Label::User]), "uid");
+    assert_eq!(name(&[Label::User]), "user");
+    assert_eq!(name(&[Label::ParentComm, Label::Comm]), "parent_comm_comm");
+}
+
+#[test]
+fn fields_that_a_view_does_not_group_by_do_not_split_its_series() {
+    let mut view = View::new(vec![Label::Comm], 10);
+    view.add(&subject(b'a', 1), None, NOW, execs(1));
+    view.add(&subject(b'a', 2), None, NOW, execs(2));
+    assert_eq!(view.counts().series.len(), 1);
+    assert_eq!(view.counts().series[0].1, execs(3));
+}
+
+#[test]
+fn who_came_first_keeps_its_series_when_the_budget_is_spent() {
+    let mut view = View::new(vec![Label::Comm], 2);
+    for comm in *b"abcdea" {
+        view.add(&subject(comm, 0), None, NOW, execs(1));
+    }
+    let counts = view.counts();
+    assert_eq!(counts.series.len(), 2);
+    assert_eq!(counts.overflow, execs(3));
+    assert_eq!(execs_of(&counts, b'a'), Some(2));
+}
+
+#[test]
+fn an_idle_series_gives_up_its_place_only_when_another_wants_it() {
+    let hour = Duration::from_secs(3600);
+    let mut view = View::new(vec![Label::Comm], 2).idle_after(hour);
+    view.add(&subject(b'a', 0), None, NOW, execs(1));
+    view.add(&subject(b'b', 0), None, NOW, execs(2));
+    view.add(&subject(b'a', 0), None, NOW + hour / 2, execs(1));
+    // b has been idle for longer than a, but not for an hour yet.
+    view.add(&subject(b'c', 0), None, NOW + hour * 3 / 4, execs(4));
+    let counts = view.counts();
+    assert_eq!(execs_of(&counts, b'b'), Some(2));
+    assert_eq!(counts.overflow, execs(4));
+    view.add(&subject(b'c', 0), None, NOW + hour, execs(8));
+    let counts = view.counts();
+    assert_eq!(execs_of(&counts, b'a'), Some(2));
+    assert_eq!(execs_of(&counts, b'b'), None);
+    assert_eq!(execs_of(&counts, b'c'), Some(8));
+    assert_eq!(counts.nameless, execs(2));
+    assert_eq!(counts.overflow, execs(4));
+}
+
+#[test]
+fn in_a_view_by_user_alone_no_series_gives_up_its_place() {
+    let mut view = View::new(vec![Label::User], 1).idle_after(Duration::ZERO);
+    view.add(&subject(b'a', 1), None, NOW, execs(1));
+    view.add(&subject(b'a', 2), None, NOW * 2, execs(2));
+    let counts = view.counts();
+    assert_eq!((counts.overflow, counts.nameless), (execs(2), execs(0)));
+}
+
+#[test]
+fn a_reserved_series_is_there_from_the_start_and_keeps_its_place() {
+    let key = |comm| Key {
+        comm: subject(comm, 0).comm,
+        ..Key::default()
+    };
+    let mut view = View::new(vec![Label::Comm], 2)
+        .idle_after(Duration::ZERO)
+        .reserve([key(b'z')]);
+    assert_eq!(view.counts().series, [(key(b'z'), execs(0))]);
+    for comm in *b"abz" {
+        view.add(&subject(comm, 0), None, NOW, execs(1));
+    }
+    let counts = view.counts();
+    assert_eq!(counts.series.len(), 2);
+    assert_eq!(execs_of(&counts, b'z'), Some(1));
+    assert_eq!(execs_of(&counts, b'b'), Some(1));
+    assert_eq!(counts.nameless, execs(1));
+}
+
+#[test]
+fn a_reserved_key_is_the_one_that_its_subject_has() {
+    let key = |labels: &[Label], value| key_of(labels, value).unwrap();
+    let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
+    let mut sshd = subject(0, 0);
+    sshd.comm[..4].copy_from_slice(b"sshd");
+    for (labels, value) in [
+        (vec![Label::Comm], "sshd"),
+        (vec![Label::Uid], "0"),
+        (vec![Label::Uid, Label::User], "root"),
+        (vec![Label::User], "root"),
+        (vec![Label::Unit], "ssh.service"),
+        (vec![Label::Slice], "system.slice"),
+    ] {
+        let reserved = key(&labels, value);
+        let view = View::new(labels, 1);
+        assert_eq!(view.key(&sshd, Some(&cgroup)), Some(reserved));
+    }
+}
+
+#[test]
+fn a_cgroup_without_a_known_name_has_no_series() {
+    let mut view = View::new(vec![Label::Unit], 2);
+    view.add(&subject(b'a', 0), None, NOW, execs(1));
+    let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
+    view.add(&subject(b'a', 0), Some(&cgroup), NOW, execs(2));
+    view.add(
+        &subject(b'a', 0),
+        Some(&Cgroup::of_path(b"/")),
+        NOW,
+        execs(4),
+    );
+    let counts = view.counts();
+    assert_eq!(counts.nameless, execs(1));
+    let mut series: Vec<_> = counts
+        .series
+        .iter()
+        .map(|(k, v)| (k.unit.clone().unwrap(), v.execs))
+        .collect();
+    series.sort();
+    assert_eq!(
+        series,
+        [
+            (b"".as_slice().into(), 4),
+            (b"ssh.service".as_slice().into(), 2)
+        ]
+    );
+}
+
+proptest! {
+    #[test]
+    fn the_sum_over_a_view_is_the_total_and_its_size_within_the_budget(
+        observed in proptest::collection::vec(
+            (any::<u8>(), 0_u32..50, 0_u64..1000, 0_u64..1000, 0_u64..200),
+            0..300,
+        ),
+        max_series in 1_usize..40,
+        idle_after in 0_u64..200,
+        labels in proptest::sample::subsequence(Label::ALL.to_vec(), 1..=Label::ALL.len()),
+    ) {
+        let idle_after = Duration::from_secs(idle_after);
+        let mut view = View::new(labels, max_series).idle_after(idle_after);
+        let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
+        let mut total = Counts::default();
+        for (comm, uid, execs, cpu_ns, time) in observed {
+            let counts = Counts { execs, cpu_ns };
+            let cgroup = comm.is_multiple_of(2).then_some(&cgroup);
+            view.add(&subject(comm, uid), cgroup, Duration::from_secs(time), counts);
+            total += counts;
+        }
+        let counts = view.counts();
+        let mut sum = counts.overflow;
+        sum += counts.nameless;
+        for (_, series) in &counts.series {
+            sum += *series;
+        }
+        prop_assert_eq!(sum, total);
+        prop_assert!(counts.series.len() <= max_series);
+    }
+}
