@@ -1,11 +1,11 @@
 //! The command line. Flags beat the configuration file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
 
-use crate::config::{Config, Error, LogFormat, LogLevel};
+use crate::config::{Config, DEFAULT_PATH, Error, LogFormat, LogLevel};
 use crate::event::Comm;
 use crate::view;
 
@@ -29,7 +29,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Check the configuration and exit
+    /// Check the configuration and exit. What the host can do of it, `doctor` says
     #[arg(long)]
     pub check: bool,
 
@@ -83,7 +83,8 @@ pub struct Doctor {
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 #[allow(clippy::struct_excessive_bools)] // flags
 pub struct Trace {
-    /// The arguments, too, as the new program finds them; the first 1408 bytes
+    /// The arguments, too, as the new program finds them (of a failed exec, none); the first 1408
+    /// bytes
     #[arg(long)]
     pub args: bool,
 
@@ -178,6 +179,16 @@ pub enum Timestamps {
 }
 
 impl Cli {
+    /// What [`load_config`](Self::load_config) reads, for people.
+    pub fn what_is_configured(&self) -> String {
+        let default = Path::new(DEFAULT_PATH);
+        match &self.config {
+            Some(path) => format!("{} is", path.display()),
+            None if default.exists() => format!("{DEFAULT_PATH} is"),
+            None => format!("there is no {DEFAULT_PATH}: the defaults are"),
+        }
+    }
+
     /// The file's configuration with the flags over it.
     pub fn load_config(&self) -> Result<Config, Error> {
         let mut config = Config::load(self.config.as_deref())?;

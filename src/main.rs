@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
     };
     if cli.check {
-        println!("execsnoopd: the configuration is valid");
+        println!("execsnoopd: {} valid", cli.what_is_configured());
         return ExitCode::SUCCESS;
     }
     if let Err(error) = log::init(&config.log) {

@@ -25,7 +25,7 @@ fn stderr(output: &Output) -> String {
 fn a_configuration_can_be_checked_without_running() {
     let output = execsnoopd(&["--config", "config.example.toml", "--check"]);
     assert_eq!(code(output.status), 0);
-    assert_eq!(output.stdout, b"execsnoopd: the configuration is valid\n");
+    assert_eq!(output.stdout, b"execsnoopd: config.example.toml is valid\n");
 }
 
 #[test]

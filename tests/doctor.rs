@@ -92,7 +92,13 @@ fn without_capabilities_it_names_them_and_ends_as_the_daemon_would() {
     let capabilities = of(&report, "capabilities");
     assert_eq!(capabilities["status"], "missing");
     assert_eq!(capabilities["found"], "CAP_BPF and CAP_PERFMON missing");
+    assert_eq!(of(&report, "hooks and buffers")["found"], "not tried");
     assert_eq!(of(&report, "the daemon")["status"], "missing");
+    assert!(
+        report
+            .iter()
+            .all(|finding| finding["check"] != "preemption")
+    );
 }
 
 #[test]

@@ -319,15 +319,18 @@ fn failure(request: Failures) -> Result<Vec<Hook>, Error> {
         return Ok(had);
     }
     if request == Failures::FexitOrTracepoint {
-        need_tracefs("capture.failures = \"tracepoint\"")?;
+        need_tracefs(
+            "this kernel refuses fexit programs, and to observe failed execs by tracepoints \
+             (capture.failures = \"tracepoint\", trace --failed)",
+        )?;
         return first_of(&[&SYS_EXIT])
             .map_err(|refusals| Error::no_hook("failed execs", &refusals));
     }
+    debug!(refused = list(&refusals), "fexit");
     info!(
         "failed execs are not counted: this kernel refuses fexit programs, whoever asks; \
          capture.failures = \"tracepoint\" counts them, but slows every system call"
     );
-    debug!(refused = list(&refusals), "fexit");
     Ok(Vec::new())
 }
 

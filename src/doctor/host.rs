@@ -15,6 +15,9 @@ use crate::privileges;
 /// `include/uapi/linux/nsfs.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
+/// The name of that check.
+pub(super) const CAPABILITIES: &str = "capabilities";
+
 pub(super) fn findings() -> Vec<Finding> {
     vec![
         kernel(),
@@ -73,15 +76,15 @@ fn lockdown() -> Finding {
 fn capabilities() -> Finding {
     match privileges::missing_for_bpf() {
         Ok(missing) if missing.is_empty() => {
-            Finding::ok("capabilities", "CAP_BPF and CAP_PERFMON are there")
+            Finding::ok(CAPABILITIES, "CAP_BPF and CAP_PERFMON are there")
         }
         Ok(missing) => Finding::missing(
-            "capabilities",
+            CAPABILITIES,
             format!("{} missing", missing.join(" and ")),
-            "no program can be loaded; what is tried below fails for this reason alone",
+            "no program can be loaded",
         )
         .fix("sudo execsnoopd doctor, or AmbientCapabilities=CAP_BPF CAP_PERFMON in a unit"),
-        Err(error) => Finding::missing("capabilities", error.to_string(), "they cannot be read"),
+        Err(error) => Finding::missing(CAPABILITIES, error.to_string(), "they cannot be read"),
     }
 }
 

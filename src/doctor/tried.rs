@@ -7,27 +7,27 @@ use crate::capture::hooks::{
 use crate::capture::probe::{Place, treatment};
 use crate::capture::{Capture, Options, TransportKind};
 
-pub(super) fn findings() -> Vec<Finding> {
+/// `permitted`: the capabilities are there; else every refusal would be for their lack.
+pub(super) fn findings(permitted: bool) -> Vec<Finding> {
+    if !permitted {
+        return vec![Finding::missing(
+            "hooks and buffers",
+            "not tried",
+            "without the capabilities the kernel refuses them all",
+        )];
+    }
     let mut findings = vec![
-        group("execs", &[EXEC_TP_BTF], "seen"),
-        group(
-            "execs",
-            &[EXEC_RAW_TP],
-            "seen, if the one above is not to be had",
-        ),
-        group(
-            "execs",
-            &EXEC_SYS_EXIT,
-            "seen, if neither is to be had; needs tracefs",
-        ),
-        group("failed execs", &FEXIT, "counted"),
-        group("exits", &[EXIT_TP_BTF], "counted, from Linux 6.16 on"),
+        group("execs", &[EXEC_TP_BTF], "the first choice"),
+        group("execs", &[EXEC_RAW_TP], "the second"),
+        group("execs", &EXEC_SYS_EXIT, "the third"),
+        group("failed execs", &FEXIT, "the first choice"),
         group(
             "exits",
-            &EXIT_LIVE[..1],
-            "counted, if the one above is not to be had",
+            &[EXIT_TP_BTF],
+            "the first choice, on Linux 6.16 and newer",
         ),
-        group("exits", &EXIT_LIVE[1..], "counted, if neither is to be had"),
+        group("exits", &EXIT_LIVE[..1], "the second"),
+        group("exits", &EXIT_LIVE[1..], "the third"),
     ];
     findings.extend([TransportKind::Perf, TransportKind::Ring].map(road));
     findings.push(preemption());
@@ -35,23 +35,34 @@ pub(super) fn findings() -> Vec<Finding> {
 }
 
 /// Hooks that are for the same.
-fn group(check: &'static str, hooks: &[Hook], purpose: &str) -> Finding {
-    let refused: Vec<String> = hooks
-        .iter()
-        .filter_map(|hook| hooks::try_out(*hook).err())
-        .map(|refusal| refusal.to_string())
-        .collect();
-    if refused.is_empty() {
-        let names: Vec<_> = hooks.iter().map(|h| h.program).collect();
-        return Finding::ok(check, format!("{}: {purpose}", names.join(", ")));
-    }
-    let means = if hooks == FEXIT {
-        "failed execs of these kinds are not counted; capture.failures = \"tracepoint\" counts all, \
-         but slows every system call"
-    } else {
-        "another hook may do the same"
+fn group(check: &'static str, hooks: &[Hook], choice: &str) -> Finding {
+    let kind = hooks[0].program_type;
+    let names: Vec<_> = hooks.iter().map(|hook| hook.program).collect();
+    let names = format!("{} ({kind}), {choice}", names.join(", "));
+    let mut refusals = hooks.iter().filter_map(|hook| hooks::try_out(*hook).err());
+    let Some(refusal) = refusals.next() else {
+        return Finding::ok(check, names);
     };
-    Finding::less(check, refused.join("; "), means)
+    let found = format!("{names}: {refusal}");
+    if hooks == FEXIT {
+        Finding::less(
+            check,
+            found,
+            "this kernel refuses fexit programs, whoever asks: failed execs are not counted",
+        )
+        .fix(
+            "capture.failures = \"tracepoint\" counts them, with tracefs mounted; it slows every \
+             system call",
+        )
+    } else if kind == "tracepoint" {
+        Finding::less(
+            check,
+            found,
+            "it needs tracefs; not needed where another one is to be had",
+        )
+    } else {
+        Finding::less(check, found, "not needed where another one is to be had")
+    }
 }
 
 fn road(kind: TransportKind) -> Finding {
@@ -70,7 +81,11 @@ fn road(kind: TransportKind) -> Finding {
             check,
             format!("{} KiB", capture.means().buffer_bytes / 1024),
         ),
-        Err(error) => Finding::less(check, error.to_string(), "the other one may do"),
+        Err(error) => Finding::less(
+            check,
+            error.to_string(),
+            "not needed where the other one is to be had",
+        ),
     }
 }
 
