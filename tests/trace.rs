@@ -297,11 +297,15 @@ fn what_is_lost_is_said_and_is_a_failure_only_if_that_is_asked_for() {
     const TIMES: u32 = 6_000;
     let programs = Programs::new();
     let program = programs.named("flooding");
-    for (strict, status) in [(&[][..], 0), (&["--strict"][..], 1)] {
-        let tracer = Tracer::start(&[&["--comm", "flooding"], strict].concat());
-        // 64 pages of each CPU have place for some 2500 events.
+    let filter = ["--comm", "flooding"];
+    let tracers = [(vec![], 0), (vec!["--strict"], 1)]
+        .map(|(strict, status)| (Tracer::start(&[&filter[..], &strict].concat()), status));
+    // 64 pages of each CPU have place for some 2500 events.
+    for (tracer, _) in &tracers {
         tracer.signal(Signal::STOP);
-        exec_times(&program, TIMES);
+    }
+    exec_times(&program, TIMES);
+    for (tracer, status) in tracers {
         tracer.signal(Signal::CONT);
         let said = tracer.stop();
         assert_eq!(said.status, status);
