@@ -279,8 +279,10 @@ fn cpu_time_of_all_threads_is_counted_under_the_program(road: &str) {
         let status = Command::new(&program).args([way, "-", "100"]).status();
         status.expect("the program can be executed");
         let cpu = cpu_of(&daemon, comm);
-        // What it measures of itself it has used, and little more.
-        assert!((burnt..burnt + 0.1).contains(&cpu), "{comm}: {cpu} s");
+        // What it measures of itself it has used, and what it takes to begin and to end; a
+        // guest whose host is busy takes longer over both. Less than twice as much it is.
+        let at_most = burnt * 1.5 + 0.1;
+        assert!((burnt..at_most).contains(&cpu), "{comm}: {cpu} s");
     }
     daemon.scrape().assert_ledger_closes();
 }
