@@ -1,6 +1,7 @@
 //! Real cgroups of version 2, made and removed by the test.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,7 +23,17 @@ impl Cgroup {
     /// Made, with those above it, at this path from the root.
     pub(crate) fn new(path: &str) -> Self {
         let path = hierarchy().join(path);
-        fs::create_dir_all(&path).expect("cgroups can be made");
+        // Another one that ends may take away what is above, just then.
+        let mut made = fs::create_dir_all(&path);
+        for _ in 0..1000 {
+            match &made {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    made = fs::create_dir_all(&path);
+                }
+                _ => break,
+            }
+        }
+        made.expect("cgroups can be made");
         Self(path)
     }
 
