@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The kernel types that execsnoop.bpf.c reads, and of these only the fields that
+ * The kernel types that the programs here read, and of these only the fields that
  * it reads: written by hand, not dumped. CO-RE relocates each access against the
  * running kernel's BTF, so order, offsets and missing fields do not matter here.
  */

@@ -125,6 +125,21 @@ fn without_btf_it_says_so_and_ends_with_69() {
 }
 
 #[test]
+fn where_cgroups_are_of_version_1_alone_it_says_which_labels_are_empty() {
+    let only_v1 = "umount -R -l /sys/fs/cgroup && mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/v1 && \
+                   mount -t cgroup -o none,name=execsnoopd none /sys/fs/cgroup/v1";
+    let (report, status) = report(only_v1);
+    assert_eq!(status, 0);
+    let cgroups = of(&report, "cgroups");
+    assert_eq!(cgroups["found"], "version 1 alone");
+    let means = cgroups["means"].as_str().unwrap();
+    assert!(
+        means.contains("unit, slice and container are empty"),
+        "{means}"
+    );
+}
+
+#[test]
 fn for_people_each_finding_has_a_mark_and_stands_on_a_line() {
     let output = Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
         .arg("doctor")

@@ -340,6 +340,24 @@ fn in_a_pid_namespace_of_its_own_the_daemon_finds_the_same_and_counts_exactly() 
 }
 
 #[test]
+fn root_of_a_user_namespace_is_counted_as_who_it_is_outside() {
+    let programs = Programs::new();
+    let program = programs.named("namespaced");
+    let (daemon, _config) = configured("[[view]]\nlabels = [\"uid\", \"user\", \"comm\"]\n");
+    let status = Command::new("setpriv")
+        .args(["--reuid=700600", "--regid=700600", "--clear-groups"])
+        .args(["unshare", "--user", "--map-root-user"])
+        .arg(&program)
+        .status()
+        .expect("setpriv (util-linux) runs");
+    assert!(status.success());
+    let scrape = daemon.scrape();
+    let sample = "execsnoop_execs_by_uid_comm_total{uid=\"700600\",user=\"\",comm=\"namespaced\"}";
+    assert_eq!(scrape.value(sample), 1.0);
+    scrape.assert_ledger_closes();
+}
+
+#[test]
 fn several_daemons_count_the_same_execs_each() {
     let programs = Programs::new();
     let daemons: Vec<Daemon> = (0..3).map(|_| Daemon::start(&[])).collect();
