@@ -330,11 +330,21 @@ fn in_a_pid_namespace_of_its_own_the_daemon_finds_the_same_and_counts_exactly() 
     command.arg(env!("CARGO_BIN_EXE_execsnoopd"));
     let inside = Daemon::spawn(command);
     exec_times(&program, TIMES);
+    let too_long = program.with_file_name("n".repeat(300));
+    for _ in 0..TIMES {
+        assert!(Command::new(&too_long).status().is_err());
+    }
     let scrapes = [outside.scrape(), inside.scrape()];
     let programs = |scrape: &Scrape| scrape.family("execsnoop_program_missed_runs_total").count();
     assert_eq!(programs(&scrapes[0]), programs(&scrapes[1]));
     for scrape in scrapes {
         assert_eq!(scrape.execs_of("pid-namespace"), f64::from(TIMES));
+        // Where the kernel runs fexit programs: their order matters most.
+        let failures = "execsnoop_exec_failures_total{errno=\"ENAMETOOLONG\"}";
+        let mut hooks = scrape.family("execsnoop_hook_info");
+        if hooks.any(|(hook, _)| hook.contains("event=\"failure\"")) {
+            assert_eq!(scrape.value(failures), f64::from(TIMES));
+        }
         scrape.assert_ledger_closes();
     }
 }
