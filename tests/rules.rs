@@ -6,8 +6,9 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::docs::{ALERTS, FLEET, config_for_alerts, fenced, metric_types};
+use common::docs::{ALERTS, FLEET, METRICS, config_for_alerts, fenced, metric_types};
 use common::prometheus::{packaging, promtool};
+use execsnoopd::config::Config;
 use execsnoopd::view;
 
 /// The files of a directory, by name.
@@ -158,6 +159,57 @@ fn every_metric_in_rules_and_documentation_exists() {
     assert!(found > 10, "only {found} metrics found");
 }
 
+/// Blank lines are between them.
+#[test]
+fn promtool_accepts_the_queries_of_the_documentation() {
+    let blocks = fenced(METRICS, "promql").join("\n");
+    let queries: Vec<_> = blocks.split("\n\n").collect();
+    assert!(queries.len() > 20, "only {} found", queries.len());
+    let rules: Vec<String> = queries
+        .iter()
+        .enumerate()
+        .map(|(number, query)| {
+            let query = query.replace('\n', "\n          ");
+            format!("      - record: query_{number}\n        expr: |\n          {query}\n")
+        })
+        .collect();
+    let text = format!("groups:\n  - name: queries\n    rules:\n{}", rules.concat());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("queries.yml"), text).unwrap();
+    let said = promtool(dir.path(), &["check", "rules", "queries.yml"]);
+    assert!(
+        said.contains(&format!("{} rules found", queries.len())),
+        "{said}"
+    );
+
+    let metrics: BTreeSet<_> = metrics()
+        .into_iter()
+        .chain(views_of_the_queries())
+        .collect();
+    for word in queries.iter().flat_map(|query| words(query)) {
+        let metric = word.trim_end_matches("_bucket").trim_end_matches("_count");
+        if word.starts_with("execsnoop_") || word.starts_with("process_") {
+            assert!(metrics.contains(metric), "{word} is no metric");
+        }
+    }
+}
+
+/// The metrics of the views that docs/metrics.md has queries by, which it gives as in a
+/// configuration.
+fn views_of_the_queries() -> Vec<String> {
+    let lists = METRICS.split("`[\"").skip(1);
+    let views = lists.map(|rest| {
+        let labels = rest.split('`').next().unwrap();
+        let text = format!("[[view]]\nlabels = [\"{labels}");
+        let config = Config::parse(&text, Path::new("docs/metrics.md")).expect("the view is valid");
+        format!(
+            "execsnoop_execs_by_{}_total",
+            view::name(&config.view[0].labels)
+        )
+    });
+    views.collect()
+}
+
 /// Each block begins with the name of its file.
 #[test]
 fn promtool_accepts_the_configurations_for_many_hosts() {
@@ -195,7 +247,7 @@ fn promtool_accepts_the_configurations_for_many_hosts() {
 #[test]
 fn the_views_that_the_alerts_ask_for_are_the_default_ones_and_more() {
     let views = config_for_alerts().view;
-    for default in execsnoopd::config::Config::default().view {
+    for default in Config::default().view {
         assert!(views.contains(&default), "{default:?}");
     }
 }

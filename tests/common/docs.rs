@@ -7,7 +7,7 @@ use execsnoopd::config::Config;
 
 pub(crate) const ALERTS: &str = include_str!("../../docs/alerts.md");
 pub(crate) const FLEET: &str = include_str!("../../docs/fleet.md");
-const METRICS: &str = include_str!("../../docs/metrics.md");
+pub(crate) const METRICS: &str = include_str!("../../docs/metrics.md");
 
 /// The blocks of a page that are fenced as this language.
 pub(crate) fn fenced(page: &str, language: &str) -> Vec<String> {
