@@ -1,5 +1,6 @@
 # make run: install what is missing, build, run the daemon on its built-in defaults.
 # make test: install what is missing, run every test that this host can run.
+# make assets: man pages and the completions of bash, zsh and fish, in target/assets.
 # make bench-fleet: what 200 hosts cost their Prometheus; three minutes, writes docs/fleet.md.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
 # make test-vm-arm64: exact counts on arm64 kernels, in guests, by a daemon cross-compiled for
@@ -8,7 +9,7 @@
 BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build run test bench bench-fleet test-vm test-vm-arm64
+.PHONY: build run test assets bench bench-fleet test-vm test-vm-arm64
 
 build:
 	./.ci/install build
@@ -23,6 +24,10 @@ run: build
 test:
 	./.ci/install test
 	./.ci/test
+
+assets:
+	./.ci/install build
+	cargo run --quiet --features assets --bin assets -- target/assets
 
 bench:
 	./.ci/install bench

@@ -53,17 +53,25 @@ pub struct Cli {
 
 /// What else there is to do.
 #[derive(Debug, clap::Subcommand)]
+#[allow(clippy::doc_markdown)] // shown as it is by --help
 pub enum Command {
     /// Show each exec as it happens
+    ///
+    /// A table on standard output, in the order of time across all CPUs. Filters are applied in
+    /// the kernel, but for --unit. What is lost is said on standard error, when it happens and
+    /// at the end. Needs root, or CAP_BPF and CAP_PERFMON, to start.
+    ///
+    /// RETVAL is 0 for an exec, the negative errno for a failed one, and for the end of a
+    /// process its status, or 128 and the signal that ended it.
     Trace(Trace),
     /// Say what this host can do, what that means, and what would change it
+    ///
+    /// Looks at the host and tries each hook and each buffer as the daemon does. Exit status: 0
+    /// if the daemon runs here on its defaults, else what the daemon would end with.
     Doctor(Doctor),
 }
 
-/// Say what this host can do, what that means, and what would change it.
-///
-/// Looks at the host and tries each hook and each buffer as the daemon does. Exit status: 0 if
-/// the daemon runs here on its defaults, else what the daemon would end with.
+/// What there is to say of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
     /// As JSON
@@ -71,14 +79,7 @@ pub struct Doctor {
     pub json: bool,
 }
 
-/// Show each exec as it happens: a table on standard output, in the order of time across
-/// all CPUs.
-///
-/// Filters are applied in the kernel, but for --unit. What is lost is said on standard
-/// error, when it happens and at the end. Needs root, or CAP_BPF and CAP_PERFMON, to start.
-///
-/// RETVAL is 0 for an exec, the negative errno for a failed one, and for the end of a process
-/// its status, or 128 and the signal that ended it.
+/// What there is to say of `trace`.
 #[derive(Debug, Default, clap::Args)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 #[allow(clippy::struct_excessive_bools)] // flags
@@ -118,7 +119,7 @@ pub struct Trace {
     pub unit: Option<String>,
 
     /// Only in this cgroup and below: its directory
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
     pub cgroup: Option<PathBuf>,
 
     /// More columns
