@@ -12,6 +12,7 @@
 #include <bpf/bpf_tracing.h>
 #include "account.h"
 #include "cgroup.h"
+#include "syscall.h"
 #include "trace.h"
 #include "execsnoop.h"
 
@@ -174,8 +175,8 @@ static __noinline int count_errno(__u64 err)
 	return 0;
 }
 
-/* The current task's exec has returned an error. */
-static __always_inline void failed(void *ctx, long ret, int rank)
+/* The current task's exec has returned an error. The path is where the caller has it. */
+static __always_inline void failed(void *ctx, long ret, const char *path, int rank)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger *ledger;
@@ -195,7 +196,9 @@ static __always_inline void failed(void *ctx, long ret, int rank)
 	if (!ledger)
 		return;
 	count_errno(-ret);
-	if (with_failure_events)
+	if (with_failure_events && with_path)
+		emit_failed(ledger, &event, path);
+	else if (with_failure_events)
 		emit(ctx, ledger, &event);
 }
 
@@ -204,61 +207,42 @@ static __always_inline void failed(void *ctx, long ret, int rank)
  * fails is missed, whatever the kernel's version calls below them. Each architecture and
  * width has its own; each is loaded by itself.
  */
-#if defined(__TARGET_ARCH_x86)
-#define ENTRY        "__x64_sys_"
-#define COMPAT_ENTRY "__ia32_compat_sys_"
-#elif defined(__TARGET_ARCH_arm64)
-#define ENTRY        "__arm64_sys_"
-#define COMPAT_ENTRY "__arm64_compat_sys_"
-#else
-#error "what are the system calls' entries called here?"
-#endif
-
-/* The return value follows the one argument, pt_regs, in the context. */
-#define RETURNED(ctx) ((long)(ctx)[1])
-
-#define FAILURES_AT(name, entry, rank)                                                   \
+#define FAILURES_AT(name, entry, path, rank)                                             \
 	SEC("?fexit/" entry)                                                             \
 	int name(unsigned long long *ctx)                                                \
 	{                                                                                \
 		if (RETURNED(ctx) < 0)                                                   \
-			failed(ctx, RETURNED(ctx), rank);                                \
+			failed(ctx, RETURNED(ctx),                                       \
+			       with_path ? path(regs_of_entry(ctx)) : NULL, rank);       \
 		return 0;                                                                \
 	}
 
-#define FAILURES(name, entry)                                                            \
-	FAILURES_AT(name, entry, 1)                                                      \
-	FAILURES_AT(name##_2, entry, 2)                                                  \
-	FAILURES_AT(name##_3, entry, RANKS)
+#define FAILURES(name, entry, path)                                                      \
+	FAILURES_AT(name, entry, path, 1)                                                \
+	FAILURES_AT(name##_2, entry, path, 2)                                            \
+	FAILURES_AT(name##_3, entry, path, RANKS)
 
-FAILURES(fail_execve, ENTRY "execve")
-FAILURES(fail_execveat, ENTRY "execveat")
-FAILURES(fail_compat_execve, COMPAT_ENTRY "execve")
-FAILURES(fail_compat_execveat, COMPAT_ENTRY "execveat")
+FAILURES(fail_execve, ENTRY "execve", path_of_execve)
+FAILURES(fail_execveat, ENTRY "execveat", path_of_execveat)
+FAILURES(fail_compat_execve, COMPAT_ENTRY "execve", path_of_compat_execve)
+FAILURES(fail_compat_execveat, COMPAT_ENTRY "execveat", path_of_compat_execveat)
 
 /* Where fexit cannot be had, on request: these tracepoints slow every system call of
  * every process, by the work the kernel does as soon as one of them is in use. */
-static __always_inline void returned(struct trace_event_raw_sys_exit *ctx)
-{
-	if (ctx->ret < 0 && failure_at_sys_exit)
-		failed(ctx, ctx->ret, 1);
-	if (ctx->ret == 0 && exec_at_sys_exit)
-		executed(ctx, 1);
-}
+#define SYS_EXIT(name, path)                                                             \
+	SEC("?tracepoint/syscalls/" #name)                                               \
+	int name(struct trace_event_raw_sys_exit *ctx)                                   \
+	{                                                                                \
+		if (ctx->ret < 0 && failure_at_sys_exit)                                 \
+			failed(ctx, ctx->ret,                                            \
+			       with_path ? path(regs_of_current()) : NULL, 1);           \
+		if (ctx->ret == 0 && exec_at_sys_exit)                                   \
+			executed(ctx, 1);                                                \
+		return 0;                                                                \
+	}
 
-SEC("?tracepoint/syscalls/sys_exit_execve")
-int sys_exit_execve(struct trace_event_raw_sys_exit *ctx)
-{
-	returned(ctx);
-	return 0;
-}
-
-SEC("?tracepoint/syscalls/sys_exit_execveat")
-int sys_exit_execveat(struct trace_event_raw_sys_exit *ctx)
-{
-	returned(ctx);
-	return 0;
-}
+SYS_EXIT(sys_exit_execve, path_of_execve)
+SYS_EXIT(sys_exit_execveat, path_of_execveat)
 
 /* CPU time of a group of threads that end together: of those that have been released the
  * kernel keeps the sum, the others are in the list. Again, if one moved from the one to

@@ -60,27 +60,44 @@ static __always_inline bool is_wanted(const struct event *event, struct task_str
 	       is_below(BPF_CORE_READ(task, cgroups, dfl_cgrp), wanted_cgroup_id);
 }
 
-/* An exec with its path, as it was given (of a script, the script's), and its arguments,
- * as the new program finds them. */
-static __always_inline void emit_detailed(struct ledger *ledger, struct event *event,
-					  struct task_struct *task,
-					  struct linux_binprm *bprm)
+/* Room for an observation with its details, in the ring buffer; without, it is counted.
+ */
+static __always_inline struct traced *reserve(struct ledger *ledger, struct event *event)
 {
 	struct traced *traced = bpf_ringbuf_reserve(&ring, sizeof(*traced), 0);
-	unsigned long start, size;
-	const char *path;
-	long copied = 0;
-	__u8 last = 0;
 
 	if (!traced) {
 		keep_count(ledger, event, -ENOSPC);
-		return;
+		return NULL;
 	}
 	traced->event = *event;
 	traced->path_size = 0;
 	traced->path_cut = 0;
 	traced->args_size = 0;
 	__builtin_memset(traced->reserved, 0, sizeof(traced->reserved));
+	return traced;
+}
+
+static __always_inline void submit(struct ledger *ledger, struct traced *traced)
+{
+	ADD(ledger->sent, 1);
+	bpf_ringbuf_submit(traced, ring_flags());
+}
+
+/* An exec with its path, as it was given (of a script, the script's), and its arguments,
+ * as the new program finds them. */
+static __always_inline void emit_detailed(struct ledger *ledger, struct event *event,
+					  struct task_struct *task,
+					  struct linux_binprm *bprm)
+{
+	struct traced *traced = reserve(ledger, event);
+	unsigned long start, size;
+	const char *path;
+	long copied = 0;
+	__u8 last = 0;
+
+	if (!traced)
+		return;
 	if (with_path) {
 		path = BPF_CORE_READ(bprm, filename);
 		copied = bpf_probe_read_kernel_str(traced->path, PATH_LEN, path);
@@ -98,8 +115,26 @@ static __always_inline void emit_detailed(struct ledger *ledger, struct event *e
 		if (bpf_probe_read_user(traced->args, size, (void *)start))
 			traced->args_size = 0;
 	}
-	ADD(ledger->sent, 1);
-	bpf_ringbuf_submit(traced, ring_flags());
+	submit(ledger, traced);
+}
+
+/* A failed exec with its path, from the caller's memory: as it is now, so another thread
+ * may have changed it, and of an exec that failed late it is gone. */
+static __always_inline void emit_failed(struct ledger *ledger, struct event *event,
+					const char *path)
+{
+	struct traced *traced = reserve(ledger, event);
+	long copied;
+	__u8 last = 0;
+
+	if (!traced)
+		return;
+	copied = bpf_probe_read_user_str(traced->path, PATH_LEN, path);
+	traced->path_size = copied > 0 ? copied : 0;
+	if (copied == PATH_LEN)
+		bpf_probe_read_user(&last, 1, path + PATH_LEN - 1);
+	traced->path_cut = last != 0;
+	submit(ledger, traced);
 }
 
 #endif /* TRACE_H */

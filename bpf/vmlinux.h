@@ -54,6 +54,10 @@ enum {
 	BPF_RB_PROD_POS = 3,
 };
 
+enum bpf_func_id {
+	BPF_FUNC_task_pt_regs = 175,
+};
+
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 
 /* include/uapi/asm-generic/errno-base.h */
@@ -149,6 +153,19 @@ struct preempt {
 
 struct thread_info {
 	struct preempt preempt;
+};
+
+/* arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h */
+struct pt_regs {
+#if defined(__TARGET_ARCH_x86)
+	unsigned long bx;
+	unsigned long cx;
+	unsigned long si;
+	unsigned long di;
+#elif defined(__TARGET_ARCH_arm64)
+	__u64 regs[31];
+	__u64 orig_x0;
+#endif
 };
 
 /* include/linux/mm_types.h */

@@ -89,8 +89,7 @@ pub struct Trace {
     #[arg(long)]
     pub args: bool,
 
-    /// The path, too, as it was given (of a script, the script's; of a failed exec, none); the
-    /// first 511 bytes
+    /// The path, too, as it was given (of a script, the script's); the first 511 bytes
     #[arg(long)]
     pub path: bool,
 

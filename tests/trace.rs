@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::cgroups::Cgroup;
 use common::daemon::code;
-use common::nop::ways;
+use common::nop::{failing, ways};
 use common::programs::{Programs, exec, exec_as, exec_times};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -22,12 +22,18 @@ use serde_json::Value;
 fn programs_are_compiled() {
     assert!(common::nop::nop().exists());
     assert!(ways().exists());
+    assert!(failing(FAILURES, 0).exists());
 }
+
+/// Each of the four system calls once.
+const FAILURES: u32 = 4;
 
 /// `execsnoopd trace`, attached.
 struct Tracer {
     child: Child,
     errors: BufReader<std::process::ChildStderr>,
+    /// The line in which it says by what it observes.
+    hooks: String,
 }
 
 /// What it said.
@@ -44,6 +50,17 @@ impl Tracer {
         Self::spawn(command)
     }
 
+    /// Where failed execs may need it.
+    fn start_with_tracefs(args: &[&str]) -> Self {
+        let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", mount, "sh"])
+            .args([env!("CARGO_BIN_EXE_execsnoopd"), "trace"])
+            .args(args);
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
@@ -51,10 +68,14 @@ impl Tracer {
             .spawn()
             .expect("the tracer can be started");
         let mut errors = BufReader::new(child.stderr.take().unwrap());
-        let mut first = String::new();
-        errors.read_line(&mut first).unwrap();
-        assert!(first.starts_with("execsnoopd: tracing by "), "{first}");
-        Self { child, errors }
+        let mut hooks = String::new();
+        errors.read_line(&mut hooks).unwrap();
+        assert!(hooks.starts_with("execsnoopd: tracing by "), "{hooks}");
+        Self {
+            child,
+            errors,
+            hooks,
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -172,14 +193,8 @@ fn filters_let_through_what_has_all_that_is_asked_for_and_nothing_else() {
 fn failed_execs_and_ends_are_rows_with_what_they_returned() {
     let programs = Programs::new();
     let program = programs.named("unused");
-    let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null; \
-                 exec \"$0\" trace --failed --exits --comm \"$1\"";
-    let comm = &ways().file_name().unwrap().to_str().unwrap()[..15];
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "sh", "-c", mount])
-        .args([env!("CARGO_BIN_EXE_execsnoopd"), comm]);
-    let tracer = Tracer::spawn(command);
+    let comm = comm(ways());
+    let tracer = Tracer::start_with_tracefs(&["--failed", "--exits", "--comm", &comm]);
     for (way, number) in [("ENAMETOOLONG", 3), ("exit", 17), ("signal", 9)] {
         Command::new(ways())
             .arg(way)
@@ -189,7 +204,7 @@ fn failed_execs_and_ends_are_rows_with_what_they_returned() {
             .unwrap();
     }
     let said = tracer.stop();
-    let rows = said.of(comm);
+    let rows = said.of(&comm);
     let shown: Vec<_> = rows.iter().map(|row| (row[4], row[5])).collect();
     assert_eq!(
         shown,
@@ -203,6 +218,48 @@ fn failed_execs_and_ends_are_rows_with_what_they_returned() {
             ("17", "true"),
             ("0", "false"),
             ("137", "true"),
+        ]
+    );
+}
+
+/// A program's name as the kernel keeps it.
+fn comm(program: &Path) -> String {
+    program.file_name().unwrap().to_str().unwrap()[..15].to_owned()
+}
+
+#[test]
+fn a_failed_exec_has_the_path_that_was_asked_for() {
+    let failing = failing(FAILURES, 0);
+    let comms = [comm(&failing), comm(ways())];
+    let paths = comms.map(|comm| {
+        let args = ["--json", "--failed", "--path", "--comm", &comm];
+        let tracer = Tracer::start_with_tracefs(&args);
+        // Each of its system calls that is observed: tracepoints see no 32-bit ones.
+        let seen = if tracer.hooks.contains("fexit") {
+            FAILURES
+        } else {
+            FAILURES / 2
+        };
+        Command::new(&failing).status().unwrap();
+        for way in ["ENOENT", "EFAULT", "ENAMETOOLONG"] {
+            Command::new(ways()).args([way, "unused"]).status().unwrap();
+        }
+        let objects = tracer.stop().objects();
+        let failed = objects
+            .iter()
+            .filter(|object| object["event"] == "failure")
+            .map(|object| (object["path"].clone(), object["path_cut"].clone()));
+        (seen, failed.collect::<Vec<_>>())
+    });
+    let whole = |path: &str| (Value::from(path), Value::Null);
+    let [(seen, by_each_call), (_, others)] = paths;
+    assert_eq!(by_each_call, vec![whole("/absent"); seen as usize]);
+    assert_eq!(
+        others,
+        [
+            whole("/nonexistent/program"),
+            (Value::Null, Value::Null), // nothing is there
+            (Value::from("a".repeat(511)), Value::from(true)),
         ]
     );
 }

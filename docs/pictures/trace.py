@@ -20,8 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-COLUMNS, ROWS = 104, 40
-ARGS = ["--exits", "--failed", "--args", "--timestamps", "relative"]
+COLUMNS, ROWS = 128, 40
+ARGS = ["--exits", "--failed", "--path", "--args", "--timestamps", "relative"]
 
 # What runs: a pipe, what is not there, what is no program, what crashes, and a name that would
 # clear the screen.

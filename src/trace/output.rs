@@ -14,6 +14,9 @@ const HEADER: Style = Style::new().bold();
 const FAILED: Style = AnsiColor::Red.on_default();
 const EXIT: Style = Style::new().dimmed();
 
+/// Columns of a terminal that a path has before the arguments begin; a longer one moves them.
+const PATH_WIDTH: usize = 24;
+
 /// What says that there was more.
 const CUT: &str = "…";
 
@@ -122,10 +125,11 @@ impl Columns {
                 Column::Container => write!(line, " {:<12}", "CONTAINER"),
             };
         }
-        for (there, name) in [(self.path, " PATH"), (self.args, " ARGS")] {
-            if there {
-                line.push_str(name);
-            }
+        if self.path {
+            let _ = write!(line, " {:<PATH_WIDTH$}", "PATH");
+        }
+        if self.args {
+            line.push_str(" ARGS");
         }
         line.truncate(line.trim_end().len());
         line
@@ -151,8 +155,8 @@ impl Columns {
         }
         let cut = |is_cut| if is_cut { CUT } else { "" };
         if self.path {
-            let path = dashed(row.path.as_deref());
-            let _ = write!(line, " {path}{}", cut(row.path_cut));
+            let path = dashed(row.path.as_deref()).to_owned() + cut(row.path_cut);
+            let _ = write!(line, " {path:<PATH_WIDTH$}");
         }
         if self.args {
             let args = row.args.as_deref().unwrap_or_default();
