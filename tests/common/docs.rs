@@ -6,6 +6,7 @@ use std::path::Path;
 use execsnoopd::config::Config;
 
 pub(crate) const ALERTS: &str = include_str!("../../docs/alerts.md");
+pub(crate) const DASHBOARD: &str = include_str!("../../docs/dashboard.md");
 pub(crate) const FLEET: &str = include_str!("../../docs/fleet.md");
 pub(crate) const METRICS: &str = include_str!("../../docs/metrics.md");
 

@@ -3,11 +3,11 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use super::http::{get, request};
+use super::http::{get, request, send};
 
 /// How long a query may be without a result before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -90,6 +90,24 @@ impl Prometheus {
             );
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// The answer to a query over so much time until now, by seconds; or as of now.
+    #[track_caller]
+    pub(crate) fn answer(&self, query: &str, over: Option<Duration>) -> String {
+        // The last scrape is not later than this.
+        let now = SystemTime::now() + Duration::from_secs(1);
+        let now = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let (query, end) = (escaped(query), format!("&end={now}&time={now}"));
+        let path = match over {
+            Some(over) => format!("query_range?step=1&start={}", now - over.as_secs()),
+            None => "query?".to_owned(),
+        };
+        // HTTP/1.0 knows no chunks.
+        let request = format!("GET /api/v1/{path}&query={query}{end} HTTP/1.0\r\n\r\n");
+        let answer = send(self.address, request.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
     }
 
     /// What it says of itself.
