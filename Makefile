@@ -2,6 +2,7 @@
 # make test: install what is missing, run every test that this host can run.
 # make assets: man pages and the completions of bash, zsh and fish, in target/assets.
 # make bench-fleet: what 200 hosts cost their Prometheus; three minutes, writes docs/fleet.md.
+# make pictures: the pictures of the documentation, from a real daemon; some minutes.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
 # make test-vm-arm64: exact counts on arm64 kernels, in guests, by a daemon cross-compiled for
 #   them. Not part of CI; unpacks 2.2 GB of Debian packages below target/.
@@ -9,7 +10,7 @@
 BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build run test assets bench bench-fleet test-vm test-vm-arm64
+.PHONY: build run test assets bench bench-fleet pictures test-vm test-vm-arm64
 
 build:
 	./.ci/install build
@@ -37,6 +38,10 @@ bench:
 bench-fleet:
 	./.ci/install test
 	PATH="$$PATH:$$PWD/target/tools/usr/bin" cargo bench --bench fleet
+
+pictures: build
+	./.ci/install pictures
+	$(SUDO) ./docs/pictures/make
 
 test-vm:
 	./.ci/install vm
