@@ -16,6 +16,7 @@ use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers, Observation};
 use execsnoopd::metrics::Metrics;
 use execsnoopd::reader::{Cgroups, Control, Message, Reader};
 use execsnoopd::source::{ProgramStats, Source};
+use execsnoopd::users::Users;
 use execsnoopd::view::{Counts, Key, ViewCounts};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{mpsc, watch};
@@ -241,7 +242,13 @@ fn scrape(c: &mut Criterion) {
         let snapshot = Arc::new(snapshot(series));
         let (_sender, receiver) = watch::channel(Arc::clone(&snapshot));
         let (channel, _messages) = mpsc::channel(1);
-        let metrics = Metrics::new(means.clone(), receiver, channel.downgrade()).unwrap();
+        let metrics = Metrics::new(
+            means.clone(),
+            receiver,
+            channel.downgrade(),
+            Users::default(),
+        )
+        .unwrap();
         group.throughput(Throughput::Elements(u64::from(series)));
         group.bench_function(BenchmarkId::from_parameter(series), |b| {
             b.iter(|| runtime.block_on(metrics.encode(&snapshot)).unwrap());

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::event::{self, Event, Kind, Subject, TallyCount};
 use crate::exits::Exits;
 use crate::reader::{Cgroups, Flush, Message};
+use crate::recent::Recent;
 use crate::view::{Counts, View, ViewCounts};
 
 /// All counts behind one flush.
@@ -17,8 +18,12 @@ use crate::view::{Counts, View, ViewCounts};
 pub struct Snapshot {
     /// Execs, whatever is known of them: the sum of all that follows.
     pub execs: u64,
+    /// The execs of the last minutes.
+    pub recent: Recent,
     /// Execs of which nothing but their number is known.
     pub unattributed: u64,
+    /// Those of them at which the kernel skipped every program.
+    pub missed: u64,
     /// Exits of which something is known.
     pub exits: Exits,
     /// What the kernel saw minus what is accounted for, by kind in the order of
@@ -28,6 +33,44 @@ pub struct Snapshot {
     pub views: Vec<ViewCounts>,
     /// The stages before, when they were flushed.
     pub flush: Flush,
+}
+
+impl Snapshot {
+    /// Execs and exits whose event was lost on the way, by why. They are counted all the same.
+    pub fn lost(&self) -> [(Loss, u64); 4] {
+        let (execs, exits) = (&self.flush.after[Kind::Exec], &self.flush.after[Kind::Exit]);
+        [
+            (Loss::BufferFull, execs.buffer_full + exits.buffer_full),
+            (Loss::NoBuffer, execs.no_buffer + exits.no_buffer),
+            (Loss::Other, execs.other + exits.other),
+            (Loss::Undecodable, self.flush.undecodable),
+        ]
+    }
+}
+
+/// Why an event was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The reader was not fast enough.
+    BufferFull,
+    /// It was on a CPU that came online after the start.
+    NoBuffer,
+    /// The kernel refused it for another reason.
+    Other,
+    /// The bytes were no event.
+    Undecodable,
+}
+
+impl Loss {
+    /// The `reason` label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BufferFull => "buffer_full",
+            Self::NoBuffer => "no_buffer",
+            Self::Other => "other",
+            Self::Undecodable => "undecodable",
+        }
+    }
 }
 
 /// What observations come with.
@@ -42,6 +85,7 @@ struct Context<'a> {
 pub struct Aggregator {
     began: Instant,
     execs: u64,
+    recent: Recent,
     exits: Exits,
     views: Vec<View>,
     flush: Flush,
@@ -55,6 +99,7 @@ impl Aggregator {
         Self {
             began: Instant::now(),
             execs: 0,
+            recent: Recent::default(),
             exits: Exits::default(),
             views,
             flush: Flush::default(),
@@ -79,16 +124,30 @@ impl Aggregator {
 
     /// Count what a message brings. True if it ends a flush.
     pub fn apply(&mut self, message: Message) -> bool {
+        let now = self.began.elapsed();
+        let before = self.total();
+        let is_flushed = self.apply_at(message, now);
+        self.recent.add(now, self.total().saturating_sub(before));
+        is_flushed
+    }
+
+    fn apply_at(&mut self, message: Message, now: Duration) -> bool {
         match message {
             Message::Events(events, cgroups) => {
-                let context = self.context(&cgroups);
+                let context = Context {
+                    now,
+                    cgroups: &cgroups,
+                };
                 for event in &events {
                     self.count_event(event, &context);
                 }
                 false
             }
             Message::Tally(counts, cgroups) => {
-                let context = self.context(&cgroups);
+                let context = Context {
+                    now,
+                    cgroups: &cgroups,
+                };
                 for (subject, count) in &counts {
                     self.count(subject, *count, &context);
                 }
@@ -103,13 +162,6 @@ impl Aggregator {
                 self.flush = *flush;
                 true
             }
-        }
-    }
-
-    fn context<'a>(&self, cgroups: &'a Cgroups) -> Context<'a> {
-        Context {
-            now: self.began.elapsed(),
-            cgroups,
         }
     }
 
@@ -139,22 +191,33 @@ impl Aggregator {
         }
     }
 
+    /// Execs that the kernel counted and nothing else: they have no name.
+    fn unattributed(&self) -> u64 {
+        self.flush.after[Kind::Exec].unattributed + self.flush.undecodable + self.missed
+    }
+
+    fn total(&self) -> u64 {
+        self.execs + self.unattributed()
+    }
+
     /// The counts as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let flush = self.flush.clone();
-        let in_ledger = flush.after[Kind::Exec].unattributed + flush.undecodable;
         let exits = self.exits.total() + flush.after[Kind::Exit].unattributed;
         let differences = Kind::ALL.map(|kind| {
             let accounted = match kind {
-                Kind::Exec => self.execs + in_ledger,
+                // What no program saw is not in `seen`.
+                Kind::Exec => self.total() - self.missed,
                 Kind::Failure => flush.failures.total(),
                 Kind::Exit => exits,
             };
             difference(flush.before[kind].seen, flush.after[kind].seen, accounted)
         });
         Snapshot {
-            execs: self.execs + in_ledger + self.missed,
-            unattributed: in_ledger + self.missed,
+            execs: self.total(),
+            recent: self.recent.clone(),
+            unattributed: self.unattributed(),
+            missed: self.missed,
             exits: self.exits.clone(),
             differences,
             views: self.views.iter().map(View::counts).collect(),
@@ -226,6 +289,7 @@ mod tests {
         let snapshot = aggregator.snapshot();
         assert_eq!(snapshot.execs, 3 + 4 + 5 + 2);
         assert_eq!(snapshot.unattributed, 5 + 2);
+        assert_eq!(snapshot.recent.counts().sum::<u64>(), snapshot.execs);
         assert_eq!(snapshot.differences, [0, 0, 0]);
         let execs = Counts {
             execs: 7,
@@ -263,6 +327,7 @@ mod tests {
             aggregator.apply(Message::Flushed(Box::new(flush)));
             let snapshot = aggregator.snapshot();
             assert_eq!((snapshot.execs, snapshot.unattributed), (missed, missed));
+            assert_eq!(snapshot.recent.counts().sum::<u64>(), missed);
             assert_eq!(snapshot.differences, [0, 0, 0]);
         }
     }

@@ -19,7 +19,11 @@
 //!        |
 //!    snapshots             one for each [flush]
 //!        |
-//!    [metrics] -> [http]   families and text; answers
+//!    [named]               the views with all names spelled out
+//!        |
+//!    [metrics], [summary]  families and text; what the page shows
+//!        |
+//!    [http]                answers
 //! ```
 //!
 //! [trace] is another end of the same road: it prints what the reader sends. [doctor] only
@@ -58,6 +62,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod errno;
 pub mod event;
 pub mod exits;
 pub mod flush;
@@ -65,10 +70,13 @@ pub mod http;
 pub mod label;
 pub mod log;
 pub mod metrics;
+pub mod named;
 pub mod privileges;
 pub mod reader;
+pub mod recent;
 pub mod service;
 pub mod source;
+pub mod summary;
 pub mod systemd;
 pub mod trace;
 pub mod users;

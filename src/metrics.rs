@@ -5,7 +5,7 @@
 //! unkeyed 64-bit hash of their label values alone: different names could be made to
 //! share a series.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -17,12 +17,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::aggregator::Snapshot;
 use crate::capture::Means;
+use crate::errno;
 use crate::event::Kind;
 use crate::exits::LIFETIME_BUCKETS;
+use crate::named;
 use crate::reader::Message;
 use crate::source::ProgramStats;
 use crate::users::Users;
-use crate::view::{Label, ViewCounts};
 
 mod family;
 mod views;
@@ -56,8 +57,8 @@ impl Metrics {
         means: Means,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         channel: mpsc::WeakSender<Message>,
+        users: Users,
     ) -> prometheus::Result<Self> {
-        let users = Users::default();
         let registry = Registry::new();
         registry.register(Box::new(Execs {
             snapshots,
@@ -80,7 +81,7 @@ impl Metrics {
 
     /// All families, of the latest snapshot, in text format 0.0.4.
     pub async fn encode(&self, snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
-        self.users.resolve(named_uids(&snapshot.views)).await;
+        named::resolve(snapshot, &self.users).await;
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -90,14 +91,6 @@ impl Metrics {
     pub fn scraped(&self, duration: std::time::Duration) {
         self.scrape_duration.set(duration.as_secs_f64());
     }
-}
-
-fn named_uids(views: &[ViewCounts]) -> BTreeSet<u32> {
-    views
-        .iter()
-        .filter(|view| view.labels.contains(&Label::User))
-        .flat_map(|view| view.series.iter().map(|(key, _)| key.uid))
-        .collect()
 }
 
 /// Builds all `execsnoop_*` families but the duration of scrapes.
@@ -132,16 +125,6 @@ impl Collector for Execs {
 
 impl Execs {
     fn totals(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
-        let (execs, exits) = (
-            &snapshot.flush.after[Kind::Exec],
-            &snapshot.flush.after[Kind::Exit],
-        );
-        let lost = [
-            ("buffer_full", execs.buffer_full + exits.buffer_full),
-            ("no_buffer", execs.no_buffer + exits.no_buffer),
-            ("other", execs.other + exits.other),
-            ("undecodable", snapshot.flush.undecodable),
-        ];
         let differences = Kind::ALL.into_iter().zip(snapshot.differences);
         vec![
             counter(
@@ -157,7 +140,9 @@ impl Execs {
                 "execsnoop_lost_events_total",
                 "Execs and exits whose event was lost and with it pid and time; they are still \
                  counted.",
-                lost.map(|(reason, n)| count(vec![pair("reason", reason)], n)),
+                snapshot
+                    .lost()
+                    .map(|(reason, n)| count(vec![pair("reason", reason.name())], n)),
             ),
             counter(
                 "execsnoop_unattributed_execs_total",
@@ -178,13 +163,9 @@ impl Execs {
     fn failures(snapshot: &Snapshot) -> Vec<MetricFamily> {
         let mut by_errno: BTreeMap<i32, u64> = USUAL_ERRNOS.map(|errno| (errno as i32, 0)).into();
         by_errno.extend(snapshot.flush.failures.iter());
-        let samples = by_errno.into_iter().map(|(errno, n)| {
-            let name = match Errno::from_raw(errno) {
-                Errno::UnknownErrno => format!("E{errno}"),
-                errno => format!("{errno:?}"),
-            };
-            count(vec![pair("errno", &name)], n)
-        });
+        let samples = by_errno
+            .into_iter()
+            .map(|(errno, n)| count(vec![pair("errno", errno::name(errno))], n));
         vec![counter(
             "execsnoop_exec_failures_total",
             "Execs that failed, by error.",

@@ -30,6 +30,7 @@ use crate::privileges::{self, Kept};
 use crate::reader::{self, Control, Message, Reader};
 use crate::source::Source;
 use crate::systemd;
+use crate::users::Users;
 use crate::view::Label;
 
 /// Batches between reader and aggregator.
@@ -129,13 +130,15 @@ pub fn run_source<S: Source + 'static>(
         .context("cannot start the runtime")?;
     let snapshots = pipeline.snapshots.clone();
     let flusher = Flusher::new(control.clone(), snapshots.clone());
-    let metrics =
-        Metrics::new(means.clone(), snapshots, channel).context("cannot set up the metrics")?;
+    let users = Users::default();
+    let metrics = Metrics::new(means.clone(), snapshots, channel, users.clone())
+        .context("cannot set up the metrics")?;
     let telemetry_path = config.web.telemetry_path.clone();
     let app = Arc::new(App::new(
         flusher.clone(),
         metrics,
         means.clone(),
+        users,
         telemetry_path,
     ));
     let server = Server::new(

@@ -3,16 +3,22 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
-use common::fake::Service;
-use common::http::{answer, connect, get, request, send};
+use common::fake::{Service, means};
+use common::fixed::{Fixed, serve};
+use common::http::{Answer, answer, connect, get, request, send};
+use execsnoopd::aggregator::Snapshot;
+use execsnoopd::capture::Means;
+use execsnoopd::capture::hooks::CLASSIC;
 use execsnoopd::config::{Config, Web};
-use execsnoopd::http::server::{Limits, Server};
-use tokio::sync::mpsc;
+use execsnoopd::event::Kind;
+use execsnoopd::http::server::Limits;
+use execsnoopd::view::{Label, ViewCounts};
 
 fn service() -> Service {
     Service::start(&Config::default())
@@ -98,26 +104,149 @@ fn the_page_says_what_this_is_and_loads_nothing_from_elsewhere() {
     let service = service();
     let page = get(service.address, "/");
     assert_eq!(page.status, 200);
-    assert_eq!(
-        page.header("content-type"),
-        Some("text/html; charset=utf-8")
-    );
-    let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    for (name, value) in [
+        ("content-type", "text/html; charset=utf-8"),
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+    ] {
+        assert_eq!(page.header(name), Some(value));
+    }
     let text = page.text();
     for part in [
-        "<title>execsnoopd</title>",
+        "<title>execsnoopd on ",
         "href=\"/metrics\"",
         "href=\"/-/ready\"",
         env!("CARGO_PKG_VERSION"),
         "tp_btf/sched_process_exec",
-        "perf buffer",
+        "perf buffers, 4 KiB",
         "fexit/execve",
         "tp_btf/sched_process_exit",
+        "Every exec, failed exec and end of a process that the kernel saw is counted: ledger difference 0.",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
-    assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("<script"));
+    for part in ["http://", "https://", "<script", " style=", " src="] {
+        assert!(!text.contains(part), "{part} is in:\n{text}");
+    }
+}
+
+#[test]
+fn the_page_says_what_is_wrong_how_much_of_it_and_what_to_do() {
+    let classic = Means {
+        hooks: CLASSIC.to_vec(),
+        ..means()
+    };
+    let mut snapshot = Snapshot {
+        execs: 9_000,
+        unattributed: 4_321,
+        missed: 21,
+        differences: [5, 0, -1_000],
+        views: vec![ViewCounts {
+            labels: vec![Label::Comm],
+            max_series: 100,
+            ..ViewCounts::default()
+        }],
+        ..Snapshot::default()
+    };
+    snapshot.views[0].overflow.execs = 77;
+    let execs = &mut snapshot.flush.after[Kind::Exec];
+    (execs.buffer_full, execs.no_buffer, execs.other) = (1_234_567, 12, 2);
+    snapshot.flush.undecodable = 1;
+    let words = |means: &Means| words(&get(Fixed::serve(snapshot.clone(), means).address, "/"));
+    let text = words(&means());
+    for part in [
+        "The numbers are wrong.",
+        "The count of execs is 5 too low: ledger difference 5. Where it stays, it is a bug",
+        "The count of ends of processes is 1,000 too high: ledger difference -1000.",
+        "Execs without a name: 4,321. They are in the total, and in each table under other.",
+        "The kernel skipped the programs at 21 of them; there is nothing to do.",
+        "Events that did not fit into the buffer: 1,234,567. They are counted all the same",
+        "Events on CPUs that came online after the start: 12. ",
+        "Events that the kernel refused: 2. ",
+        "Events that could not be read: 1. ",
+        "Execs without a place in the view by comm: 77. It has places for 100; the rest is other.",
+        "other 4,398 48.9 %",
+        "No view tells systemd’s units apart.",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    let text = words(&classic);
+    for part in [
+        "Attempts a second",
+        "The count of attempts to exec is 5 too low",
+        "Classic mode counts attempts, failed ones too, by the first 15 bytes of the path.",
+        "Failed execs Not observed. Either capture.failures is \"off\", or",
+        "Ends of processes Not observed. capture.exits = true observes them",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}
+
+/// What a page says, without markup, each space one.
+fn words(page: &Answer) -> String {
+    let text = page.text();
+    let (_, body) = text.split_once("<body>").unwrap();
+    let mut words = String::new();
+    for tag in body.split('<') {
+        let (tag, text) = tag.split_once('>').unwrap_or(("", tag));
+        let is_inline = ["b", "/b", "code", "/code", "data", "/data"]
+            .iter()
+            .any(|inline| tag.split(' ').next() == Some(inline));
+        words.push_str(if is_inline { "" } else { " " });
+        words.push_str(text);
+    }
+    let words = words.replace("&quot;", "\"");
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_pages_policy_allows_its_own_style_and_nothing_else() {
+    let service = service();
+    let page = get(service.address, "/");
+    let text = page.text();
+    let (_, style) = text.split_once("<style>").unwrap();
+    let (style, _) = style.split_once("</style>").unwrap();
+    let mut hash = Command::new("sh")
+        .args([
+            "-c",
+            "sha256sum | head -c 64 | tr a-f A-F | basenc --base16 -d | base64",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    hash.stdin
+        .take()
+        .unwrap()
+        .write_all(style.as_bytes())
+        .unwrap();
+    let hash = String::from_utf8(hash.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(
+        page.header("content-security-policy").unwrap(),
+        format!(
+            "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'",
+            hash.trim()
+        )
+    );
+}
+
+#[test]
+fn the_page_loads_itself_again_only_as_often_as_it_is_asked_to() {
+    let service = service();
+    for (path, seconds) in [
+        ("/", None),
+        ("/?refresh=10", Some("10")),
+        ("/?refresh=60", Some("60")),
+        ("/?refresh=0", None),
+        ("/?refresh=10;url=elsewhere", None),
+        ("/?refresh", None),
+    ] {
+        let page = get(service.address, path);
+        assert_eq!(page.header("refresh"), seconds, "{path}");
+        let stays = page.text().contains("<a href=\"/\">by hand</a>");
+        assert_eq!(stays, seconds.is_some(), "{path}");
+    }
 }
 
 #[test]
@@ -216,7 +345,7 @@ fn a_connection_above_the_limit_is_answered_503_and_the_others_go_on() {
 
 #[test]
 fn a_head_that_does_not_end_is_cut_off_in_time() {
-    let address = serve(Router::new(), |limits| {
+    let address = serve_within(Router::new(), |limits| {
         limits.head_timeout = Duration::from_millis(200);
     });
     let mut stream = connect(address);
@@ -234,7 +363,7 @@ fn an_answer_that_is_not_read_is_cut_off_in_time() {
     // More than all the buffers between here and there hold.
     const LARGE: usize = 64 << 20;
     let router = Router::new().route("/", route_get(async || vec![b'a'; LARGE]));
-    let address = serve(router, |limits| {
+    let address = serve_within(router, |limits| {
         limits.max_connections = 1;
         limits.request_timeout = Duration::from_millis(200);
     });
@@ -254,19 +383,8 @@ fn an_answer_that_is_not_read_is_cut_off_in_time() {
     assert!(read.is_err() || rest.len() < LARGE, "all of it came");
 }
 
-/// Serve a router within limits; it ends with the test process.
-fn serve(router: Router, set: impl FnOnce(&mut Limits)) -> SocketAddr {
+fn serve_within(router: Router, set: impl FnOnce(&mut Limits)) -> SocketAddr {
     let mut limits = Limits::new(8);
     set(&mut limits);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let (_ping, pings) = mpsc::channel(1);
-        runtime.block_on(Server::new(router, limits).run(listener, pings))
-    });
-    address
+    serve(router, limits)
 }

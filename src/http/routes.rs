@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Mutex;
 use tower_http::compression::CompressionLayer;
@@ -17,9 +17,13 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
 use super::page;
+use crate::aggregator::Snapshot;
 use crate::capture::Means;
 use crate::flush::Flusher;
+use crate::label;
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::summary::Summary;
+use crate::users::Users;
 
 /// Longest request target that is looked at, in bytes; a longer one is answered 414.
 pub const MAX_TARGET: usize = 2048;
@@ -36,21 +40,33 @@ pub struct App {
     flusher: Flusher,
     metrics: Metrics,
     means: Means,
+    users: Users,
     telemetry_path: String,
-    /// The text of the latest flush: scrapes that share a flush share its text.
-    encoded: Mutex<Option<(u64, Bytes)>>,
+    host: String,
+    encoded: OfFlush,
+    counts: OfFlush,
     ready: AtomicBool,
 }
 
 impl App {
     /// Answers from `metrics` after a flush by `flusher`; ready at once.
-    pub fn new(flusher: Flusher, metrics: Metrics, means: Means, telemetry_path: String) -> Self {
+    pub fn new(
+        flusher: Flusher,
+        metrics: Metrics,
+        means: Means,
+        users: Users,
+        telemetry_path: String,
+    ) -> Self {
+        let host = rustix::system::uname().nodename().to_bytes().to_vec();
         Self {
             flusher,
             metrics,
             means,
+            users,
             telemetry_path,
-            encoded: Mutex::new(None),
+            host: label::printable(&host),
+            encoded: OfFlush::default(),
+            counts: OfFlush::default(),
             ready: AtomicBool::new(true),
         }
     }
@@ -58,6 +74,29 @@ impl App {
     /// From now on `/-/ready` says no: the service stops.
     pub fn not_ready(&self) {
         self.ready.store(false, Ordering::Release);
+    }
+}
+
+/// A text of the latest flush: who shares a flush shares its text.
+#[derive(Debug, Default)]
+struct OfFlush(Mutex<Option<(u64, Bytes)>>);
+
+impl OfFlush {
+    /// The text of this flush or of a later one; made if there is none yet.
+    async fn text<E>(
+        &self,
+        snapshot: &Snapshot,
+        make: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Bytes, E> {
+        let mut latest = self.0.lock().await;
+        match &*latest {
+            Some((request, text)) if *request >= snapshot.flush.request => Ok(text.clone()),
+            _ => {
+                let text = Bytes::from(make().await?);
+                *latest = Some((snapshot.flush.request, text.clone()));
+                Ok(text)
+            }
+        }
     }
 }
 
@@ -93,25 +132,18 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 }
 
 async fn scrape(app: &App, deadline: Duration) -> Result<Bytes, String> {
-    let snapshot = app
-        .flusher
+    let snapshot = fresh(app, deadline).await?;
+    app.encoded
+        .text(&snapshot, async || app.metrics.encode(&snapshot).await)
+        .await
+        .map_err(|e| format!("the metrics cannot be encoded: {e}"))
+}
+
+async fn fresh(app: &App, deadline: Duration) -> Result<Arc<Snapshot>, String> {
+    app.flusher
         .flush(deadline)
         .await
-        .map_err(|e| format!("the counts cannot be brought up to date: {e}"))?;
-    let mut encoded = app.encoded.lock().await;
-    match &*encoded {
-        Some((request, text)) if *request >= snapshot.flush.request => Ok(text.clone()),
-        _ => {
-            let text = app
-                .metrics
-                .encode(&snapshot)
-                .await
-                .map_err(|e| format!("the metrics cannot be encoded: {e}"))?;
-            let text = Bytes::from(text);
-            *encoded = Some((snapshot.flush.request, text.clone()));
-            Ok(text)
-        }
-    }
+        .map_err(|e| format!("the counts cannot be brought up to date: {e}"))
 }
 
 /// Prometheus says in each scrape how long it waits.
@@ -133,15 +165,44 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn index(State(app): State<Arc<App>>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-        ),
-    ];
-    (headers, page::index(&app.means, &app.telemetry_path)).into_response()
+async fn index(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+    let refresh = page::refresh(query.as_deref());
+    let mut response = match counts(&app).await {
+        Ok(counts) => {
+            let frame = page::Frame {
+                host: &app.host,
+                telemetry_path: &app.telemetry_path,
+                refresh,
+            };
+            Html(frame.page(&String::from_utf8_lossy(&counts))).into_response()
+        }
+        Err(error) => {
+            warn!(error, "page not answered");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, page::POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(seconds) = refresh {
+        headers.insert(header::REFRESH, HeaderValue::from(seconds));
+    }
+    response
+}
+
+async fn counts(app: &App) -> Result<Bytes, String> {
+    let snapshot = fresh(app, SCRAPE_DEADLINE).await?;
+    let make = async || {
+        let summary = Summary::of(&snapshot, &app.means, &app.users).await;
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        Ok(page::counts(&summary, &now).into_bytes())
+    };
+    app.counts.text(&snapshot, make).await
 }
 
 async fn not_found() -> Response {

@@ -49,10 +49,10 @@ pub(super) fn value(labels: Vec<LabelPair>, n: f64) -> Metric {
     metric
 }
 
-pub(super) fn pair(name: &str, value: &str) -> LabelPair {
+pub(super) fn pair(name: &str, value: impl Into<String>) -> LabelPair {
     let mut pair = LabelPair::default();
     pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
+    pair.set_value(value.into());
     pair
 }
 

@@ -203,12 +203,7 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn start(config: &Config) -> Self {
         let (source, kernel) = Fake::new(Kernel::default());
-        let means = Means {
-            hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
-            transport: TransportKind::Perf,
-            buffer_bytes: 4096,
-        };
-        let running = run_on(source, &means, config);
+        let running = run_on(source, &means(), config);
         Self {
             kernel,
             address: running.address,
@@ -229,6 +224,15 @@ impl Service {
     /// Wait until it ends by itself.
     pub(crate) fn ended(self) -> anyhow::Result<Arc<Snapshot>> {
         self.running.ended()
+    }
+}
+
+/// What observes on most kernels.
+pub(crate) fn means() -> Means {
+    Means {
+        hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+        transport: TransportKind::Perf,
+        buffer_bytes: 4096,
     }
 }
 

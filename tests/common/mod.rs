@@ -3,13 +3,17 @@
 #![allow(dead_code)] // each test binary uses a part of it
 
 pub(crate) mod behind;
+pub(crate) mod busy;
 pub(crate) mod bytes;
 pub(crate) mod cgroups;
+pub(crate) mod chromium;
 pub(crate) mod confined;
 pub(crate) mod daemon;
 pub(crate) mod dashboard;
 pub(crate) mod docs;
+pub(crate) mod dom;
 pub(crate) mod fake;
+pub(crate) mod fixed;
 pub(crate) mod guest;
 pub(crate) mod http;
 pub(crate) mod mounts;
