@@ -1,10 +1,12 @@
 //! The real Prometheus, as a child process, and its promtool.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::{get, request, send};
@@ -48,14 +50,22 @@ impl Prometheus {
     /// With this configuration, to which `rules/` is the directory that we ship.
     pub(crate) fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(packaging().join("rules"), dir.path().join("rules")).unwrap();
+        Self::start_in(dir, config, &[])
+    }
+
+    /// With this configuration in a directory that has what it names, and in `data/` what is
+    /// stored already; with further arguments.
+    pub(crate) fn start_in(dir: TempDir, config: &str, args: &[&str]) -> Self {
         let file = dir.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
-        std::os::unix::fs::symlink(packaging().join("rules"), dir.path().join("rules")).unwrap();
+        let data = dir.path().join("data");
         let address = free_address();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().display()))
+            .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={address}"))
+            .args(args)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -108,6 +118,15 @@ impl Prometheus {
         let answer = send(self.address, request.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.text()
+    }
+
+    /// The labels of each result that a query has now.
+    #[track_caller]
+    pub(crate) fn labels(&self, query: &str) -> Vec<BTreeMap<String, String>> {
+        let answer: Value = serde_json::from_str(&self.answer(query, None)).unwrap();
+        let results = answer["data"]["result"].as_array().expect("results");
+        let labels = |result: &Value| serde_json::from_value(result["metric"].clone()).unwrap();
+        results.iter().map(labels).collect()
     }
 
     /// What it says of itself.

@@ -276,6 +276,20 @@ int main(int argc, char **argv)
 		}
 		return 0;
 	}
+	WAY("users") {
+		/* The program N times, each time by another user. */
+		for (long i = 0; i < n; i++) {
+			pid_t child = vfork();
+			if (!child) {
+				syscall(SYS_setresuid, 900000 + i, -1, -1);
+				run(program);
+				_exit(99);
+			}
+			if (wait_for(child))
+				fail(program);
+		}
+		return 0;
+	}
 	WAY("short") {
 		/* N processes of some 0.3 ms each, without a system call to be seen by. Prints
 		 * the CPU time that they used, in ns. */

@@ -1,15 +1,15 @@
-//! The alerts, from end to end: real programs, the real daemon, and a real Prometheus with the
-//! rules as they are shipped. Needs root and Debian's package `prometheus`.
-
-mod common;
+//! What fires at once does so by the rules as they are shipped.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use common::daemon::configured;
-use common::docs::config_for_alerts;
-use common::programs::{Programs, exec_times};
-use common::prometheus::Prometheus;
+use crate::common::daemon::configured;
+use crate::common::docs::config_for_alerts;
+use crate::common::programs::{Programs, exec_times};
+use crate::common::prometheus::Prometheus;
+
+/// What is driven here.
+pub(crate) const DRIVEN: [&str; 2] = ["ExecsnoopSeriesOverflow", "ExecsnoopServiceUserShell"];
 
 /// A service user, whether or not this host has given it a name.
 const SERVICE_UID: u32 = 33;
@@ -18,7 +18,7 @@ const SHELLS: &str = "instance_uid_parent_comm_comm:execsnoop_service_user_shell
                       {uid=\"33\", comm=\"sh\"}";
 
 /// The alerts that fire, of those with these labels. In a test's time only those without `for`
-/// can; the others are left to the unit tests.
+/// can; for the others time has to go faster.
 fn firing(alerts: &str) -> String {
     format!("ALERTS{{alertstate=\"firing\", {alerts}}}")
 }
@@ -57,10 +57,11 @@ fn a_storm_and_a_service_users_shell_fire_the_shipped_alerts_and_no_others() {
     }
     shell_of_a_service_user();
 
-    let overflow = "alertname=\"ExecsnoopSeriesOverflow\", view=\"comm\", severity=\"info\"";
-    prometheus.query_until_there(&firing(overflow));
-    let shell = "alertname=\"ExecsnoopServiceUserShell\", uid=\"33\", comm=\"sh\"";
-    prometheus.query_until_there(&firing(shell));
-    let others = "alertname!~\"ExecsnoopSeriesOverflow|ExecsnoopServiceUserShell\"";
-    prometheus.query_until_there(&format!("absent({})", firing(others)));
+    let [overflow, shell] = DRIVEN;
+    let overflow = format!("alertname=\"{overflow}\", view=\"comm\", severity=\"info\"");
+    prometheus.query_until_there(&firing(&overflow));
+    let shell = format!("alertname=\"{shell}\", uid=\"33\", comm=\"sh\"");
+    prometheus.query_until_there(&firing(&shell));
+    let others = format!("alertname!~\"{}\"", DRIVEN.join("|"));
+    prometheus.query_until_there(&format!("absent({})", firing(&others)));
 }
