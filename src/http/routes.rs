@@ -31,7 +31,7 @@ pub const MAX_TARGET: usize = 2048;
 /// How long a scrape may take, unless Prometheus says that it waits less.
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What Prometheus is given back of its own timeout, for the way.
+/// What Prometheus is given back of its own timeout, for the way; at most half of it.
 const SCRAPE_MARGIN: Duration = Duration::from_millis(500);
 
 /// What the handlers share.
@@ -153,7 +153,7 @@ fn deadline(headers: &HeaderMap) -> Duration {
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .map_or(SCRAPE_DEADLINE, |timeout| {
-            timeout.saturating_sub(SCRAPE_MARGIN).min(SCRAPE_DEADLINE)
+            (timeout - SCRAPE_MARGIN.min(timeout / 2)).min(SCRAPE_DEADLINE)
         })
 }
 
@@ -227,4 +227,28 @@ async fn limit_target(request: Request, next: Next) -> Response {
         return (StatusCode::URI_TOO_LONG, Body::empty()).into_response();
     }
     next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_is_answered_before_prometheus_gives_up() {
+        for (timeout, ms) in [
+            ("10", 9_500),
+            ("60", 10_000),
+            ("0.8", 400),
+            ("0.1", 50),
+            ("0", 0),
+            ("-1", 10_000),
+            ("soon", 10_000),
+        ] {
+            let name = "x-prometheus-scrape-timeout-seconds";
+            let headers =
+                HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(timeout))]);
+            assert_eq!(deadline(&headers), Duration::from_millis(ms), "{timeout}");
+        }
+        assert_eq!(deadline(&HeaderMap::new()), SCRAPE_DEADLINE);
+    }
 }
