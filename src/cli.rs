@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::config::{Config, DEFAULT_PATH, Error, LogFormat, LogLevel};
 use crate::event::Comm;
+use crate::http::live::Live;
 use crate::view;
 
 /// Counts every program that this host executes, exactly, and serves the counts to
@@ -33,10 +34,14 @@ pub struct Cli {
     #[arg(long)]
     pub check: bool,
 
-    /// Address to listen on, HOST:PORT or :PORT; may be given several times [default:
+    /// Address to listen on, HOST:PORT, :PORT or unix:PATH; may be given several times [default:
     /// 127.0.0.1:10190]
     #[arg(long = "web.listen-address", value_name = "ADDR")]
     pub listen: Vec<String>,
+
+    /// The exporter-toolkit's web configuration file: TLS, client certificates, users
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
 
     /// Path of the metrics [default: /metrics]
     #[arg(long = "web.telemetry-path", value_name = "PATH")]
@@ -195,6 +200,9 @@ impl Cli {
         if !self.listen.is_empty() {
             config.web.listen.clone_from(&self.listen);
         }
+        if let Some(path) = &self.web_config {
+            config.web.config_file.clone_from(path);
+        }
         if let Some(path) = &self.telemetry_path {
             config.web.telemetry_path.clone_from(path);
         }
@@ -205,6 +213,8 @@ impl Cli {
             config.log.format = format;
         }
         config.validate()?;
+        // And what the web configuration says and names.
+        Live::load(&config.web.config_file)?;
         Ok(config)
     }
 }

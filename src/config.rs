@@ -6,16 +6,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::http::web_config;
 use crate::view::{Label, grouping, name};
 
+mod address;
 mod keys;
 mod view;
 
+pub use self::address::{Address, resolve};
+pub(crate) use self::keys::nearest;
 pub use self::view::View;
 
 /// Read where no `--config` is given, if it exists.
@@ -88,12 +91,16 @@ pub enum Failures {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Web {
-    /// Addresses to listen on: `HOST:PORT`, or `:PORT` for all addresses of the host.
+    /// Addresses to listen on: `HOST:PORT`, `:PORT` for all addresses of the host, or
+    /// `unix:PATH`.
     pub listen: Vec<String>,
     /// Path of the metrics.
     pub telemetry_path: String,
     /// Connections served at a time, at most [`MAX_CONNECTIONS`]; more are answered 503.
     pub max_connections: usize,
+    /// The exporter-toolkit's web configuration file (TLS, users); none if it is empty.
+    /// Relative to the directory of the configuration file.
+    pub config_file: PathBuf,
 }
 
 /// `[log]`
@@ -162,6 +169,7 @@ impl Default for Web {
             listen: vec!["127.0.0.1:10190".to_owned()],
             telemetry_path: "/metrics".to_owned(),
             max_connections: 64,
+            config_file: PathBuf::new(),
         }
     }
 }
@@ -196,6 +204,9 @@ pub enum Error {
         /// Which key, what is wrong, and what would be right.
         message: String,
     },
+    /// The web configuration file cannot be used.
+    #[error(transparent)]
+    Web(#[from] web_config::Error),
     /// What a flag says makes no sense.
     #[error("{0}")]
     Flag(String),
@@ -252,7 +263,7 @@ impl Config {
                 unknown.to_string(),
             ));
         }
-        let config: Self = toml::from_str(text).map_err(|error| {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let line = keys::line_at(text, at(&error));
             let key = keys::key_at(document.get_ref(), at(&error)).join(".");
             let message = error.message();
@@ -271,6 +282,10 @@ impl Config {
             let offset = keys::offset(document.get_ref(), &fault.key);
             let message = format!("{}: {}", fault.key.join("."), fault.message);
             return Err(invalid(keys::line_at(text, offset), message));
+        }
+        if config.web.config_file != Path::new("") {
+            let dir = path.parent().unwrap_or(Path::new(""));
+            config.web.config_file = dir.join(&config.web.config_file);
         }
         Ok(config)
     }
@@ -331,7 +346,7 @@ impl Web {
             if let Err(error) = resolve(address) {
                 faults.push(Fault::new(
                     "web.listen",
-                    format!("{address:?} is not HOST:PORT or :PORT ({error})"),
+                    format!("{address:?} is not HOST:PORT, :PORT or unix:PATH ({error})"),
                 ));
             }
         }
@@ -359,23 +374,6 @@ impl Web {
         }
         faults
     }
-}
-
-/// The addresses behind `HOST:PORT` or `:PORT`, of which the first that can be is listened
-/// on; the latter is every address of the host.
-pub fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
-    if let Some(port) = address.strip_prefix(':') {
-        let port = port
-            .parse()
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-        // The first one takes IPv4 connections, too, unless the host says otherwise; the
-        // second is for hosts without IPv6.
-        return Ok(vec![
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-        ]);
-    }
-    Ok(address.to_socket_addrs()?.collect())
 }
 
 #[cfg(test)]

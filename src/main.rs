@@ -30,6 +30,10 @@ fn main() -> ExitCode {
     };
     if cli.check {
         println!("execsnoopd: {} valid", cli.what_is_configured());
+        let web = config.web.config_file.display().to_string();
+        if !web.is_empty() {
+            println!("execsnoopd: {web} is valid");
+        }
         return ExitCode::SUCCESS;
     }
     if let Err(error) = log::init(&config.log) {

@@ -3,7 +3,6 @@
 //! Each stage owns what it needs and ends when the stage before it does; that the
 //! pipeline has ended, for whatever reason, shows as the end of its snapshots.
 
-use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -23,6 +22,9 @@ use crate::capture::{self, Capture, Means};
 use crate::config::{self, Config};
 use crate::event::Kind;
 use crate::flush::Flusher;
+use crate::http::auth;
+use crate::http::listener::Listener;
+use crate::http::live::Live;
 use crate::http::routes::{self, App};
 use crate::http::server::{Limits, Server};
 use crate::metrics::Metrics;
@@ -36,8 +38,8 @@ use crate::view::Label;
 /// Batches between reader and aggregator.
 const CHANNEL: usize = 16;
 
-/// Threads for looking up user names: one look-up runs at a time.
-const BLOCKING_THREADS: usize = 1;
+/// Threads for looking up user names and for comparing passwords: one each at a time.
+const BLOCKING_THREADS: usize = 2;
 
 /// How long the last flush may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -60,7 +62,14 @@ pub enum Error {
 pub fn run(config: &Config) -> Result<(), Error> {
     let capture = Capture::start(&options(config))?;
     let means = capture.means().clone();
-    let listeners = bind(&config.web.listen)?;
+    let listeners = config
+        .web
+        .listen
+        .iter()
+        .map(|address| Listener::bind(address));
+    // An address that cannot be bound is an error: half of what was asked for would look
+    // like all of it.
+    let listeners = listeners.collect::<Result<_, _>>()?;
     run_source(capture, &means, config, listeners, async || {
         let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
@@ -106,7 +115,7 @@ pub fn run_source<S: Source + 'static>(
     source: S,
     means: &Means,
     config: &Config,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     stop: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Arc<Snapshot>> {
     let control = Control::new().context("cannot make an eventfd")?;
@@ -141,10 +150,14 @@ pub fn run_source<S: Source + 'static>(
         users,
         telemetry_path,
     ));
-    let server = Server::new(
-        routes::router(Arc::clone(&app)),
-        Limits::new(config.web.max_connections),
-    );
+    let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
+    auth::warn_if_exposed(&listeners, web_config.as_deref());
+    let router = routes::router(Arc::clone(&app));
+    let router = match &web_config {
+        Some(live) => auth::protect(router, Arc::clone(live)),
+        None => router,
+    };
+    let server = Server::new(router, Limits::new(config.web.max_connections)).with_tls(web_config);
     let (stopped, in_time) = runtime.block_on(async {
         let stopped = serve(&server, &flusher, means, listeners, stop).await;
         app.not_ready();
@@ -171,24 +184,6 @@ pub fn run_source<S: Source + 'static>(
         "stopped"
     );
     Ok(totals)
-}
-
-/// The addresses, bound. An address that cannot be is an error: half of what was asked
-/// for would look like all of it.
-fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let resolved = config::resolve(address)
-            .with_context(|| format!("cannot resolve the listen address {address}"))?;
-        let listener = TcpListener::bind(&resolved[..]).with_context(|| {
-            format!(
-                "cannot listen on {address} (if another execsnoopd runs, stop it, or choose \
-                 another address with --web.listen-address)"
-            )
-        })?;
-        listeners.push(listener);
-    }
-    Ok(listeners)
 }
 
 /// The threads of reader and aggregator.
@@ -245,7 +240,7 @@ async fn serve(
     server: &Server,
     flusher: &Flusher,
     means: &Means,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     stop: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut running = JoinSet::new();

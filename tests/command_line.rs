@@ -6,8 +6,10 @@ mod common;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
+use common::certificates::Authority;
 use common::confined::public_copy;
 use common::daemon::code;
+use common::web::{TLS, WebDir};
 
 fn execsnoopd(args: &[&str]) -> Output {
     run(Command::new(env!("CARGO_BIN_EXE_execsnoopd")).args(args))
@@ -48,6 +50,70 @@ fn a_bad_configuration_ends_with_78_and_one_line_that_says_where() {
 }
 
 #[test]
+fn a_web_configuration_is_checked_with_what_it_names() {
+    let authority = Authority::new("ours");
+    let dir = WebDir::tls(TLS, &authority);
+    let flag = format!("--web.config.file={}", dir.web_config().display());
+    let args = ["--config=config.example.toml", flag.as_str(), "--check"];
+    let output = execsnoopd(&args);
+    assert_eq!(code(output.status), 0, "{}", stderr(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let web = dir.web_config().display().to_string();
+    let expected =
+        format!("execsnoopd: config.example.toml is valid\nexecsnoopd: {web} is valid\n");
+    assert_eq!(said, expected);
+
+    let other = Authority::new("other").server();
+    let key = dir.path().join("server.key");
+    let cert = dir.path().join("server.crt");
+    for (file, text, message) in [
+        (
+            "server.key",
+            other.key.as_str(),
+            format!(
+                "{web}:3: tls_server_config.key_file: {}: the key is not that of the certificate",
+                key.display()
+            ),
+        ),
+        (
+            "server.crt",
+            "",
+            format!(
+                "{web}:2: tls_server_config.cert_file: {}: there is no certificate in it",
+                cert.display()
+            ),
+        ),
+        (
+            "web.yml",
+            "basic_auth_users:\n  a: b\n",
+            format!("{web}:2: basic_auth_users.a: is not a bcrypt hash"),
+        ),
+    ] {
+        dir.write(file, text);
+        let output = execsnoopd(&args);
+        assert_eq!(code(output.status), 78);
+        let said = stderr(&output);
+        assert!(
+            said.starts_with(&format!("execsnoopd: {message}")),
+            "{said}"
+        );
+        // Nor does it start.
+        let started = execsnoopd(&args[..2]);
+        assert_eq!(code(started.status), 78);
+        assert_eq!(stderr(&started), said);
+    }
+    std::fs::remove_file(dir.web_config()).unwrap();
+    let output = execsnoopd(&args);
+    assert_eq!(
+        stderr(&output),
+        format!(
+            "execsnoopd: cannot read the web configuration {web}: No such file or directory (os \
+             error 2)\n"
+        )
+    );
+}
+
+#[test]
 fn a_configuration_that_is_not_there_ends_with_78() {
     let output = execsnoopd(&["--config", "/nonexistent/config.toml"]);
     assert_eq!(code(output.status), 78);
@@ -74,6 +140,7 @@ fn help_and_version_go_to_standard_output() {
         "--config",
         "--check",
         "--web.listen-address",
+        "--web.config.file",
         "--web.telemetry-path",
         "--log.level",
         "--log.format",

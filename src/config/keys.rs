@@ -47,7 +47,7 @@ fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Un
         let Some(expected) = known.get(name) else {
             return Some(Unknown {
                 path,
-                nearest: nearest(name, known),
+                nearest: nearest(name, known.keys().map(String::as_str)),
                 offset: key.span().start,
             });
         };
@@ -72,13 +72,12 @@ fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Un
 }
 
 /// The most similar key, if any is similar at all.
-fn nearest(name: &str, known: &toml::Table) -> Option<String> {
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
-        .keys()
         .map(|key| (strsim::jaro_winkler(name, key), key))
         .filter(|(similarity, _)| *similarity > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, key)| key.clone())
+        .map(|(_, key)| key.to_owned())
 }
 
 /// Where the value of a key begins, in bytes; of a key that the document does not have,

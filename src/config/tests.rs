@@ -116,6 +116,7 @@ fn values_out_of_range_are_refused_with_line_and_key() {
         ("[web]\n\nlisten = []", 3, "web.listen"),
         ("[web]\nlisten = [\"10190\"]", 2, "web.listen"),
         ("[web]\nlisten = [\":x\"]", 2, "web.listen"),
+        ("[web]\nlisten = [\"unix:web.sock\"]", 2, "web.listen"),
         ("[web]\ntelemetry_path = \"/\"", 2, "web.telemetry_path"),
         ("[web]\ntelemetry_path = \"/{x}\"", 2, "web.telemetry_path"),
         (
@@ -181,10 +182,13 @@ fn values_out_of_range_are_refused_with_line_and_key() {
 }
 
 #[test]
-fn a_port_alone_means_every_address() {
-    assert_eq!(resolve(":10190").unwrap()[0].to_string(), "[::]:10190");
-    assert_eq!(
-        resolve("127.0.0.1:1").unwrap()[0].to_string(),
-        "127.0.0.1:1"
+fn a_web_configuration_is_relative_to_the_file_that_names_it() {
+    let config = Config::parse(
+        "[web]\nconfig_file = \"web.yml\"",
+        Path::new("/etc/execsnoopd/config.toml"),
     );
+    let file = config.unwrap().web.config_file;
+    assert_eq!(file, Path::new("/etc/execsnoopd/web.yml"));
+    let config = Config::parse("[web]\nconfig_file = \"/x/web.yml\"", Path::new("/etc/a"));
+    assert_eq!(config.unwrap().web.config_file, Path::new("/x/web.yml"));
 }

@@ -1,7 +1,15 @@
-//! HTTP: what is answered ([`routes`]) and how connections are served ([`server`]).
+//! HTTP: what is answered ([`routes`]), to whom ([`auth`]), and how connections are served
+//! ([`listener`], [`server`], TLS as the [`web_config`] says).
 //!
 //! It knows snapshots and text, no event and no counter.
 
+pub mod auth;
+mod handshake;
+pub mod listener;
+pub mod live;
 mod page;
+mod rate;
 pub mod routes;
 pub mod server;
+mod tls;
+pub mod web_config;

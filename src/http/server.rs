@@ -1,11 +1,11 @@
 //! Serving connections within limits: of their number, of the size of a request's head,
-//! and of time.
+//! and of time. With TLS, the handshake has a time limit of its own, and a connection counts
+//! from before it.
 //!
 //! hyper is driven directly because `axum::serve` has no way to set these.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +18,23 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+
+use super::handshake::shake;
+use super::listener::{Connection, Listener};
+use super::live::Live;
 
 /// Largest head of a request, in bytes; a larger one is answered 431. hyper's minimum.
 const MAX_HEAD: usize = 8192;
 
 /// Time for a request's head to arrive, and for a connection to be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time from one request to the next, or to the end of its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,6 +56,8 @@ pub type Ping = oneshot::Sender<()>;
 pub struct Limits {
     /// Connections served at a time, on all listeners together.
     pub max_connections: usize,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
     /// Time for a request's head to arrive, and for a connection to be idle.
     pub head_timeout: Duration,
     /// Time from one request to the next, or to the end of its answer.
@@ -60,6 +69,7 @@ impl Limits {
     pub fn new(max_connections: usize) -> Self {
         Self {
             max_connections,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
             head_timeout: HEAD_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
         }
@@ -71,6 +81,8 @@ impl Limits {
 pub struct Server {
     router: Router,
     limits: Limits,
+    /// Where TLS is served: by what.
+    tls: Option<Arc<Live>>,
     connections: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     stop: watch::Sender<bool>,
@@ -82,21 +94,32 @@ impl Server {
         Self {
             router,
             limits,
+            tls: None,
             connections: Arc::new(Semaphore::new(limits.max_connections)),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
             stop: watch::Sender::new(false),
         }
     }
 
+    /// Serve by TLS, if the web configuration says so.
+    #[must_use]
+    pub fn with_tls(mut self, live: Option<Arc<Live>>) -> Self {
+        self.tls = live.filter(|live| live.serves_tls());
+        self
+    }
+
     /// Accept connections of `listener`, and answer `pings`, for good.
     pub async fn run(
         self,
-        listener: StdListener,
+        listener: Listener,
         mut pings: mpsc::Receiver<Ping>,
     ) -> io::Result<Infallible> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        info!(address = %listener.local_addr()?, "listening");
+        let listener = listener.into_accepting()?;
+        info!(
+            address = listener.address()?,
+            tls = self.tls.is_some(),
+            "listening"
+        );
         loop {
             tokio::select! {
                 Some(ping) = pings.recv() => {
@@ -104,7 +127,8 @@ impl Server {
                     let _ = ping.send(());
                 }
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.admit(stream),
+                    Ok(Connection::Tcp(stream)) => self.admit(stream),
+                    Ok(Connection::Unix(stream)) => self.admit(stream),
                     Err(error) => {
                         warn!(%error, "accepting a connection failed");
                         sleep(ACCEPT_PAUSE).await;
@@ -125,33 +149,60 @@ impl Server {
         }
     }
 
-    fn admit(&self, stream: TcpStream) {
-        // Scrapes are one small write each way.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "TCP_NODELAY not set");
-        }
+    fn admit<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
-            let serve = serve(
-                stream,
-                self.router.clone(),
-                self.limits,
-                self.stop.subscribe(),
-                permit,
-            );
-            tokio::spawn(serve);
+            let router = self.router.clone();
+            let (limits, stop) = (self.limits, self.stop.subscribe());
+            match self.tls.clone() {
+                Some(live) => {
+                    tokio::spawn(serve_tls(stream, live, router, limits, stop, permit));
+                }
+                None => {
+                    tokio::spawn(serve(stream, router, limits, stop, permit));
+                }
+            }
+        } else if self.tls.is_some() {
+            // A handshake would cost what the limit is there to save.
+            debug!("connection above the limit closed");
         } else if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
             tokio::spawn(refuse(stream, permit));
         }
     }
 }
 
-async fn serve(
-    stream: TcpStream,
+async fn serve_tls<S>(
+    stream: S,
+    live: Arc<Live>,
+    router: Router,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+    permit: OwnedSemaphorePermit,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let shaken = tokio::select! {
+        shaken = timeout(limits.handshake_timeout, shake(stream, &live)) => shaken,
+        Ok(()) = stop.changed() => return,
+    };
+    match shaken {
+        Ok(Some(stream)) => serve(stream, router, limits, stop, permit).await,
+        Ok(None) => {}
+        Err(_) => debug!("connection closed: its TLS handshake took too long"),
+    }
+}
+
+async fn serve<S>(
+    stream: S,
     router: Router,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let requested = Notify::new();
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request: Request<Incoming>| {
@@ -185,7 +236,10 @@ async fn serve(
 }
 
 /// Answer one request with 503 and close.
-async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
+async fn refuse<S>(stream: S, _permit: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(async |_: Request<Incoming>| {
         let mut response = Response::new(Body::from("Too many connections.\n"));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -39,10 +39,16 @@ impl Daemon {
     }
 
     /// Start it by this command. Returns once it listens.
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, |_| ())
+    }
+
+    /// As [`spawn`](Self::spawn), with arguments after ours: what is listened on first is ours.
+    pub(crate) fn spawn_with(mut command: Command, further: impl FnOnce(&mut Command)) -> Self {
         command
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"])
             .stderr(Stdio::piped());
+        further(&mut command);
         let mut child = command.spawn().expect("the daemon can be started");
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, log) = channel();

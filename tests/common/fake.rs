@@ -160,7 +160,7 @@ pub(crate) fn run_on(source: impl Source + 'static, means: &Means, config: &Conf
     let (stop, stopped) = oneshot::channel::<()>();
     let (means, config) = (means.clone(), config.clone());
     let thread = std::thread::spawn(move || {
-        service::run_source(source, &means, &config, vec![listener], async || {
+        service::run_source(source, &means, &config, vec![listener.into()], async || {
             // Dropped unsent: the test is over, too.
             let _ = stopped.await;
             Ok(())

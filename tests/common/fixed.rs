@@ -10,6 +10,7 @@ use axum::response::Response;
 use execsnoopd::aggregator::Snapshot;
 use execsnoopd::capture::Means;
 use execsnoopd::flush::Flusher;
+use execsnoopd::http::listener::Listener;
 use execsnoopd::http::routes::{App, router};
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::metrics::Metrics;
@@ -79,13 +80,18 @@ impl Fixed {
 pub(crate) fn serve(router: Router, limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    run(Server::new(router, limits), listener.into());
+    address
+}
+
+/// Run a server; it ends with the test process.
+pub(crate) fn run(server: Server, listener: Listener) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         let (_ping, pings) = mpsc::channel(1);
-        runtime.block_on(Server::new(router, limits).run(listener, pings))
+        runtime.block_on(server.run(listener, pings))
     });
-    address
 }

@@ -44,13 +44,18 @@ pub(crate) fn send(address: SocketAddr, request: &[u8]) -> Answer {
 }
 
 /// Read an answer until the server closes.
-pub(crate) fn answer(stream: &mut TcpStream) -> Answer {
+pub(crate) fn answer(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("the server answers");
+    parsed(&bytes)
+}
+
+/// Take an answer apart.
+pub(crate) fn parsed(bytes: &[u8]) -> Answer {
     let end = bytes
         .windows(4)
         .position(|w| w == b"\r\n\r\n")
-        .unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(&bytes)));
+        .unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
     let head = String::from_utf8(bytes[..end].to_vec()).expect("the head is UTF-8");
     let status = head
         .split(' ')

@@ -5,6 +5,7 @@
 pub(crate) mod behind;
 pub(crate) mod busy;
 pub(crate) mod bytes;
+pub(crate) mod certificates;
 pub(crate) mod cgroups;
 pub(crate) mod chromium;
 pub(crate) mod confined;
@@ -21,3 +22,5 @@ pub(crate) mod nop;
 pub(crate) mod programs;
 pub(crate) mod prometheus;
 pub(crate) mod promql;
+pub(crate) mod tls;
+pub(crate) mod web;

@@ -1,0 +1,77 @@
+//! `web.listen`.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+/// The longest path of a Unix socket, in bytes (`unix(7)`).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// What there is to listen on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Of these, the first that can be.
+    Tcp(Vec<SocketAddr>),
+    /// A socket at this path.
+    Unix(PathBuf),
+}
+
+/// What is behind `HOST:PORT`, `:PORT` (every address of the host) or `unix:PATH`.
+pub fn resolve(address: &str) -> io::Result<Address> {
+    let invalid = |message| io::Error::new(io::ErrorKind::InvalidInput, message);
+    if let Some(path) = address.strip_prefix("unix:") {
+        // As others write it, too: unix:///run/x.sock.
+        let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+        if !path.is_absolute() {
+            return Err(invalid("the path of a socket is absolute".to_owned()));
+        }
+        if path.as_os_str().len() > MAX_SOCKET_PATH {
+            return Err(invalid(format!(
+                "the path of a socket has at most {MAX_SOCKET_PATH} bytes"
+            )));
+        }
+        return Ok(Address::Unix(path.to_owned()));
+    }
+    if let Some(port) = address.strip_prefix(':') {
+        let port = port.parse().map_err(|e| {
+            let error: std::num::ParseIntError = e;
+            invalid(error.to_string())
+        })?;
+        // The first one takes IPv4 connections, too, unless the host says otherwise; the
+        // second is for hosts without IPv6.
+        return Ok(Address::Tcp(vec![
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        ]));
+    }
+    Ok(Address::Tcp(address.to_socket_addrs()?.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(addresses: &[&str]) -> Address {
+        Address::Tcp(addresses.iter().map(|a| a.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn a_port_alone_means_every_address() {
+        assert_eq!(
+            resolve(":10190").unwrap(),
+            tcp(&["[::]:10190", "0.0.0.0:10190"])
+        );
+        assert_eq!(resolve("127.0.0.1:1").unwrap(), tcp(&["127.0.0.1:1"]));
+    }
+
+    #[test]
+    fn a_unix_socket_is_named_by_its_path() {
+        let path = Address::Unix("/run/x.sock".into());
+        assert_eq!(resolve("unix:/run/x.sock").unwrap(), path);
+        assert_eq!(resolve("unix:///run/x.sock").unwrap(), path);
+        let long = format!("unix:/{}", "x".repeat(107));
+        for refused in ["unix:", "unix:x.sock", "unix://run/x.sock", &long] {
+            assert!(resolve(refused).is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A directory with a web configuration and what it names.
+
+use std::path::{Path, PathBuf};
+
+use execsnoopd::config::{Config, Web};
+use tempfile::TempDir;
+
+use super::certificates::{Authority, Identity};
+
+/// For password "secret": the least cost that there is, tests are many.
+pub(crate) const SECRET: &str = "$2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK";
+
+/// TLS by the certificate and key of [`WebDir::tls`].
+pub(crate) const TLS: &str =
+    "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+
+/// Clients must have a certificate of the authority of [`WebDir::tls`].
+pub(crate) const MUTUAL: &str =
+    "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
+
+/// A directory with `web.yml`.
+#[derive(Debug)]
+pub(crate) struct WebDir(TempDir);
+
+impl WebDir {
+    pub(crate) fn new(web_config: &str) -> Self {
+        let dir = Self(tempfile::tempdir().unwrap());
+        dir.write("web.yml", web_config);
+        dir
+    }
+
+    /// With certificate and key of a server, and the authority's certificate.
+    pub(crate) fn tls(web_config: &str, authority: &Authority) -> Self {
+        let dir = Self::new(web_config);
+        dir.identity("server", &authority.server());
+        dir.write("ca.crt", &authority.pem);
+        dir
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn web_config(&self) -> PathBuf {
+        self.path().join("web.yml")
+    }
+
+    /// Write a file, or put another one in its place.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).unwrap();
+    }
+
+    /// Write `NAME.crt` and `NAME.key`.
+    pub(crate) fn identity(&self, name: &str, identity: &Identity) {
+        self.write(&format!("{name}.crt"), &identity.certificate);
+        self.write(&format!("{name}.key"), &identity.key);
+    }
+
+    /// The defaults, with this web configuration.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            web: Web {
+                config_file: self.web_config(),
+                ..Web::default()
+            },
+            ..Config::default()
+        }
+    }
+}
+
+/// The users section for some who all have the password "secret".
+pub(crate) fn users(names: &[&str]) -> String {
+    let lines = names.iter().map(|name| format!("  {name}: {SECRET}\n"));
+    format!("basic_auth_users:\n{}", lines.collect::<String>())
+}
