@@ -407,7 +407,7 @@ fn a_scrape_says_when_the_counts_cannot_be_fresh() {
     assert!(
         answer
             .text()
-            .contains("no answer from the reader within 200ms")
+            .contains("no answer from the reader within 350ms")
     );
     assert_eq!(get(service.address, "/-/healthy").status, 200);
     drop(held);

@@ -153,7 +153,10 @@ fn deadline(headers: &HeaderMap) -> Duration {
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .map_or(SCRAPE_DEADLINE, |timeout| {
-            (timeout - SCRAPE_MARGIN.min(timeout / 2)).min(SCRAPE_DEADLINE)
+            timeout
+                .saturating_sub(SCRAPE_MARGIN)
+                .max(timeout / 2)
+                .min(SCRAPE_DEADLINE)
         })
 }
 
