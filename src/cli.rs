@@ -118,8 +118,8 @@ pub struct Trace {
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
     pub parent: Option<Name>,
 
-    /// Only in this unit of systemd's
-    #[arg(long, value_name = "UNIT")]
+    /// Only in this unit of systemd's; without a type, a service
+    #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
     pub unit: Option<String>,
 
     /// Only in this cgroup and below: its directory
@@ -156,7 +156,20 @@ pub struct Trace {
 pub struct Name(pub Comm);
 
 fn parse_comm(value: &str) -> Result<Name, String> {
+    if value.is_empty() {
+        return Err("a program's name is not empty".to_owned());
+    }
     view::comm(value).map(Name)
+}
+
+/// As systemctl takes it.
+#[allow(clippy::unnecessary_wraps)] // clap's signature
+fn parse_unit(value: &str) -> Result<String, String> {
+    Ok(if value.contains('.') {
+        value.to_owned()
+    } else {
+        format!("{value}.service")
+    })
 }
 
 /// A column that is there on request.
@@ -256,6 +269,26 @@ mod tests {
         assert!(Cli::try_parse_from(["execsnoopd", "trace", "--json"]).is_ok());
         assert!(Cli::try_parse_from(["execsnoopd", "--check", "trace"]).is_err());
         assert!(Cli::try_parse_from(["execsnoopd", "trace", "--check"]).is_err());
+    }
+
+    #[test]
+    fn a_unit_without_a_type_is_a_service() {
+        for (given, meant) in [("ssh", "ssh.service"), ("a@b.socket", "a@b.socket")] {
+            let cli = Cli::parse_from(["execsnoopd", "trace", "--unit", given]);
+            let Some(Command::Trace(trace)) = cli.command else {
+                panic!("trace is meant");
+            };
+            assert_eq!(trace.unit.as_deref(), Some(meant));
+        }
+    }
+
+    #[test]
+    fn what_no_program_can_be_called_is_refused() {
+        for flag in ["--comm", "--parent"] {
+            for name in ["", "longer than 15 bytes"] {
+                assert!(Cli::try_parse_from(["execsnoopd", "trace", flag, name]).is_err());
+            }
+        }
     }
 
     #[test]
