@@ -18,7 +18,7 @@ build:
 
 run: build
 	@echo
-	@echo "Metrics: http://127.0.0.1:10190/metrics (Ctrl-C stops)"
+	@echo "Page: http://127.0.0.1:10190/  Metrics: http://127.0.0.1:10190/metrics  (Ctrl-C stops)"
 	@echo
 	$(SUDO) $(BIN) --config /dev/null
 
@@ -28,7 +28,7 @@ test:
 
 assets:
 	./.ci/install build
-	cargo run --quiet --features assets --bin assets -- target/assets
+	cargo run --features assets --bin assets -- target/assets
 
 bench:
 	./.ci/install bench

@@ -329,7 +329,8 @@ fn failure(request: Failures) -> Result<Vec<Hook>, Error> {
     debug!(refused = list(&refusals), "fexit");
     info!(
         "failed execs are not counted: this kernel refuses fexit programs, whoever asks; \
-         capture.failures = \"tracepoint\" counts them, but slows every system call"
+         capture.failures = \"tracepoint\" counts them, but slows every system call, and needs \
+         tracefs"
     );
     Ok(Vec::new())
 }

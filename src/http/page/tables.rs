@@ -89,8 +89,8 @@ pub(super) fn failures(summary: &Summary) -> Markup {
                 None => p.note {
                     "Not observed. Either " code { "capture.failures" } " is " code { "\"off\"" }
                     ", or this kernel refuses fexit programs; then " code { "capture.failures = \"tracepoint\"" }
-                    " observes them, and slows every system call by some 20 ns. "
-                    code { "execsnoopd doctor" } " says which it is."
+                    " observes them where tracefs is mounted, and slows every system call by some 20 ns. "
+                    "The log says at the start which it is."
                 },
                 Some(failures) if failures.by_errno.is_empty() => p.note { "None so far." },
                 Some(failures) => table aria-labelledby="failures" {
