@@ -51,7 +51,8 @@ pub struct Cli {
     #[arg(long = "log.level", value_name = "L")]
     pub log_level: Option<LogLevel>,
 
-    /// How to log: lines on standard error, or to the journal [default: logfmt]
+    /// How to log: lines on standard error, or fields to the journal; auto: to the journal where
+    /// standard error goes there, else logfmt [default: auto]
     #[arg(long = "log.format", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }

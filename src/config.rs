@@ -130,6 +130,8 @@ pub enum LogLevel {
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// `key=value` lines on standard error.
+    /// To the journal where standard error is connected to it, else `logfmt`.
+    Auto,
     Logfmt,
     /// JSON objects, one a line, on standard error.
     Json,
@@ -178,7 +180,7 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             level: LogLevel::Info,
-            format: LogFormat::Logfmt,
+            format: LogFormat::Auto,
         }
     }
 }

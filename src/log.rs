@@ -1,17 +1,45 @@
 //! Logging, by `tracing`.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
 use anyhow::{Context, Result};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
+/// What systemd names the file by that is connected to the journal: `DEVICE:INODE`
+/// (`systemd.exec(5)`).
+const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+
+/// What our own fields are told by in the journal, where fields of all services are beside
+/// one another.
+const JOURNAL_PREFIX: &str = "EXECSNOOPD";
+
+/// The level of what logs, for [`set_level`].
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+
 /// From now on, log as configured.
 pub fn init(log: &Log) -> Result<()> {
-    let layer = match log.format {
-        LogFormat::Logfmt => tracing_logfmt::builder()
+    let format = match log.format {
+        LogFormat::Auto => {
+            let stream = std::env::var(JOURNAL_STREAM).unwrap_or_default();
+            if is_stream(&stream, Path::new("/proc/self/fd/2")) && tracing_journald::layer().is_ok()
+            {
+                LogFormat::Journald
+            } else {
+                LogFormat::Logfmt
+            }
+        }
+        format => format,
+    };
+    let layer = match format {
+        LogFormat::Auto | LogFormat::Logfmt => tracing_logfmt::builder()
             .with_target(false)
             .layer()
             .with_writer(std::io::stderr)
@@ -24,12 +52,30 @@ pub fn init(log: &Log) -> Result<()> {
             .boxed(),
         LogFormat::Journald => tracing_journald::layer()
             .context("cannot log to the journal: is systemd-journald running?")?
+            .with_field_prefix(Some(JOURNAL_PREFIX.to_owned()))
             .boxed(),
     };
+    let (filter, handle) = reload::Layer::new(level(log.level));
     tracing_subscriber::registry()
-        .with(layer.with_filter(level(log.level)))
+        .with(layer.with_filter(filter))
         .try_init()
-        .context("cannot set up logging")
+        .context("cannot set up logging")?;
+    // Only the first who sets up logging gets here.
+    let _ = LEVEL.set(handle);
+    Ok(())
+}
+
+/// From now on, log from this level on, where logging is set up.
+pub fn set_level(to: LogLevel) {
+    if let Some(handle) = LEVEL.get() {
+        // Fails only when the subscriber is gone, which is global.
+        let _ = handle.modify(|filter| *filter = level(to));
+    }
+}
+
+/// Whether this file is the one that `stream` names as `DEVICE:INODE`.
+fn is_stream(stream: &str, file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
 }
 
 fn level(level: LogLevel) -> LevelFilter {
@@ -39,5 +85,26 @@ fn level(level: LogLevel) -> LevelFilter {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_told_by_device_and_inode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, other) = (dir.path().join("journal"), dir.path().join("other"));
+        for file in [&journal, &other] {
+            fs::write(file, "").unwrap();
+        }
+        let metadata = fs::metadata(&journal).unwrap();
+        let stream = format!("{}:{}", metadata.dev(), metadata.ino());
+        assert!(is_stream(&stream, &journal));
+        // Standard error has been redirected; or systemd has set nothing.
+        assert!(!is_stream(&stream, &other));
+        assert!(!is_stream("", &journal));
+        assert!(!is_stream(&stream, &dir.path().join("closed")));
     }
 }
