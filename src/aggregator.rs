@@ -3,6 +3,7 @@
 //! It owns its tables and shares nothing; at each flush it publishes a [`Snapshot`].
 
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -86,8 +87,12 @@ pub struct Aggregator {
     began: Instant,
     execs: u64,
     recent: Recent,
+    /// CPU time of the processes behind `exits`, in nanoseconds.
+    cpu_ns: u64,
     exits: Exits,
     views: Vec<View>,
+    /// Other views, without any count yet, to go on with.
+    changes: Option<Receiver<Vec<View>>>,
     flush: Flush,
     /// Execs at which the kernel skipped the program: see [`ProgramStats::missed_runs`].
     missed: u64,
@@ -100,10 +105,21 @@ impl Aggregator {
             began: Instant::now(),
             execs: 0,
             recent: Recent::default(),
+            cpu_ns: 0,
             exits: Exits::default(),
             views,
+            changes: None,
             flush: Flush::default(),
             missed: 0,
+        }
+    }
+
+    /// Go on with other views whenever some come, before the next message is counted.
+    #[must_use]
+    pub fn with_changes(self, changes: Receiver<Vec<View>>) -> Self {
+        Self {
+            changes: Some(changes),
+            ..self
         }
     }
 
@@ -115,6 +131,9 @@ impl Aggregator {
         snapshots: &watch::Sender<Arc<Snapshot>>,
     ) -> Arc<Snapshot> {
         while let Some(message) = messages.blocking_recv() {
+            while let Some(views) = self.changes.as_ref().and_then(|c| c.try_recv().ok()) {
+                self.change_views(views);
+            }
             if self.apply(message) {
                 snapshots.send_replace(Arc::new(self.snapshot()));
             }
@@ -165,6 +184,27 @@ impl Aggregator {
         }
     }
 
+    /// Go on with other views. One of the same grouping as before keeps its counts; one that
+    /// was not there begins with all that was counted until now, under no name: the sum over
+    /// each view stays the total.
+    pub fn change_views(&mut self, views: Vec<View>) {
+        let now = self.began.elapsed();
+        let so_far = Counts {
+            execs: self.execs,
+            cpu_ns: self.cpu_ns,
+        };
+        let mut old = std::mem::take(&mut self.views);
+        self.views = views
+            .into_iter()
+            .map(
+                |view| match old.iter().position(|old| old.groups_by(view.labels())) {
+                    Some(same) => view.continuing(old.swap_remove(same), now),
+                    None => view.beginning_with(so_far),
+                },
+            )
+            .collect();
+    }
+
     fn count_event(&mut self, event: &Event, context: &Context<'_>) {
         let count = TallyCount {
             count: 1,
@@ -180,6 +220,7 @@ impl Aggregator {
         let mut counts = Counts::default();
         if event::kind(subject) == Kind::Exit {
             self.exits.add(subject.retval, of.count);
+            self.cpu_ns += of.cpu_ns;
             counts.cpu_ns = of.cpu_ns;
         } else {
             self.execs += of.count;
@@ -330,6 +371,41 @@ mod tests {
             assert_eq!(snapshot.recent.counts().sum::<u64>(), missed);
             assert_eq!(snapshot.differences, [0, 0, 0]);
         }
+    }
+
+    #[test]
+    fn a_view_that_comes_later_has_what_was_counted_before_under_no_name() {
+        let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
+        let mut event = Event {
+            cpu_ns: 7,
+            ..Event::default()
+        };
+        let mut observe = |aggregator: &mut Aggregator, is_exit| {
+            event.subject.is_exit = is_exit;
+            aggregator.apply(Message::Events(vec![event; 3], Cgroups::new()));
+        };
+        let total = |times: u64| Counts {
+            execs: 3 * times,
+            cpu_ns: 3 * 7 * times,
+        };
+        for is_exit in [0, 1] {
+            observe(&mut aggregator, is_exit);
+        }
+        aggregator.change_views(vec![
+            View::new(vec![Label::Uid], 5),
+            View::new(vec![Label::Comm], 6),
+        ]);
+        for is_exit in [0, 1] {
+            observe(&mut aggregator, is_exit);
+        }
+        let [by_uid, by_comm] = &aggregator.snapshot().views[..] else {
+            panic!("two views");
+        };
+        assert_eq!(by_uid.nameless, total(1));
+        assert_eq!(by_uid.series, vec![(Key::default(), total(1))]);
+        assert_eq!(by_comm.nameless, total(0));
+        assert_eq!(by_comm.series, vec![(Key::default(), total(2))]);
+        assert_eq!(by_comm.max_series, 6);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::view;
 ///
 /// Exit status: 0 fine, 1 runtime failure, 2 usage, 69 the kernel cannot do it, 77 not
 /// permitted, 78 bad configuration.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -58,7 +58,7 @@ pub struct Cli {
 }
 
 /// What else there is to do.
-#[derive(Debug, clap::Subcommand)]
+#[derive(Debug, Clone, clap::Subcommand)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 pub enum Command {
     /// Show each exec as it happens
@@ -78,7 +78,7 @@ pub enum Command {
 }
 
 /// What there is to say of `doctor`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Doctor {
     /// As JSON
     #[arg(long)]
@@ -86,7 +86,7 @@ pub struct Doctor {
 }
 
 /// What there is to say of `trace`.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 #[allow(clippy::struct_excessive_bools)] // flags
 pub struct Trace {

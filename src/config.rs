@@ -8,10 +8,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 
 use crate::http::web_config;
-use crate::view::{Label, grouping, name};
+use crate::view::{self as counting, Label, grouping, name};
 
 mod address;
 mod keys;
@@ -129,9 +130,9 @@ pub enum LogLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// `key=value` lines on standard error.
     /// To the journal where standard error is connected to it, else `logfmt`.
     Auto,
+    /// `key=value` lines on standard error.
     Logfmt,
     /// JSON objects, one a line, on standard error.
     Json,
@@ -290,6 +291,19 @@ impl Config {
             config.web.config_file = dir.join(&config.web.config_file);
         }
         Ok(config)
+    }
+
+    /// The views without any count yet; or why a user of `always` is not found any more.
+    pub fn build_views(&self) -> anyhow::Result<Vec<counting::View>> {
+        let views = self.view.iter().map(View::build);
+        let views: Result<_, _> = views.collect();
+        views.map_err(|error| anyhow!(error).context("cannot reserve a series"))
+    }
+
+    /// Whether some view has such a label.
+    pub fn has_label(&self, such: impl Fn(Label) -> bool) -> bool {
+        let mut labels = self.view.iter().flat_map(|view| &view.labels);
+        labels.any(|&label| such(label))
     }
 
     /// Validate once more, after flags have changed what the file says.

@@ -31,7 +31,8 @@
 //!
 //! Against the stream goes only a number: a scrape asks the reader for a flush
 //! ([`reader::Control`]) and waits for the snapshot that answers it, so that every exec
-//! that completed before the scrape began is in its answer.
+//! that completed before the scrape began is in its answer. And, when the configuration has
+//! changed, other views for the aggregator to go on with ([`reload`]).
 //!
 //! [`service`] puts the stages together, starts and stops them.
 //!
@@ -74,6 +75,7 @@ pub mod named;
 pub mod privileges;
 pub mod reader;
 pub mod recent;
+pub mod reload;
 pub mod service;
 pub mod source;
 pub mod summary;

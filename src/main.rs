@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         eprintln!("execsnoopd: {error:#}");
         return ExitCode::FAILURE;
     }
-    match service::run(&config) {
+    match service::run(&config, move || cli.load_config()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");

@@ -47,6 +47,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Metrics {
     registry: Registry,
     scrape_duration: prometheus::Gauge,
+    reload_successful: prometheus::Gauge,
     users: Users,
 }
 
@@ -72,9 +73,16 @@ impl Metrics {
             "Time it took to answer the scrape before this one, flush included.",
         )?;
         registry.register(Box::new(scrape_duration.clone()))?;
+        let reload_successful = prometheus::Gauge::new(
+            "execsnoop_config_last_reload_successful",
+            "Whether the configuration was taken up when that was last asked for; 1 from the start.",
+        )?;
+        reload_successful.set(1.0);
+        registry.register(Box::new(reload_successful.clone()))?;
         Ok(Self {
             registry,
             scrape_duration,
+            reload_successful,
             users,
         })
     }
@@ -85,6 +93,11 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    /// Where it is to be said whether a changed configuration was taken up.
+    pub fn reload_successful(&self) -> prometheus::Gauge {
+        self.reload_successful.clone()
     }
 
     /// To be called when a scrape has been answered.

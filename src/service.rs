@@ -5,6 +5,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -30,10 +31,11 @@ use crate::http::server::{Limits, Server};
 use crate::metrics::Metrics;
 use crate::privileges::{self, Kept};
 use crate::reader::{self, Control, Message, Reader};
+use crate::reload::Reloader;
 use crate::source::Source;
 use crate::systemd;
 use crate::users::Users;
-use crate::view::Label;
+use crate::view::{Label, View};
 
 /// Batches between reader and aggregator.
 const CHANNEL: usize = 16;
@@ -58,8 +60,12 @@ pub enum Error {
     Other(#[from] anyhow::Error),
 }
 
-/// Capture what this host executes until SIGTERM or SIGINT, or until a stage fails.
-pub fn run(config: &Config) -> Result<(), Error> {
+/// Capture what this host executes until SIGTERM or SIGINT, or until a stage fails. At each
+/// SIGHUP, take up what `load` reads.
+pub fn run(
+    config: &Config,
+    load: impl Fn() -> Result<Config, config::Error> + Clone + Send + 'static,
+) -> Result<(), Error> {
     let capture = Capture::start(&options(config))?;
     let means = capture.means().clone();
     let listeners = config
@@ -70,25 +76,35 @@ pub fn run(config: &Config) -> Result<(), Error> {
     // An address that cannot be bound is an error: half of what was asked for would look
     // like all of it.
     let listeners = listeners.collect::<Result<_, _>>()?;
-    run_source(capture, &means, config, listeners, async || {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-        let signal = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        info!(signal, "stopping");
-        Ok(())
-    })?;
+    run_source(
+        capture,
+        &means,
+        config,
+        listeners,
+        async |reloader: &mut Reloader| {
+            let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+            let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
+            let mut reload = async || {
+                hangup.recv().await;
+                reloader.reload(load.clone()).await;
+            };
+            let signal = loop {
+                tokio::select! {
+                    _ = terminate.recv() => break "SIGTERM",
+                    _ = interrupt.recv() => break "SIGINT",
+                    () = reload() => {}
+                }
+            };
+            info!(signal, "stopping");
+            Ok(())
+        },
+    )?;
     Ok(())
 }
 
 /// What the configuration asks of the kernel side.
 fn options(config: &Config) -> capture::Options {
-    let mut labels = config
-        .view
-        .iter()
-        .flat_map(|view| view.labels.iter().copied());
     capture::Options {
         transports: match config.capture.transport {
             config::Transport::Auto => vec![TransportKind::Perf, TransportKind::Ring],
@@ -96,8 +112,8 @@ fn options(config: &Config) -> capture::Options {
             config::Transport::Ringbuf => vec![TransportKind::Ring],
         },
         buffer_pages: config.capture.buffer_pages,
-        with_parent_comm: labels.clone().any(|label| label == Label::ParentComm),
-        with_cgroup: labels.any(Label::is_of_cgroup),
+        with_parent_comm: config.has_label(|label| label == Label::ParentComm),
+        with_cgroup: config.has_label(Label::is_of_cgroup),
         failures: match config.capture.failures {
             config::Failures::Auto => Some(Failures::Fexit),
             config::Failures::Tracepoint => Some(Failures::FexitOrTracepoint),
@@ -110,13 +126,14 @@ fn options(config: &Config) -> capture::Options {
 }
 
 /// Count what comes out of `source` and answer on `listeners`, until `stop` returns or a
-/// stage fails. Gives up the calling thread's capabilities. Returns the last counts.
+/// stage fails; `stop` may reload the configuration meanwhile. Gives up the calling thread's
+/// capabilities. Returns the last counts.
 pub fn run_source<S: Source + 'static>(
     source: S,
     means: &Means,
     config: &Config,
     listeners: Vec<Listener>,
-    stop: impl AsyncFnOnce() -> anyhow::Result<()>,
+    stop: impl AsyncFnOnce(&mut Reloader) -> anyhow::Result<()>,
 ) -> anyhow::Result<Arc<Snapshot>> {
     let control = Control::new().context("cannot make an eventfd")?;
     let (sender, messages) = mpsc::channel(CHANNEL);
@@ -131,7 +148,8 @@ pub fn run_source<S: Source + 'static>(
         Kept::Bpf => info!("kept CAP_BPF, which this kernel asks for at each use of a BPF map"),
     }
 
-    let pipeline = Pipeline::start(reader, messages, config)?;
+    let (views, changes) = std_mpsc::channel();
+    let pipeline = Pipeline::start(reader, messages, config, changes)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -142,6 +160,18 @@ pub fn run_source<S: Source + 'static>(
     let users = Users::default();
     let metrics = Metrics::new(means.clone(), snapshots, channel, users.clone())
         .context("cannot set up the metrics")?;
+    let status = format!(
+        "Counting execs by {} over the {} buffer",
+        means.list(Kind::Exec).unwrap_or_default(),
+        means.transport.name()
+    );
+    let mut reloader = Reloader::new(
+        config.clone(),
+        views,
+        metrics.reload_successful(),
+        status.clone(),
+    );
+    let note = reloader.note();
     let telemetry_path = config.web.telemetry_path.clone();
     let app = Arc::new(App::new(
         flusher.clone(),
@@ -159,7 +189,9 @@ pub fn run_source<S: Source + 'static>(
     };
     let server = Server::new(router, Limits::new(config.web.max_connections)).with_tls(web_config);
     let (stopped, in_time) = runtime.block_on(async {
-        let stopped = serve(&server, &flusher, means, listeners, stop).await;
+        let systemd = Systemd { status, note };
+        let stop = stop(&mut reloader);
+        let stopped = serve(&server, &flusher, systemd, listeners, stop).await;
         app.not_ready();
         control.stop();
         let in_time = timeout(STOP_DEADLINE, flusher.closed()).await.is_ok();
@@ -198,12 +230,9 @@ impl Pipeline {
         reader: Reader<S>,
         messages: mpsc::Receiver<Message>,
         config: &Config,
+        changes: std_mpsc::Receiver<Vec<View>>,
     ) -> anyhow::Result<Self> {
-        let views = config.view.iter().map(config::View::build);
-        let views = views
-            .collect::<Result<_, _>>()
-            .map_err(|error| anyhow!(error).context("cannot reserve a series"))?;
-        let aggregator = Aggregator::new(views);
+        let aggregator = Aggregator::new(config.build_views()?).with_changes(changes);
         let (publish, snapshots) = watch::channel(Arc::default());
         Ok(Self {
             reader: thread::Builder::new()
@@ -235,13 +264,21 @@ impl Pipeline {
     }
 }
 
+/// What systemd is told.
+struct Systemd {
+    /// Once the service is ready.
+    status: String,
+    /// And later beside what it is told then.
+    note: watch::Receiver<String>,
+}
+
 /// Answer until `stop` returns or a stage ends.
 async fn serve(
     server: &Server,
     flusher: &Flusher,
-    means: &Means,
+    systemd: Systemd,
     listeners: Vec<Listener>,
-    stop: impl AsyncFnOnce() -> anyhow::Result<()>,
+    stop: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     let mut pings = Vec::new();
@@ -251,17 +288,14 @@ async fn serve(
         running.spawn(server.clone().run(listener, pinged));
     }
     // Poll once, so that what it waits for (signals) is waited for before we are ready.
-    let mut stop = pin!(stop());
+    let mut stop = pin!(stop);
     tokio::select! {
         biased;
         stopped = &mut stop => return stopped,
         () = std::future::ready(()) => {}
     }
-    systemd::ready(&format!(
-        "Counting execs by {} over the {} buffer",
-        means.list(Kind::Exec).unwrap_or_default(),
-        means.transport.name()
-    ));
+    systemd::ready(&systemd.status);
+    let watchdog = systemd::feed_watchdog(flusher.clone(), pings, systemd.note);
     tokio::select! {
         stopped = stop => {
             systemd::stopping();
@@ -272,7 +306,7 @@ async fn serve(
             Ok(Err(error)) => anyhow!(error).context("a listener failed"),
             Err(error) => anyhow!(error).context("a listener panicked"),
         }),
-        () = systemd::feed_watchdog(flusher.clone(), pings) => Err(anyhow!("the watchdog ended")),
+        () = watchdog => Err(anyhow!("the watchdog ended")),
     }
     // Dropping the listeners' tasks closes their sockets: nobody new is let in.
 }

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{interval, timeout};
 use tracing::{debug, warn};
 
@@ -14,6 +14,17 @@ use crate::http::server::Ping;
 /// The service counts and answers.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The service takes up a changed configuration; to be followed by [`ready`].
+pub fn reloading() {
+    let mut states = vec![
+        NotifyState::Reloading,
+        NotifyState::Status("Reading the configuration"),
+    ];
+    // When, which units of `Type=notify-reload` ask for.
+    states.extend(NotifyState::monotonic_usec_now());
+    notify(&states);
 }
 
 /// The service is about to end.
@@ -31,8 +42,12 @@ fn notify(states: &[NotifyState<'_>]) {
 }
 
 /// Feed the watchdog for as long as every stage makes progress: reader and aggregator by
-/// a flush, each listener by a ping. Never returns.
-pub async fn feed_watchdog(flusher: Flusher, listeners: Vec<mpsc::Sender<Ping>>) {
+/// a flush, each listener by a ping. `note` ends what is said meanwhile. Never returns.
+pub async fn feed_watchdog(
+    flusher: Flusher,
+    listeners: Vec<mpsc::Sender<Ping>>,
+    note: watch::Receiver<String>,
+) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return pending().await;
     };
@@ -42,7 +57,7 @@ pub async fn feed_watchdog(flusher: Flusher, listeners: Vec<mpsc::Sender<Ping>>)
         ticks.tick().await;
         match progress(&flusher, &listeners, patience).await {
             Ok(execs) => {
-                let status = format!("Counting: {execs} execs so far");
+                let status = format!("Counting: {execs} execs so far{}", *note.borrow());
                 notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
             }
             Err(stuck) => warn!(stuck, "no progress: the watchdog is not fed"),
@@ -70,8 +85,6 @@ async fn progress(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use tokio::sync::watch;
 
     use super::*;
     use crate::aggregator::Snapshot;

@@ -1,6 +1,6 @@
 //! A view: execs and CPU time by some of a subject's fields, within a budget of series.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +96,42 @@ impl View {
         self
     }
 
+    /// Begin with these counts, of no series: those from before it was there.
+    #[must_use]
+    pub fn beginning_with(self, nameless: Counts) -> Self {
+        Self { nameless, ..self }
+    }
+
+    /// Go on with the counts of `old`, a view of the same grouping, at this time since some
+    /// beginning. If it has more series than there may be now, they yield as they idle.
+    #[must_use]
+    pub fn continuing(mut self, old: Self, now: Duration) -> Self {
+        self.overflow = old.overflow;
+        self.nameless = old.nameless;
+        self.series = old.series;
+        for (key, counts) in old.reserved {
+            let last_used = now;
+            self.series.put(key, Series { counts, last_used });
+        }
+        for (key, counts) in &mut self.reserved {
+            if let Some(series) = self.series.pop(key) {
+                *counts = series.counts;
+            }
+        }
+        self
+    }
+
+    /// Whether a view of these labels counts the same under other names, if at all.
+    pub fn groups_by(&self, labels: &[Label]) -> bool {
+        let set = |labels| grouping(labels).collect::<BTreeSet<_>>();
+        set(&self.labels) == set(labels)
+    }
+
+    /// What it groups by.
+    pub fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+
     /// Count for the subject, at this time since some beginning, under its own series or,
     /// if there is none and no place for it, as overflow. `cgroup` is what is known of the
     /// subject's.
@@ -121,25 +157,24 @@ impl View {
     }
 
     /// Whether there is a place, made by the series that has been idle for longest if need
-    /// be.
+    /// be; by more than one where there are more than there may be.
     fn has_place(&mut self, now: Duration) -> bool {
-        if self.reserved.len() + self.series.len() < self.max_series {
-            return true;
-        }
-        // Uids of one name are one series to others: its counts must not go back.
-        if is_by_user_alone(&self.labels) {
-            return false;
-        }
-        let is_idle = |series: &Series| now.saturating_sub(series.last_used) >= self.idle_after;
-        if !self
-            .series
-            .peek_lru()
-            .is_some_and(|(_, series)| is_idle(series))
-        {
-            return false;
-        }
-        if let Some((_, idle)) = self.series.pop_lru() {
-            self.nameless += idle.counts;
+        while self.reserved.len() + self.series.len() >= self.max_series {
+            // Uids of one name are one series to others: its counts must not go back.
+            if is_by_user_alone(&self.labels) {
+                return false;
+            }
+            let is_idle = |series: &Series| now.saturating_sub(series.last_used) >= self.idle_after;
+            if !self
+                .series
+                .peek_lru()
+                .is_some_and(|(_, series)| is_idle(series))
+            {
+                return false;
+            }
+            if let Some((_, idle)) = self.series.pop_lru() {
+                self.nameless += idle.counts;
+            }
         }
         true
     }

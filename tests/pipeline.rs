@@ -14,6 +14,8 @@ use execsnoopd::event::Kind;
 use execsnoopd::view::Label;
 use proptest::prelude::*;
 
+const RELOADED: &str = "execsnoop_config_last_reload_successful";
+
 fn config_with_view(labels: &[Label], max_series: usize) -> Config {
     Config {
         view: vec![View {
@@ -444,4 +446,42 @@ proptest! {
         scrape.assert_ledger_closes();
         service.stop().unwrap();
     }
+}
+
+#[test]
+fn views_change_while_it_runs_and_no_count_is_lost() {
+    let service = Service::start(&config_with_view(&[Label::Comm], 1));
+    service.kernel(|kernel| {
+        kernel.emit(encode(&event(b"a", 5, 1)));
+        kernel.emit(encode(&event(b"b", 5, 2)));
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!((scrape.execs_of("a"), scrape.execs_of("other")), (1.0, 1.0));
+
+    let mut changed = config_with_view(&[Label::Comm], 2);
+    changed.view.push(View::by(&[Label::Uid]));
+    service.reload(&changed);
+    let by_uid = |uid| format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\"}}");
+    service.await_sample(&by_uid("other"), 2.0);
+    service.kernel(|kernel| {
+        kernel.emit(encode(&event(b"a", 5, 3)));
+        kernel.emit(encode(&event(b"b", 5, 4)));
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!((scrape.execs_of("a"), scrape.execs_of("b")), (2.0, 1.0));
+    assert_eq!(scrape.execs_of("other"), 1.0);
+    assert_eq!(scrape.value(&by_uid("5")), 2.0);
+    assert_eq!(scrape.value(&by_uid("other")), 2.0);
+    assert_eq!(scrape.value("execsnoop_execs_total"), 4.0);
+    assert_eq!(scrape.value(RELOADED), 1.0);
+
+    // Refused as a whole: the views stay, too.
+    let mut refused = Config::default();
+    refused.capture.exits = false;
+    service.reload(&refused);
+    service.await_sample(RELOADED, 0.0);
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.value(&by_uid("5")), 2.0);
+    scrape.assert_ledger_closes();
+    assert_eq!(service.stop().unwrap().execs, 4);
 }

@@ -7,14 +7,11 @@ mod common;
 mod roads;
 
 use std::ffi::OsStr;
-use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
-use std::time::Duration;
 
 use common::behind::always_skipping;
 use common::confined::{public_copy, unit_capabilities};
@@ -496,51 +493,4 @@ fn a_buffer_that_the_kernel_refuses_ends_with_its_reason() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("16384 pages per CPU"), "{message}");
     assert!(message.contains("perf_event_mlock_kb"), "{message}");
-}
-
-#[test]
-fn systemd_is_told_of_start_progress_and_stop() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
-    let daemon = Daemon::start_with(&[], |command| {
-        command
-            .env("NOTIFY_SOCKET", &path)
-            .env("WATCHDOG_USEC", "200000");
-    });
-    let receive = || {
-        let mut buffer = [0; 4096];
-        let length = loop {
-            match socket.recv(&mut buffer) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                received => break received.expect("a notification in time"),
-            }
-        };
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    };
-    let ready = receive();
-    assert!(ready.contains("READY=1"), "{ready}");
-    assert!(
-        ready.contains("STATUS=Counting execs by tp_btf/sched_process_exec"),
-        "{ready}"
-    );
-    for _ in 0..3 {
-        let fed = receive();
-        assert!(
-            fed.contains("WATCHDOG=1") && fed.contains("STATUS=Counting"),
-            "{fed}"
-        );
-    }
-    daemon.signal(Signal::TERM);
-    let stopping = loop {
-        let message = receive();
-        if !message.contains("WATCHDOG=1") {
-            break message;
-        }
-    };
-    assert!(stopping.contains("STOPPING=1"), "{stopping}");
-    daemon.stop();
 }

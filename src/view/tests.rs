@@ -182,3 +182,34 @@ proptest! {
         prop_assert!(counts.series.len() <= max_series);
     }
 }
+
+#[test]
+fn a_view_goes_on_with_other_settings_and_the_same_counts() {
+    let by_comm = |max_series| View::new(vec![Label::Comm], max_series);
+    let key = |comm: &str| key_of(&[Label::Comm], comm).unwrap();
+    let mut view = by_comm(3).reserve([key("a")]);
+    for comm in *b"abcd" {
+        view.add(&subject(comm, 0), None, NOW, execs(1));
+    }
+    let series = |view: &View| {
+        let counts = view.counts();
+        (*b"abcde").map(|comm| execs_of(&counts, comm))
+    };
+    let one = Some(1);
+    assert_eq!(series(&view), [one, one, one, None, None]);
+
+    // More places; another one reserved; `a` is one like the others now.
+    let mut view = by_comm(4).reserve([key("b")]).continuing(view, NOW);
+    view.add(&subject(b'd', 0), None, NOW, execs(1));
+    assert_eq!(series(&view), [one, one, one, one, None]);
+    assert_eq!(view.counts().overflow, execs(1));
+
+    // Fewer places than series: none is lost until a new one comes, and then the idle ones.
+    let mut view = by_comm(2).idle_after(NOW).continuing(view, NOW);
+    assert_eq!(series(&view), [one, one, one, one, None]);
+    view.add(&subject(b'd', 0), None, NOW * 2, execs(1));
+    view.add(&subject(b'e', 0), None, NOW * 2, execs(1));
+    assert_eq!(series(&view), [None, None, None, Some(2), one]);
+    assert_eq!(view.counts().nameless, execs(3));
+    assert_eq!(view.counts().overflow, execs(1));
+}

@@ -6,19 +6,24 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use execsnoopd::aggregator::Snapshot;
 use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
 use execsnoopd::capture::{Means, TransportKind};
 use execsnoopd::config::Config;
 use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers};
+use execsnoopd::reload::Reloader;
 use execsnoopd::service;
 use execsnoopd::source::{ProgramStats, Source};
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 use super::bytes::encode_count;
 use super::http::Scrape;
+
+/// How long what is waited for may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the kernel side would hold. Tests fill it; the reader empties it.
 #[derive(Debug, Default)]
@@ -149,7 +154,7 @@ impl Source for Fake {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    stop: oneshot::Sender<()>,
+    control: mpsc::UnboundedSender<Config>,
     thread: JoinHandle<anyhow::Result<Arc<Snapshot>>>,
 }
 
@@ -157,18 +162,21 @@ pub(crate) struct Running {
 pub(crate) fn run_on(source: impl Source + 'static, means: &Means, config: &Config) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (control, mut controlled) = mpsc::unbounded_channel();
     let (means, config) = (means.clone(), config.clone());
     let thread = std::thread::spawn(move || {
-        service::run_source(source, &means, &config, vec![listener.into()], async || {
-            // Dropped unsent: the test is over, too.
-            let _ = stopped.await;
+        let control = async |reloader: &mut Reloader| {
+            // No sender is left: stop, or the test is over.
+            while let Some(config) = controlled.recv().await {
+                reloader.reload(move || Ok(config)).await;
+            }
             Ok(())
-        })
+        };
+        service::run_source(source, &means, &config, vec![listener.into()], control)
     });
     Running {
         address,
-        stop,
+        control,
         thread,
     }
 }
@@ -178,16 +186,21 @@ impl Running {
         Scrape::of(self.address)
     }
 
+    /// Have it take up another configuration. It may not have come to it on return.
+    pub(crate) fn reload(&self, config: &Config) {
+        self.control.send(config.clone()).expect("it runs");
+    }
+
     /// Ask it to stop.
     pub(crate) fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
-        drop(self.stop);
+        drop(self.control);
         self.thread.join().expect("no panic in the service")
     }
 
     /// Wait until it ends by itself.
     pub(crate) fn ended(self) -> anyhow::Result<Arc<Snapshot>> {
         let ended = self.thread.join().expect("no panic in the service");
-        drop(self.stop);
+        drop(self.control);
         ended
     }
 }
@@ -214,6 +227,21 @@ impl Service {
     /// Fill the kernel side.
     pub(crate) fn kernel(&self, fill: impl FnOnce(&mut Kernel)) {
         fill(&mut self.kernel.lock().unwrap());
+    }
+
+    /// Have it take up another configuration. It may not have come to it on return.
+    pub(crate) fn reload(&self, config: &Config) {
+        self.running.reload(config);
+    }
+
+    /// Scrape until a sample is there with this value.
+    #[track_caller]
+    pub(crate) fn await_sample(&self, sample: &str, value: f64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.running.scrape().find(sample) != Some(value) {
+            assert!(Instant::now() < deadline, "{sample} is not {value}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Ask it to stop.
