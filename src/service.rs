@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -66,16 +67,23 @@ pub fn run(
     config: &Config,
     load: impl Fn() -> Result<Config, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
+    // Before there are threads: it reads and clears the environment.
+    let passed = passed(ListenFd::from_env())?;
     let capture = Capture::start(&options(config))?;
     let means = capture.means().clone();
-    let listeners = config
-        .web
-        .listen
-        .iter()
-        .map(|address| Listener::bind(address));
-    // An address that cannot be bound is an error: half of what was asked for would look
-    // like all of it.
-    let listeners = listeners.collect::<Result<_, _>>()?;
+    let listeners = if passed.is_empty() {
+        // An address that cannot be bound is an error: half of what was asked for would look
+        // like all of it.
+        let listeners = config.web.listen.iter();
+        let listeners = listeners.map(|address| Listener::bind(address));
+        listeners.collect::<Result<_, _>>()?
+    } else {
+        info!(
+            sockets = passed.len(),
+            "listening on what systemd passed, not on web.listen"
+        );
+        passed
+    };
     run_source(
         capture,
         &means,
@@ -216,6 +224,19 @@ pub fn run_source<S: Source + 'static>(
         "stopped"
     );
     Ok(totals)
+}
+
+/// The sockets that systemd has bound, if any: `execsnoopd.socket`.
+fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
+    let taken = (0..sockets.len()).map(|i| match sockets.take_tcp_listener(i) {
+        Ok(tcp) => Ok(tcp.map(Listener::from)),
+        Err(_) => sockets
+            .take_unix_listener(i)
+            .map(|unix| unix.map(Listener::from)),
+    });
+    let taken: Result<Vec<_>, _> = taken.collect();
+    let taken = taken.context("systemd passed a socket that is neither a TCP nor a Unix one")?;
+    Ok(taken.into_iter().flatten().collect())
 }
 
 /// The threads of reader and aggregator.

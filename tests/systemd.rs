@@ -1,15 +1,18 @@
-//! What passes between the daemon and systemd, with the test in systemd's place: notifications
-//! and reloads. Needs root.
+//! What passes between the daemon and systemd, with the test in systemd's place: notifications,
+//! reloads, sockets. Needs root.
 
 mod common;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::daemon::{Daemon, field};
+use common::http::{Scrape, answer, connect};
 use common::programs::{Programs, exec_times};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -123,6 +126,29 @@ fn a_reload_changes_what_can_change_and_tells_systemd_why_something_cannot() {
     let line = daemon.await_log("the old one stays");
     assert_eq!(field(&line, "level"), "ERROR");
     assert_eq!(daemon.scrape().value(limit), 7.0);
+    daemon.stop();
+}
+
+#[test]
+fn a_passed_socket_is_listened_on_instead_and_who_came_before_the_start_is_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut early = connect(address);
+    early
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+
+    // As systemd passes it: the first descriptor after standard error.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0"])
+        .arg(env!("CARGO_BIN_EXE_execsnoopd"))
+        .stdin(Stdio::from(OwnedFd::from(listener)));
+    let daemon = Daemon::spawn(command);
+    assert_eq!(daemon.address, address);
+    let answered = answer(&mut early);
+    assert_eq!(answered.status, 200);
+    Scrape::parse(&answered.text()).assert_ledger_closes();
     daemon.stop();
 }
 

@@ -2,7 +2,16 @@
 
 use std::process::{Command, Output};
 
-const UNIT: &str = include_str!("../systemd/execsnoopd.service");
+const UNITS: [(&str, &str); 2] = [
+    (
+        "execsnoopd.service",
+        include_str!("../systemd/execsnoopd.service"),
+    ),
+    (
+        "execsnoopd.socket",
+        include_str!("../systemd/execsnoopd.socket"),
+    ),
+];
 
 /// The most exposed that `systemd-analyze security` may find the unit (0 to 10).
 const EXPOSURE: &str = "20"; // tenths
@@ -21,16 +30,18 @@ fn assert_clean(output: &Output) {
 }
 
 #[test]
-fn the_unit_is_valid() {
+fn the_units_are_valid() {
     // The program is not installed here: the one that was built stands in for it.
     let dir = tempfile::tempdir().unwrap();
-    let unit = dir.path().join("execsnoopd.service");
-    let text = UNIT.replace("/usr/bin/execsnoopd", env!("CARGO_BIN_EXE_execsnoopd"));
-    assert_ne!(text, UNIT);
-    std::fs::write(&unit, text).unwrap();
-    let output = systemd_analyze(&["verify", "--man=no"], &unit);
-    assert_clean(&output);
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    for (name, text) in UNITS {
+        let text = text.replace("/usr/bin/execsnoopd", env!("CARGO_BIN_EXE_execsnoopd"));
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    for (name, _) in UNITS {
+        let output = systemd_analyze(&["verify", "--man=no"], &dir.path().join(name));
+        assert_clean(&output);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
 }
 
 #[test]
