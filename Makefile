@@ -1,6 +1,10 @@
 # make run: install what is missing, build, run the daemon on its built-in defaults.
 # make test: install what is missing, run every test that this host can run.
 # make assets: man pages and the completions of bash, zsh and fish, in target/assets.
+# make deb, make rpm: packages, in target/package.
+# make test-packages: what is in them, and that they are the same when built again.
+# make test-systemd: the deb on a real systemd, in a guest: installing, upgrading, removing, and
+#   the service from its start to its restarts.
 # make bench-fleet: what 200 hosts cost their Prometheus; three minutes, writes docs/fleet.md.
 # make pictures: the pictures of the documentation, from a real daemon; some minutes.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
@@ -10,7 +14,8 @@
 BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build run test assets bench bench-fleet pictures test-vm test-vm-arm64
+.PHONY: build run test assets deb rpm test-packages test-systemd bench bench-fleet pictures \
+	test-vm test-vm-arm64
 
 build:
 	./.ci/install build
@@ -29,6 +34,19 @@ test:
 assets:
 	./.ci/install build
 	cargo run --features assets --bin assets -- target/assets
+
+deb rpm:
+	./.ci/install package
+	./packaging/build $@
+
+test-packages:
+	./.ci/install package
+	./packaging/test
+
+test-systemd:
+	./.ci/install vm
+	./.ci/install package
+	./tests/vm/systemd
 
 bench:
 	./.ci/install bench
