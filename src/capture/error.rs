@@ -35,7 +35,8 @@ impl Error {
             Self::Unsupported(format!(
                 "this kernel cannot run the programs that observe {what} ({tried}). Needed are \
                  Linux 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF \
-                 (/sys/kernel/btf/vmlinux exists)"
+                 (/sys/kernel/btf/vmlinux exists), and in a container a seccomp profile that \
+                 allows bpf(2)"
             ))
         }
     }
@@ -58,6 +59,11 @@ impl Error {
                  perf_event_open(2) to all but CAP_SYS_ADMIN (`sysctl \
                  kernel.perf_event_paranoid=2`, or grant it), or the rings exceed \
                  kernel.perf_event_mlock_kb (raise it, or lower capture.buffer_pages)"
+            )),
+            // ENOSYS: what some seccomp profiles of container runtimes answer.
+            io::ErrorKind::Unsupported => Self::Buffer(format!(
+                "{what}. A seccomp filter forbids perf_event_open(2), or the kernel lacks \
+                 CONFIG_PERF_EVENTS"
             )),
             _ => Self::Unsupported(format!(
                 "{what}. Lower capture.buffer_pages if memory is short"
