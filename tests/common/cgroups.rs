@@ -56,10 +56,28 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // And those above it that are empty by now; the root never is.
-        let mut path = self.0.as_path();
-        while fs::remove_dir(path).is_ok() {
-            path = path.parent().expect("the root cannot be removed");
-        }
+        remove_empty(&self.0);
+    }
+}
+
+/// Remove a cgroup if it is there, and those above it that are empty by then; the root
+/// never is.
+fn remove_empty(mut path: &Path) {
+    let is_gone = |path| match fs::remove_dir(path) {
+        Ok(()) => true,
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    while is_gone(path) {
+        path = path.parent().expect("the root cannot be removed");
+    }
+}
+
+/// The same in every hierarchy, those of version 1 included, where a container runtime has
+/// left it.
+pub(crate) fn remove_empty_everywhere(path: &str) {
+    let path = path.trim_start_matches('/');
+    remove_empty(&Path::new("/sys/fs/cgroup").join(path));
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").expect("cgroups are mounted") {
+        remove_empty(&hierarchy.unwrap().path().join(path));
     }
 }

@@ -8,6 +8,7 @@ use execsnoopd::config::Config;
 pub(crate) const ALERTS: &str = include_str!("../../docs/alerts.md");
 pub(crate) const DASHBOARD: &str = include_str!("../../docs/dashboard.md");
 pub(crate) const FLEET: &str = include_str!("../../docs/fleet.md");
+pub(crate) const KUBERNETES: &str = include_str!("../../docs/kubernetes.md");
 pub(crate) const METRICS: &str = include_str!("../../docs/metrics.md");
 
 /// The blocks of a page that are fenced as this language.

@@ -19,6 +19,7 @@ pub(crate) mod guest;
 pub(crate) mod http;
 pub(crate) mod mounts;
 pub(crate) mod nop;
+pub(crate) mod pod;
 pub(crate) mod programs;
 pub(crate) mod prometheus;
 pub(crate) mod promql;
