@@ -37,7 +37,7 @@ pub(super) fn figures(summary: &Summary) -> Markup {
                     }))
                     @if let Some(ns) = ends.cpu_ns {
                         (figure("CPU time", Some(html! { (span(Duration::from_nanos(ns))) }), &html! {
-                            "of processes that ended, all their lives"
+                            "of processes that ended"
                         }))
                     }
                 }
