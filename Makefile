@@ -17,6 +17,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .PHONY: build run test assets deb rpm test-packages test-systemd bench bench-fleet pictures \
 	test-vm test-vm-arm64
 
+# Both packages are staged in the same place.
+.NOTPARALLEL:
+
 build:
 	./.ci/install build
 	cargo build --release

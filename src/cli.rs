@@ -203,7 +203,7 @@ impl Cli {
         let default = Path::new(DEFAULT_PATH);
         match &self.config {
             Some(path) => format!("{} is", path.display()),
-            None if default.exists() => format!("{DEFAULT_PATH} is"),
+            None if default.try_exists().unwrap_or(true) => format!("{DEFAULT_PATH} is"),
             None => format!("there is no {DEFAULT_PATH}: the defaults are"),
         }
     }

@@ -97,7 +97,7 @@ pub struct Web {
     pub listen: Vec<String>,
     /// Path of the metrics.
     pub telemetry_path: String,
-    /// Connections served at a time, at most [`MAX_CONNECTIONS`]; more are answered 503.
+    /// Connections served at a time, at most [`MAX_CONNECTIONS`]; more are refused.
     pub max_connections: usize,
     /// The exporter-toolkit's web configuration file (TLS, users); none if it is empty.
     /// Relative to the directory of the configuration file.
@@ -242,10 +242,16 @@ impl Config {
             })
         };
         let default = Path::new(DEFAULT_PATH);
-        match path {
-            Some(path) => Self::parse(&read(path)?, path),
-            None if default.exists() => Self::parse(&read(default)?, default),
-            None => Ok(Self::default()),
+        match path.map(read) {
+            Some(text) => Self::parse(&text?, path.unwrap_or(default)),
+            None => match read(default) {
+                Ok(text) => Self::parse(&text, default),
+                Err(Error::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                    Ok(Self::default())
+                }
+                // It is there, and not to be read: that is not the same as the defaults.
+                Err(error) => Err(error),
+            },
         }
     }
 

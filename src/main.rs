@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use execsnoopd::cli::{self, Cli, Command};
 use execsnoopd::config::{self, LogLevel};
+use execsnoopd::http::web_config;
 use execsnoopd::{capture, doctor, log, service, trace};
 use tracing::error;
 
@@ -86,6 +87,9 @@ fn status(error: &service::Error) -> ExitCode {
             ExitCode::from(EX_NOPERM)
         }
         service::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
+        service::Error::Other(error) if error.is::<web_config::Error>() => {
+            ExitCode::from(EX_CONFIG)
+        }
         service::Error::Other(_) => ExitCode::FAILURE,
     }
 }

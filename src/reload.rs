@@ -2,13 +2,14 @@
 //!
 //! All of it or nothing: where a change needs what only the start can give (programs are
 //! loaded, addresses bound, privileges gone), the configuration that runs stays as a whole.
-//! Counters never go back.
+//! The counters of what stays go on.
 
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use tokio::sync::watch;
+use anyhow::{Context, anyhow, bail};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{error, info};
@@ -28,10 +29,11 @@ const LIVE: [&str; 2] = ["log.level", "view"];
 pub struct Reloader {
     running: Config,
     observed: Observed,
-    views: Sender<Vec<View>>,
+    views: SyncSender<Vec<View>>,
     successful: prometheus::Gauge,
     status: String,
     note: watch::Sender<String>,
+    reading: Arc<Semaphore>,
 }
 
 /// What the kernel side was switched on to tell of each exec.
@@ -62,7 +64,7 @@ impl Reloader {
     /// of it to `successful` and to systemd, which is told `status` while all is well.
     pub fn new(
         running: Config,
-        views: Sender<Vec<View>>,
+        views: SyncSender<Vec<View>>,
         successful: prometheus::Gauge,
         status: String,
     ) -> Self {
@@ -73,6 +75,7 @@ impl Reloader {
             successful,
             status,
             note: watch::Sender::default(),
+            reading: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -110,7 +113,11 @@ impl Reloader {
         &mut self,
         load: impl FnOnce() -> Result<Config, config::Error> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let load = spawn_blocking(|| {
+        // One that hangs must not take the threads that others need, too.
+        let reading = Arc::clone(&self.reading).try_acquire_owned();
+        let reading = reading.context("the reload before it still reads the configuration")?;
+        let load = spawn_blocking(move || {
+            let _reading = reading;
             let config = load()?;
             let views = config.build_views()?;
             anyhow::Ok((config, views))
@@ -123,7 +130,10 @@ impl Reloader {
         if !refusals.is_empty() {
             bail!("{}", refusals.join("; "));
         }
-        self.views.send(views).context("the pipeline has ended")?;
+        self.views.try_send(views).map_err(|error| match error {
+            TrySendError::Full(_) => anyhow!("the change before it is not taken up yet; try again"),
+            TrySendError::Disconnected(_) => anyhow!("the pipeline has ended"),
+        })?;
         log::set_level(config.log.level);
         self.running = config;
         Ok(())
@@ -174,7 +184,7 @@ fn differing(old: &toml::Table, new: &toml::Table, path: &str, keys: &mut Vec<St
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
 
@@ -183,7 +193,7 @@ mod tests {
     }
 
     fn reloader(running: &str) -> (Reloader, Receiver<Vec<View>>) {
-        let (views, changes) = channel();
+        let (views, changes) = sync_channel(1);
         let successful = prometheus::Gauge::new("successful", "help").unwrap();
         let status = "Counting".to_owned();
         let reloader = Reloader::new(config(running), views, successful, status);

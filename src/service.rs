@@ -41,8 +41,9 @@ use crate::view::{Label, View};
 /// Batches between reader and aggregator.
 const CHANNEL: usize = 16;
 
-/// Threads for looking up user names and for comparing passwords: one each at a time.
-const BLOCKING_THREADS: usize = 2;
+/// Threads for looking up user names, for comparing passwords and for reading a changed
+/// configuration: one each at a time.
+const BLOCKING_THREADS: usize = 3;
 
 /// How long the last flush may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -156,7 +157,9 @@ pub fn run_source<S: Source + 'static>(
         Kept::Bpf => info!("kept CAP_BPF, which this kernel asks for at each use of a BPF map"),
     }
 
-    let (views, changes) = std_mpsc::channel();
+    // With no more privileges than it is read with later.
+    let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
+    let (views, changes) = std_mpsc::sync_channel(1);
     let pipeline = Pipeline::start(reader, messages, config, changes)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -188,7 +191,6 @@ pub fn run_source<S: Source + 'static>(
         users,
         telemetry_path,
     ));
-    let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
     auth::warn_if_exposed(&listeners, web_config.as_deref());
     let router = routes::router(Arc::clone(&app));
     let router = match &web_config {

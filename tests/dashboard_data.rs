@@ -182,9 +182,17 @@ fn every_panel_shows_what_happened() {
 
 #[test]
 fn what_is_not_counted_is_no_0_but_said_to_be_missing() {
-    let _alone = Programs::new();
+    let programs = Programs::new();
+    let program = programs.named("counted");
     let (daemon, _config) = configured("[capture]\nfailures = \"off\"\nexits = false\n");
     let prometheus = scraping(&daemon);
+    // Once for its series to begin, once for them to increase.
+    for _ in 0..2 {
+        exec_as(&program, Some(UID));
+        let execs = daemon.scrape().execs_of("counted");
+        let seen = format!("execsnoop_execs_by_comm_total{{comm=\"counted\"}} >= {execs}");
+        prometheus.query_until_there(&seen);
+    }
     let dashboard = dashboard();
     for panel in data_panels(&dashboard) {
         let is_empty = queries_of(panel).all(|query| samples(&prometheus, &query).is_empty());

@@ -187,6 +187,11 @@ fn who_may_come_without_a_certificate_with_any_or_with_ours_only() {
             .map(|client| client.get(service.address, "/metrics").is_ok());
         assert_eq!(seen, let_in, "{name}");
     }
+    // What kept others out is not switched off by half a file.
+    dir.write("web.yml", TLS);
+    for client in &clients {
+        assert!(client.get(service.address, "/metrics").is_err());
+    }
 }
 
 #[test]
@@ -275,10 +280,15 @@ fn users_count_as_they_are_at_the_request() {
     assert_eq!(alice(), 200);
     dir.write("web.yml", &users(&["bob", "alicf"]));
     assert_eq!(alice(), 401);
-    dir.write("web.yml", "# nobody is asked\n");
-    assert_eq!(get(service.address, "/metrics").status, 200);
+    // As a file is that is just being written.
+    for without in ["", "# nobody is asked\n", "basic_auth_users: {}\n"] {
+        dir.write("web.yml", without);
+        assert_eq!(get(service.address, "/metrics").status, 500);
+    }
     dir.write("web.yml", "basic_auth_users:\n  alice: x\n");
     assert_eq!(get(service.address, "/metrics").status, 500);
+    dir.write("web.yml", &users(&["alice"]));
+    assert_eq!(alice(), 200);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! each handshake: what was changed counts from then on, however it was changed. Only what
 //! is different from the last time is parsed.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,13 +23,20 @@ pub struct Live {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     text: String,
     config: Option<Arc<WebConfig>>,
     tls: Option<(Files, Arc<ServerConfig>)>,
     /// What is wrong, once it was logged.
     said: Said,
+}
+
+impl fmt::Debug for State {
+    /// There are keys and hashes in the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
 }
 
 /// What is wrong with the file, and with the TLS that it asks for.
@@ -87,6 +95,12 @@ impl State {
             before => {
                 let is_change = before.is_some();
                 let config = Arc::new(WebConfig::parse(&text, path)?);
+                if let Some(before) = before {
+                    // The half of a file that is being written may well be a valid one.
+                    config
+                        .asks_for_what(before)
+                        .map_err(|fault| invalid(path, fault))?;
+                }
                 self.text = text;
                 self.config = Some(Arc::clone(&config));
                 // What it says of TLS may be different with the same files.

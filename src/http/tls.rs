@@ -79,8 +79,7 @@ impl Files {
             })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = section.prefer_server;
-        // Nothing is kept of a client, and each time its certificate is looked at: a scrape
-        // keeps its connection.
+        // Nothing is kept of a client, and its certificate is looked at in each handshake.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)

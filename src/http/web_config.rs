@@ -5,13 +5,16 @@
 //! where that is silent, its `web/tls_config.go` decides. docs/web.md says what differs.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};
 use bcrypt::HashParts;
+use nix::libc::O_NONBLOCK;
 
 mod names;
 mod tls_section;
@@ -91,7 +94,11 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
 
 /// A file of at most [`MAX_FILE`] bytes.
 pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
+    // To open a pipe would wait for whoever writes to it.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
@@ -158,9 +165,32 @@ impl WebConfig {
 
     /// Whether a client must show who it is before it is answered.
     pub(crate) fn authenticates(&self) -> bool {
-        let by_certificate =
-            |tls: &TlsSection| tls.client_auth == ClientAuth::RequireAndVerifyClientCert;
-        !self.users.is_empty() || self.tls.as_ref().is_some_and(by_certificate)
+        !self.users.is_empty() || self.verifies_clients()
+    }
+
+    /// Whether a client must have a certificate of ours.
+    fn verifies_clients(&self) -> bool {
+        self.tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_auth == ClientAuth::RequireAndVerifyClientCert)
+    }
+
+    /// Whether clients are still asked for what they were asked for before, if it was only
+    /// for something.
+    pub(crate) fn asks_for_what(&self, before: &Self) -> Result<(), Fault> {
+        let gone = |what| {
+            Err(Fault {
+                line: 1,
+                message: format!("{what} is gone; it can be switched off by a restart only"),
+            })
+        };
+        if self.users.is_empty() && !before.users.is_empty() {
+            return gone("basic_auth_users");
+        }
+        if !self.verifies_clients() && before.verifies_clients() {
+            return gone("tls_server_config.client_auth_type: RequireAndVerifyClientCert");
+        }
+        Ok(())
     }
 }
 
