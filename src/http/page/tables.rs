@@ -73,7 +73,7 @@ pub(super) fn how_to_see_units(summary: &Summary) -> Markup {
         section aria-labelledby="units" {
             h2 #units { "Units" }
             p.note {
-                "No view tells systemd’s units apart. These, in the configuration, do so beside what there is now:"
+                "No view tells systemd’s units apart. These, in the configuration, do so beside what there is now (each with the settings that it has):"
             }
             pre { code { (views.join("\n")) } }
         }
