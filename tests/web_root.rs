@@ -20,7 +20,8 @@ const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
 #[test]
 fn the_unprivileged_daemon_serves_tls_and_takes_new_certificates() {
     let authority = Authority::new("ours");
-    let dir = WebDir::tls(&format!("{TLS}{}", users(&["alice"])), &authority);
+    let with_users = format!("{TLS}{}", users(&["alice"]));
+    let dir = WebDir::tls(&with_users, &authority);
     chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     let socket = dir.path().join("web.sock");
     let (program, _program_dir) = public_copy();
@@ -60,8 +61,8 @@ fn the_unprivileged_daemon_serves_tls_and_takes_new_certificates() {
     let said = daemon.await_log("web configuration cannot be used");
     let place = format!("{}:", dir.web_config().display());
     assert!(said.contains(&place) && said.contains("ERROR"), "{said}");
-    dir.write("web.yml", TLS);
-    assert_eq!(ask(&client, "").unwrap().status, 200);
+    dir.write("web.yml", &with_users);
+    assert_eq!(ask(&client, ALICE).unwrap().status, 200);
     daemon.await_log("web configuration can be used again");
 
     daemon.stop();
