@@ -53,7 +53,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Goal> {
 fn in_the_kernel(results: &Results) -> Vec<Goal> {
     let ours = results.ours();
     let kernel_time = results.kernel_time.as_deref().ok();
-    let kernel_time = kernel_time.and_then(|rounds| KernelTime::of(rounds, Tool::Execsnoopd));
+    let kernel_time = kernel_time.and_then(|rounds| KernelTime::of(rounds, Tool::DEFAULTS));
     vec![
         Goal::new(
             "exec slowdown in a storm on one CPU",

@@ -13,11 +13,18 @@ use libbpf_rs::{Link, ObjectBuilder, ProgramHandle};
 
 use crate::process;
 use crate::quartiles::Quartiles;
-use crate::tool::{Running, Tool};
+use crate::tool::{Running, Setup, Tool};
 use crate::worker::Job;
 use crate::workspace::Workspace;
 
-const ROUNDS: u32 = 16;
+/// What differs in the kernel. That exits are off changes nothing for an exec.
+pub(crate) const TOOLS: [Tool; 3] = [
+    Tool::DEFAULTS,
+    Tool::Execsnoopd(Setup::EveryView),
+    Tool::Execsnoopd(Setup::Ring),
+];
+
+const ROUNDS: u32 = 24;
 
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
@@ -91,7 +98,7 @@ pub(crate) fn measure(workspace: &mut Workspace) -> Result<Vec<KernelRound>> {
             break;
         }
         eprintln!("time in the kernel: round {} of {ROUNDS}", round + 1);
-        let tool = [Tool::Execsnoopd, Tool::ExecsnoopdRing][round as usize / 2 % 2];
+        let tool = TOOLS[round as usize / 2 % TOOLS.len()];
         rounds.push(one_round(workspace, &object, tool, round % 2 == 0)?);
     }
     Ok(rounds)

@@ -4,7 +4,7 @@
 //! [`slowdown`], [`counting`], [`kernel_time`] and [`idle`] measure; [`goals`] judges;
 //! [`report`] and [`chart`] write `docs/benchmarks.md` and `docs/benchmarks.svg`.
 //!
-//! Needs root. Takes about five minutes and stops beginning anything new after that.
+//! Needs root. Takes about seven minutes and stops beginning anything new after that.
 
 mod chart;
 mod counting;

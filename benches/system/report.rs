@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::goals;
-use crate::kernel_time::KernelTime;
+use crate::kernel_time::{self, KernelTime};
 use crate::quartiles::Quartiles;
 use crate::results::{Results, Row};
 use crate::slowdown::Slowdown;
-use crate::tool::Tool;
 
 /// Where there is no figure.
 const NONE: &str = "–";
@@ -170,7 +169,7 @@ fn notes(results: &Results) -> String {
             let _ = writeln!(notes, "**Time in the kernel** was not measured: {error}\n");
         }
         Ok(rounds) => {
-            for tool in [Tool::Execsnoopd, Tool::ExecsnoopdRing] {
+            for tool in kernel_time::TOOLS {
                 if let Some(time) = KernelTime::of(rounds, tool) {
                     let _ = writeln!(
                         notes,

@@ -16,10 +16,10 @@ use crate::tool::Tool;
 use crate::worker::Job;
 use crate::workspace::{Program, Workspace};
 
-/// Pairs of ours.
+/// Pairs of the defaults.
 const ROUNDS: u32 = 36;
-/// Peers take part in each so-many-th: starting them takes long.
-const PEERS_EVERY: u32 = 4;
+/// Everything else takes part in each so-many-th: starting peers takes long.
+const OTHERS_EVERY: u32 = 4;
 
 /// What a tool's start and end leave behind to do, in its process and in the kernel.
 const AFTERMATH: Duration = Duration::from_millis(100);
@@ -83,12 +83,12 @@ pub(crate) fn measure(workspace: &mut Workspace, results: &mut Results) -> Resul
         if !workspace.has_time() {
             break;
         }
-        if round % PEERS_EVERY == 0 {
+        if round % OTHERS_EVERY == 0 {
             eprintln!("slowdown: round {} of {ROUNDS}", round + 1);
         }
         one_pair(workspace, None, &mut results.control)?;
         for row in &mut results.rows {
-            if row.tool == Tool::Execsnoopd || round % PEERS_EVERY == 0 {
+            if row.tool == Tool::DEFAULTS || round % OTHERS_EVERY == 0 {
                 row.attempt(|row| one_pair(workspace, Some(row.tool), &mut row.slowdown));
             }
         }

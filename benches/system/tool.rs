@@ -13,46 +13,89 @@ use crate::process;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
-    /// As it is by default.
-    Execsnoopd,
-    /// Over the other road.
-    ExecsnoopdRing,
-    /// Without the program at the end of processes.
-    ExecsnoopdNoExits,
+    /// The daemon, configured so.
+    Execsnoopd(Setup),
     LibbpfTools,
     Bpftrace,
     Forkstat,
 }
 
+/// What of the daemon's configuration is not at its default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setup {
+    Defaults,
+    /// Without the program at the end of processes.
+    NoExits,
+    /// Over the other road.
+    Ring,
+    RingNoExits,
+    /// Each label in one view at least: all that the kernel side can be asked for.
+    EveryView,
+}
+
+const EVERY_VIEW: &str = r#"
+[[view]]
+labels = ["comm"]
+
+[[view]]
+labels = ["parent_comm", "comm"]
+
+[[view]]
+labels = ["uid", "user"]
+
+[[view]]
+labels = ["unit", "comm"]
+
+[[view]]
+labels = ["slice"]
+
+[[view]]
+labels = ["container"]
+"#;
+
+impl Setup {
+    fn config(self) -> &'static str {
+        match self {
+            Self::Defaults => "",
+            Self::NoExits => "[capture]\nexits = false\n",
+            Self::Ring => "[capture]\ntransport = \"ringbuf\"\n",
+            Self::RingNoExits => "[capture]\ntransport = \"ringbuf\"\nexits = false\n",
+            Self::EveryView => EVERY_VIEW,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Defaults => "execsnoopd",
+            Self::NoExits => "execsnoopd, exits off",
+            Self::Ring => "execsnoopd, ring buffer",
+            Self::RingNoExits => "execsnoopd, ring, exits off",
+            Self::EveryView => "execsnoopd, every view",
+        }
+    }
+}
+
 impl Tool {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Execsnoopd,
-        Self::ExecsnoopdRing,
-        Self::ExecsnoopdNoExits,
+    pub(crate) const DEFAULTS: Self = Self::Execsnoopd(Setup::Defaults);
+
+    pub(crate) const ALL: [Self; 8] = [
+        Self::DEFAULTS,
+        Self::Execsnoopd(Setup::NoExits),
+        Self::Execsnoopd(Setup::EveryView),
+        Self::Execsnoopd(Setup::Ring),
+        Self::Execsnoopd(Setup::RingNoExits),
         Self::LibbpfTools,
         Self::Bpftrace,
         Self::Forkstat,
     ];
 
     pub(crate) fn is_ours(self) -> bool {
-        self.config().is_some()
-    }
-
-    /// The daemon's configuration; none for a peer.
-    fn config(self) -> Option<&'static str> {
-        match self {
-            Self::Execsnoopd => Some(""),
-            Self::ExecsnoopdRing => Some("[capture]\ntransport = \"ringbuf\"\n"),
-            Self::ExecsnoopdNoExits => Some("[capture]\nexits = false\n"),
-            Self::LibbpfTools | Self::Bpftrace | Self::Forkstat => None,
-        }
+        matches!(self, Self::Execsnoopd(_))
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Execsnoopd => "execsnoopd",
-            Self::ExecsnoopdRing => "execsnoopd, ring buffer",
-            Self::ExecsnoopdNoExits => "execsnoopd, exits off",
+            Self::Execsnoopd(setup) => setup.name(),
             Self::LibbpfTools => "execsnoop (libbpf-tools)",
             Self::Bpftrace => "execsnoop.bt (bpftrace)",
             Self::Forkstat => "forkstat -e exec",
@@ -62,9 +105,7 @@ impl Tool {
     /// The version, of the Debian package where it is one.
     pub(crate) fn version(self) -> String {
         let package = match self {
-            Self::Execsnoopd | Self::ExecsnoopdRing | Self::ExecsnoopdNoExits => {
-                return env!("CARGO_PKG_VERSION").to_owned();
-            }
+            Self::Execsnoopd(_) => return env!("CARGO_PKG_VERSION").to_owned(),
             Self::LibbpfTools => "libbpf-tools",
             Self::Bpftrace => "bpftrace",
             Self::Forkstat => "forkstat",
@@ -78,24 +119,24 @@ impl Tool {
             .unwrap_or_else(|| "unknown".to_owned())
     }
 
-    fn command(self) -> &'static [&'static str] {
-        match self {
-            Self::Execsnoopd | Self::ExecsnoopdRing | Self::ExecsnoopdNoExits => &[],
-            // Not by their names alone: bcc's tool has the same.
-            Self::LibbpfTools => &["/usr/sbin/execsnoop"],
-            Self::Bpftrace => &["/usr/sbin/execsnoop.bt"],
-            Self::Forkstat => &["/usr/bin/forkstat", "-e", "exec"],
-        }
-    }
-
     /// Start it and wait until it watches.
     pub(crate) fn start(self, dir: &Path) -> Result<Running> {
-        let Some(text) = self.config() else {
-            return Ok(Running::Peer(Peer::start(self.command(), dir)?));
+        let setup = match self {
+            Self::Execsnoopd(setup) => setup,
+            // Not by their names alone: bcc's tool has the same.
+            Self::LibbpfTools => {
+                return Peer::start(&["/usr/sbin/execsnoop"], dir).map(Running::Peer);
+            }
+            Self::Bpftrace => {
+                return Peer::start(&["/usr/sbin/execsnoop.bt"], dir).map(Running::Peer);
+            }
+            Self::Forkstat => {
+                return Peer::start(&["/usr/bin/forkstat", "-e", "exec"], dir).map(Running::Peer);
+            }
         };
         // Whatever is configured on this machine, this is what is measured.
         let config = dir.join("config.toml");
-        fs::write(&config, text)?;
+        fs::write(&config, setup.config())?;
         let daemon = Daemon::start(&[
             "--config",
             &config.display().to_string(),

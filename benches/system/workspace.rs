@@ -12,7 +12,7 @@ use crate::common::nop::nop;
 use crate::worker::{Job, Workers};
 
 /// After this nothing new is begun. What is under way then may take a minute more.
-const BUDGET: Duration = Duration::from_secs(5 * 60);
+const BUDGET: Duration = Duration::from_secs(7 * 60);
 
 /// How long a storm on one CPU shall last, with nothing attached.
 const STORM: Duration = Duration::from_millis(200);
