@@ -100,6 +100,7 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_none_besides() {
     let (behind, _config) = configured(&capturing(EXECS_ONLY_BY_A_SMALL_BUFFER, "parent_comm"));
     let (failing, _config) = with_tracefs(&capturing(FAILURES_TOO, "parent_comm"));
     let (burning, _config) = configured(&capturing(EXITS_TOO, "comm"));
+    let (reloading, config) = configured(&capturing(EXECS_ONLY, "parent_comm"));
     let claiming = Service::start(&Config::default());
     let hosts = [
         ("leaving", leaving.address),
@@ -107,6 +108,7 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_none_besides() {
         ("behind", behind.address),
         ("failing", failing.address),
         ("burning", burning.address),
+        ("reloading", reloading.address),
         ("claiming", claiming.address),
     ];
     let site = Site::start(&hosts, "storming");
@@ -119,6 +121,7 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_none_besides() {
             "rate(execsnoop_unattributed_execs_total{instance=\"behind\"}[5s])",
             "rate(execsnoop_lost_events_total{instance=\"behind\"}[5s])",
             "execsnoop_ledger_difference{instance=\"claiming\"} == 0",
+            "execsnoop_config_last_reload_successful{instance=\"reloading\"} == 1",
         ],
     );
 
@@ -126,6 +129,9 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_none_besides() {
     leaving.stop();
     let difference = alert("ExecsnoopLedgerDifference", "claiming");
     claiming.kernel(|kernel| kernel.ledgers[Kind::Exec].seen += 1);
+    let reload_failed = alert("ExecsnoopReloadFailed", "reloading");
+    std::fs::write(config.path().join("config.toml"), "nonsense = 1\n").unwrap();
+    reloading.signal(Signal::HUP);
     let exec_storm = alert("ExecsnoopExecStorm", "storming");
     let failure_storm = alert("ExecsnoopFailureStorm", "failing");
     let short_lived = alert("ExecsnoopShortLivedCpu", "burning");
@@ -154,6 +160,7 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_none_besides() {
         });
         site.await_firing(&down);
         site.await_firing(&difference);
+        site.await_firing(&reload_failed);
     });
     // On a slow machine it may be stopped for long enough to count as down, and rightly so.
     let stopped = alert("ExecsnoopTargetDown", "behind");
@@ -162,6 +169,7 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_none_besides() {
     let mut expected = BTreeSet::from([
         down.clone(),
         difference,
+        reload_failed,
         exec_storm,
         failure_storm,
         short_lived,
