@@ -84,13 +84,15 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     Ok(lost)
 }
 
-/// A line on standard error; if nobody reads that, there is nobody to tell.
+/// A line on standard error; if nobody reads that, there is nobody to tell. Written at once, as
+/// the table's thread may write to the same terminal.
 fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "execsnoopd: {line}");
+    let _ = io::stderr().write_all(format!("execsnoopd: {line}\n").as_bytes());
 }
 
-/// Say that all is ready, and wait until the table is done, having it stop by a signal or after the time. None if it
-/// cannot, as standard output takes nothing, and another signal comes or it takes too long.
+/// Say that all is ready, and wait until the table is done, having it stop by a signal or after
+/// the time. None if it cannot, as standard output takes nothing, and another signal comes or it
+/// takes too long.
 async fn end(
     mut finished: oneshot::Receiver<io::Result<bool>>,
     control: &Control,
