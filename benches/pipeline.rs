@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use execsnoopd::aggregator::{Aggregator, Snapshot};
+use execsnoopd::aggregator::Aggregator;
 use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::{Means, TransportKind};
 use execsnoopd::config::Config;
 use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers, Observation};
 use execsnoopd::metrics::Metrics;
 use execsnoopd::reader::{Cgroups, Control, Message, Reader};
+use execsnoopd::snapshot::Snapshot;
 use execsnoopd::source::{ProgramStats, Source};
 use execsnoopd::users::Users;
 use execsnoopd::view::{Counts, Key, ViewCounts};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::aggregator::Snapshot;
 use crate::reader::Control;
+use crate::snapshot::Snapshot;
 
 /// Why there is no fresh snapshot.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@
 //!        |
 //!    [aggregator]          a thread: counts, by [view]
 //!        |
-//!    snapshots             one for each [flush]
+//!    [snapshot]            one for each [flush]
 //!        |
 //!    [named]               the views with all names spelled out
 //!        |
@@ -77,6 +77,7 @@ pub mod reader;
 pub mod recent;
 pub mod reload;
 pub mod service;
+pub mod snapshot;
 pub mod source;
 pub mod summary;
 pub mod systemd;

@@ -15,13 +15,13 @@ use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::sync::{mpsc, watch};
 
-use crate::aggregator::Snapshot;
 use crate::capture::Means;
 use crate::errno;
 use crate::event::Kind;
 use crate::exits::LIFETIME_BUCKETS;
 use crate::named;
 use crate::reader::Message;
+use crate::snapshot::Snapshot;
 use crate::source::ProgramStats;
 use crate::users::Users;
 

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::aggregator::Snapshot;
 use crate::event::nul_terminated;
 use crate::label;
+use crate::snapshot::Snapshot;
 use crate::users::Users;
 use crate::view::{self, Counts, Key, Label, ViewCounts};
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::aggregator::{Aggregator, Snapshot};
+use crate::aggregator::Aggregator;
 use crate::capture::TransportKind;
 use crate::capture::hooks::Failures;
 use crate::capture::{self, Capture, Means};
@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::privileges::{self, Kept};
 use crate::reader::{self, Control, Message, Reader};
 use crate::reload::Reloader;
+use crate::snapshot::Snapshot;
 use crate::source::Source;
 use crate::systemd;
 use crate::users::Users;

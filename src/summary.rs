@@ -2,12 +2,12 @@
 
 use std::cmp::Reverse;
 
-use crate::aggregator::{Loss, Snapshot};
 use crate::capture::Means;
 use crate::event::Kind;
 use crate::exits::End;
 use crate::named::{self, Series};
 use crate::recent::Recent;
+use crate::snapshot::{Loss, Snapshot};
 use crate::users::Users;
 use crate::view::{self, Counts, Label};
 

@@ -87,8 +87,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::aggregator::Snapshot;
     use crate::reader::Control;
+    use crate::snapshot::Snapshot;
 
     const PATIENCE: Duration = Duration::from_millis(20);
 

@@ -12,12 +12,12 @@ use axum::routing::get as route_get;
 use common::fake::{Service, means};
 use common::fixed::{Fixed, serve};
 use common::http::{Answer, answer, connect, get, request, send};
-use execsnoopd::aggregator::Snapshot;
 use execsnoopd::capture::Means;
 use execsnoopd::capture::hooks::CLASSIC;
 use execsnoopd::config::{Config, Web};
 use execsnoopd::event::Kind;
 use execsnoopd::http::server::Limits;
+use execsnoopd::snapshot::Snapshot;
 use execsnoopd::view::{Label, ViewCounts};
 
 fn service() -> Service {

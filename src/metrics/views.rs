@@ -4,10 +4,10 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily};
 
 use super::family::{count, counted_as, counter, gauge, pair, value};
 use super::{Execs, seconds};
-use crate::aggregator::Snapshot;
 use crate::event::Kind;
 use crate::label::OTHER;
 use crate::named;
+use crate::snapshot::Snapshot;
 use crate::view::{self, Label};
 
 impl Execs {

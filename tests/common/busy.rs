@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use execsnoopd::aggregator::Snapshot;
 use execsnoopd::recent::{Recent, SPAN};
+use execsnoopd::snapshot::Snapshot;
 use execsnoopd::view::{Counts, Key, Label, ViewCounts};
 
 /// A host that has been at work for a while.

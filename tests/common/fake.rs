@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use execsnoopd::aggregator::Snapshot;
 use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
 use execsnoopd::capture::{Means, TransportKind};
 use execsnoopd::config::Config;
 use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers};
 use execsnoopd::reload::Reloader;
 use execsnoopd::service;
+use execsnoopd::snapshot::Snapshot;
 use execsnoopd::source::{ProgramStats, Source};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;

@@ -7,7 +7,6 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use execsnoopd::aggregator::Snapshot;
 use execsnoopd::capture::Means;
 use execsnoopd::flush::Flusher;
 use execsnoopd::http::listener::Listener;
@@ -15,6 +14,7 @@ use execsnoopd::http::routes::{App, router};
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::metrics::Metrics;
 use execsnoopd::reader::Control;
+use execsnoopd::snapshot::Snapshot;
 use execsnoopd::users::Users;
 use tokio::sync::{mpsc, watch};
 

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::text::grouped;
 use super::{execs, several};
-use crate::aggregator::Loss;
 use crate::event::Kind;
+use crate::snapshot::Loss;
 use crate::summary::Summary;
 use crate::view;
 
