@@ -1,17 +1,27 @@
 //! Logging, by `tracing`.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{self, PanicHookInfo};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::thread;
 
 use anyhow::{Context, Result};
+use tracing::error;
+use tracing::field::display;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use self::stderr::Stderr;
 use crate::config::{Log, LogFormat, LogLevel};
+
+mod stderr;
 
 /// What systemd names the file by that is connected to the journal: `DEVICE:INODE`
 /// (`systemd.exec(5)`).
@@ -42,13 +52,13 @@ pub fn init(log: &Log) -> Result<()> {
         LogFormat::Auto | LogFormat::Logfmt => tracing_logfmt::builder()
             .with_target(false)
             .layer()
-            .with_writer(std::io::stderr)
+            .with_writer(|| Stderr)
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_target(false)
-            .with_writer(std::io::stderr)
+            .with_writer(|| Stderr)
             .boxed(),
         LogFormat::Journald => tracing_journald::layer()
             .context("cannot log to the journal: is systemd-journald running?")?
@@ -62,7 +72,28 @@ pub fn init(log: &Log) -> Result<()> {
         .context("cannot set up logging")?;
     // Only the first who sets up logging gets here.
     let _ = LEVEL.set(handle);
+    // The default one would wait for whoever reads standard error.
+    panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let backtrace = Backtrace::capture();
+    let is_wanted = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = is_wanted.then(|| display(backtrace));
+    let thread = thread::current();
+    error!(thread = thread.name(), backtrace, "{panic}");
+}
+
+/// A line on standard error, by whom does not log. Nobody is waited for to read it.
+pub fn say(line: impl Display) {
+    // It never fails.
+    let _ = Stderr.write_all(format!("execsnoopd: {line}\n").as_bytes());
+}
+
+/// How many lines were lost as standard error did not take them.
+pub fn lost_lines() -> u64 {
+    stderr::lost()
 }
 
 /// From now on, log from this level on, where logging is set up.

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let config = match cli.load_config() {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("execsnoopd: {error}");
+            log::say(&error);
             return ExitCode::from(EX_CONFIG);
         }
     };
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Err(error) = log::init(&config.log) {
-        eprintln!("execsnoopd: {error:#}");
+        log::say(format_args!("{error:#}"));
         return ExitCode::FAILURE;
     }
     match service::run(&config, move || cli.load_config()) {
@@ -62,7 +62,7 @@ fn trace(args: &cli::Trace) -> ExitCode {
         Ok(lost) if lost && args.strict => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("execsnoopd: {error}");
+            log::say(&error);
             status(&error)
         }
     }
@@ -75,7 +75,7 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
         // Nobody reads it any more.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("execsnoopd: cannot write the report: {error}");
+            log::say(format_args!("cannot write the report: {error}"));
             ExitCode::FAILURE
         }
     }

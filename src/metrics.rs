@@ -19,6 +19,7 @@ use crate::capture::Means;
 use crate::errno;
 use crate::event::Kind;
 use crate::exits::LIFETIME_BUCKETS;
+use crate::log;
 use crate::named;
 use crate::reader::Message;
 use crate::snapshot::Snapshot;
@@ -261,6 +262,11 @@ impl Execs {
                 "execsnoop_channel_depth",
                 "Batches between reader and aggregator.",
                 [value(vec![], depth as f64)],
+            ),
+            counter(
+                "execsnoop_log_lines_lost_total",
+                "Lines of the log that standard error did not take.",
+                [plain(log::lost_lines())],
             ),
             gauge(
                 "execsnoop_build_info",

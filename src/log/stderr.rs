@@ -1,0 +1,64 @@
+//! Standard error as a place for lines that must hold nobody up: whoever logs has something
+//! else to do, and its reader may have hung, its disk be full.
+
+use std::io::{self, StderrLock, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+
+/// A pipe that polls as writable has room for so many bytes (`pipe_poll()` in the kernel's
+/// `fs/pipe.c`: for a page), a socket for more.
+const ROOM: usize = 4096;
+
+/// How long a reader may take to make room. Once it took longer, it is not waited for until
+/// there is room again.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+const NONE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+static LOST: AtomicU64 = AtomicU64::new(0);
+static IS_STUCK: AtomicBool = AtomicBool::new(false);
+
+/// How many lines have been lost since the start.
+pub(super) fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Takes each write for a line, and never fails: a line that cannot be written is counted.
+#[derive(Debug)]
+pub(super) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if put(line, &mut io::stderr().lock()).is_err() {
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn put(line: &[u8], stderr: &mut StderrLock<'_>) -> io::Result<()> {
+    for part in line.chunks(ROOM) {
+        let is_stuck = IS_STUCK.load(Ordering::Relaxed);
+        let patience = if is_stuck { NONE } else { PATIENCE };
+        let mut fds = [PollFd::new(stderr, PollFlags::OUT)];
+        // An error of the file is one of the write, too.
+        let has_room = retry_on_intr(|| poll(&mut fds, Some(&patience)))? > 0;
+        IS_STUCK.store(!has_room, Ordering::Relaxed);
+        if !has_room {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        stderr.write_all(part)?;
+    }
+    Ok(())
+}
