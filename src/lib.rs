@@ -57,6 +57,7 @@
 extern crate self as execsnoopd; // for the files that unit and integration tests share
 
 pub mod aggregator;
+mod blocking;
 mod bpf;
 pub mod capture;
 pub mod cgroup;

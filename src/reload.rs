@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{error, info};
 
 use crate::config::{self, Config};
 use crate::view::{Label, View};
-use crate::{log, systemd};
+use crate::{blocking, log, systemd};
 
 /// How long reading the configuration may take: it may look up users and hosts.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -116,7 +115,7 @@ impl Reloader {
         // One that hangs must not take the threads that others need, too.
         let reading = Arc::clone(&self.reading).try_acquire_owned();
         let reading = reading.context("the reload before it still reads the configuration")?;
-        let load = spawn_blocking(move || {
+        let load = blocking::run("configuration", move || {
             let _reading = reading;
             let config = load()?;
             let views = config.build_views()?;

@@ -42,10 +42,6 @@ use crate::view::{Label, View};
 /// Batches between reader and aggregator.
 const CHANNEL: usize = 16;
 
-/// Threads for looking up user names, for comparing passwords and for reading a changed
-/// configuration: one each at a time.
-const BLOCKING_THREADS: usize = 3;
-
 /// How long the last flush may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -164,7 +160,6 @@ pub fn run_source<S: Source + 'static>(
     let pipeline = Pipeline::start(reader, messages, config, changes)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the runtime")?;
     let snapshots = pipeline.snapshots.clone();
@@ -209,8 +204,7 @@ pub fn run_source<S: Source + 'static>(
         server.finish(ANSWERS_DEADLINE).await;
         (stopped, in_time)
     });
-    // A look-up of a user name may hang: do not wait for its thread.
-    runtime.shutdown_background();
+    drop(runtime);
     if !in_time {
         bail!("reader and aggregator did not stop within {STOP_DEADLINE:?}");
     }

@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::blocking;
+
 /// How long a name is kept before it is looked up again.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
 
@@ -57,7 +59,7 @@ impl Users {
             return;
         };
         let users = self.clone();
-        let look_up = tokio::task::spawn_blocking(move || {
+        let look_up = blocking::run("names", move || {
             let _permit = permit;
             for uid in due {
                 let found = uzers::get_user_by_uid(uid);
@@ -75,11 +77,13 @@ impl Users {
                 }
             }
         });
-        if timeout(PATIENCE, look_up).await.is_err() {
-            warn!(
+        match timeout(PATIENCE, look_up).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "user names cannot be looked up now"),
+            Err(_) => warn!(
                 seconds = PATIENCE.as_secs(),
                 "looking up user names takes long; the `user` label stays empty until they come"
-            );
+            ),
         }
     }
 

@@ -16,6 +16,8 @@ use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
 use tracing::error;
 
+use crate::blocking;
+
 /// How many right and how many wrong answers are kept.
 const KEPT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
@@ -81,13 +83,16 @@ impl Passwords {
         }
         // Goes on if the client leaves: the answer is there when it comes again.
         let answers = Arc::clone(&self.answers);
-        let compared = tokio::task::spawn_blocking(move || {
+        let compared = blocking::run("passwords", move || {
             let _permit = permit;
             let answer = bcrypt::verify(password, &hash).unwrap_or(false) && known;
             lock(&answers).put(digest, answer);
             answer
         });
-        compared.await.unwrap_or(false)
+        compared.await.unwrap_or_else(|error| {
+            error!(%error, "a password cannot be compared now");
+            false
+        })
     }
 
     fn digest(&self, user: &[u8], known: bool, hash: &str, password: &[u8]) -> Option<Digest> {
