@@ -62,6 +62,7 @@ mod bpf;
 pub mod capture;
 pub mod cgroup;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod doctor;
 pub mod errno;

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use crate::clock;
 use crate::event::{
     self, Event, FailureCounts, Kind, Ledger, Ledgers, Observation, Subject, TallyCount,
 };
@@ -270,7 +270,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let began = if self.stopping {
             u64::MAX // there is no later drain to hold anything back for
         } else {
-            monotonic_ns()
+            u64::try_from(clock::now().as_nanos()).unwrap_or(u64::MAX)
         };
         let events = &mut self.held_back;
         let mut undecodable = 0;
@@ -351,11 +351,4 @@ impl<S: Source, O: Observation> Reader<S, O> {
 /// The sum over the kinds that take the road.
 fn of_all<O: Observation>(ledgers: &Ledgers, field: impl Fn(&Ledger) -> u64) -> u64 {
     O::KINDS.iter().map(|&kind| field(&ledgers[kind])).sum()
-}
-
-/// `CLOCK_MONOTONIC` in nanoseconds: the clock of `bpf_ktime_get_ns()`.
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    // The clock starts at boot: neither part is negative.
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::cgroup::Cgroup;
 use crate::cli::Timestamps;
+use crate::clock;
 use crate::event::{self, Kind, Observation, Text, Traced, nul_terminated};
 use crate::exits::End;
 use crate::label::printable;
@@ -122,7 +122,7 @@ fn arguments(args: &Text) -> Vec<String> {
 #[derive(Debug)]
 pub(super) struct Clock {
     timestamps: Timestamps,
-    /// `CLOCK_MONOTONIC` at the start.
+    /// The kernel's clock at the start.
     start: Duration,
     /// When that clock was at 0.
     zero: SystemTime,
@@ -133,7 +133,7 @@ const NOTICEABLE: Duration = Duration::from_millis(10);
 
 impl Clock {
     pub(super) fn start(timestamps: Timestamps) -> Self {
-        let start = monotonic();
+        let start = clock::now();
         Self {
             timestamps,
             start,
@@ -143,7 +143,7 @@ impl Clock {
 
     /// That clock stands still while the host is suspended, and the time of day may be set.
     pub(super) fn follow(&mut self) {
-        let zero = SystemTime::now() - monotonic();
+        let zero = SystemTime::now() - clock::now();
         let apart = zero
             .duration_since(self.zero)
             .unwrap_or_else(|error| error.duration());
@@ -166,13 +166,4 @@ impl Clock {
             Timestamps::None => None,
         }
     }
-}
-
-fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    // The clock starts at boot: neither part is negative.
-    Duration::new(
-        now.tv_sec.unsigned_abs(),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
 }
