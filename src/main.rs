@@ -90,6 +90,8 @@ fn status(error: &service::Error) -> ExitCode {
         service::Error::Other(error) if error.is::<web_config::Error>() => {
             ExitCode::from(EX_CONFIG)
         }
-        service::Error::Other(_) => ExitCode::FAILURE,
+        service::Error::Capture(capture::Error::OutOfMemory(_)) | service::Error::Other(_) => {
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Why this host cannot be observed, and what to do about it.
 
+use std::fmt;
 use std::io;
 
 use super::hooks::Refusal;
@@ -13,6 +14,9 @@ pub enum Error {
     /// The kernel cannot do it, whoever asks.
     #[error("{0}")]
     Unsupported(String),
+    /// The kernel has not the memory for it now.
+    #[error("{0}")]
+    OutOfMemory(String),
     /// The buffer of one transport may not be opened; another may.
     #[error("{0}")]
     Buffer(String),
@@ -23,7 +27,12 @@ impl Error {
     pub(super) fn no_hook(what: &str, refusals: &[Refusal]) -> Self {
         let tried: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
         let tried = tried.join("; ");
-        if refusals.iter().any(|refusal| refusal.not_permitted) {
+        if refusals.iter().any(|refusal| refusal.out_of_memory) {
+            Self::OutOfMemory(format!(
+                "there is not enough memory to load the programs that observe {what} ({tried}). \
+                 Some 10 MB are needed, which count to the memory cgroup that this runs in"
+            ))
+        } else if refusals.iter().any(|refusal| refusal.not_permitted) {
             Self::NotPermitted(format!(
                 "the kernel refuses to load the programs that observe {what} ({tried}). The \
                  capabilities are there, so something else forbids it: a seccomp filter or a \
@@ -65,14 +74,37 @@ impl Error {
                 "{what}. A seccomp filter forbids perf_event_open(2), or the kernel lacks \
                  CONFIG_PERF_EVENTS"
             )),
-            _ => Self::Unsupported(format!(
-                "{what}. Lower capture.buffer_pages if memory is short"
+            io::ErrorKind::OutOfMemory => Self::OutOfMemory(format!(
+                "{what}. Lower capture.buffer_pages, or give it more memory"
             )),
+            _ => Self::Unsupported(what),
         }
     }
 
     /// Any other step of setting up failed.
-    pub(super) fn setup(step: &str, error: &dyn std::fmt::Display) -> Self {
-        Self::Unsupported(format!("{step}: {error:#}"))
+    pub(super) fn setup(step: &str, error: &impl Cause) -> Self {
+        let what = format!("{step}: {error:#}");
+        if error.is_out_of_memory() {
+            Self::OutOfMemory(what)
+        } else {
+            Self::Unsupported(what)
+        }
+    }
+}
+
+/// What the kernel said.
+pub(super) trait Cause: fmt::Display {
+    fn is_out_of_memory(&self) -> bool;
+}
+
+impl Cause for io::Error {
+    fn is_out_of_memory(&self) -> bool {
+        self.kind() == io::ErrorKind::OutOfMemory
+    }
+}
+
+impl Cause for libbpf_rs::Error {
+    fn is_out_of_memory(&self) -> bool {
+        self.kind() == libbpf_rs::ErrorKind::OutOfMemory
     }
 }

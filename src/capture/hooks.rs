@@ -210,6 +210,8 @@ pub struct Refusal {
     pub error: String,
     /// It was refused for lack of a permission.
     pub not_permitted: bool,
+    /// It was refused for lack of memory.
+    pub out_of_memory: bool,
 }
 
 impl fmt::Display for Refusal {

@@ -6,7 +6,7 @@ use std::mem::{MaybeUninit, size_of};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
 
-use super::error::Error;
+use super::error::{Cause, Error};
 use super::hooks::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
 use super::{Live, Options, Transport};
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
@@ -36,6 +36,7 @@ pub(super) fn try_out(hook: Hook) -> Result<Hook, Refusal> {
         hook,
         step,
         not_permitted: error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
+        out_of_memory: error.is_out_of_memory(),
         error: format!("{error:#}"),
     })?;
     Ok(hook)
