@@ -145,7 +145,8 @@ fn path_to<'a, 'i: 'a>(
     None
 }
 
-/// The line of an offset, counted from 1.
+/// The line of an offset, counted from 1; of the end, the last one.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    text.get(..offset).unwrap_or(text).matches('\n').count() + 1
+    let line = text.get(..offset).unwrap_or(text).matches('\n').count() + 1;
+    line.min(text.lines().count().max(1))
 }

@@ -84,6 +84,22 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
 }
 
 #[test]
+fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
+    for (text, line) in [
+        ("a = \"\"\"\n", 1),
+        ("x = '''\n\n", 2),
+        ("[web]\nlisten = [\n", 2),
+        ("[", 1),
+    ] {
+        let message = refused(text);
+        assert!(
+            message.starts_with(&format!("x.toml:{line}: ")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn a_label_or_a_duration_that_does_not_exist_is_refused_with_line_and_key() {
     for (text, line, key) in [
         ("[[view]]\nlabels = [\"command\"]", 2, "view.0.labels"),

@@ -136,7 +136,10 @@ impl WebConfig {
         let dir = path.parent().unwrap_or(Path::new(""));
         yaml::parse(text)
             .and_then(|root| Self::read(root, dir))
-            .map_err(|fault| invalid(path, fault))
+            .map_err(|mut fault| {
+                fault.line = fault.line.min(yaml::last_line(text));
+                invalid(path, fault)
+            })
     }
 
     fn read(root: Node, dir: &Path) -> Result<Self, Fault> {

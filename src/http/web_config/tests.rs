@@ -239,6 +239,22 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
 }
 
 #[test]
+fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
+    for (text, line) in [
+        ("[", 1),
+        ("[\n", 1),
+        ("a: [\r\nb,\r\n", 2),
+        ("a: [\rb,\r", 2),
+        (
+            "tls_server_config:\n  cert_file: a\n  curve_preferences:\n  -\n",
+            4,
+        ),
+    ] {
+        assert_refused(text, line, "");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_by_name_with_what_can() {
     let tls = |lines| tls(lines);
     for (lines, line, key, says) in [

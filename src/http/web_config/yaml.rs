@@ -41,6 +41,13 @@ pub(super) fn parse(text: &str) -> Result<Node, Fault> {
     Loader(Parser::new_from_str(text)).document()
 }
 
+/// The number of the last line of a text, as YAML counts (1.2.2, 5.4): what is missing at its
+/// end is found missing on a line behind.
+pub(super) fn last_line(text: &str) -> usize {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    text.lines().count().max(1)
+}
+
 struct Loader<'input>(Parser<'input, StrInput<'input>>);
 
 impl<'input> Loader<'input> {
