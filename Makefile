@@ -1,5 +1,7 @@
 # make run: install what is missing, build, run the daemon on its built-in defaults.
 # make test: install what is missing, run every test that this host can run.
+# make fuzz: run each fuzz target for FUZZ_SECONDS (60), as many at a time as there are CPUs.
+# make fuzz-seeds: what they begin with, of real clients and a real kernel, made again.
 # make assets: man pages and the completions of bash, zsh and fish, in target/assets.
 # make deb, make rpm: packages, in target/package.
 # make test-packages: what is in them, and that they are the same when built again.
@@ -14,8 +16,8 @@
 BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build run test assets deb rpm test-packages test-systemd bench bench-fleet pictures \
-	test-vm test-vm-arm64
+.PHONY: build run test fuzz fuzz-seeds assets deb rpm test-packages test-systemd bench \
+	bench-fleet pictures test-vm test-vm-arm64
 
 # Both packages are staged in the same place.
 .NOTPARALLEL:
@@ -33,6 +35,14 @@ run: build
 test:
 	./.ci/install test
 	./.ci/test
+
+fuzz:
+	./.ci/install fuzz
+	./fuzz/run
+
+fuzz-seeds:
+	./.ci/install seeds
+	$(SUDO) ./fuzz/make-seeds
 
 assets:
 	./.ci/install build

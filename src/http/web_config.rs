@@ -65,7 +65,7 @@ pub enum Error {
 
 /// A web configuration.
 #[derive(Debug)]
-pub(crate) struct WebConfig {
+pub struct WebConfig {
     pub(crate) tls: Option<TlsSection>,
     /// Set on answers that do not have them.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -132,7 +132,7 @@ pub(crate) fn fault_of(pem: &Pem, message: impl std::fmt::Display) -> Fault {
 
 impl WebConfig {
     /// Validate the text of a file; paths in it are relative to the file's.
-    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let dir = path.parent().unwrap_or(Path::new(""));
         yaml::parse(text)
             .and_then(|root| Self::read(root, dir))
@@ -167,7 +167,7 @@ impl WebConfig {
     }
 
     /// Whether a client must show who it is before it is answered.
-    pub(crate) fn authenticates(&self) -> bool {
+    pub fn authenticates(&self) -> bool {
         !self.users.is_empty() || self.verifies_clients()
     }
 

@@ -1,0 +1,160 @@
+//! Makes seeds of what really comes from outside; run by `fuzz/seeds/make`.
+//!
+//! `seed records DIRECTORY`: what the kernel side sends while some programs are executed.
+//! `seed relay PORT PREFIX`: what clients send to a server, a file for each connection.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use execsnoopd::capture::hooks::Failures;
+use execsnoopd::capture::{Capture, Live, Options, TransportKind};
+use execsnoopd::event::{Event, Observation, Subject, Traced, kind, nul_terminated};
+use execsnoopd::source::Source;
+
+/// More than the smallest buffers hold.
+const STORM: usize = 200;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["records", directory] => records(Path::new(directory)),
+        ["relay", port, prefix] => relay(port.parse()?, prefix),
+        _ => Err("records DIRECTORY, or relay PORT PREFIX".into()),
+    }
+}
+
+fn records(directory: &Path) -> Result<()> {
+    let counted = Options {
+        buffer_pages: 1,
+        with_parent_comm: true,
+        with_cgroup: true,
+        ..Options::default()
+    };
+    let mut capture = Capture::start(&counted)?;
+    execute()?;
+    for _ in 0..STORM {
+        Command::new("true").status()?;
+    }
+    let name = |bytes: &[u8]| name_of(&Event::decode(bytes).ok()?.subject);
+    capture.drain_events(&mut kept("event", directory, name))?;
+    let name = |bytes: &[u8]| name_of(&Event::decode_subject(bytes).ok()?);
+    let mut subject_kept = kept("subject", directory, name);
+    capture.drain_tally(&mut |subject, count| {
+        subject_kept(subject);
+        fs::write(directory.join("count"), count).expect("it can be written");
+    })?;
+    drop(capture);
+
+    let shown = Options {
+        transports: vec![TransportKind::Ring],
+        failures: Some(Failures::FexitOrTracepoint),
+        live: Live {
+            failures: true,
+            path: true,
+            args: true,
+            ..Live::default()
+        },
+        ..counted
+    };
+    let mut capture = Capture::start(&Options {
+        buffer_pages: 64,
+        ..shown
+    })?;
+    execute()?;
+    let name = |bytes: &[u8]| name_of(&Traced::decode(bytes).ok()?.event().subject);
+    capture.drain_events(&mut kept("traced", directory, name))?;
+    Ok(())
+}
+
+/// Programs that end well, badly and by a signal, one that is not there, and names and
+/// arguments that are no text.
+fn execute() -> Result<()> {
+    let programs = std::env::temp_dir().join(format!("execsnoopd-seed-{}", std::process::id()));
+    fs::create_dir(&programs)?;
+    let copy = |name: &[u8]| -> io::Result<PathBuf> {
+        let path = programs.join(OsStr::from_bytes(name));
+        fs::copy("/bin/true", &path).map(|_| path)
+    };
+    let (odd, long) = (copy(b"\x1b[31m\xff\\n")?, copy(b"a name that is too long")?);
+    for mut command in [
+        Command::new(odd),
+        Command::new(long),
+        Command::new("false"),
+        Command::new("/nonexistent"),
+        Command::new("/etc/passwd"),
+    ] {
+        // Those that fail are what is wanted.
+        let _ = command.arg(OsStr::from_bytes(b"\xff\n")).status();
+    }
+    Command::new("sh").args(["-c", "kill -9 $$"]).status()?;
+    Command::new("true")
+        .args(vec!["x".repeat(100); 40])
+        .uid(65534)
+        .status()?;
+    fs::remove_dir_all(programs)?;
+    Ok(())
+}
+
+/// Of what is ours; others execute, too.
+fn name_of(subject: &Subject) -> Option<String> {
+    let comm = nul_terminated(&subject.comm).escape_ascii().to_string();
+    let ours = ["true", "false", "sh", "seed", "a name that is ", "\\x1b"];
+    let is_ours = ours.iter().any(|name| comm.starts_with(name));
+    let comm = comm.replace(['\\', '/', '[', ' '], "_");
+    is_ours.then(|| format!("{}-{comm}", kind(subject).name()))
+}
+
+/// Writes the first record of each name.
+fn kept(what: &str, directory: &Path, name: impl Fn(&[u8]) -> Option<String>) -> impl FnMut(&[u8]) {
+    let mut seen = BTreeSet::new();
+    move |bytes| {
+        if let Some(name) = name(bytes)
+            && seen.insert(name.clone())
+        {
+            let file = directory.join(format!("{what}-{name}"));
+            fs::write(file, bytes).expect("it can be written");
+        }
+    }
+}
+
+/// Says on which port it listens, and then goes on for good.
+fn relay(port: u16, prefix: &str) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?.port());
+    for (i, client) in (1..).zip(listener.incoming()) {
+        let (client, server) = (client?, TcpStream::connect(("127.0.0.1", port))?);
+        let (mut back, mut to_client) = (server.try_clone()?, client.try_clone()?);
+        thread::spawn(move || {
+            let _ = io::copy(&mut back, &mut to_client);
+            let _ = to_client.shutdown(Shutdown::Both);
+        });
+        let file = format!("{prefix}-{i}");
+        thread::spawn(move || recorded(client, server, &file));
+    }
+    Ok(())
+}
+
+fn recorded(mut client: TcpStream, mut server: TcpStream, file: &str) {
+    let mut sent = Vec::new();
+    let mut buffer = [0; 1 << 14];
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
+        sent.extend_from_slice(&buffer[..read]);
+        // At once, as nobody says when the last byte has come.
+        fs::write(file, &sent).expect("it can be written");
+        if server.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = server.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,87 @@
+//! Configuration files.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use execsnoopd::config::{Config, Error};
+
+use crate::hint;
+
+/// Any text: it is a configuration, which says the same when it is written out; or it is
+/// refused, and the message names a line of it.
+pub fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if asks_a_name_server(text) {
+        return;
+    }
+    let file = Path::new("x.toml");
+    match Config::parse(text, file) {
+        Ok(config) => {
+            config.validate().expect("what was parsed is valid");
+            let again = toml::to_string(&config).expect("it can be written out");
+            let again = Config::parse(&again, file).unwrap_or_else(|e| panic!("{again}: {e}"));
+            assert_eq!(again, config);
+        }
+        Err(Error::Invalid {
+            path,
+            line,
+            message,
+        }) => {
+            assert_eq!(path, file);
+            assert!(!message.is_empty());
+            check_line(text, line, &message);
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The line is there; and an unknown key, if it is spelled out, stands on it.
+fn check_line(text: &str, line: usize, message: &str) {
+    let mut lines = text.lines().chain(text.is_empty().then_some(""));
+    let found = lines.nth(line.wrapping_sub(1));
+    let found = found.unwrap_or_else(|| panic!("there is no line {line}: {message}"));
+    let Some((key, nearest)) = hint::of(message) else {
+        return;
+    };
+    if let Some(nearest) = nearest {
+        let known = toml::Table::try_from(Config::default()).expect("a table");
+        assert!(has_key(&known, nearest), "there is no key {nearest}");
+    }
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if key.chars().all(is_bare) && !text.contains('\\') {
+        let last = key.rsplit('.').next().unwrap_or(key);
+        assert!(found.contains(last), "{last} is not on line {line}");
+    }
+}
+
+fn has_key(table: &toml::Table, name: &str) -> bool {
+    table.contains_key(name)
+        || table.values().any(|value| match value {
+            toml::Value::Table(table) => has_key(table, name),
+            toml::Value::Array(items) => items
+                .iter()
+                .filter_map(toml::Value::as_table)
+                .any(|table| has_key(table, name)),
+            _ => false,
+        })
+}
+
+/// A listen address by name is looked up, and that may leave the host.
+fn asks_a_name_server(text: &str) -> bool {
+    let Ok(document) = text.parse::<toml::Table>() else {
+        return false;
+    };
+    let listen = document.get("web").and_then(|web| web.get("listen"));
+    let addresses = listen.and_then(toml::Value::as_array);
+    let mut addresses = addresses
+        .into_iter()
+        .flatten()
+        .filter_map(toml::Value::as_str);
+    addresses.any(|address| {
+        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+        let is_local = host.is_empty() || address.starts_with("unix:");
+        !is_local && address.parse::<SocketAddr>().is_err()
+    })
+}

@@ -1,0 +1,153 @@
+//! Records of the kernel side: what is decoded is what is there, no more and no less.
+
+use execsnoopd::event::{
+    CgroupName, DecodeError, Event, Kind, Ledger, Observation, Subject, TallyCount, Text, Traced,
+    cgroup_name, failures, kind, ledger, tally_count,
+};
+
+use crate::bytes::{encode, encode_count, encode_subject};
+use crate::up_to_the_edge;
+
+/// Sizes of `bpf/execsnoop.h`, by hand, as are the places of fields below.
+const SUBJECT: usize = 56;
+const EVENT: usize = 88;
+const TRACED: usize = 2024;
+const PADDING: usize = 7;
+
+/// Any bytes, taken for each kind of record.
+pub fn check(bytes: &[u8]) {
+    let room = |size: usize| (size..=size + PADDING).contains(&bytes.len());
+    let (event, traced) =
+        up_to_the_edge::look(bytes, |bytes| (Event::decode(bytes), Traced::decode(bytes)));
+    match event {
+        Ok(event) => {
+            assert!(room(EVENT));
+            assert_ne!(kind(&event.subject), Kind::Failure);
+            assert_eq!(encode(&event), clean(&bytes[..EVENT]));
+        }
+        Err(DecodeError::Length(len)) => assert!(!room(EVENT) && len == bytes.len()),
+        Err(DecodeError::Retval(retval)) => {
+            assert!(retval == int(bytes, 12).cast_signed() && retval != 0 && bytes[48] == 0);
+        }
+    }
+    match traced {
+        Ok(traced) => {
+            assert!(room(EVENT) || room(TRACED));
+            assert_eq!(encode(traced.event()), clean(&bytes[..EVENT]));
+            let (path, args) = if room(TRACED) {
+                (path(bytes), args(bytes))
+            } else {
+                (None, None)
+            };
+            assert_eq!((traced.path, traced.args), (path, args));
+        }
+        Err(error) => {
+            assert_eq!(error, DecodeError::Length(bytes.len()));
+            assert!(!room(EVENT) && !room(TRACED));
+        }
+    }
+    check_what_has_one_size(bytes);
+}
+
+/// What is looked up in maps has no padding.
+fn check_what_has_one_size(bytes: &[u8]) {
+    let (subject, traced) = up_to_the_edge::look(bytes, |bytes| {
+        (Event::decode_subject(bytes), Traced::decode_subject(bytes))
+    });
+    if let Ok(traced) = traced {
+        assert_eq!(encode_subject(&of(traced)), clean(bytes));
+        match subject {
+            Ok(subject) => assert_eq!(encode_subject(&of(subject)), clean(bytes)),
+            Err(error) => assert_eq!(error, DecodeError::Retval(traced.retval)),
+        }
+    } else {
+        assert!(bytes.len() != SUBJECT && subject.is_err());
+    }
+    let (count, ledger, failures, name) = up_to_the_edge::look(bytes, |bytes| {
+        let (count, ledger) = (tally_count(bytes), ledger(bytes));
+        (count, ledger, failures(bytes), cgroup_name(bytes))
+    });
+    match count {
+        Ok(TallyCount { count, cpu_ns }) => assert_eq!(encode_count(count, cpu_ns), bytes),
+        Err(error) => assert!(bytes.len() != 16 && error == DecodeError::Length(bytes.len())),
+    }
+    match ledger {
+        Ok(ledger) => assert_eq!(encode_ledger(&ledger), bytes),
+        Err(error) => assert!(bytes.len() != 64 && error == DecodeError::Length(bytes.len())),
+    }
+    match failures {
+        Ok(failures) => {
+            let mut again = [0; 256];
+            for (errno, count) in failures.iter() {
+                again[usize::try_from(errno).expect("an index")] = count;
+            }
+            assert_eq!(again.map(u64::to_ne_bytes).concat(), bytes);
+        }
+        Err(error) => assert!(bytes.len() != 2048 && error == DecodeError::Length(bytes.len())),
+    }
+    match name {
+        Ok(CgroupName { parent_id, name }) => {
+            assert_eq!([&parent_id.to_ne_bytes()[..], &name].concat(), bytes);
+        }
+        Err(error) => assert!(bytes.len() != 264 && error == DecodeError::Length(bytes.len())),
+    }
+}
+
+/// An event of nothing but a subject, for what encodes events.
+fn of(subject: Subject) -> Event {
+    Event {
+        subject,
+        ..Event::default()
+    }
+}
+
+fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
+    let fields = [
+        ledger.sent,
+        ledger.tallied,
+        ledger.unattributed,
+        ledger.buffer_full,
+        ledger.no_buffer,
+        ledger.other,
+        ledger.recovered,
+        ledger.seen,
+    ];
+    fields.map(u64::to_ne_bytes).concat()
+}
+
+/// The bytes of a subject, or of what begins with one, whose two names end at their first NUL.
+fn clean(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for name in [16..32, 32..48] {
+        let name = &mut bytes[name];
+        let end = until_nul(name).len();
+        name[end..].fill(0);
+    }
+    bytes
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+fn int(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn path(bytes: &[u8]) -> Option<Text> {
+    let path = Text {
+        bytes: until_nul(&bytes[104..616]).to_vec(),
+        is_cut: bytes[96] != 0,
+    };
+    (int(bytes, 88) > 0).then_some(path)
+}
+
+fn args(bytes: &[u8]) -> Option<Text> {
+    let size = int(bytes, 92) as usize;
+    let there = &bytes[616..TRACED];
+    let args = Text {
+        bytes: there[..size.min(there.len())].to_vec(),
+        is_cut: size > there.len(),
+    };
+    (size > 0).then_some(args)
+}

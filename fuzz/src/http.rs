@@ -1,0 +1,24 @@
+//! Connections of clients of which nothing is asked.
+
+use crate::answers;
+use crate::server::Server;
+
+thread_local! {
+    static SERVER: Server = Server::start(None);
+}
+
+/// Any bytes: each request is answered, by an answer that there is, and the connection ends.
+pub fn check(bytes: &[u8]) {
+    let connection = SERVER.with(|server| server.send(bytes));
+    for answer in answers::of(&connection) {
+        assert!(
+            matches!(answer.status, 200 | 404 | 405 | 414),
+            "{}",
+            answer.status
+        );
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some(&b"nosniff"[..])
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! The server as it is shipped, and a client that sends it bytes.
+//!
+//! All of it is one thread, and its clock stands still until nothing moves any more: then the
+//! server's time limits pass in no time. So a connection always comes to its end, and the same
+//! bytes take the same way.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::Method;
+use axum::middleware::{self, Next};
+use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+use execsnoopd::capture::{Means, TransportKind};
+use execsnoopd::flush::Flusher;
+use execsnoopd::http::auth::protect;
+use execsnoopd::http::live::Live;
+use execsnoopd::http::routes::{App, router};
+use execsnoopd::http::server::{self, Limits};
+use execsnoopd::metrics::Metrics;
+use execsnoopd::reader::Control;
+use execsnoopd::snapshot::Snapshot;
+use execsnoopd::users::Users;
+use rustix::fs::{MemfdFlags, memfd_create};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
+
+/// Connections at a time, far more than the one: that each ends is what keeps them below.
+const CONNECTIONS: usize = 16;
+
+/// As often as nothing has moved, nothing will.
+const STILL: u32 = 16;
+
+/// Longer than the shipped time for a head or a handshake, shorter than that of a request.
+const WHILE: Duration = Duration::from_secs(31);
+
+/// How many of these a connection may last after it has gone silent.
+const WHILES: u32 = 3;
+
+/// A server.
+pub(crate) struct Server {
+    runtime: Runtime,
+    address: SocketAddr,
+    requests: Arc<Requests>,
+    /// Dropped, it would be the end of the aggregator.
+    _snapshots: watch::Sender<Arc<Snapshot>>,
+    _web_config: Option<OwnedFd>,
+}
+
+/// What the routes were asked.
+#[derive(Default)]
+struct Requests {
+    methods: Mutex<Vec<Method>>,
+    /// Those that another thread has a part in.
+    under_way: AtomicUsize,
+}
+
+/// What came of a connection.
+pub(crate) struct Connection {
+    /// Of the requests that were read, in order.
+    pub(crate) methods: Vec<Method>,
+    /// All that the server sent.
+    pub(crate) answers: Vec<u8>,
+}
+
+impl Server {
+    /// On a socket of its own; behind a web configuration, if there is one.
+    pub(crate) fn start(web_config: Option<&str>) -> Self {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let name = format!("execsnoopd-fuzz-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).expect("a name");
+        let listener = UnixListener::bind_addr(&address).expect("a socket");
+
+        let (file, path) = web_config.map(in_memory).unzip();
+        let live = Live::load(&path.unwrap_or_default()).expect("a good configuration");
+        let live = live.map(Arc::new);
+        let (snapshots, app) = app();
+        let mut routes = router(app);
+        if let Some(live) = &live {
+            routes = protect(routes, Arc::clone(live));
+        }
+        let requests = Arc::<Requests>::default();
+        let seen = Arc::clone(&requests);
+        let note = move |request: Request, next: Next| {
+            let seen = Arc::clone(&seen);
+            async move {
+                seen.methods
+                    .lock()
+                    .expect("no panic")
+                    .push(request.method().clone());
+                seen.under_way.fetch_add(1, Ordering::Relaxed);
+                let response = next.run(request).await;
+                seen.under_way.fetch_sub(1, Ordering::Relaxed);
+                response
+            }
+        };
+        let routes = routes.layer(middleware::from_fn(note));
+        let server = server::Server::new(routes, Limits::new(CONNECTIONS)).with_tls(live);
+        let (_, pings) = mpsc::channel(1);
+        runtime.spawn(server.run(listener.into(), pings));
+        Self {
+            runtime,
+            address,
+            requests,
+            _snapshots: snapshots,
+            _web_config: file,
+        }
+    }
+
+    /// Connect, send all of this, and then nothing, until the server closes.
+    pub(crate) fn send(&self, bytes: &[u8]) -> Connection {
+        let mut stream = UnixStream::connect_addr(&self.address).expect("it listens");
+        stream.set_nonblocking(true).expect("a socket");
+        let answers = self.runtime.block_on(self.converse(&mut stream, bytes));
+        let methods = std::mem::take(&mut *self.requests.methods.lock().expect("no panic"));
+        Connection { methods, answers }
+    }
+
+    async fn converse(&self, stream: &mut UnixStream, mut unsent: &[u8]) -> Vec<u8> {
+        let mut answers = Vec::new();
+        let mut buffer = [0; 1 << 14];
+        let (mut still, mut whiles) = (0, 0);
+        loop {
+            let before = (unsent.len(), answers.len());
+            if !unsent.is_empty() {
+                match stream.write(unsent) {
+                    Ok(sent) => unsent = &unsent[sent..],
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    // It takes no more, and has said why.
+                    Err(_) => unsent = &[],
+                }
+            }
+            match stream.read(&mut buffer) {
+                Ok(0) => return answers,
+                Ok(read) => answers.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // It had not read all of ours when it closed.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return answers,
+                Err(error) => panic!("{error}"),
+            }
+            if (unsent.len(), answers.len()) != before {
+                still = 0;
+            } else if self.requests.under_way.load(Ordering::Relaxed) > 0 {
+                std::thread::sleep(Duration::from_micros(20));
+            } else if still < STILL {
+                still += 1;
+            } else {
+                assert!(whiles < WHILES, "it is never closed");
+                tokio::time::advance(WHILE).await;
+                (still, whiles) = (0, whiles + 1);
+            }
+            yield_now().await;
+        }
+    }
+}
+
+/// Routes that answer from one snapshot for ever.
+fn app() -> (watch::Sender<Arc<Snapshot>>, Arc<App>) {
+    let means = Means {
+        hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+        transport: TransportKind::Perf,
+        buffer_bytes: 4096,
+    };
+    let mut snapshot = Snapshot::default();
+    snapshot.flush.request = u64::MAX;
+    let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
+    let (channel, _) = mpsc::channel(1);
+    let users = Users::default();
+    let (channel, counts) = (channel.downgrade(), receiver.clone());
+    let metrics = Metrics::new(means.clone(), counts, channel, users.clone());
+    let app = App::new(
+        Flusher::new(Control::new().expect("an eventfd"), receiver),
+        metrics.expect("metrics"),
+        means,
+        users,
+        "/metrics".to_owned(),
+    );
+    (snapshots, Arc::new(app))
+}
+
+/// A file that nobody else sees and that goes with the process.
+fn in_memory(text: &str) -> (OwnedFd, PathBuf) {
+    let fd = memfd_create("web.yml", MemfdFlags::CLOEXEC).expect("a file");
+    let mut file = File::from(fd);
+    file.write_all(text.as_bytes()).expect("memory");
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    (file.into(), path.into())
+}

@@ -1,0 +1,40 @@
+//! Connections of clients that have to be a user.
+
+use crate::answers;
+use crate::server::Server;
+
+/// A user whose password is "secret", at the least cost that there is; and a header.
+const WEB_CONFIG: &str = "\
+basic_auth_users:
+  alice: $2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK
+http_server_config:
+  headers:
+    X-Frame-Options: deny
+";
+
+/// The user and the password, as basic authentication has them: base64 has one spelling.
+const CREDENTIALS: &[u8] = b"YWxpY2U6c2VjcmV0";
+
+thread_local! {
+    static SERVER: Server = Server::start(Some(WEB_CONFIG));
+}
+
+/// Any bytes: who does not know the password is told nothing but so.
+pub fn check(bytes: &[u8]) {
+    let connection = SERVER.with(|server| server.send(bytes));
+    let may_know = bytes
+        .windows(CREDENTIALS.len())
+        .any(|word| word == CREDENTIALS);
+    for answer in answers::of(&connection) {
+        match answer.status {
+            401 => assert_eq!(answer.header("www-authenticate"), Some(&b"Basic"[..])),
+            200 | 404 | 405 | 414 => assert!(may_know, "{} without a password", answer.status),
+            status => panic!("{status}"),
+        }
+        assert_eq!(answer.header("x-frame-options"), Some(&b"deny"[..]));
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some(&b"nosniff"[..])
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! See `fuzz::cgroup`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::cgroup::check(bytes));

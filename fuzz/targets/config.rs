@@ -1,0 +1,5 @@
+//! See `fuzz::config`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::config::check(bytes));

@@ -1,0 +1,5 @@
+//! See `fuzz::http`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::http::check(bytes));
