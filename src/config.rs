@@ -97,7 +97,8 @@ pub struct Web {
     pub listen: Vec<String>,
     /// Path of the metrics.
     pub telemetry_path: String,
-    /// Connections served at a time, at most [`MAX_CONNECTIONS`]; more are refused.
+    /// Connections served at a time, at most [`MAX_CONNECTIONS`]; for more, those that wait for
+    /// their peer give way.
     pub max_connections: usize,
     /// The exporter-toolkit's web configuration file (TLS, users); none if it is empty.
     /// Relative to the directory of the configuration file.

@@ -357,22 +357,6 @@ fn half_a_handshake_is_cut_off_in_time() {
 }
 
 #[test]
-fn a_handshake_counts_among_the_connections() {
-    let authority = Authority::new("ours");
-    let dir = WebDir::tls(TLS, &authority);
-    let client = Client::trusting(&authority.pem);
-    let address = serve(&dir, |limits| limits.max_connections = 2);
-    // Connections are accepted in order: these are in before the next asks.
-    let held = [connect(address), connect(address)];
-    assert!(client.get(address, "/").is_err());
-    drop(held);
-    // Their places are free again, as soon as the server has seen them close.
-    while client.get(address, "/").is_err() {
-        std::thread::yield_now();
-    }
-}
-
-#[test]
 fn a_unix_socket_is_served_like_a_port() {
     let dir = WebDir::new(&users(&["alice"]));
     let path = dir.path().join("web.sock");

@@ -1,5 +1,5 @@
 //! HTTP: what is answered ([`routes`]), to whom ([`auth`]), and how connections are served
-//! ([`listener`], [`server`], TLS as the [`web_config`] says).
+//! ([`listener`], [`server`], who gives way in [`places`], TLS as the [`web_config`] says).
 //!
 //! It knows snapshots and text, no event and no counter.
 
@@ -8,6 +8,7 @@ mod handshake;
 pub mod listener;
 pub mod live;
 mod page;
+mod places;
 mod rate;
 pub mod routes;
 pub mod server;

@@ -1,6 +1,6 @@
-//! Serving connections within limits: of their number, of the size of a request's head,
-//! and of time. With TLS, the handshake has a time limit of its own, and a connection counts
-//! from before it.
+//! Serving connections within limits: of their number ([`places`](super::places)), of the size
+//! of a request's head, and of time. With TLS, the handshake has a time limit of its own, and a
+//! connection counts from before it.
 //!
 //! hyper is driven directly because `axum::serve` has no way to set these.
 
@@ -24,8 +24,9 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::handshake::shake;
-use super::listener::{Connection, Listener};
+use super::listener::{Accepting, Connection, Listener};
 use super::live::Live;
+use super::places::{Place, Places};
 
 /// Largest head of a request, in bytes; a larger one is answered 431. hyper's minimum.
 const MAX_HEAD: usize = 8192;
@@ -38,6 +39,13 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time from one request to the next, or to the end of its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time for an answer to be read, before its connection is closed where another one comes
+/// above the limit.
+const READING_TIME: Duration = Duration::from_millis(500);
+
+/// Time that a connection above the limit waits while no request gets its answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time for a connection above the limit to be told so.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -62,6 +70,11 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Time from one request to the next, or to the end of its answer.
     pub request_timeout: Duration,
+    /// Time for an answer to be read, before its connection is closed where another one
+    /// comes above the limit.
+    pub reading_time: Duration,
+    /// Time that a connection above the limit waits while no request gets its answer.
+    pub patience: Duration,
 }
 
 impl Limits {
@@ -72,6 +85,8 @@ impl Limits {
             handshake_timeout: HANDSHAKE_TIMEOUT,
             head_timeout: HEAD_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
+            reading_time: READING_TIME,
+            patience: PATIENCE,
         }
     }
 }
@@ -83,7 +98,7 @@ pub struct Server {
     limits: Limits,
     /// Where TLS is served: by what.
     tls: Option<Arc<Live>>,
-    connections: Arc<Semaphore>,
+    places: Arc<Places>,
     refusals: Arc<Semaphore>,
     stop: watch::Sender<bool>,
 }
@@ -95,7 +110,7 @@ impl Server {
             router,
             limits,
             tls: None,
-            connections: Arc::new(Semaphore::new(limits.max_connections)),
+            places: Places::new(limits.max_connections, limits.reading_time, limits.patience),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
             stop: watch::Sender::new(false),
         }
@@ -120,20 +135,14 @@ impl Server {
             tls = self.tls.is_some(),
             "listening"
         );
+        let mut accepting = pin!(self.accept_from(&listener));
         loop {
             tokio::select! {
                 Some(ping) = pings.recv() => {
                     // Nobody waits any more: then nobody need know.
                     let _ = ping.send(());
                 }
-                accepted = listener.accept() => match accepted {
-                    Ok(Connection::Tcp(stream)) => self.admit(stream),
-                    Ok(Connection::Unix(stream)) => self.admit(stream),
-                    Err(error) => {
-                        warn!(%error, "accepting a connection failed");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
+                never = &mut accepting => match never {},
             }
         }
     }
@@ -142,26 +151,38 @@ impl Server {
     /// the idle connections.
     pub async fn finish(&self, patience: Duration) {
         self.stop.send_replace(true);
-        let all = u32::try_from(self.limits.max_connections).unwrap_or(u32::MAX);
-        let finished = timeout(patience, self.connections.acquire_many(all)).await;
-        if finished.is_err() {
+        if timeout(patience, self.places.emptied()).await.is_err() {
             debug!("connections closed before their answers were read");
         }
     }
 
-    fn admit<S>(&self, stream: S)
+    async fn accept_from(&self, listener: &Accepting) -> Infallible {
+        loop {
+            match listener.accept().await {
+                Ok(Connection::Tcp(stream)) => self.admit(stream).await,
+                Ok(Connection::Unix(stream)) => self.admit(stream).await,
+                Err(error) => {
+                    warn!(%error, "accepting a connection failed");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Who comes next waits with the kernel: nobody who came later is served earlier.
+    async fn admit<S>(&self, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
+        if let Some(place) = self.places.take().await {
             let router = self.router.clone();
             let (limits, stop) = (self.limits, self.stop.subscribe());
             match self.tls.clone() {
                 Some(live) => {
-                    tokio::spawn(serve_tls(stream, live, router, limits, stop, permit));
+                    tokio::spawn(serve_tls(stream, live, router, limits, stop, place));
                 }
                 None => {
-                    tokio::spawn(serve(stream, router, limits, stop, permit));
+                    tokio::spawn(serve(stream, router, limits, stop, place));
                 }
             }
         } else if self.tls.is_some() {
@@ -179,16 +200,20 @@ async fn serve_tls<S>(
     router: Router,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let shaken = tokio::select! {
+        () = place.wanted() => {
+            debug!("connection closed for another: its TLS handshake was not done");
+            return;
+        }
         shaken = timeout(limits.handshake_timeout, shake(stream, &live)) => shaken,
         Ok(()) = stop.changed() => return,
     };
     match shaken {
-        Ok(Some(stream)) => serve(stream, router, limits, stop, permit).await,
+        Ok(Some(stream)) => serve(stream, router, limits, stop, place).await,
         Ok(None) => {}
         Err(_) => debug!("connection closed: its TLS handshake took too long"),
     }
@@ -199,7 +224,7 @@ async fn serve<S>(
     router: Router,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
+    place: Place,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -207,7 +232,13 @@ async fn serve<S>(
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request: Request<Incoming>| {
         requested.notify_one();
-        router.call(request)
+        let answering = place.answering();
+        let answer = router.call(request);
+        async move {
+            let answer = answer.await;
+            drop(answering);
+            answer
+        }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -216,12 +247,22 @@ async fn serve<S>(
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service)
     );
+    let mut wanted = false;
     loop {
         tokio::select! {
+            biased; // what was promised to another takes no further request
+            () = place.wanted(), if !wanted => {
+                wanted = true;
+                connection.as_mut().graceful_shutdown();
+            }
             ended = &mut connection => {
                 if let Err(error) = ended {
                     debug!(%error, "connection ended");
                 }
+                return;
+            }
+            () = place.may_be_cut(), if wanted => {
+                debug!("connection closed for another: it waited longest");
                 return;
             }
             in_time = timeout(limits.request_timeout, requested.notified()) => {
