@@ -11,6 +11,7 @@ mod page;
 mod places;
 mod rate;
 pub mod routes;
+mod seldom;
 pub mod server;
 mod tls;
 pub mod web_config;

@@ -17,6 +17,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
 use super::page;
+use super::seldom::Seldom;
 use crate::capture::Means;
 use crate::flush::Flusher;
 use crate::label;
@@ -45,6 +46,7 @@ pub struct App {
     host: String,
     encoded: OfFlush,
     counts: OfFlush,
+    unanswered: Seldom,
     ready: AtomicBool,
 }
 
@@ -67,6 +69,7 @@ impl App {
             host: label::printable(&host),
             encoded: OfFlush::default(),
             counts: OfFlush::default(),
+            unanswered: Seldom::default(),
             ready: AtomicBool::new(true),
         }
     }
@@ -74,6 +77,13 @@ impl App {
     /// From now on `/-/ready` says no: the service stops.
     pub fn not_ready(&self) {
         self.ready.store(false, Ordering::Release);
+    }
+
+    /// Whoever asks says how long they wait: they could have it as often as they like.
+    fn warn(&self, error: &str) {
+        if let Some(times) = self.unanswered.happened(Instant::now()) {
+            warn!(error, times, "request not answered");
+        }
     }
 }
 
@@ -123,7 +133,7 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let text = match scrape(&app, deadline(&headers)).await {
         Ok(text) => text,
         Err(error) => {
-            warn!(error, "scrape not answered");
+            app.warn(&error);
             return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
         }
     };
@@ -180,7 +190,7 @@ async fn index(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
             Html(frame.page(&String::from_utf8_lossy(&counts))).into_response()
         }
         Err(error) => {
-            warn!(error, "page not answered");
+            app.warn(&error);
             (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
         }
     };

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -27,6 +28,7 @@ use super::handshake::shake;
 use super::listener::{Accepting, Connection, Listener};
 use super::live::Live;
 use super::places::{Place, Places};
+use super::seldom::Seldom;
 
 /// Largest head of a request, in bytes; a larger one is answered 431. hyper's minimum.
 const MAX_HEAD: usize = 8192;
@@ -100,6 +102,7 @@ pub struct Server {
     tls: Option<Arc<Live>>,
     places: Arc<Places>,
     refusals: Arc<Semaphore>,
+    not_accepted: Arc<Seldom>,
     stop: watch::Sender<bool>,
 }
 
@@ -112,6 +115,7 @@ impl Server {
             tls: None,
             places: Places::new(limits.max_connections, limits.reading_time, limits.patience),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
+            not_accepted: Arc::default(),
             stop: watch::Sender::new(false),
         }
     }
@@ -161,10 +165,7 @@ impl Server {
             match listener.accept().await {
                 Ok(Connection::Tcp(stream)) => self.admit(stream).await,
                 Ok(Connection::Unix(stream)) => self.admit(stream).await,
-                Err(error) => {
-                    warn!(%error, "accepting a connection failed");
-                    sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => self.recover_from(&error).await,
             }
         }
     }
@@ -190,6 +191,18 @@ impl Server {
             debug!("connection above the limit closed");
         } else if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
             tokio::spawn(refuse(stream, permit));
+        }
+    }
+
+    /// A connection could not be accepted.
+    async fn recover_from(&self, error: &io::Error) {
+        if let Some(times) = self.not_accepted.happened(Instant::now()) {
+            warn!(%error, times, "accepting a connection failed");
+        }
+        // Where descriptors have run out, who waits longest gives one back.
+        let scarce = [Errno::MFILE, Errno::NFILE].contains(&errno(error));
+        if !scarce || self.places.claim().await.is_none() {
+            sleep(ACCEPT_PAUSE).await;
         }
     }
 }
@@ -293,4 +306,8 @@ where
     if timeout(REFUSAL_TIMEOUT, connection).await.is_err() {
         debug!("connection above the limit closed");
     }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
