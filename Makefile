@@ -8,6 +8,8 @@
 # make test-systemd: the deb on a real systemd, in a guest: installing, upgrading, removing, and
 #   the service from its start to its restarts.
 # make bench-fleet: what 200 hosts cost their Prometheus; three minutes, writes docs/fleet.md.
+# make bench-peers: what peers that mean no good cost who scrapes; three minutes, writes
+#   docs/reliability.md.
 # make pictures: the pictures of the documentation, from a real daemon; some minutes.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
 # make test-vm-arm64: exact counts on arm64 kernels, in guests, by a daemon cross-compiled for
@@ -17,7 +19,7 @@ BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: build run test fuzz fuzz-seeds assets deb rpm test-packages test-systemd bench \
-	bench-fleet pictures test-vm test-vm-arm64
+	bench-fleet bench-peers pictures test-vm test-vm-arm64
 
 # Both packages are staged in the same place.
 .NOTPARALLEL:
@@ -69,6 +71,10 @@ bench:
 bench-fleet:
 	./.ci/install test
 	PATH="$$PATH:$$PWD/target/tools/usr/bin" cargo bench --bench fleet
+
+bench-peers:
+	./.ci/install test
+	. ./.ci/as-root && run_tests_as_root && cargo bench --bench peers
 
 pictures: build
 	./.ci/install pictures

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::{ScopedJoinHandle, scope, sleep};
 use std::time::Duration;
 
-use common::daemon::{Daemon, configured};
+use common::daemon::configured;
 use common::http::Scrape;
 use common::nop::ways;
 use common::programs::{Programs, exec_as, exec_times};
@@ -38,7 +38,7 @@ fn many_names_of_a_thousand_users_cost_nobody_a_count_nor_those_known_before_the
     exec_times(&known, 5);
     exec_as(&known, Some(700_400));
     daemon.scrape();
-    let peak_before = peak_kib(&daemon);
+    let peak_before = daemon.peak_kib();
     scope(|scope| {
         let storms: Vec<_> = (0..THREADS)
             .map(|i| {
@@ -86,7 +86,7 @@ fn many_names_of_a_thousand_users_cost_nobody_a_count_nor_those_known_before_the
     for (sample, execs) in storming {
         assert_eq!(execs, each, "{sample}");
     }
-    let grown = peak_kib(&daemon) - peak_before;
+    let grown = daemon.peak_kib() - peak_before;
     assert!(grown < 6 * 1024, "grew by {grown} KiB");
     daemon.stop();
 }
@@ -94,15 +94,4 @@ fn many_names_of_a_thousand_users_cost_nobody_a_count_nor_those_known_before_the
 fn by_uid(scrape: &Scrape, uid: u32) -> f64 {
     let sample = format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\",user=\"\"}}");
     scrape.find(&sample).unwrap_or(0.0)
-}
-
-/// The largest resident size of the daemon so far, in KiB.
-fn peak_kib(daemon: &Daemon) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap()
 }

@@ -107,6 +107,28 @@ impl Daemon {
         last
     }
 
+    /// As [`stop`](Self::stop): all that was logged since the line that was waited for last.
+    pub(crate) fn stop_logging(mut self) -> Vec<String> {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{status}");
+        self.log.iter().collect()
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("it runs, and we are root").count()
+    }
+
+    /// The largest resident size so far, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
+    }
+
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("the daemon can be waited for")
     }

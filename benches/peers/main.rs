@@ -1,0 +1,122 @@
+//! What peers that mean no good cost who scrapes honestly, and the daemon: written into
+//! docs/reliability.md. The attacks are those of `tests/peers.rs`.
+//!
+//! Takes three minutes and needs root. All of it is on loopback: attackers, scraper and daemon
+//! share the CPUs.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+#[allow(dead_code)] // this needs a part of it
+#[path = "../system/machine.rs"]
+mod machine;
+#[allow(dead_code)] // likewise
+#[path = "../system/process.rs"]
+mod process;
+mod report;
+
+use std::env;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::common::certificates::Authority;
+use crate::common::daemon::Daemon;
+use crate::common::http::{Answer, Scrape, parsed};
+use crate::common::peers::{NUISANCES, Nuisance};
+use crate::common::tls::Client;
+use crate::common::web::{TLS, WebDir};
+use crate::machine::Machine;
+use crate::report::Row;
+
+/// Honest scrapes in each row, and how far apart they begin.
+const SCRAPES: usize = 100;
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long an honest scrape waits: as Prometheus by default.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> Result<()> {
+    // `cargo test --all-targets` starts benchmarks too, without this.
+    if !env::args().any(|arg| arg == "--bench") {
+        println!("nothing measured: this runs by `cargo bench` only");
+        return Ok(());
+    }
+    let machine = Machine::here();
+    let mut rows = vec![measure(None, false)?, measure(None, true)?];
+    for nuisance in &NUISANCES {
+        rows.push(measure(Some(nuisance), nuisance.over_tls)?);
+    }
+    let path = report::write(&rows, &machine)?;
+    println!("{}\nwritten: {path}", report::text(&rows, &machine));
+    Ok(())
+}
+
+/// A daemon of its own in each row: the largest memory is that of the row.
+fn measure(nuisance: Option<&Nuisance>, over_tls: bool) -> Result<Row> {
+    let authority = Authority::new("ours");
+    let dir = WebDir::tls(if over_tls { TLS } else { "" }, &authority);
+    let file = format!("--web.config.file={}", dir.web_config().display());
+    let daemon = Daemon::start(&["--config=/dev/null", &file]);
+    let client = over_tls.then(|| Client::trusting(&authority.pem));
+    let scrape = || scrape(daemon.address, client.as_ref());
+    scrape()?;
+    let resident_before = process::resident_kib(daemon.pid())?;
+    let attack = nuisance.map(|nuisance| nuisance.start(daemon.address));
+    let done = || attack.as_ref().map_or(0, common::peers::Attack::done);
+    let (began, done_before) = (Instant::now(), done());
+    let cpu_before = process::cpu_ns(daemon.pid())?;
+    let mut answered = Vec::new();
+    for n in 0..SCRAPES {
+        let due = INTERVAL * u32::try_from(n)?;
+        sleep(due.saturating_sub(began.elapsed()));
+        let asked = Instant::now();
+        match scrape() {
+            Ok(()) => answered.push(asked.elapsed()),
+            Err(error) => println!("{}: {error}", nuisance.map_or("quiet", |n| n.name)),
+        }
+    }
+    let elapsed = began.elapsed().as_secs_f64();
+    let cpu = process::cpu_ns(daemon.pid())? - cpu_before;
+    let rate = (done() - done_before) as f64 / elapsed;
+    drop(attack);
+    let peak_kib = daemon.peak_kib();
+    daemon.stop();
+    Ok(Row {
+        name: nuisance.map_or(if over_tls { "TLS: none" } else { "none" }, |n| n.name),
+        answer: nuisance.map_or("–", |n| n.answer),
+        rate,
+        asked: SCRAPES,
+        answered,
+        cpu_share: cpu as f64 / 1e9 / elapsed,
+        resident_kib: resident_before,
+        peak_kib,
+    })
+}
+
+/// One honest scrape on a connection of its own.
+fn scrape(address: SocketAddr, client: Option<&Client>) -> io::Result<()> {
+    let answer = match client {
+        Some(client) => client.get(address, "/metrics")?,
+        None => get(address)?,
+    };
+    if answer.status != 200 {
+        return Err(io::Error::other(format!("answered {}", answer.status)));
+    }
+    Scrape::parse(&answer.text()).assert_ledger_closes();
+    Ok(())
+}
+
+fn get(address: SocketAddr) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    if bytes.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(parsed(&bytes))
+}

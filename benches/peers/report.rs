@@ -1,0 +1,86 @@
+//! The figures, in docs/reliability.md between two marks.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::machine::Machine;
+
+const PAGE: &str = "docs/reliability.md";
+const BEGIN: &str = "<!-- Written by `make bench-peers` -->\n";
+const END: &str = "<!-- End of what `make bench-peers` wrote -->";
+
+/// What was seen while somebody was a nuisance.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// What the daemon does about it.
+    pub(crate) answer: &'static str,
+    /// Connections, requests or bytes, in a second.
+    pub(crate) rate: f64,
+    /// Honest scrapes, and how long those took that were answered.
+    pub(crate) asked: usize,
+    pub(crate) answered: Vec<Duration>,
+    /// Of one CPU.
+    pub(crate) cpu_share: f64,
+    pub(crate) resident_kib: u64,
+    pub(crate) peak_kib: u64,
+}
+
+/// Replace what is between the marks.
+pub(crate) fn write(rows: &[Row], machine: &Machine) -> Result<&'static str> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let page = fs::read_to_string(&path)?;
+    let (before, rest) = page.split_once(BEGIN).context("no mark to write after")?;
+    let (_, after) = rest.split_once(END).context("no mark to write before")?;
+    let page = format!("{before}{BEGIN}{}{END}{after}", text(rows, machine));
+    fs::write(&path, page).with_context(|| format!("cannot write {PAGE}"))?;
+    Ok(PAGE)
+}
+
+pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
+    let mut text = "\n| attack | what happens | a second | honest scrapes answered | they took: \
+                    median, longest | memory: before, most | CPU |\n|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in rows {
+        let mut ms: Vec<_> = row.answered.iter().map(|t| t.as_secs_f64() * 1e3).collect();
+        ms.sort_by(f64::total_cmp);
+        let times = match (ms.get(ms.len() / 2), ms.last()) {
+            (Some(median), Some(longest)) => format!("{median:.1} ms, {longest:.1} ms"),
+            _ => "–".to_owned(),
+        };
+        let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
+        writeln!(
+            text,
+            "| {} | {} | {:.0} | {} of {} | {times} | {:.1} MB, {:.1} MB | {:.0} % |",
+            row.name,
+            row.answer,
+            row.rate,
+            row.answered.len(),
+            row.asked,
+            mb(row.resident_kib),
+            mb(row.peak_kib),
+            row.cpu_share * 100.0,
+        )
+        .expect("strings can be written to");
+    }
+    let kind = if machine.is_virtual {
+        " (a virtual machine)"
+    } else {
+        ""
+    };
+    writeln!(
+        text,
+        "\n{cpu}, {cores} CPUs{kind}, kernel {kernel}, {date}; load average before: {load}.\n",
+        cpu = machine.cpu,
+        cores = machine.cores,
+        kernel = machine.kernel,
+        date = machine.date,
+        load = machine.load,
+    )
+    .expect("strings can be written to");
+    text
+}
