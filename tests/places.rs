@@ -218,6 +218,27 @@ fn a_newcomer_waits_while_answers_are_given_and_gets_the_place_of_who_had_one() 
 }
 
 #[test]
+fn who_never_ceases_to_ask_gives_way_between_answers() {
+    const REQUESTS: usize = 1000;
+    let server = Held::start(|limits| {
+        limits.max_connections = 1;
+        limits.patience = AN_HOUR;
+    });
+    let mut endless = connect(server.address);
+    (0..REQUESTS).for_each(|_| ask(&mut endless, "/held"));
+    server.taken.recv().unwrap();
+    let mut newcomer = asking(server.address, "/");
+    newcomer.set_nonblocking(true).unwrap();
+    while newcomer.peek(&mut [0]).is_err() {
+        server.gate.add_permits(1);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    newcomer.set_nonblocking(false).unwrap();
+    assert_eq!(next_answer(&mut newcomer).status, 200);
+    assert!(server.taken.try_iter().count() < REQUESTS - 1);
+}
+
+#[test]
 fn an_answer_that_nobody_reads_gives_way_in_time() {
     let server = Held::start(|limits| {
         limits.max_connections = 1;

@@ -3,7 +3,8 @@
 //! A connection whose request is being answered keeps its place. One that waits for its peer,
 //! for a handshake, a head, the next request or until an answer has been read, keeps it until
 //! somebody else wants it: who has waited longest goes first. So peers that say nothing, or
-//! say it slowly, keep nobody out.
+//! say it slowly, keep nobody out. Nor do those that never cease to ask: where none waits, one
+//! gives way after its answer.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 /// A number of places.
 #[derive(Debug)]
@@ -23,16 +24,15 @@ pub(super) struct Places {
     /// How long somebody waits for a place while no request gets its answer.
     patience: Duration,
     table: Mutex<Table>,
-    /// A place is free, or its connection began to wait.
-    changed: Notify,
+    /// A place came free.
+    freed: Notify,
 }
 
 #[derive(Debug)]
 struct Table {
     taken: HashMap<u64, Taken>,
-    /// Those of them that wait for their peer and are not promised to anybody, by when they
-    /// may be cut.
-    waiting: BTreeSet<(Instant, u64)>,
+    /// Those of them that are promised to nobody, in the order in which they give way.
+    unpromised: BTreeSet<(Turn, u64)>,
     next_id: u64,
     /// When a request was last answered, or a place given.
     progress: Instant,
@@ -40,11 +40,19 @@ struct Table {
 
 #[derive(Debug)]
 struct Taken {
-    /// None while a request is being answered.
-    may_be_cut: Option<Instant>,
+    turn: Turn,
     /// Who gets the place next.
     heir: Option<oneshot::Sender<Place>>,
     wanted: Arc<Notify>,
+}
+
+/// When a connection gives way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// It waits for its peer, and may be cut from then on.
+    Waits(Instant),
+    /// A request is being answered that came then.
+    Answers(Instant),
 }
 
 impl Places {
@@ -55,16 +63,16 @@ impl Places {
             patience,
             table: Mutex::new(Table {
                 taken: HashMap::new(),
-                waiting: BTreeSet::new(),
+                unpromised: BTreeSet::new(),
                 next_id: 0,
                 progress: Instant::now(),
             }),
-            changed: Notify::new(),
+            freed: Notify::new(),
         })
     }
 
-    /// A free place, or that of who has waited longest, once it is free. None if requests are
-    /// being answered in all of them, and go on to be.
+    /// A free place, or that of who has waited longest. None if requests are being answered in
+    /// all of them, and for a while none gets its answer.
     pub(super) async fn take(self: &Arc<Self>) -> Option<Place> {
         if let Some(place) = self.free() {
             return Some(place);
@@ -75,15 +83,31 @@ impl Places {
             if let Some(place) = self.free() {
                 return Some(place);
             }
-            if let Some(place) = self.claim().await {
-                return Some(place);
+            match self.promise() {
+                Some((Turn::Waits(_), promised)) => {
+                    if let Ok(place) = promised.await {
+                        return Some(place);
+                    }
+                }
+                Some((Turn::Answers(_), promised)) => tokio::select! {
+                    Ok(place) = promised => return Some(place),
+                    () = self.stalled() => return None,
+                },
+                // Others are before us.
+                None => tokio::select! {
+                    () = self.freed.notified() => {}
+                    () = self.stalled() => return None,
+                },
             }
-            let deadline = self.table().progress + self.patience;
-            if deadline <= Instant::now() {
-                return None;
-            }
-            // In time or not: what is there now is looked at again.
-            let _ = timeout_at(deadline, self.changed.notified()).await;
+        }
+    }
+
+    /// Free the place of who has waited longest. False if nobody waits.
+    pub(super) async fn vacate(&self) -> bool {
+        match self.promise() {
+            Some((Turn::Waits(_), promised)) => promised.await.is_ok(),
+            // Soon.
+            Some((Turn::Answers(_), _)) | None => false,
         }
     }
 
@@ -92,24 +116,32 @@ impl Places {
         (table.taken.len() < self.number).then(|| self.given(&mut table))
     }
 
-    /// The place of who has waited longest, once it is free. None if nobody waits.
-    pub(super) async fn claim(&self) -> Option<Place> {
-        let promised = {
-            let mut table = self.table();
-            let (_, id) = table.waiting.pop_first()?;
-            let (heir, promised) = oneshot::channel();
-            let taken = table.taken.get_mut(&id)?;
-            taken.heir = Some(heir);
-            taken.wanted.notify_one();
-            promised
-        };
-        promised.await.ok()
+    /// The place of whose turn it is, to be had once it is free.
+    fn promise(&self) -> Option<(Turn, oneshot::Receiver<Place>)> {
+        let mut table = self.table();
+        let (turn, id) = table.unpromised.pop_first()?;
+        let taken = table.taken.get_mut(&id)?;
+        let (heir, promised) = oneshot::channel();
+        taken.heir = Some(heir);
+        taken.wanted.notify_one();
+        Some((turn, promised))
+    }
+
+    /// Returns when for a while no request got its answer.
+    async fn stalled(&self) {
+        loop {
+            let end = self.table().progress + self.patience;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
     }
 
     /// Returns when all places are free.
     pub(super) async fn emptied(&self) {
         while !self.table().taken.is_empty() {
-            self.changed.notified().await;
+            self.freed.notified().await;
         }
     }
 
@@ -118,13 +150,13 @@ impl Places {
         let id = table.next_id;
         table.next_id += 1;
         table.progress = now;
-        table.waiting.insert((now, id));
         let wanted = Arc::<Notify>::default();
         let taken = Taken {
-            may_be_cut: Some(now),
+            turn: Turn::Waits(now),
             heir: None,
             wanted: Arc::clone(&wanted),
         };
+        table.unpromised.insert((taken.turn, id));
         table.taken.insert(id, taken);
         Place {
             places: Arc::clone(self),
@@ -138,7 +170,8 @@ impl Places {
     }
 }
 
-/// A place that is taken. It waits for its peer, but for [`answering`](Self::answering).
+/// A place that is taken. Its connection waits for its peer, but for while it is
+/// [`answering`](Self::answering).
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
@@ -149,39 +182,44 @@ pub(super) struct Place {
 impl Place {
     /// A request is being answered, for as long as the value lives.
     pub(super) fn answering(&self) -> Answering<'_> {
-        self.waits_from(None);
+        self.turns(Turn::Answers(Instant::now()));
         Answering(self)
     }
 
     /// Returns when somebody else wants the place: no further request is to be answered in it.
+    /// And again, when a request has got its answer since.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
     /// Returns when the peer has had its time, too, to read an answer.
     pub(super) async fn may_be_cut(&self) {
-        let at = self.places.table().taken[&self.id].may_be_cut;
-        match at {
-            Some(at) => sleep_until(at).await,
-            None => pending().await,
+        let turn = self.places.table().taken.get(&self.id).map(|t| t.turn);
+        match turn {
+            Some(Turn::Waits(until)) => sleep_until(until).await,
+            Some(Turn::Answers(_)) | None => pending().await,
         }
     }
 
-    fn waits_from(&self, may_be_cut: Option<Instant>) {
+    fn turns(&self, turn: Turn) {
         let mut table = self.places.table();
-        let table = &mut *table;
-        let Some(taken) = table.taken.get_mut(&self.id) else {
+        let Table {
+            taken,
+            unpromised,
+            progress,
+            ..
+        } = &mut *table;
+        let Some(taken) = taken.get_mut(&self.id) else {
             return;
         };
-        if let Some(before) = taken.may_be_cut {
-            table.waiting.remove(&(before, self.id));
+        if unpromised.remove(&(taken.turn, self.id)) {
+            unpromised.insert((turn, self.id));
         }
-        taken.may_be_cut = may_be_cut;
-        if let Some(at) = may_be_cut {
-            table.progress = Instant::now();
-            if taken.heir.is_none() {
-                table.waiting.insert((at, self.id));
-                self.places.changed.notify_one();
+        taken.turn = turn;
+        if matches!(turn, Turn::Waits(_)) {
+            *progress = Instant::now();
+            if taken.heir.is_some() {
+                taken.wanted.notify_one();
             }
         }
     }
@@ -192,8 +230,8 @@ impl Drop for Place {
         let heir = {
             let mut table = self.places.table();
             let taken = table.taken.remove(&self.id);
-            if let Some(at) = taken.as_ref().and_then(|taken| taken.may_be_cut) {
-                table.waiting.remove(&(at, self.id));
+            if let Some(taken) = &taken {
+                table.unpromised.remove(&(taken.turn, self.id));
             }
             let heir = taken.and_then(|taken| taken.heir);
             heir.map(|heir| (heir, self.places.given(&mut table)))
@@ -201,7 +239,7 @@ impl Drop for Place {
         match heir {
             // If it has gone meanwhile, the place comes back, and is free.
             Some((heir, place)) => drop(heir.send(place)),
-            None => self.places.changed.notify_one(),
+            None => self.places.freed.notify_one(),
         }
     }
 }
@@ -212,7 +250,7 @@ pub(super) struct Answering<'a>(&'a Place);
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
-        let place = self.0;
-        place.waits_from(Some(Instant::now() + place.places.reading_time));
+        let read_until = Instant::now() + self.0.places.reading_time;
+        self.0.turns(Turn::Waits(read_until));
     }
 }

@@ -201,7 +201,7 @@ impl Server {
         }
         // Where descriptors have run out, who waits longest gives one back.
         let scarce = [Errno::MFILE, Errno::NFILE].contains(&errno(error));
-        if !scarce || self.places.claim().await.is_none() {
+        if !scarce || !self.places.vacate().await {
             sleep(ACCEPT_PAUSE).await;
         }
     }
@@ -264,7 +264,7 @@ async fn serve<S>(
     loop {
         tokio::select! {
             biased; // what was promised to another takes no further request
-            () = place.wanted(), if !wanted => {
+            () = place.wanted() => {
                 wanted = true;
                 connection.as_mut().graceful_shutdown();
             }
