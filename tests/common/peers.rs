@@ -53,7 +53,7 @@ pub(crate) const NUISANCES: [Nuisance; 12] = [
         answer: "as those who are silent; no head may take longer than 30 s",
         over_tls: false,
         start: slow,
-        enough: 10_000,
+        enough: 2000,
     },
     Nuisance {
         name: "giant heads, of 1 MB",
