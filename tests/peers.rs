@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::certificates::Authority;
 use common::daemon::{Daemon, configured};
 use common::http::{Scrape, connect};
-use common::peers::{NUISANCES, Nuisance};
+use common::nuisances::{NUISANCES, Nuisance};
 use common::programs::{Programs, exec_times};
 use common::prometheus::Prometheus;
 use common::tls::Client;

@@ -25,7 +25,8 @@ use anyhow::Result;
 use crate::common::certificates::Authority;
 use crate::common::daemon::Daemon;
 use crate::common::http::{Answer, Scrape, parsed};
-use crate::common::peers::{NUISANCES, Nuisance};
+use crate::common::nuisances::{NUISANCES, Nuisance};
+use crate::common::peers::Attack;
 use crate::common::tls::Client;
 use crate::common::web::{TLS, WebDir};
 use crate::machine::Machine;
@@ -65,7 +66,7 @@ fn measure(nuisance: Option<&Nuisance>, over_tls: bool) -> Result<Row> {
     scrape()?;
     let resident_before = process::resident_kib(daemon.pid())?;
     let attack = nuisance.map(|nuisance| nuisance.start(daemon.address));
-    let done = || attack.as_ref().map_or(0, common::peers::Attack::done);
+    let done = || attack.as_ref().map_or(0, Attack::done);
     let (began, done_before) = (Instant::now(), done());
     let cpu_before = process::cpu_ns(daemon.pid())?;
     let mut answered = Vec::new();

@@ -20,6 +20,7 @@ pub(crate) mod http;
 pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod nop;
+pub(crate) mod nuisances;
 pub(crate) mod peers;
 pub(crate) mod pod;
 pub(crate) mod programs;
