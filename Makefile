@@ -8,7 +8,7 @@
 # make test-systemd: the deb on a real systemd, in a guest: installing, upgrading, removing, and
 #   the service from its start to its restarts.
 # make bench-fleet: what 200 hosts cost their Prometheus; three minutes, writes docs/fleet.md.
-# make bench-peers: what peers that mean no good cost who scrapes; three minutes, writes
+# make bench-peers: what peers that mean no good cost who scrapes; two minutes, writes
 #   docs/reliability.md.
 # make pictures: the pictures of the documentation, from a real daemon; some minutes.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.

@@ -1,7 +1,7 @@
 //! What peers that mean no good cost who scrapes honestly, and the daemon: written into
 //! docs/reliability.md. The attacks are those of `tests/peers.rs`.
 //!
-//! Takes three minutes and needs root. All of it is on loopback: attackers, scraper and daemon
+//! Takes two minutes and needs root. All of it is on loopback: attackers, scraper and daemon
 //! share the CPUs.
 
 #[path = "../../tests/common/mod.rs"]
@@ -33,7 +33,7 @@ use crate::machine::Machine;
 use crate::report::Row;
 
 /// Honest scrapes in each row, and how far apart they begin.
-const SCRAPES: usize = 100;
+const SCRAPES: usize = 50;
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long an honest scrape waits: as Prometheus by default.
