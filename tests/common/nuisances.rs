@@ -88,11 +88,11 @@ pub(crate) const NUISANCES: [Nuisance; 12] = [
         enough: 500,
     },
     Nuisance {
-        name: "a thousand who ask 200 times and read no answer",
+        name: "a thousand who ask 100 times and read no answer",
         answer: "closed half a second after an answer for who comes next",
         over_tls: false,
         start: unread,
-        enough: 200,
+        enough: 100,
     },
     Nuisance {
         name: "connections that are reset",
@@ -250,7 +250,7 @@ fn scrapes_that_stay(address: SocketAddr) -> Attack {
 }
 
 fn unread(address: SocketAddr) -> Attack {
-    let greets = |stream: &mut TcpStream| stream.write_all(&METRICS.repeat(200));
+    let greets = |stream: &mut TcpStream| stream.write_all(&METRICS.repeat(100));
     // As long as it can be written to, it is there.
     let goes_on = |stream: &mut TcpStream| match stream.write(METRICS) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
