@@ -5,7 +5,9 @@
 //! Takes three minutes, and needs Debian's package `prometheus` but not root.
 
 mod answer;
+mod busy;
 mod hosts;
+mod marked;
 mod report;
 
 #[path = "../../tests/common/mod.rs"]
@@ -109,18 +111,11 @@ struct CpuTime {
 
 impl CpuTime {
     fn now(prometheus: u32) -> Result<Self> {
-        let stat = std::fs::read_to_string("/proc/stat")?;
-        let line = stat.lines().next().context("/proc/stat is empty")?;
-        // user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
-        let ticks = line.split_whitespace().skip(1).take(8).enumerate();
-        let ticks = ticks.filter(|(column, _)| ![3, 4].contains(column));
-        let ticks: u64 = ticks.filter_map(|(_, n)| n.parse::<u64>().ok()).sum();
-        let all = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
         let prometheus = process::cpu_ns(prometheus)? as f64 / 1e9;
         let hosts = process::cpu_ns(std::process::id())? as f64 / 1e9;
         Ok(Self {
             prometheus,
-            others: all - prometheus - hosts,
+            others: busy::busy_seconds()? - prometheus - hosts,
         })
     }
 }

@@ -1,17 +1,13 @@
 //! The figures, in docs/fleet.md between two marks.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::machine::Machine;
-use crate::{HOSTS, SERIES};
+use crate::{HOSTS, SERIES, marked};
 
 const PAGE: &str = "docs/fleet.md";
-const BEGIN: &str = "<!-- Written by `make bench-fleet` -->\n";
-const END: &str = "<!-- End -->";
 
 #[derive(Debug)]
 pub(crate) struct Results {
@@ -41,12 +37,7 @@ pub(crate) struct Results {
 
 /// Replace what is between the marks.
 pub(crate) fn write(results: &Results) -> Result<&'static str> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let page = fs::read_to_string(&path)?;
-    let (before, rest) = page.split_once(BEGIN).context("no mark to write after")?;
-    let (_, after) = rest.split_once(END).context("no mark to write before")?;
-    let page = format!("{before}{BEGIN}{}{END}{after}", text(results));
-    fs::write(&path, page).with_context(|| format!("cannot write {PAGE}"))?;
+    marked::write(PAGE, "bench-fleet", &text(results))?;
     Ok(PAGE)
 }
 

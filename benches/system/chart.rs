@@ -1,14 +1,12 @@
-//! The results as a picture: `docs/benchmarks.svg`. It brings its own light background,
-//! so that it can be read on a dark page too.
+//! The results as a picture: `docs/benchmarks.svg`.
 
 use std::fmt::Write as _;
 
 use crate::quartiles::Quartiles;
 use crate::report;
 use crate::results::{Results, Row};
+use crate::svg::{FAINT, MARGIN, OURS, TEXT, begin, text};
 
-const WIDTH: f64 = 860.0;
-const MARGIN: f64 = 28.0;
 /// Where bars begin: names stand to the left.
 const LEFT: f64 = 220.0;
 /// Where a bar of the full scale ends: its figure stands to the right.
@@ -18,10 +16,7 @@ const STEP: f64 = 34.0;
 /// From a panel's top to its first bar.
 const HEAD: f64 = 44.0;
 
-const OURS: &str = "#1f7a5c";
 const PEERS: &str = "#a9b1bb";
-const TEXT: &str = "#24292f";
-const FAINT: &str = "#57606a";
 
 /// A bar, or why there is none.
 struct Bar {
@@ -38,16 +33,7 @@ pub(crate) fn svg(results: &Results) -> String {
     let panel = HEAD + STEP * results.rows.len() as f64 + 30.0;
     let top = 74.0;
     let height = top + 2.0 * panel - 8.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
-         width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
-         font-family=\"system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif\">\n\
-         <title>Exec slowdown and share of execs counted</title>\n\
-         <rect x=\"0.5\" y=\"0.5\" width=\"{w}\" height=\"{h}\" rx=\"10\" fill=\"#ffffff\" \
-         stroke=\"#d0d7de\"/>\n",
-        w = WIDTH - 1.0,
-        h = height - 1.0,
-    );
+    let mut svg = begin("Exec slowdown and share of execs counted", height);
     let heading = "What watching execs costs, and how much is seen";
     text(&mut svg, MARGIN, 36.0, 18, TEXT, "600", heading);
     let subtitle = format!(
@@ -153,14 +139,5 @@ fn draw(svg: &mut String, top: f64, head: &str, bars: &[Bar], scale: f64, refere
         "<path d=\"M{x:.1} {from}V{bottom}\" stroke=\"{FAINT}\" stroke-dasharray=\"3 3\"/>",
         x = x(reference),
         from = first - 5.0,
-    );
-}
-
-fn text(svg: &mut String, x: f64, y: f64, size: u32, fill: &str, weight: &str, text: &str) {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" font-weight=\"{weight}\" \
-         fill=\"{fill}\">{text}</text>"
     );
 }

@@ -19,6 +19,7 @@ mod quartiles;
 mod report;
 mod results;
 mod slowdown;
+mod svg;
 mod tool;
 mod worker;
 mod workspace;
