@@ -10,6 +10,8 @@
 # make bench-fleet: what 200 hosts cost their Prometheus; three minutes, writes docs/fleet.md.
 # make bench-peers: what peers that mean no good cost who scrapes; two minutes, writes
 #   docs/reliability.md.
+# make soak: the daemon on a busy host for SOAK_MINUTES (60), as root; writes docs/reliability.md
+#   and docs/soak.svg.
 # make pictures: the pictures of the documentation, from a real daemon; some minutes.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
 # make test-vm-arm64: exact counts on arm64 kernels, in guests, by a daemon cross-compiled for
@@ -19,7 +21,7 @@ BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: build run test fuzz fuzz-seeds assets deb rpm test-packages test-systemd bench \
-	bench-fleet bench-peers pictures test-vm test-vm-arm64
+	bench-fleet bench-peers soak pictures test-vm test-vm-arm64
 
 # Both packages are staged in the same place.
 .NOTPARALLEL:
@@ -75,6 +77,10 @@ bench-fleet:
 bench-peers:
 	./.ci/install test
 	. ./.ci/as-root && run_tests_as_root && cargo bench --bench peers
+
+soak:
+	./.ci/install test
+	PATH="$$PATH:$$PWD/target/tools/usr/bin" cargo bench --bench soak
 
 pictures: build
 	./.ci/install pictures

@@ -41,6 +41,18 @@ impl Cgroup {
         &self.0
     }
 
+    /// Move this process into it, with whatever it starts from now on, until the value is gone.
+    pub(crate) fn enter(&self) -> Inside<'_> {
+        let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
+        let before = hierarchy().join(paths.next().expect("cgroup2 is mounted"));
+        move_to(&self.0);
+        Inside {
+            before,
+            _inside: self,
+        }
+    }
+
     /// Have a program executed in it this many times: beside it, only a shell is.
     pub(crate) fn exec_times(&self, program: &Path, times: u32) {
         let script = "echo 0 >\"$1/cgroup.procs\" && n=0 && while [ $n -lt $3 ]; do \"$2\"; n=$((n + 1)); done";
@@ -58,6 +70,23 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         remove_empty(&self.0);
     }
+}
+
+/// This process in a cgroup; back where it was after the value.
+#[derive(Debug)]
+pub(crate) struct Inside<'a> {
+    before: PathBuf,
+    _inside: &'a Cgroup,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        move_to(&self.before);
+    }
+}
+
+fn move_to(cgroup: &Path) {
+    fs::write(cgroup.join("cgroup.procs"), "0").expect("a process can be moved to a cgroup");
 }
 
 /// Remove a cgroup if it is there, and those above it that are empty by then; the root

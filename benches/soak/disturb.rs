@@ -1,0 +1,93 @@
+//! What is done to the daemon meanwhile: it is stopped, told to reload, and talked to.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::http::{Scrape, connect, get};
+use crate::schedule::{Act, STOP, Schedule};
+
+/// The views: those that the daemon has by itself, and two more.
+pub(crate) const VIEWS: &str = "\
+    [[view]]\nlabels = [\"comm\"]\n\
+    [[view]]\nlabels = [\"uid\", \"user\"]\n\
+    [[view]]\nlabels = [\"parent_comm\", \"comm\"]\n\
+    [[view]]\nlabels = [\"unit\", \"container\"]\n";
+
+/// One more, that comes and goes with each reload.
+const ANOTHER: &str = "[[view]]\nlabels = [\"slice\"]\n";
+const ITS_SERIES: &str = "execsnoop_series{view=\"slice\"}";
+
+/// How long a reload may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connections that say nothing, at a time.
+const SILENT: usize = 8;
+
+/// Seconds from one visit of the page to the next.
+const PAGE_EVERY: u64 = 5;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) pid: Pid,
+    pub(crate) address: SocketAddr,
+}
+
+/// Stop it and have it reload, at their times.
+pub(crate) fn act(schedule: &Schedule, target: Target, config: &Path) -> Result<()> {
+    let mut has_another = false;
+    for (at, act) in schedule.acts() {
+        if !schedule.wait_until(at) {
+            break;
+        }
+        match act {
+            Act::Stop => {
+                kill_process(target.pid, Signal::STOP)?;
+                sleep(STOP);
+                kill_process(target.pid, Signal::CONT)?;
+            }
+            Act::Reload => {
+                has_another = !has_another;
+                let another = if has_another { ANOTHER } else { "" };
+                fs::write(config, format!("{VIEWS}{another}"))?;
+                kill_process(target.pid, Signal::HUP)?;
+                let deadline = Instant::now() + PATIENCE;
+                while Scrape::of(target.address).find(ITS_SERIES).is_some() != has_another {
+                    ensure!(Instant::now() < deadline, "not reloaded in {PATIENCE:?}");
+                    sleep(Duration::from_millis(200));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Visit the page, connect and say nothing, or begin a request and leave. Returns how often
+/// somebody connected.
+pub(crate) fn visit(schedule: &Schedule, address: SocketAddr) -> Result<u64> {
+    let mut silent = VecDeque::new();
+    let mut connections = 0;
+    let mut second = 0;
+    while schedule.wait_until(Duration::from_secs(second)) {
+        silent.push_back(connect(address));
+        if silent.len() > SILENT {
+            silent.pop_front();
+        }
+        connect(address).write_all(b"GET /metr")?;
+        connections += 2;
+        if second.is_multiple_of(PAGE_EVERY) {
+            let status = get(address, "/").status;
+            ensure!(status == 200, "the page: {status}");
+            connections += 1;
+        }
+        second = schedule.elapsed().as_secs() + 1;
+    }
+    Ok(connections)
+}

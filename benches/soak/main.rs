@@ -1,0 +1,264 @@
+//! An hour on a busy host: the daemon with its own views and two more, while hundreds of
+//! programs a second come under ever new names, services and users come and go, storms pass,
+//! and it is scraped, visited, stopped and reloaded. At the end every exec has to be counted,
+//! the ledger has to have closed all the time, and nothing may have grown.
+//!
+//! [`schedule`] says what happens when; [`load`] executes and knows the truth; [`disturb`] stops,
+//! reloads and connects; [`sample`] looks at the daemon meanwhile; [`results`] judges; [`report`]
+//! and [`chart`] write into `docs/reliability.md` and `docs/soak.svg`.
+//!
+//! Needs root, cgroup2 and Debian's package `prometheus`. Takes `SOAK_MINUTES`, 60 by default.
+
+#![allow(clippy::cast_precision_loss)] // counts far below 2^53
+
+mod chart;
+mod disturb;
+mod load;
+mod report;
+mod results;
+mod sample;
+mod schedule;
+
+#[path = "../fleet/answer.rs"]
+#[allow(dead_code)] // this needs a part of it, as of all that follows
+mod answer;
+#[path = "../fleet/busy.rs"]
+mod busy;
+#[path = "../../tests/common/mod.rs"]
+mod common;
+#[allow(dead_code)]
+#[path = "../system/machine.rs"]
+mod machine;
+#[path = "../fleet/marked.rs"]
+mod marked;
+#[allow(dead_code)]
+#[path = "../system/process.rs"]
+mod process;
+#[allow(dead_code)]
+#[path = "../system/quartiles.rs"]
+mod quartiles;
+#[path = "../system/svg.rs"]
+mod svg;
+
+use std::env;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::param::clock_ticks_per_second;
+use rustix::process::Pid;
+
+use crate::common::cgroups::Cgroup;
+use crate::common::daemon::{Daemon, configured};
+use crate::common::http::get;
+use crate::common::programs::Programs;
+use crate::common::prometheus::Prometheus;
+use crate::disturb::{Target, VIEWS};
+use crate::load::Load;
+use crate::machine::Machine;
+use crate::results::{Cpu, Rest, Results};
+use crate::sample::Sample;
+use crate::schedule::Schedule;
+
+pub(crate) const SCRAPE_EVERY: Duration = Duration::from_secs(5);
+
+/// In a run, unless that would be more than one every two seconds.
+const SAMPLES: u32 = 360;
+const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+
+/// Within what connections that are closed are to be gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() -> Result<()> {
+    // `cargo test --all-targets` starts benchmarks too, without this.
+    if !env::args().any(|arg| arg == "--bench") {
+        println!("nothing measured: this runs by `cargo bench` only");
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("attaching to the kernel needs root: run `make soak` as root");
+    }
+    let minutes = match env::var("SOAK_MINUTES") {
+        Ok(minutes) => minutes.parse().context("SOAK_MINUTES is no number")?,
+        Err(_) => 60,
+    };
+    ensure!(minutes >= 2, "SOAK_MINUTES: two minutes are the least");
+    let results = run(Duration::from_secs(minutes * 60))?;
+    println!("{}", report::text(&results));
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/soak.svg");
+    fs::write(&picture, chart::svg(&results)).context("cannot write docs/soak.svg")?;
+    let page = report::write(&results)?;
+    println!("written: docs/soak.svg, {page}");
+    let verdicts = results.judge();
+    for verdict in &verdicts {
+        println!(
+            "{}: {}",
+            if verdict.holds { "right" } else { "WRONG" },
+            verdict.what
+        );
+    }
+    ensure!(
+        verdicts.iter().all(|verdict| verdict.holds),
+        "something is wrong"
+    );
+    Ok(())
+}
+
+fn run(length: Duration) -> Result<Results> {
+    let machine = Machine::here();
+    let programs = Programs::new();
+    let mut load = Load::new(&programs);
+    let (daemon, directory) = configured(VIEWS);
+    let target = Target {
+        pid: Pid::from_raw(daemon.pid().cast_signed()).context("the daemon has no pid")?,
+        address: daemon.address,
+    };
+    // What is there from the first answers on.
+    daemon.scrape();
+    get(daemon.address, "/");
+    process::settle(daemon.pid(), None, process::SET_UP)?;
+    let rest_before = rest(daemon.pid())?;
+
+    let prometheus = Prometheus::start(&scraping(&daemon));
+    prometheus.query_until_there("up == 1");
+    let unit = load.unit();
+    let cgroup = Cgroup::new(&format!("system.slice/{unit}"));
+    let inside = cgroup.enter();
+    load.introduce()?;
+    daemon.scrape();
+
+    let used_before = used(&daemon, &prometheus)?;
+    let schedule = Schedule::begin(length);
+    println!("{} minutes begin", length.as_secs() / 60);
+    let (samples, truth, connections) = thread::scope(|scope| {
+        let schedule = &schedule;
+        let config = directory.path().join("config.toml");
+        let load = scope.spawn(move || schedule.part(|| load.run(schedule).expect("the load")));
+        let acts = scope.spawn(move || {
+            schedule.part(|| disturb::act(schedule, target, &config).expect("stop and reload"));
+        });
+        let visits = scope.spawn(move || {
+            schedule.part(|| disturb::visit(schedule, target.address).expect("visits"))
+        });
+        let samples = schedule.part(|| sample_all(schedule, &daemon).expect("samples"));
+        acts.join().expect("no panic");
+        (
+            samples,
+            load.join().expect("no panic"),
+            visits.join().expect("no panic"),
+        )
+    });
+    let cpu = used(&daemon, &prometheus)?.since(used_before);
+    drop(inside);
+    let scrape = daemon.scrape();
+    let (scrapes, version) = known_to(&prometheus, length)?;
+    drop(prometheus);
+    let rest_after = await_rest(daemon.pid(), rest_before)?;
+    daemon.stop();
+    Ok(Results {
+        machine,
+        length,
+        samples,
+        storms: schedule.storms(),
+        acts: schedule.acts(),
+        truth,
+        unit,
+        scrape,
+        rest_before,
+        rest_after,
+        cpu,
+        connections,
+        scrapes,
+        version,
+    })
+}
+
+/// Scrapes of Prometheus, and how many of them were answered in time; its version.
+fn known_to(prometheus: &Prometheus, length: Duration) -> Result<((f64, f64), String)> {
+    let over = length.as_secs() + 60;
+    let number = |query: &str| -> Result<f64> {
+        let values = answer::values(&prometheus.query_until_there(query));
+        values.first().copied().context("Prometheus knows nothing")
+    };
+    let made = number(&format!("count_over_time(up[{over}s])"))?;
+    let answered = number(&format!("sum_over_time(up[{over}s])"))?;
+    let own = prometheus.metrics();
+    let build = answer::family(&own, "prometheus_build_info");
+    let (labels, _) = build.first().context("Prometheus says nothing of itself")?;
+    let version = answer::label(labels, "version").context("Prometheus says no version")?;
+    let version = version.split('+').next().unwrap_or_default();
+    Ok(((made, answered), version.to_owned()))
+}
+
+/// Look at the daemon until the end. Each sample is a line of `soak.csv` as soon as it is taken.
+fn sample_all(schedule: &Schedule, daemon: &Daemon) -> Result<Vec<Sample>> {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak.csv");
+    let mut file = File::create(&path)?;
+    println!("samples: {}", path.display());
+    writeln!(file, "{}", sample::COLUMNS)?;
+    let step = SAMPLE_EVERY.max(schedule.length / SAMPLES);
+    let mut samples = Vec::new();
+    let mut next = Duration::ZERO;
+    while schedule.wait_until(next) {
+        let at = schedule.elapsed();
+        let sample = Sample::take(at.as_secs_f64(), daemon.pid(), daemon.address)?;
+        writeln!(file, "{}", sample.line())?;
+        samples.push(sample);
+        next = at + step;
+    }
+    Ok(samples)
+}
+
+fn rest(pid: u32) -> Result<Rest> {
+    Ok(Rest {
+        descriptors: sample::descriptors(pid)?,
+        threads: sample::threads(pid)?,
+    })
+}
+
+/// The daemon at rest as it was before; or as it is when that does not come.
+fn await_rest(pid: u32, before: Rest) -> Result<Rest> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = rest(pid)?;
+        let is_as_before = now.descriptors == before.descriptors && now.threads <= before.threads;
+        if is_as_before || Instant::now() > deadline {
+            return Ok(now);
+        }
+        sleep(Duration::from_millis(200));
+    }
+}
+
+/// CPU time used up to now.
+fn used(daemon: &Daemon, prometheus: &Prometheus) -> Result<Cpu> {
+    // After the name in parentheses: the times are the 12th to the 15th, of this process and of
+    // its children that have ended (`proc_pid_stat(5)`).
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat
+        .rsplit_once(") ")
+        .context("no name in /proc/self/stat")?;
+    let ticks = fields.split(' ').skip(11).take(4);
+    let ticks: u64 = ticks.filter_map(|n| n.parse::<u64>().ok()).sum();
+    let seconds = |pid| anyhow::Ok(process::cpu_ns(pid)? as f64 / 1e9);
+    Ok(Cpu {
+        all: busy::busy_seconds()?,
+        daemon: seconds(daemon.pid())?,
+        prometheus: seconds(prometheus.pid())?,
+        load: ticks as f64 / clock_ticks_per_second() as f64,
+    })
+}
+
+/// The configuration of a Prometheus that scrapes the daemon.
+fn scraping(daemon: &Daemon) -> String {
+    let every = SCRAPE_EVERY.as_secs();
+    format!(
+        "global: {{scrape_interval: {every}s, scrape_timeout: {every}s}}\n\
+         scrape_configs:\n\
+         - job_name: execsnoopd\n  \
+           static_configs: [{{targets: [\"{}\"]}}]\n",
+        daemon.address
+    )
+}
