@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_secs(300);
 
 /// The longest storm.
-const STORM: Duration = Duration::from_millis(200);
+const STORM: Duration = Duration::from_secs(10);
 
 /// How long the daemon is stopped.
 pub(crate) const STOP: Duration = Duration::from_secs(2);
