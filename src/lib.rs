@@ -78,6 +78,7 @@ pub mod privileges;
 pub mod reader;
 pub mod recent;
 pub mod reload;
+mod seldom;
 pub mod service;
 pub mod snapshot;
 pub mod source;

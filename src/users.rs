@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::blocking;
+use crate::seldom::Seldom;
 
 /// How long a name is kept before it is looked up again.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Users {
     names: Arc<Mutex<HashMap<u32, Entry>>>,
     one_at_a_time: Arc<Semaphore>,
+    not_found: Arc<Seldom>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +42,7 @@ impl Default for Users {
         Self {
             names: Arc::default(),
             one_at_a_time: Arc::new(Semaphore::new(1)),
+            not_found: Arc::default(),
         }
     }
 }
@@ -77,13 +80,17 @@ impl Users {
                 }
             }
         });
-        match timeout(PATIENCE, look_up).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "user names cannot be looked up now"),
-            Err(_) => warn!(
-                seconds = PATIENCE.as_secs(),
-                "looking up user names takes long; the `user` label stays empty until they come"
-            ),
+        let why = match timeout(PATIENCE, look_up).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it takes more than {} s", PATIENCE.as_secs()),
+        };
+        // At each scrape, for as long as that lasts.
+        if let Some(times) = self.not_found.happened(Instant::now()) {
+            warn!(
+                why,
+                times, "looking up user names failed; the `user` label stays empty until they come"
+            );
         }
     }
 

@@ -11,7 +11,6 @@ mod page;
 mod places;
 mod rate;
 pub mod routes;
-mod seldom;
 pub mod server;
 mod tls;
 pub mod web_config;

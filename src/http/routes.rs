@@ -17,11 +17,11 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
 use super::page;
-use super::seldom::Seldom;
 use crate::capture::Means;
 use crate::flush::Flusher;
 use crate::label;
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::seldom::Seldom;
 use crate::snapshot::Snapshot;
 use crate::summary::Summary;
 use crate::users::Users;

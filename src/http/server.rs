@@ -28,7 +28,7 @@ use super::handshake::shake;
 use super::listener::{Accepting, Connection, Listener};
 use super::live::Live;
 use super::places::{Place, Places};
-use super::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// Largest head of a request, in bytes; a larger one is answered 431. hyper's minimum.
 const MAX_HEAD: usize = 8192;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bcrypt::HashParts;
 use lru::LruCache;
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 use tracing::error;
 
 use crate::blocking;
+use crate::seldom::Seldom;
 
 /// How many right and how many wrong answers are kept.
 const KEPT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
@@ -38,17 +40,23 @@ pub(super) struct Passwords {
     key: Option<hmac::Key>,
     answers: Arc<Mutex<Answers>>,
     one_at_a_time: Arc<Semaphore>,
+    not_compared: Seldom,
 }
 
 impl Passwords {
     pub(super) fn new() -> Self {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
+        if key.is_none() {
+            error!("no random numbers: nobody is let in");
+        }
         Self {
-            key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
+            key,
             answers: Arc::new(Mutex::new(Answers {
                 right: LruCache::new(KEPT),
                 wrong: LruCache::new(KEPT),
             })),
             one_at_a_time: Arc::new(Semaphore::new(1)),
+            not_compared: Seldom::default(),
         }
     }
 
@@ -68,7 +76,6 @@ impl Passwords {
             return false;
         };
         let Some(digest) = self.digest(user, known, &hash, &password) else {
-            error!("no random numbers: nobody is let in");
             return false;
         };
         if let Some(answer) = lock(&self.answers).get(&digest) {
@@ -90,7 +97,9 @@ impl Passwords {
             answer
         });
         compared.await.unwrap_or_else(|error| {
-            error!(%error, "a password cannot be compared now");
+            if let Some(times) = self.not_compared.happened(Instant::now()) {
+                error!(%error, times, "a password cannot be compared now");
+            }
             false
         })
     }

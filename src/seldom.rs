@@ -8,7 +8,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Something to be said, at most once in a minute.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub(crate) struct Seldom {
     state: Mutex<State>,
 }
 
@@ -20,7 +20,7 @@ struct State {
 
 impl Seldom {
     /// It happened. If it is to be said now: how often it happened since it was said before.
-    pub(super) fn happened(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn happened(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.times += 1;
         let is_due = state
