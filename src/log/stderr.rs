@@ -24,6 +24,8 @@ const NONE: Timespec = Timespec {
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
+/// Of the line before, only a part was written.
+static IS_CUT: AtomicBool = AtomicBool::new(false);
 
 /// How many lines have been lost since the start.
 pub(super) fn lost() -> u64 {
@@ -48,17 +50,38 @@ impl Write for Stderr {
 }
 
 fn put(line: &[u8], stderr: &mut StderrLock<'_>) -> io::Result<()> {
-    for part in line.chunks(ROOM) {
-        let is_stuck = IS_STUCK.load(Ordering::Relaxed);
-        let patience = if is_stuck { NONE } else { PATIENCE };
-        let mut fds = [PollFd::new(stderr, PollFlags::OUT)];
-        // An error of the file is one of the write, too.
-        let has_room = retry_on_intr(|| poll(&mut fds, Some(&patience)))? > 0;
-        IS_STUCK.store(!has_room, Ordering::Relaxed);
-        if !has_room {
-            return Err(io::ErrorKind::WouldBlock.into());
+    let with_end;
+    let mut rest = line;
+    if IS_CUT.load(Ordering::Relaxed) {
+        with_end = [b"\n", line].concat();
+        rest = &with_end;
+    }
+    while !rest.is_empty() {
+        await_room(stderr)?;
+        let part = rest.len().min(ROOM);
+        let written = match stderr.write(&rest[..part]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            written => written?,
+        };
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
         }
-        stderr.write_all(part)?;
+        rest = &rest[written..];
+        IS_CUT.store(!rest.is_empty(), Ordering::Relaxed);
     }
     Ok(())
+}
+
+fn await_room(stderr: &StderrLock<'_>) -> io::Result<()> {
+    let is_stuck = IS_STUCK.load(Ordering::Relaxed);
+    let patience = if is_stuck { NONE } else { PATIENCE };
+    let mut fds = [PollFd::new(stderr, PollFlags::OUT)];
+    // An error of the file is one of the write, too.
+    let has_room = retry_on_intr(|| poll(&mut fds, Some(&patience)))? > 0;
+    IS_STUCK.store(!has_room, Ordering::Relaxed);
+    if has_room {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
