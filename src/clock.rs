@@ -13,7 +13,12 @@ use rustix::time::{ClockId, clock_gettime};
 /// Since boot.
 pub(crate) fn now() -> Duration {
     static AHEAD_NS: LazyLock<i128> = LazyLock::new(|| {
-        // Kernels without time namespaces do not have it.
+        // It is that of children, who may be in another one. Kernels without time namespaces
+        // have none of these files.
+        let namespace = |name| fs::read_link(format!("/proc/self/ns/{name}")).ok();
+        if namespace("time") != namespace("time_for_children") {
+            return 0;
+        }
         let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
         monotonic_offset(&offsets).unwrap_or(0)
     });
