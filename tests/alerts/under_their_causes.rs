@@ -99,7 +99,8 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_none_besides() {
     let (storming, _config) = configured(&capturing(EXECS_ONLY, "parent_comm"));
     let (behind, _config) = configured(&capturing(EXECS_ONLY_BY_A_SMALL_BUFFER, "parent_comm"));
     let (failing, _config) = with_tracefs(&capturing(FAILURES_TOO, "parent_comm"));
-    let (burning, _config) = configured(&capturing(EXITS_TOO, "comm"));
+    let by_comm = capturing(EXITS_TOO, "comm");
+    let (burning, _config) = configured(&format!("{by_comm}always = [\"burner\"]\n"));
     let (reloading, config) = configured(&capturing(EXECS_ONLY, "parent_comm"));
     let claiming = Service::start(&Config::default());
     let hosts = [
