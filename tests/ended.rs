@@ -183,6 +183,10 @@ fn a_scrape_that_meets_the_end_is_answered_whole_or_not_at_all() {
         let answer = parsed(&bytes);
         let length = answer.header("content-length").unwrap();
         assert_eq!(length, answer.body.len().to_string());
+        // It may come when the last counts have been read.
+        if answer.status == 503 {
+            continue;
+        }
         assert_eq!(answer.status, 200);
         let scrape = Scrape::parse(&answer.text());
         assert_eq!(scrape.execs_of("at-the-end"), 30.0);

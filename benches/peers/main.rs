@@ -9,6 +9,8 @@ mod common;
 #[allow(dead_code)] // this needs a part of it
 #[path = "../system/machine.rs"]
 mod machine;
+#[path = "../fleet/marked.rs"]
+mod marked;
 #[allow(dead_code)] // likewise
 #[path = "../system/process.rs"]
 mod process;

@@ -1,17 +1,14 @@
 //! The figures, in docs/reliability.md between two marks.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::machine::Machine;
+use crate::marked;
 
 const PAGE: &str = "docs/reliability.md";
-const BEGIN: &str = "<!-- Written by `make bench-peers` -->\n";
-const END: &str = "<!-- End of what `make bench-peers` wrote -->";
 
 /// What was seen while somebody was a nuisance.
 #[derive(Debug)]
@@ -32,12 +29,7 @@ pub(crate) struct Row {
 
 /// Replace what is between the marks.
 pub(crate) fn write(rows: &[Row], machine: &Machine) -> Result<&'static str> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let page = fs::read_to_string(&path)?;
-    let (before, rest) = page.split_once(BEGIN).context("no mark to write after")?;
-    let (_, after) = rest.split_once(END).context("no mark to write before")?;
-    let page = format!("{before}{BEGIN}{}{END}{after}", text(rows, machine));
-    fs::write(&path, page).with_context(|| format!("cannot write {PAGE}"))?;
+    marked::write(PAGE, "bench-peers", &text(rows, machine))?;
     Ok(PAGE)
 }
 
@@ -74,7 +66,10 @@ pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
     };
     writeln!(
         text,
-        "\n{cpu}, {cores} CPUs{kind}, kernel {kernel}, {date}; load average before: {load}.\n",
+        "\n{cpu}, {cores} CPUs{kind}, kernel {kernel}, {date}; load average before: {load}. Attackers, \
+         scraper\nand daemon share the CPUs. \"A second\" is what the attackers got done: connections, \
+         requests or, of\nslow peers, bytes. Memory is resident, of the daemon; what the kernel keeps \
+         for a connection is not in\nit. CPU is the daemon's, of one.\n",
         cpu = machine.cpu,
         cores = machine.cores,
         kernel = machine.kernel,

@@ -152,9 +152,11 @@ fn slow(address: SocketAddr) -> Attack {
 /// are closed; whatever comes is read at the end, for the most part. Who is closed comes back.
 fn talking(address: SocketAddr, start: &'static [u8], part: Vec<u8>, times: usize) -> Attack {
     Attack::by(8, move |stop| {
-        let talk = || -> io::Result<()> {
+        let mut begun = 0;
+        let mut talk = || -> io::Result<()> {
             let mut stream = reached(address)?;
             stream.write_all(start)?;
+            begun = 1;
             for _ in 0..times {
                 if stop.load(Ordering::Relaxed) {
                     break;
@@ -164,7 +166,7 @@ fn talking(address: SocketAddr, start: &'static [u8], part: Vec<u8>, times: usiz
             stream.read_exact(&mut vec![0; 64 << 10])
         };
         let _ = talk(); // it is closed at some time
-        1
+        begun
     })
 }
 
@@ -235,7 +237,7 @@ fn scrapes_that_stay(address: SocketAddr) -> Attack {
             let mut buffer = vec![0; 64 << 10];
             while !stop.load(Ordering::Relaxed) {
                 stream.write_all(METRICS)?;
-                // Its end is that of the last family, or it was no answer.
+                // As soon as some of it is there, the next is asked for.
                 let read = stream.read(&mut buffer)?;
                 if read == 0 {
                     break;

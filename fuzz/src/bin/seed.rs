@@ -1,4 +1,4 @@
-//! Makes seeds of what really comes from outside; run by `fuzz/seeds/make`.
+//! Makes seeds of what really comes from outside; run by `fuzz/make-seeds`.
 //!
 //! `seed records DIRECTORY`: what the kernel side sends while some programs are executed.
 //! `seed relay PORT PREFIX`: what clients send to a server, a file for each connection.
