@@ -1,5 +1,5 @@
 //! HTTP: what is answered ([`routes`]), to whom ([`auth`]), and how connections are served
-//! ([`listener`], [`server`], who gives way in [`places`], TLS as the [`web_config`] says).
+//! ([`listener`], [`server`], who gives way in `places.rs`, TLS as the [`web_config`] says).
 //!
 //! It knows snapshots and text, no event and no counter.
 

@@ -1,4 +1,4 @@
-//! Serving connections within limits: of their number ([`places`](super::places)), of the size
+//! Serving connections within limits: of their number (`places.rs`), of the size
 //! of a request's head, and of time. With TLS, the handshake has a time limit of its own, and a
 //! connection counts from before it.
 //!
