@@ -1,0 +1,78 @@
+//! `[web]`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, resolve};
+
+/// The most connections that may be served at a time.
+pub const MAX_CONNECTIONS: usize = 65_535;
+
+/// `[web]`
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Addresses to listen on: `HOST:PORT`, `:PORT` for all addresses of the host, or
+    /// `unix:PATH`.
+    pub listen: Vec<String>,
+    /// Path of the metrics.
+    pub telemetry_path: String,
+    /// Connections served at a time, at most [`MAX_CONNECTIONS`]; for more, those that wait for
+    /// their peer give way.
+    pub max_connections: usize,
+    /// The exporter-toolkit's web configuration file (TLS, users); none if it is empty.
+    /// Relative to the directory of the configuration file.
+    pub config_file: PathBuf,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:10190".to_owned()],
+            telemetry_path: "/metrics".to_owned(),
+            max_connections: 64,
+            config_file: PathBuf::new(),
+        }
+    }
+}
+
+impl Web {
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.listen.is_empty() {
+            faults.push(Fault::new("web.listen", "names no address to listen on"));
+        }
+        for address in &self.listen {
+            if let Err(error) = resolve(address) {
+                faults.push(Fault::new(
+                    "web.listen",
+                    format!("{address:?} is not HOST:PORT, :PORT or unix:PATH ({error})"),
+                ));
+            }
+        }
+        let path = &self.telemetry_path;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.~".contains(c);
+        if !path.starts_with('/')
+            || path == "/"
+            || path.starts_with("/-/")
+            || !path.chars().all(plain)
+        {
+            faults.push(Fault::new(
+                "web.telemetry_path",
+                format!(
+                    "{path:?} is not a path of its own: it begins with a slash, is neither `/` nor \
+                     below `/-/`, and has only letters, digits and /_-.~ in it"
+                ),
+            ));
+        }
+        let connections = self.max_connections;
+        if !(1..=MAX_CONNECTIONS).contains(&connections) {
+            faults.push(Fault::new(
+                "web.max_connections",
+                format!("{connections} is not from 1 to {MAX_CONNECTIONS}"),
+            ));
+        }
+        faults
+    }
+}
