@@ -3,21 +3,24 @@
 
 mod common;
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::confined::public_copy;
 use common::daemon::{Daemon, code, field};
+use common::http::request;
 use common::limits::Limited;
 use common::programs::{Programs, exec_times};
 use common::remains::Unheld;
+use common::web::{ALICE, NOBODY, users};
 use rustix::process::Signal;
 
 /// A user who has no other process, and may have no more threads than this.
 fn with_threads(threads: u32, uid: u32, program: &Path) -> Command {
     let mut command = Command::new("prlimit");
     command
-        .arg(format!("--nproc={threads}"))
+        .arg(format!("--nproc={threads}:"))
         .args(["setpriv", "--clear-groups"])
         .arg(format!("--reuid={uid}"))
         .arg(format!("--regid={uid}"))
@@ -71,6 +74,36 @@ fn where_no_further_thread_is_to_be_had_it_counts_answers_and_refuses_a_reload()
         .value("execsnoop_config_last_reload_successful");
     assert_eq!(reloaded, 0.0);
     assert_eq!(field(&daemon.stop(), "ledger_difference"), "0");
+}
+
+#[test]
+fn where_no_thread_is_to_be_had_a_password_is_asked_for_again_not_refused() {
+    let (program, dir) = public_copy();
+    let web_config = dir.path().join("web.yml");
+    fs::write(&web_config, users(&["alice"])).unwrap();
+    let uid = 700_930;
+    let mut command = with_threads(3, uid, &program);
+    command.arg("--web.config.file").arg(&web_config);
+    let mut daemon = Daemon::spawn(command);
+    let status = |headers| request(daemon.address, "GET", "/metrics", headers).status;
+    assert_eq!(status(""), 401, "that takes no thread");
+    assert_eq!(status(ALICE), 503);
+    assert_eq!(status(NOBODY), 503, "who is no user learns no more");
+    // As the same user, which needs no CAP_SYS_RESOURCE.
+    let raised = Command::new("setpriv")
+        .arg("--clear-groups")
+        .arg(format!("--reuid={uid}"))
+        .arg(format!("--regid={uid}"))
+        .arg("prlimit")
+        .arg(format!("--pid={}", daemon.pid()))
+        .arg("--nproc=4:")
+        .status();
+    assert!(raised.unwrap().success());
+    assert_eq!(status(ALICE), 200);
+    assert_eq!(status(NOBODY), 401);
+    let logged = daemon.await_log("a password cannot be compared now");
+    assert!(logged.contains("no thread for passwords"), "{logged}");
+    daemon.stop();
 }
 
 #[test]

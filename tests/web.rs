@@ -17,7 +17,7 @@ use common::fake::Service;
 use common::fixed::run;
 use common::http::{Answer, answer, connect, get, request, send};
 use common::tls::{Client, agreed};
-use common::web::{MUTUAL, TLS, WebDir, users};
+use common::web::{ALICE, MUTUAL, NOBODY, TLS, WebDir, users};
 use execsnoopd::http::auth::protect;
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live::Live;
@@ -26,10 +26,8 @@ use rcgen::SanType;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 
-/// `alice:secret`, `alice:wrong` and `nobody:secret`.
-const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
+/// `alice:wrong`.
 const ALICE_WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n";
-const NOBODY: &str = "Authorization: Basic bm9ib2R5OnNlY3JldA==\r\n";
 
 fn service(dir: &WebDir) -> Service {
     Service::start(&dir.config())

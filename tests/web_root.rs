@@ -12,10 +12,9 @@ use common::confined::{public_copy, unit_capabilities};
 use common::daemon::Daemon;
 use common::http::parsed;
 use common::tls::Client;
-use common::web::{TLS, WebDir, users};
+use common::web::{ALICE, TLS, WebDir, users};
 
 const NOBODY: u32 = 65534;
-const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
 
 #[test]
 fn the_unprivileged_daemon_serves_tls_and_takes_new_certificates() {

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tracing::warn;
 
-use self::passwords::Passwords;
+use self::passwords::{NotCompared, Passwords};
 use super::listener::Listener;
 use super::live::Live;
 use super::rate::Bucket;
@@ -61,19 +61,25 @@ async fn guarded(State(guard): State<Arc<Guard>>, request: Request, next: Next) 
         return refusal(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n");
     }
     let known = match credentials(request.headers()) {
-        _ if config.users.is_empty() => true,
+        _ if config.users.is_empty() => Ok(true),
         Some((user, password)) => guard.passwords.verify(&config.users, &user, password).await,
-        None => false,
+        None => Ok(false),
     };
-    let mut response = if known {
-        next.run(request).await
-    } else {
-        let mut response = refusal(StatusCode::UNAUTHORIZED, "Unauthorized\n");
-        let basic = HeaderValue::from_static("Basic");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, basic);
-        response
+    let mut response = match known {
+        Ok(true) => next.run(request).await,
+        Ok(false) => {
+            let mut response = refusal(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+            let basic = HeaderValue::from_static("Basic");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, basic);
+            response
+        }
+        // Not 401: the password may be right, and whoever scrapes is to come again with it.
+        Err(NotCompared) => refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The password cannot be compared now; the log says why.\n",
+        ),
     };
     for (name, value) in &config.headers {
         // A route's own header counts: it knows what its page needs.

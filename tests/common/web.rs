@@ -10,6 +10,10 @@ use super::certificates::{Authority, Identity};
 /// For password "secret": the least cost that there is, tests are many.
 pub(crate) const SECRET: &str = "$2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK";
 
+/// `alice:secret` and `nobody:secret`.
+pub(crate) const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
+pub(crate) const NOBODY: &str = "Authorization: Basic bm9ib2R5OnNlY3JldA==\r\n";
+
 /// TLS by the certificate and key of [`WebDir::tls`].
 pub(crate) const TLS: &str =
     "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";

@@ -26,6 +26,10 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 /// A user, whether it is known, the hash of the password, and a password, in 32 bytes.
 type Digest = [u8; 32];
 
+/// There is no answer: no thread to find it on, or no [`Passwords::key`] to keep it by.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotCompared;
+
 /// Answers that were given already.
 #[derive(Debug)]
 struct Answers {
@@ -67,26 +71,26 @@ impl Passwords {
         users: &BTreeMap<String, String>,
         user: &[u8],
         password: Vec<u8>,
-    ) -> bool {
+    ) -> Result<bool, NotCompared> {
         let hash = std::str::from_utf8(user)
             .ok()
             .and_then(|user| users.get(user));
         let known = hash.is_some();
         let Some(hash) = hash.or_else(|| decoy(users)).cloned() else {
-            return false;
+            return Ok(false);
         };
-        let Some(digest) = self.digest(user, known, &hash, &password) else {
-            return false;
-        };
+        let digest = self
+            .digest(user, known, &hash, &password)
+            .ok_or(NotCompared)?;
         if let Some(answer) = lock(&self.answers).get(&digest) {
-            return answer;
+            return Ok(answer);
         }
         let Ok(permit) = Arc::clone(&self.one_at_a_time).acquire_owned().await else {
-            return false;
+            return Ok(false);
         };
         // Another request may have asked the same while this one waited.
         if let Some(answer) = lock(&self.answers).get(&digest) {
-            return answer;
+            return Ok(answer);
         }
         // Goes on if the client leaves: the answer is there when it comes again.
         let answers = Arc::clone(&self.answers);
@@ -96,11 +100,11 @@ impl Passwords {
             lock(&answers).put(digest, answer);
             answer
         });
-        compared.await.unwrap_or_else(|error| {
+        compared.await.map_err(|error| {
             if let Some(times) = self.not_compared.happened(Instant::now()) {
                 error!(%error, times, "a password cannot be compared now");
             }
-            false
+            NotCompared
         })
     }
 
@@ -155,6 +159,16 @@ mod tests {
             .collect()
     }
 
+    async fn lets_in(
+        passwords: &Passwords,
+        users: &BTreeMap<String, String>,
+        user: &[u8],
+        password: &str,
+    ) -> bool {
+        let compared = passwords.verify(users, user, password.into()).await;
+        compared.expect("a thread is to be had")
+    }
+
     #[tokio::test]
     async fn only_a_users_own_password_lets_in() {
         let users = users(&[("a", "secret", 4), ("b", "other", 5)]);
@@ -170,42 +184,40 @@ mod tests {
                 ("c", "other", false),
                 ("", "", false),
             ] {
-                let given = passwords
-                    .verify(&users, user.as_bytes(), password.into())
-                    .await;
+                let given = lets_in(&passwords, &users, user.as_bytes(), password).await;
                 assert_eq!(given, answer, "{user} {password}");
             }
         }
-        assert!(!passwords.verify(&users, b"\xff", b"secret".into()).await);
+        assert!(!lets_in(&passwords, &users, b"\xff", "secret").await);
     }
 
     #[tokio::test]
     async fn a_changed_password_counts_at_once() {
         let passwords = Passwords::new();
         let before = users(&[("a", "old", 4)]);
-        assert!(passwords.verify(&before, b"a", b"old".into()).await);
+        assert!(lets_in(&passwords, &before, b"a", "old").await);
         let after = users(&[("a", "new", 4)]);
-        assert!(!passwords.verify(&after, b"a", b"old".into()).await);
-        assert!(passwords.verify(&after, b"a", b"new".into()).await);
+        assert!(!lets_in(&passwords, &after, b"a", "old").await);
+        assert!(lets_in(&passwords, &after, b"a", "new").await);
     }
 
     #[tokio::test]
     async fn a_new_user_is_known_at_once_even_by_the_hash_of_another() {
         let passwords = Passwords::new();
         let mut users = users(&[("a", "secret", 4)]);
-        assert!(!passwords.verify(&users, b"b", b"secret".into()).await);
+        assert!(!lets_in(&passwords, &users, b"b", "secret").await);
         users.insert("b".to_owned(), users["a"].clone());
-        assert!(passwords.verify(&users, b"b", b"secret".into()).await);
+        assert!(lets_in(&passwords, &users, b"b", "secret").await);
     }
 
     #[tokio::test]
     async fn wrong_passwords_do_not_push_out_right_ones() {
         let users = users(&[("a", "secret", 4)]);
         let passwords = Passwords::new();
-        assert!(passwords.verify(&users, b"a", b"secret".into()).await);
+        assert!(lets_in(&passwords, &users, b"a", "secret").await);
         for n in 0..3 * KEPT.get() {
-            let wrong = format!("wrong {n}").into_bytes();
-            assert!(!passwords.verify(&users, b"a", wrong).await);
+            let wrong = format!("wrong {n}");
+            assert!(!lets_in(&passwords, &users, b"a", &wrong).await);
         }
         let answers = lock(&passwords.answers);
         assert_eq!((answers.right.len(), answers.wrong.len()), (1, KEPT.get()));
