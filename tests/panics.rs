@@ -1,20 +1,23 @@
-//! A panic in a stage ends the service; in answering one client, that answer. The reader's is in
-//! tests/pipeline.rs. Without a kernel and without root.
+//! A stage that fails or panics ends the service; a panic in answering one client, that answer.
+//! The reader's are in tests/pipeline.rs. Without a kernel and without root.
 
 mod common;
 
+use std::future::pending;
 use std::io::Read;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::thread;
 
 use axum::Router;
 use axum::routing::get;
 use common::bytes::encode;
-use common::fake::{Service, event};
+use common::fake::{Fake, Kernel, Service, event, means};
 use common::http::{Scrape, connect, request};
 use execsnoopd::config::Config;
 use execsnoopd::event::Kind;
 use execsnoopd::http::server::{Limits, Server};
+use execsnoopd::service;
 use tokio::sync::mpsc;
 
 #[test]
@@ -31,6 +34,23 @@ fn an_aggregator_that_panics_ends_the_service() {
     });
     let error = service.ended().unwrap_err().to_string();
     assert!(error.contains("aggregator thread panicked"), "{error}");
+}
+
+#[test]
+fn a_listener_that_fails_ends_the_service_though_another_answers() {
+    let (source, _kernel) = Fake::new(Kernel::default());
+    let answering = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Nothing can be accepted from a file.
+    let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
+    let ended = service::run_source(
+        source,
+        &means(),
+        &Config::default(),
+        vec![answering.into(), failing.into()],
+        async |_| pending().await,
+    );
+    let error = ended.unwrap_err().to_string();
+    assert!(error.contains("a listener failed"), "{error}");
 }
 
 #[test]
