@@ -8,9 +8,9 @@ use crate::results::{Results, Row};
 use crate::svg::{FAINT, MARGIN, OURS, TEXT, begin, text};
 
 /// Where bars begin: names stand to the left.
-const LEFT: f64 = 220.0;
+const LEFT: f64 = 250.0;
 /// Where a bar of the full scale ends: its figure stands to the right.
-const RIGHT: f64 = 700.0;
+const RIGHT: f64 = 730.0;
 const BAR: f64 = 22.0;
 const STEP: f64 = 34.0;
 /// From a panel's top to its first bar.
