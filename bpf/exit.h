@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The programs that observe ends of processes: of the last thread of each group.
+ */
+#ifndef EXIT_H
+#define EXIT_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "account.h"
+#include "describe.h"
+#include "trace.h"
+#include "execsnoop.h"
+
+/* Groups of several threads whose end has been seen, lately. User space sets its size. */
+struct group {
+	__u64 start_time;
+	__u32 tgid;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct group);
+	__type(value, __u8);
+} ended_groups SEC(".maps");
+
+/* CPU time of a group of threads that end together: of those that have been released the
+ * kernel keeps the sum, the others are in the list. Again, if one moved from the one to
+ * the other meanwhile (__exit_signal() in kernel/exit.c). */
+static __always_inline __u64 cpu_of_group(struct task_struct *task,
+					  struct signal_struct *signal)
+{
+	struct list_head *head = &signal->thread_head, *node;
+	__u64 cpu_ns = 0;
+
+	for (int attempt = 0; attempt < 3; attempt++) {
+		int threads = BPF_CORE_READ(signal, nr_threads);
+
+		cpu_ns = 0;
+		node = BPF_CORE_READ(signal, thread_head.next);
+		for (int i = 0; i < 64 && node != head; i++) {
+			struct task_struct *thread =
+				(void *)node - bpf_core_field_offset(task->thread_node);
+
+			cpu_ns += BPF_CORE_READ(thread, se.sum_exec_runtime);
+			node = BPF_CORE_READ(node, next);
+		}
+		cpu_ns += BPF_CORE_READ(signal, sum_sched_runtime);
+		if (BPF_CORE_READ(signal, nr_threads) == threads)
+			break;
+	}
+	return cpu_ns;
+}
+
+static __always_inline __u64 all_but(__u64 lifetime_ns, __u64 waited_ns)
+{
+	return waited_ns < lifetime_ns ? lifetime_ns - waited_ns : 0;
+}
+
+/*
+ * CPU time of a process that never had a second thread. The scheduler brings
+ * sum_exec_runtime up to date at each tick and each switch, not at the end: a program
+ * shorter than a tick would cost nothing. One that was never switched away from has run
+ * all its life but for the wait at its beginning, though, and that is known exactly.
+ */
+static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime_ns)
+{
+	__u64 switches = BPF_CORE_READ(task, nvcsw) + BPF_CORE_READ(task, nivcsw);
+
+	if (switches || !bpf_core_field_exists(task->sched_info))
+		return BPF_CORE_READ(task, se.sum_exec_runtime);
+	return all_but(lifetime_ns, BPF_CORE_READ(task, sched_info.run_delay));
+}
+
+/* The process of the current task has ended; what wait(2) will say is settled
+ * (wait_task_zombie() in kernel/exit.c). */
+static __always_inline void ended(void *ctx, struct task_struct *task, int rank)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct ledger *ledger;
+	struct event event = {};
+	bool alone;
+
+	describe(&event, leader);
+	if (!is_wanted(&event, leader))
+		return;
+	ledger = count_seen(rank, KIND_EXIT);
+	if (!ledger)
+		return;
+	event.subject.is_exit = 1;
+	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+		event.subject.retval = BPF_CORE_READ(signal, group_exit_code);
+	else
+		event.subject.retval = BPF_CORE_READ(leader, exit_code);
+	/* Before 5.17 the leader, if it leaves at the same time, may not have put its
+	 * code there yet: who leave together leave alike. */
+	if (!event.subject.retval && !BPF_CORE_READ(leader, exit_state))
+		event.subject.retval = BPF_CORE_READ(task, exit_code);
+	event.lifetime_ns = event.time_ns - BPF_CORE_READ(leader, start_time);
+	alone = BPF_CORE_READ(signal, nr_threads) == 1 &&
+		BPF_CORE_READ(signal, sum_sched_runtime) == 0;
+	event.cpu_ns =
+		alone ? cpu_of_one(task, event.lifetime_ns) : cpu_of_group(task, signal);
+	emit(ctx, ledger, &event);
+}
+
+/*
+ * sched_process_exit fires in do_exit() (kernel/exit.c) for every thread. From 6.16 on it
+ * says itself which one is the last of its group, once and for all; older kernels refuse
+ * to load a program that reads this second argument.
+ */
+static __always_inline int ended_typed(void *ctx, struct task_struct *task,
+				       bool group_dead, int rank)
+{
+	struct signal_struct *signal;
+	struct task_struct *leader;
+	struct ledger *ledger;
+	struct event event = {};
+
+	if (!group_dead || task->flags & PF_KTHREAD)
+		return 0;
+	if (!falls_to(rank, KIND_EXIT))
+		return 0;
+	signal = task->signal;
+	leader = task->group_leader;
+	describe_typed(&event, leader);
+	if (!is_wanted(&event, leader))
+		return 0;
+	ledger = count_seen(rank, KIND_EXIT);
+	if (!ledger)
+		return 0;
+	event.subject.is_exit = 1;
+	event.subject.retval = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
+								 : leader->exit_code;
+	event.lifetime_ns = event.time_ns - leader->start_time;
+	if (signal->nr_threads != 1 || signal->sum_sched_runtime != 0)
+		event.cpu_ns = cpu_of_group(task, signal);
+	else if (task->nvcsw + task->nivcsw != 0 ||
+		 !bpf_core_field_exists(task->sched_info))
+		event.cpu_ns = task->se.sum_exec_runtime;
+	else
+		event.cpu_ns = all_but(event.lifetime_ns, task->sched_info.run_delay);
+	emit(ctx, ledger, &event);
+	return 0;
+}
+
+#define EXIT(name, rank)                                                                 \
+	SEC("?tp_btf/sched_process_exit")                                                \
+	int BPF_PROG(name, struct task_struct *task, bool group_dead)                    \
+	{                                                                                \
+		return ended_typed(ctx, task, group_dead, rank);                         \
+	}
+
+EXIT(exit_tp_btf, 1)
+EXIT(exit_tp_btf_2, 2)
+EXIT(exit_tp_btf_3, RANKS)
+
+/*
+ * Before that, the last thread is the one that finds no other alive. Two may find so:
+ * both have left the count of the live ones before either comes here. Then the first one
+ * speaks, and leaves a note; and as it was not alone yet, one that is alone looks for
+ * that note. (Nothing else tells that it ever had company: what other threads leave
+ * behind in signal_struct may all be 0.)
+ */
+static __always_inline bool is_last(struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct group group = {};
+	__u8 ended = 1;
+
+	if (BPF_CORE_READ(signal, live.counter) != 0 ||
+	    BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return false;
+	group.tgid = BPF_CORE_READ(task, tgid);
+	group.start_time = BPF_CORE_READ(task, group_leader, start_time);
+	if (BPF_CORE_READ(signal, nr_threads) == 1)
+		return !bpf_map_lookup_elem(&ended_groups, &group);
+	return add_to(&ended_groups, &group, &ended) != -EEXIST;
+}
+
+#define EXIT_LIVE(type, name, rank)                                                      \
+	SEC("?" type "/sched_process_exit")                                              \
+	int name(void *ctx)                                                              \
+	{                                                                                \
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task(); \
+                                                                                         \
+		if (falls_to(rank, KIND_EXIT) && is_last(task))                          \
+			ended(ctx, task, rank);                                          \
+		return 0;                                                                \
+	}
+
+EXIT_LIVE("tp_btf", exit_live_tp_btf, 1)
+EXIT_LIVE("tp_btf", exit_live_tp_btf_2, 2)
+EXIT_LIVE("tp_btf", exit_live_tp_btf_3, RANKS)
+EXIT_LIVE("raw_tp", exit_live_raw_tp, 1)
+EXIT_LIVE("raw_tp", exit_live_raw_tp_2, 2)
+EXIT_LIVE("raw_tp", exit_live_raw_tp_3, RANKS)
+
+#endif /* EXIT_H */
