@@ -13,7 +13,7 @@ use common::http::request;
 use common::limits::Limited;
 use common::programs::{Programs, exec_times};
 use common::remains::Unheld;
-use common::web::{ALICE, NOBODY, users};
+use common::web::{ALICE, ALICE_WRONG, NOBODY, users};
 use rustix::process::Signal;
 
 /// A user who has no other process, and may have no more threads than this.
@@ -76,8 +76,21 @@ fn where_no_further_thread_is_to_be_had_it_counts_answers_and_refuses_a_reload()
     assert_eq!(field(&daemon.stop(), "ledger_difference"), "0");
 }
 
+/// From now on, as many threads as this; as the same user, which takes no `CAP_SYS_RESOURCE`.
+fn allow_threads(daemon: &Daemon, threads: u32, uid: u32) {
+    let status = Command::new("setpriv")
+        .arg("--clear-groups")
+        .arg(format!("--reuid={uid}"))
+        .arg(format!("--regid={uid}"))
+        .arg("prlimit")
+        .arg(format!("--pid={}", daemon.pid()))
+        .arg(format!("--nproc={threads}:"))
+        .status();
+    assert!(status.unwrap().success());
+}
+
 #[test]
-fn where_no_thread_is_to_be_had_a_password_is_asked_for_again_not_refused() {
+fn a_password_that_no_thread_can_compare_is_answered_503_not_401() {
     let (program, dir) = public_copy();
     let web_config = dir.path().join("web.yml");
     fs::write(&web_config, users(&["alice"])).unwrap();
@@ -85,24 +98,27 @@ fn where_no_thread_is_to_be_had_a_password_is_asked_for_again_not_refused() {
     let mut command = with_threads(3, uid, &program);
     command.arg("--web.config.file").arg(&web_config);
     let mut daemon = Daemon::spawn(command);
-    let status = |headers| request(daemon.address, "GET", "/metrics", headers).status;
-    assert_eq!(status(""), 401, "that takes no thread");
-    assert_eq!(status(ALICE), 503);
-    assert_eq!(status(NOBODY), 503, "who is no user learns no more");
-    // As the same user, which needs no CAP_SYS_RESOURCE.
-    let raised = Command::new("setpriv")
-        .arg("--clear-groups")
-        .arg(format!("--reuid={uid}"))
-        .arg(format!("--regid={uid}"))
-        .arg("prlimit")
-        .arg(format!("--pid={}", daemon.pid()))
-        .arg("--nproc=4:")
-        .status();
-    assert!(raised.unwrap().success());
-    assert_eq!(status(ALICE), 200);
-    assert_eq!(status(NOBODY), 401);
+    let address = daemon.address;
+    // A route that takes no thread by itself, nor has a 503 of its own.
+    let answer = |headers| request(address, "GET", "/-/healthy", headers);
+    let is_not_compared = |headers| {
+        let answer = answer(headers);
+        let text = answer.text();
+        assert_eq!(answer.status, 503, "{text}");
+        assert!(text.contains("cannot be compared"), "{text}");
+        assert_eq!(answer.header("www-authenticate"), None);
+    };
+    assert_eq!(answer("").status, 401, "there is nothing to compare");
+    is_not_compared(ALICE);
+    is_not_compared(NOBODY); // who is no user learns no more
     let logged = daemon.await_log("a password cannot be compared now");
     assert!(logged.contains("no thread for passwords"), "{logged}");
+    allow_threads(&daemon, 64, uid);
+    assert_eq!(answer(ALICE).status, 200);
+    assert_eq!(answer(NOBODY).status, 401);
+    allow_threads(&daemon, 3, uid);
+    assert_eq!(answer(ALICE).status, 200, "it has been compared");
+    is_not_compared(ALICE_WRONG);
     daemon.stop();
 }
 

@@ -17,7 +17,7 @@ use common::fake::Service;
 use common::fixed::run;
 use common::http::{Answer, answer, connect, get, request, send};
 use common::tls::{Client, agreed};
-use common::web::{ALICE, MUTUAL, NOBODY, TLS, WebDir, users};
+use common::web::{ALICE, ALICE_WRONG, MUTUAL, NOBODY, TLS, WebDir, users};
 use execsnoopd::http::auth::protect;
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live::Live;
@@ -25,9 +25,6 @@ use execsnoopd::http::server::{Limits, Server};
 use rcgen::SanType;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{CipherSuite, NamedGroup, ProtocolVersion};
-
-/// `alice:wrong`.
-const ALICE_WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n";
 
 fn service(dir: &WebDir) -> Service {
     Service::start(&dir.config())

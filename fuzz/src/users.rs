@@ -28,6 +28,8 @@ pub fn check(bytes: &[u8]) {
     for answer in answers::of(&connection) {
         match answer.status {
             401 => assert_eq!(answer.header("www-authenticate"), Some(&b"Basic"[..])),
+            // No thread was to be had to compare a password on.
+            503 => {}
             200 | 404 | 405 | 414 => assert!(may_know, "{} without a password", answer.status),
             status => panic!("{status}"),
         }

@@ -75,7 +75,7 @@ async fn guarded(State(guard): State<Arc<Guard>>, request: Request, next: Next) 
                 .insert(header::WWW_AUTHENTICATE, basic);
             response
         }
-        // Not 401: the password may be right, and whoever scrapes is to come again with it.
+        // Not 401: the password may be right, and is to be tried again.
         Err(NotCompared) => refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "The password cannot be compared now; the log says why.\n",

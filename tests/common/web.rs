@@ -10,8 +10,9 @@ use super::certificates::{Authority, Identity};
 /// For password "secret": the least cost that there is, tests are many.
 pub(crate) const SECRET: &str = "$2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK";
 
-/// `alice:secret` and `nobody:secret`.
+/// `alice:secret`, `alice:wrong` and `nobody:secret`.
 pub(crate) const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
+pub(crate) const ALICE_WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n";
 pub(crate) const NOBODY: &str = "Authorization: Basic bm9ib2R5OnNlY3JldA==\r\n";
 
 /// TLS by the certificate and key of [`WebDir::tls`].

@@ -26,8 +26,9 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 /// A user, whether it is known, the hash of the password, and a password, in 32 bytes.
 type Digest = [u8; 32];
 
-/// There is no answer: no thread to find it on, or no [`Passwords::key`] to keep it by.
-#[derive(Debug, PartialEq, Eq)]
+/// There is no answer: no thread to find it on, one that panicked, or no [`Passwords::key`] to keep
+/// it by.
+#[derive(Debug)]
 pub(super) struct NotCompared;
 
 /// Answers that were given already.
@@ -85,9 +86,8 @@ impl Passwords {
         if let Some(answer) = lock(&self.answers).get(&digest) {
             return Ok(answer);
         }
-        let Ok(permit) = Arc::clone(&self.one_at_a_time).acquire_owned().await else {
-            return Ok(false);
-        };
+        let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
+        let permit = permit.map_err(|_| NotCompared)?; // it is never closed
         // Another request may have asked the same while this one waited.
         if let Some(answer) = lock(&self.answers).get(&digest) {
             return Ok(answer);
@@ -221,6 +221,17 @@ mod tests {
         }
         let answers = lock(&passwords.answers);
         assert_eq!((answers.right.len(), answers.wrong.len()), (1, KEPT.get()));
+    }
+
+    #[tokio::test]
+    async fn without_randomness_nothing_is_compared() {
+        let users = users(&[("a", "secret", 4)]);
+        let mut passwords = Passwords::new();
+        passwords.key = None;
+        for user in ["a", "b"] {
+            let compared = passwords.verify(&users, user.as_bytes(), b"secret".to_vec());
+            assert!(matches!(compared.await, Err(NotCompared)), "{user}");
+        }
     }
 
     #[test]
