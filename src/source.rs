@@ -40,7 +40,7 @@ pub trait Source: Send {
 /// A program's own account, by the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgramStats {
-    /// As in `bpf/execsnoop.bpf.c`.
+    /// As in `bpf/`.
     pub name: &'static str,
     /// Of what each run observes exactly one, if that is so: then a missed run is one that
     /// was not observed.

@@ -13,7 +13,7 @@ use super::object;
 use super::probe::{Place, Treatment};
 use crate::event::Kind;
 
-/// A program of `bpf/execsnoop.bpf.c`.
+/// A program of `bpf/execsnoop.bpf.c` or `bpf/exit.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
     /// What it observes.
