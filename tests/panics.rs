@@ -3,11 +3,11 @@
 
 mod common;
 
-use std::future::pending;
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::thread;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -19,6 +19,10 @@ use execsnoopd::event::Kind;
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::service;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+/// How long a service that should end may go on before a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn an_aggregator_that_panics_ends_the_service() {
@@ -37,17 +41,20 @@ fn an_aggregator_that_panics_ends_the_service() {
 }
 
 #[test]
-fn a_listener_that_fails_ends_the_service_though_another_answers() {
+fn a_listener_that_fails_ends_the_service_though_another_could_answer() {
     let (source, _kernel) = Fake::new(Kernel::default());
     let answering = TcpListener::bind("127.0.0.1:0").unwrap();
-    // Nothing can be accepted from a file.
+    // A file cannot be waited for (epoll_ctl(2): EPERM).
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
     let ended = service::run_source(
         source,
         &means(),
         &Config::default(),
         vec![answering.into(), failing.into()],
-        async |_| pending().await,
+        async |_| {
+            sleep(PATIENCE).await;
+            Ok(()) // which is to stop, without an error
+        },
     );
     let error = ended.unwrap_err().to_string();
     assert!(error.contains("a listener failed"), "{error}");

@@ -29,9 +29,8 @@ impl Answer {
     }
 }
 
-/// Connect, with a limit on how long reads may take. Nothing that is written waits for what was
-/// written before it, as Go's connections, and so Prometheus', do not: else the first request
-/// over TLS waits for 40 ms until the end of the handshake is acknowledged.
+/// Connect, with a limit on how long reads may take; and with `TCP_NODELAY`, as Go and so Prometheus
+/// does: else the first request over TLS waits 40 ms until the end of the handshake is acknowledged.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
