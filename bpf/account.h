@@ -93,7 +93,9 @@ struct {
 } notes SEC(".maps");
 
 /* What a note says: the rank of the last program that knows of the observation. One that
- * has stayed, as the last program was skipped, says RANKS - 1; there it is nobody's. */
+ * has stayed, as the last program alone was skipped, says RANKS - 1; there it is
+ * nobody's. Where the one before was skipped, too, it says less, and misleads if the
+ * first program is skipped at the same thread's next observation: that one is missed. */
 
 /* Whether an observation falls to the program of this rank, 1 being the first. */
 static __always_inline bool falls_to(int rank, __u32 kind)
