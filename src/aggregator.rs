@@ -22,6 +22,10 @@ struct Context<'a> {
     cgroups: &'a Cgroups,
 }
 
+/// For how long an exec at which the kernel skipped the first program may be on its way to
+/// those behind it: its thread may have been preempted there.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// Counters and the views of them.
 #[derive(Debug)]
 pub struct Aggregator {
@@ -37,6 +41,9 @@ pub struct Aggregator {
     flush: Flush,
     /// Execs at which the kernel skipped the program: see [`ProgramStats::missed_runs`].
     missed: u64,
+    /// The fewest that have been missing in any flush since then.
+    missing: u64,
+    missing_since: Duration,
 }
 
 impl Aggregator {
@@ -52,6 +59,8 @@ impl Aggregator {
             changes: None,
             flush: Flush::default(),
             missed: 0,
+            missing: 0,
+            missing_since: Duration::ZERO,
         }
     }
 
@@ -114,14 +123,21 @@ impl Aggregator {
                 false
             }
             Message::Flushed(flush) => {
-                // One that was skipped a moment ago may still be on its way to a program
-                // behind the first: given up is what was missing a flush ago and is still.
-                // Kept where a reading fails: counters do not go back.
-                let missing = missed(&self.flush).min(missed(&flush));
-                self.missed = self.missed.max(missing);
+                self.give_up(missed(&flush), now);
                 self.flush = *flush;
                 true
             }
+        }
+    }
+
+    /// Give up what has been missing all the time. What is given up stays so, even where a
+    /// reading fails: counters do not go back.
+    fn give_up(&mut self, missing: u64, now: Duration) {
+        self.missing = self.missing.min(missing);
+        if now.saturating_sub(self.missing_since) >= ON_ITS_WAY {
+            self.missed = self.missed.max(self.missing);
+            self.missing = missing;
+            self.missing_since = now;
         }
     }
 
@@ -292,15 +308,20 @@ mod tests {
         };
         // Misses of programs that run for more than they observe say nothing.
         let skipped = |times| vec![program(Some(Kind::Exec), times), program(None, 100)];
-        for (programs, recovered, missed) in [
-            (skipped(3), 0, 0), // perhaps still on their way
-            (skipped(4), 2, 2),
-            (skipped(5), 3, 2),
-            (skipped(6), 3, 2),
-            (skipped(6), 3, 3),
-            (vec![], 3, 3), // they could not be read this time
-            (skipped(6), 3, 3),
+        let (at_once, later) = (Duration::ZERO, ON_ITS_WAY);
+        for (passed, programs, recovered, missed) in [
+            (later, skipped(3), 0, 0), // perhaps still on their way
+            (at_once, skipped(3), 0, 0),
+            (at_once, skipped(4), 2, 0),
+            (later, skipped(4), 2, 2),
+            (later, skipped(5), 3, 2),
+            (later, skipped(6), 3, 2),
+            (at_once, skipped(6), 3, 2), // asked by another Prometheus
+            (later, skipped(6), 3, 3),
+            (later, vec![], 3, 3), // they could not be read this time
+            (later, skipped(6), 3, 3),
         ] {
+            aggregator.began -= passed;
             let mut flush = Flush {
                 programs,
                 ..Flush::default()
