@@ -72,50 +72,83 @@ struct {
  * a preempted task (bpf_prog_get_recursion_context() in include/linux/filter.h). There
  * each program is loaded RANKS times, to run one behind the other: whoever is not skipped
  * first takes the observation and leaves a note, by which those behind know; the last
- * removes it. Only who is skipped at all of them is missed.
+ * removes it. Only who is skipped at all of them is missed: it takes as many other tasks,
+ * each preempted in another one of them.
  */
-#define RANKS 3
+#define RANKS 4
+
+/* The programs of one place: AT(name, rank, ...) makes one of them. */
+#define OF_EACH_RANK(AT, name, ...)                                                      \
+	AT(name, 1, ##__VA_ARGS__)                                                       \
+	AT(name##_2, 2, ##__VA_ARGS__)                                                   \
+	AT(name##_3, 3, ##__VA_ARGS__)                                                   \
+	AT(name##_4, RANKS, ##__VA_ARGS__)
 
 /* By kind: the programs behind the first are there. Set before load. */
 const volatile __u8 may_be_skipped[KIND_MAX] = {};
 
-struct note {
+struct whose_note {
 	__u32 tid;
 	__u32 kind;
+};
+
+/* That a program has taken an observation. */
+struct note {
+	/* Which one: of execs and exits no two are alike. A thread's failures, until it
+	 * executes a program, are. */
+	__u64 observation;
+	/* The last program that knows of it. */
+	__u64 rank;
 };
 
 /* LRU, as a note stays when the last is skipped. User space sets its size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
-	__type(key, struct note);
-	__type(value, __u8);
+	__type(key, struct whose_note);
+	__type(value, struct note);
 } notes SEC(".maps");
 
-/* What a note says: the rank of the last program that knows of the observation. One that
- * has stayed, as the last program alone was skipped, says RANKS - 1; there it is
- * nobody's. Where the one before was skipped, too, it says less, and misleads if the
- * first program is skipped at the same thread's next observation: that one is missed. */
+/* The number of execs of a thread (self_exec_id, which begin_new_exec() in fs/exec.c
+ * counts on), made different from that of any other: by its start, in ns. With types, as
+ * lockdown refuses bpf_probe_read_kernel(). */
+static __always_inline __u64 observation_of_current(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
 
-/* Whether an observation falls to the program of this rank, 1 being the first. */
+	return task->start_time + task->self_exec_id;
+}
+
+/*
+ * Whether an observation falls to the program of this rank, 1 being the first.
+ *
+ * A note that has stayed is of another observation, but for failures. Of these it
+ * misleads only if all programs behind its rank were skipped then, and all up to it are
+ * now.
+ */
 static __always_inline bool falls_to(int rank, __u32 kind)
 {
-	struct note note = {.tid = (__u32)bpf_get_current_pid_tgid(), .kind = kind};
-	__u8 known_to = rank, *known;
+	struct whose_note whose = {.tid = (__u32)bpf_get_current_pid_tgid(),
+				   .kind = kind};
+	struct note mine = {.rank = rank}, *left;
+	bool is_taken = false;
 
 	if (!may_be_skipped[kind])
 		return true;
-	if (rank == RANKS)
-		return bpf_map_delete_elem(&notes, &note) != 0;
+	mine.observation = observation_of_current();
 	if (rank > 1) {
-		known = bpf_map_lookup_elem(&notes, &note);
-		if (known && *known < rank) {
-			*known = rank;
-			return false;
-		}
+		left = bpf_map_lookup_elem(&notes, &whose);
+		is_taken = left && left->observation == mine.observation &&
+			   left->rank < mine.rank;
+		if (is_taken && rank < RANKS)
+			left->rank = rank;
+	}
+	if (rank == RANKS) {
+		bpf_map_delete_elem(&notes, &whose);
+		return !is_taken;
 	}
 	/* Without a note, those behind would take it, too. */
-	return bpf_map_update_elem(&notes, &note, &known_to, BPF_ANY) == 0;
+	return !is_taken && bpf_map_update_elem(&notes, &whose, &mine, BPF_ANY) == 0;
 }
 
 /* Add an entry that is not there yet. Kernels before 6.4 hand the error of a map's own

@@ -59,7 +59,7 @@ static __always_inline int executed_typed(void *ctx, struct task_struct *task,
 	return 0;
 }
 
-#define EXEC(name, rank)                                                                 \
+#define EXEC_AT(name, rank)                                                              \
 	SEC("?tp_btf/sched_process_exec")                                                \
 	int BPF_PROG(name, struct task_struct *task, int old_pid,                        \
 		     struct linux_binprm *bprm)                                          \
@@ -67,9 +67,7 @@ static __always_inline int executed_typed(void *ctx, struct task_struct *task,
 		return executed_typed(ctx, task, bprm, rank);                            \
 	}
 
-EXEC(exec_tp_btf, 1)
-EXEC(exec_tp_btf_2, 2)
-EXEC(exec_tp_btf_3, RANKS)
+OF_EACH_RANK(EXEC_AT, exec_tp_btf)
 
 /* The current task has executed a program. */
 static __always_inline void executed(void *ctx, int rank)
@@ -89,7 +87,7 @@ static __always_inline void executed(void *ctx, int rank)
 }
 
 /* The same tracepoint where arguments have no types. */
-#define EXEC_RAW(name, rank)                                                             \
+#define EXEC_RAW_AT(name, rank)                                                          \
 	SEC("?raw_tp/sched_process_exec")                                                \
 	int name(void *ctx)                                                              \
 	{                                                                                \
@@ -97,9 +95,7 @@ static __always_inline void executed(void *ctx, int rank)
 		return 0;                                                                \
 	}
 
-EXEC_RAW(exec_raw_tp, 1)
-EXEC_RAW(exec_raw_tp_2, 2)
-EXEC_RAW(exec_raw_tp_3, RANKS)
+OF_EACH_RANK(EXEC_RAW_AT, exec_raw_tp)
 
 /* By itself, as 5.10 forgets the bound of an index that was on the stack meanwhile. */
 static __noinline int count_errno(__u64 err)
@@ -145,7 +141,7 @@ static __always_inline void failed(void *ctx, long ret, const char *path, int ra
  * fails is missed, whatever the kernel's version calls below them. Each architecture and
  * width has its own; each is loaded by itself.
  */
-#define FAILURES_AT(name, entry, path, rank)                                             \
+#define FAILURES_AT(name, rank, entry, path)                                             \
 	SEC("?fexit/" entry)                                                             \
 	int name(unsigned long long *ctx)                                                \
 	{                                                                                \
@@ -155,15 +151,12 @@ static __always_inline void failed(void *ctx, long ret, const char *path, int ra
 		return 0;                                                                \
 	}
 
-#define FAILURES(name, entry, path)                                                      \
-	FAILURES_AT(name, entry, path, 1)                                                \
-	FAILURES_AT(name##_2, entry, path, 2)                                            \
-	FAILURES_AT(name##_3, entry, path, RANKS)
-
-FAILURES(fail_execve, ENTRY "execve", path_of_execve)
-FAILURES(fail_execveat, ENTRY "execveat", path_of_execveat)
-FAILURES(fail_compat_execve, COMPAT_ENTRY "execve", path_of_compat_execve)
-FAILURES(fail_compat_execveat, COMPAT_ENTRY "execveat", path_of_compat_execveat)
+OF_EACH_RANK(FAILURES_AT, fail_execve, ENTRY "execve", path_of_execve)
+OF_EACH_RANK(FAILURES_AT, fail_execveat, ENTRY "execveat", path_of_execveat)
+OF_EACH_RANK(FAILURES_AT, fail_compat_execve, COMPAT_ENTRY "execve",
+	     path_of_compat_execve)
+OF_EACH_RANK(FAILURES_AT, fail_compat_execveat, COMPAT_ENTRY "execveat",
+	     path_of_compat_execveat)
 
 /* Where fexit cannot be had, on request: these tracepoints slow every system call of
  * every process, by the work the kernel does as soon as one of them is in use. */

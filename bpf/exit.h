@@ -149,16 +149,14 @@ static __always_inline int ended_typed(void *ctx, struct task_struct *task,
 	return 0;
 }
 
-#define EXIT(name, rank)                                                                 \
+#define EXIT_AT(name, rank)                                                              \
 	SEC("?tp_btf/sched_process_exit")                                                \
 	int BPF_PROG(name, struct task_struct *task, bool group_dead)                    \
 	{                                                                                \
 		return ended_typed(ctx, task, group_dead, rank);                         \
 	}
 
-EXIT(exit_tp_btf, 1)
-EXIT(exit_tp_btf_2, 2)
-EXIT(exit_tp_btf_3, RANKS)
+OF_EACH_RANK(EXIT_AT, exit_tp_btf)
 
 /*
  * Before that, the last thread is the one that finds no other alive. Two may find so:
@@ -183,7 +181,7 @@ static __always_inline bool is_last(struct task_struct *task)
 	return add_to(&ended_groups, &group, &ended) != -EEXIST;
 }
 
-#define EXIT_LIVE(type, name, rank)                                                      \
+#define EXIT_LIVE_AT(name, rank, type)                                                   \
 	SEC("?" type "/sched_process_exit")                                              \
 	int name(void *ctx)                                                              \
 	{                                                                                \
@@ -194,11 +192,7 @@ static __always_inline bool is_last(struct task_struct *task)
 		return 0;                                                                \
 	}
 
-EXIT_LIVE("tp_btf", exit_live_tp_btf, 1)
-EXIT_LIVE("tp_btf", exit_live_tp_btf_2, 2)
-EXIT_LIVE("tp_btf", exit_live_tp_btf_3, RANKS)
-EXIT_LIVE("raw_tp", exit_live_raw_tp, 1)
-EXIT_LIVE("raw_tp", exit_live_raw_tp_2, 2)
-EXIT_LIVE("raw_tp", exit_live_raw_tp_3, RANKS)
+OF_EACH_RANK(EXIT_LIVE_AT, exit_live_tp_btf, "tp_btf")
+OF_EACH_RANK(EXIT_LIVE_AT, exit_live_raw_tp, "raw_tp")
 
 #endif /* EXIT_H */

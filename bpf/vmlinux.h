@@ -197,6 +197,7 @@ struct task_struct {
 	const struct cred *cred;
 	char comm[16];
 	struct signal_struct *signal;
+	__u64 self_exec_id;
 	struct css_set *cgroups;
 };
 

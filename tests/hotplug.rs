@@ -58,7 +58,6 @@ fn a_cpu_that_goes_and_comes_in_a_storm_costs_no_count(road: &str) {
     let storms: Vec<_> = (0..THREADS)
         .map(|i| programs.named(format!("storm{i}")))
         .collect();
-    let before = daemon.scrape();
     let ended = AtomicBool::new(false);
     let execs: Vec<u32> = scope(|scope| {
         let threads: Vec<_> = storms
@@ -87,28 +86,14 @@ fn a_cpu_that_goes_and_comes_in_a_storm_costs_no_count(road: &str) {
     });
     // And once more, when all has settled.
     exec_times(&storms[0], 100);
-    // What no program saw is given up when it is still missing at the next scrape.
-    daemon.scrape();
     let scrape = daemon.scrape();
-    let (mut made, mut named) = (0.0, 0.0);
     for (i, execs) in execs.into_iter().enumerate() {
-        let execs = f64::from(if i == 0 { execs + 100 } else { execs });
-        let counted = scrape.execs_of(&format!("storm{i}"));
-        assert!(
-            0.0 < counted && counted <= execs,
-            "storm{i}: {counted} of {execs}"
-        );
-        made += execs;
-        named += counted;
+        let execs = if i == 0 { execs + 100 } else { execs };
+        assert!(execs > 0);
+        assert_eq!(scrape.execs_of(&format!("storm{i}")), f64::from(execs));
     }
-    let since = |sample| scrape.value(sample) - before.value(sample);
-    assert_eq!(since("execsnoop_execs_total"), made);
-    assert_eq!(since("execsnoop_unattributed_execs_total"), made - named);
-    // Only a kernel that skips programs, which others then stand in for, may skip all of them, too:
-    // with all threads on the CPU that is left, each preempted in another one.
-    let stands_in = "execsnoop_program_missed_runs_total{program=\"exec_tp_btf_2\"}";
-    assert!(made == named || scrape.find(stands_in).is_some());
     scrape.assert_ledger_closes();
+    assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
     assert_eq!(field(&daemon.stop(), "ledger_difference"), "0");
 }
 

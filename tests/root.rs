@@ -306,7 +306,7 @@ fn programs_that_stand_behind_others_count_nothing_twice() {
             assert_eq!(scrape.execs_of(&format!("rank{i}")), f64::from(EACH));
         }
         assert_eq!(scrape.value(&uid_sample(uid)), f64::from(4 * EACH));
-        for rank in ["", "_2", "_3"] {
+        for rank in ["", "_2", "_3", "_4"] {
             let program = format!("{}{rank}", hook.program);
             let missed = format!("execsnoop_program_missed_runs_total{{program=\"{program}\"}}");
             assert!(scrape.find(&missed).is_some(), "{program} is not there");

@@ -47,7 +47,7 @@ impl Hook {
 
     /// The programs that stand behind it where the kernel may skip it.
     fn behind(&self) -> impl Iterator<Item = Self> {
-        let programs = BEHIND.iter().find(|[first, ..]| *first == self.program);
+        let programs = BY_RANK.iter().find(|[first, ..]| *first == self.program);
         let programs = programs.into_iter().flatten().skip(1);
         (2..).zip(programs).map(|(rank, program)| Self {
             program,
@@ -163,34 +163,24 @@ pub const EXIT_LIVE: [Hook; 2] = [
     ),
 ];
 
-/// Programs and those behind them: of those that run at a place where the kernel may skip
-/// them.
-const BEHIND: [[&str; 3]; 9] = [
-    ["exec_tp_btf", "exec_tp_btf_2", "exec_tp_btf_3"],
-    ["exec_raw_tp", "exec_raw_tp_2", "exec_raw_tp_3"],
-    ["fail_execve", "fail_execve_2", "fail_execve_3"],
-    ["fail_execveat", "fail_execveat_2", "fail_execveat_3"],
-    [
-        "fail_compat_execve",
-        "fail_compat_execve_2",
-        "fail_compat_execve_3",
-    ],
-    [
-        "fail_compat_execveat",
-        "fail_compat_execveat_2",
-        "fail_compat_execveat_3",
-    ],
-    ["exit_tp_btf", "exit_tp_btf_2", "exit_tp_btf_3"],
-    [
-        "exit_live_tp_btf",
-        "exit_live_tp_btf_2",
-        "exit_live_tp_btf_3",
-    ],
-    [
-        "exit_live_raw_tp",
-        "exit_live_raw_tp_2",
-        "exit_live_raw_tp_3",
-    ],
+/// The programs of each place where the kernel may skip one, by rank: `OF_EACH_RANK` in
+/// `bpf/account.h` makes them.
+macro_rules! of_each_rank {
+    ($($name:literal),+ $(,)?) => {
+        [$([$name, concat!($name, "_2"), concat!($name, "_3"), concat!($name, "_4")]),+]
+    };
+}
+
+const BY_RANK: [[&str; 4]; 9] = of_each_rank![
+    "exec_tp_btf",
+    "exec_raw_tp",
+    "fail_execve",
+    "fail_execveat",
+    "fail_compat_execve",
+    "fail_compat_execveat",
+    "exit_tp_btf",
+    "exit_live_tp_btf",
+    "exit_live_raw_tp",
 ];
 
 /// Where the kernel describes its tracepoints, if tracefs is mounted.
