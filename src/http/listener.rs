@@ -8,6 +8,8 @@ use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixS
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::io::Errno;
+use rustix::net;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tracing::debug;
 
@@ -15,6 +17,9 @@ use crate::config::{Address, resolve};
 
 /// Who may connect to a Unix socket: its user and its group.
 const MODE: u32 = 0o660;
+
+/// Connections that wait to be accepted: as many as the system allows (`net.core.somaxconn`).
+const BACKLOG: i32 = -1;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -155,14 +160,20 @@ impl Drop for SocketFile {
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {
-    let listener = match StdUnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
+    let (family, stream) = (net::AddressFamily::UNIX, net::SocketType::STREAM);
+    let socket = net::socket_with(family, stream, net::SocketFlags::CLOEXEC, None)?;
+    let address = net::SocketAddrUnix::new(path)?;
+    match net::bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) if is_abandoned(path) => {
             fs::remove_file(path)?;
-            StdUnixListener::bind(path)?
+            net::bind(&socket, &address)?;
         }
         bound => bound?,
-    };
+    }
+    // Nobody connects while its mode is the umask's, as it does not listen yet.
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    net::listen(&socket, BACKLOG)?;
+    let listener = StdUnixListener::from(socket);
     let file = fs::symlink_metadata(path)?;
     let file = SocketFile {
         path: path.to_owned(),
