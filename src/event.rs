@@ -3,7 +3,7 @@
 //! The records are those of `bpf/execsnoop.h`, in the types that the skeleton
 //! generates from BTF.
 
-#![allow(unsafe_code)] // one of the two exceptions named in Cargo.toml: `Record`
+#![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: `Record`
 
 use std::mem::size_of;
 use std::ops::{Index, IndexMut};

@@ -50,8 +50,9 @@
 //!
 //! # Unsafe code
 //!
-//! Only `capture/perf_buffer.rs`, for libbpf's C interface, and [`event`], for turning
-//! bytes into the generated records; and the generated skeleton itself.
+//! Only `capture/perf_buffer.rs`, for libbpf's C interface, [`event`], for turning
+//! bytes into the generated records, and `memory.rs`, for `malloc_trim(3)`; and the generated
+//! skeleton itself.
 
 #[cfg(test)]
 extern crate self as execsnoopd; // for the files that unit and integration tests share
@@ -72,6 +73,7 @@ pub mod flush;
 pub mod http;
 pub mod label;
 pub mod log;
+mod memory;
 pub mod metrics;
 pub mod named;
 pub mod privileges;

@@ -29,6 +29,7 @@ use crate::http::listener::Listener;
 use crate::http::live::Live;
 use crate::http::routes::{self, App};
 use crate::http::server::{Limits, Server};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::privileges::{self, Kept};
 use crate::reader::{self, Control, Message, Reader};
@@ -68,6 +69,7 @@ pub fn run(
     // Before there are threads: it reads and clears the environment.
     let passed = passed(ListenFd::from_env())?;
     let capture = Capture::start(&options(config))?;
+    memory::give_back();
     let means = capture.means().clone();
     let listeners = if passed.is_empty() {
         // An address that cannot be bound is an error: half of what was asked for would look

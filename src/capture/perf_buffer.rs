@@ -4,7 +4,7 @@
 //! not the sample, is what an exec pays for. This wrapper opens the same libbpf
 //! perf buffer with `wakeup_watermark` at half a ring (see `perf_event_open(2)`).
 
-#![allow(unsafe_code)] // one of the two exceptions named in Cargo.toml: libbpf's C interface
+#![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: libbpf's C interface
 
 use std::ffi::c_void;
 use std::io;
