@@ -9,6 +9,7 @@
 
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 #include "execsnoop.h"
 
 /* The road: the ring buffer if not 0, and then half its size in bytes. */
@@ -72,8 +73,8 @@ struct {
  * a preempted task (bpf_prog_get_recursion_context() in include/linux/filter.h). There
  * each program is loaded RANKS times, to run one behind the other: whoever is not skipped
  * first takes the observation and leaves a note, by which those behind know; the last
- * removes it. Only who is skipped at all of them is missed: it takes as many other tasks,
- * each preempted in another one of them.
+ * removes it. Only who is skipped at all of them is missed: in each another task must
+ * have been preempted just then.
  */
 #define RANKS 4
 
@@ -87,15 +88,15 @@ struct {
 /* By kind: the programs behind the first are there. Set before load. */
 const volatile __u8 may_be_skipped[KIND_MAX] = {};
 
-struct whose_note {
+struct note_key {
 	__u32 tid;
 	__u32 kind;
 };
 
 /* That a program has taken an observation. */
 struct note {
-	/* Which one: of execs and exits no two are alike. A thread's failures, until it
-	 * executes a program, are. */
+	/* Which one: execs and exits have each their own number. A thread's failures
+	 * share one until it executes a program. */
 	__u64 observation;
 	/* The last program that knows of it. */
 	__u64 rank;
@@ -105,31 +106,45 @@ struct note {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
-	__type(key, struct whose_note);
+	__type(key, struct note_key);
 	__type(value, struct note);
 } notes SEC(".maps");
 
 /* The number of execs of a thread (self_exec_id, which begin_new_exec() in fs/exec.c
  * counts on), made different from that of any other: by its start, in ns. With types, as
- * lockdown refuses bpf_probe_read_kernel(). */
+ * lockdown refuses bpf_probe_read_kernel(); 5.10 cannot have it with types. */
 static __always_inline __u64 observation_of_current(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task;
 
+	if (!bpf_core_enum_value_exists(enum bpf_func_id,
+					BPF_FUNC_get_current_task_btf)) {
+		task = (struct task_struct *)bpf_get_current_task();
+		return BPF_CORE_READ(task, start_time) +
+		       BPF_CORE_READ(task, self_exec_id);
+	}
+	task = bpf_get_current_task_btf();
 	return task->start_time + task->self_exec_id;
+}
+
+/* Count an observation that a program behind the first has taken. */
+static __always_inline void count_recovered(__u32 kind)
+{
+	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
+
+	if (ledger)
+		ADD(ledger->recovered, 1);
 }
 
 /*
  * Whether an observation falls to the program of this rank, 1 being the first.
  *
- * A note that has stayed is of another observation, but for failures. Of these it
- * misleads only if all programs behind its rank were skipped then, and all up to it are
- * now.
+ * A note that has stayed cannot mislead at execs and exits. At failures it does only if
+ * every program behind its rank was skipped then, and every one up to it is skipped now.
  */
 static __always_inline bool falls_to(int rank, __u32 kind)
 {
-	struct whose_note whose = {.tid = (__u32)bpf_get_current_pid_tgid(),
-				   .kind = kind};
+	struct note_key key = {.tid = (__u32)bpf_get_current_pid_tgid(), .kind = kind};
 	struct note mine = {.rank = rank}, *left;
 	bool is_taken = false;
 
@@ -137,18 +152,20 @@ static __always_inline bool falls_to(int rank, __u32 kind)
 		return true;
 	mine.observation = observation_of_current();
 	if (rank > 1) {
-		left = bpf_map_lookup_elem(&notes, &whose);
+		left = bpf_map_lookup_elem(&notes, &key);
 		is_taken = left && left->observation == mine.observation &&
 			   left->rank < mine.rank;
 		if (is_taken && rank < RANKS)
 			left->rank = rank;
 	}
-	if (rank == RANKS) {
-		bpf_map_delete_elem(&notes, &whose);
-		return !is_taken;
-	}
 	/* Without a note, those behind would take it, too. */
-	return !is_taken && bpf_map_update_elem(&notes, &whose, &mine, BPF_ANY) == 0;
+	if (rank == RANKS)
+		bpf_map_delete_elem(&notes, &key);
+	else if (!is_taken && bpf_map_update_elem(&notes, &key, &mine, BPF_ANY))
+		return false;
+	if (!is_taken && rank > 1)
+		count_recovered(kind);
+	return !is_taken;
 }
 
 /* Add an entry that is not there yet. Kernels before 6.4 hand the error of a map's own
@@ -159,15 +176,13 @@ static __always_inline int add_to(void *map, const void *key, const void *value)
 }
 
 /* Count an observation, before anything else. Null only if there is no such kind. */
-static __always_inline struct ledger *count_seen(int rank, __u32 kind)
+static __always_inline struct ledger *count_seen(__u32 kind)
 {
 	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
 
 	if (!ledger)
 		return NULL;
 	ADD(ledger->seen, 1);
-	if (rank > 1)
-		ADD(ledger->recovered, 1);
 	return ledger;
 }
 

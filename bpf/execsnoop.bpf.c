@@ -49,7 +49,7 @@ static __always_inline int executed_typed(void *ctx, struct task_struct *task,
 	describe_typed(&event, task);
 	if (!is_wanted(&event, task))
 		return 0;
-	ledger = count_seen(rank, KIND_EXEC);
+	ledger = count_seen(KIND_EXEC);
 	if (!ledger)
 		return 0;
 	if (with_path || with_args)
@@ -81,7 +81,7 @@ static __always_inline void executed(void *ctx, int rank)
 	describe(&event, task);
 	if (!is_wanted(&event, task))
 		return;
-	ledger = count_seen(rank, KIND_EXEC);
+	ledger = count_seen(KIND_EXEC);
 	if (ledger)
 		emit(ctx, ledger, &event);
 }
@@ -126,7 +126,7 @@ static __always_inline void failed(void *ctx, long ret, const char *path, int ra
 		if (!is_wanted(&event, task))
 			return;
 	}
-	ledger = count_seen(rank, KIND_FAILURE);
+	ledger = count_seen(KIND_FAILURE);
 	if (!ledger)
 		return;
 	count_errno(-ret);
@@ -182,7 +182,7 @@ SYS_EXIT(sys_exit_execveat, path_of_execveat)
  */
 static __always_inline void attempted(void *ctx, const char *path)
 {
-	struct ledger *ledger = count_seen(1, KIND_EXEC);
+	struct ledger *ledger = count_seen(KIND_EXEC);
 	struct event event = {};
 
 	if (!ledger)

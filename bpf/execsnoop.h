@@ -104,7 +104,7 @@ struct ledger {
 	__u64 buffer_full;  /* output refused with ENOSPC: the buffer was full */
 	__u64 no_buffer;    /* with ENOENT: this CPU has no buffer, it came online late */
 	__u64 other;        /* with any other error */
-	__u64 recovered;    /* seen by a program behind the first, which was skipped */
+	__u64 recovered;    /* taken by a program behind the first, which was skipped */
 	__u64 seen;         /* observations */
 };
 

@@ -78,7 +78,7 @@ static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime
 
 /* The process of the current task has ended; what wait(2) will say is settled
  * (wait_task_zombie() in kernel/exit.c). */
-static __always_inline void ended(void *ctx, struct task_struct *task, int rank)
+static __always_inline void ended(void *ctx, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -89,7 +89,7 @@ static __always_inline void ended(void *ctx, struct task_struct *task, int rank)
 	describe(&event, leader);
 	if (!is_wanted(&event, leader))
 		return;
-	ledger = count_seen(rank, KIND_EXIT);
+	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
 		return;
 	event.subject.is_exit = 1;
@@ -131,7 +131,7 @@ static __always_inline int ended_typed(void *ctx, struct task_struct *task,
 	describe_typed(&event, leader);
 	if (!is_wanted(&event, leader))
 		return 0;
-	ledger = count_seen(rank, KIND_EXIT);
+	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
 		return 0;
 	event.subject.is_exit = 1;
@@ -188,7 +188,7 @@ static __always_inline bool is_last(struct task_struct *task)
 		struct task_struct *task = (struct task_struct *)bpf_get_current_task(); \
                                                                                          \
 		if (falls_to(rank, KIND_EXIT) && is_last(task))                          \
-			ended(ctx, task, rank);                                          \
+			ended(ctx, task);                                                \
 		return 0;                                                                \
 	}
 
