@@ -22,8 +22,8 @@ struct Context<'a> {
     cgroups: &'a Cgroups,
 }
 
-/// For how long an exec at which the kernel skipped the first program may be on its way to
-/// those behind it: its thread may have been preempted there.
+/// For how long an exec at which the kernel skipped the first program is taken to be on its
+/// way to those behind it: its thread may have been preempted there.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Counters and the views of them.
@@ -39,9 +39,9 @@ pub struct Aggregator {
     /// Other views, without any count yet, to go on with.
     changes: Option<Receiver<Vec<View>>>,
     flush: Flush,
-    /// Execs at which the kernel skipped the program: see [`ProgramStats::missed_runs`].
+    /// Execs given up: the kernel skipped every program at them.
     missed: u64,
-    /// The fewest that have been missing in any flush since then.
+    /// The fewest that were missing in any flush since then.
     missing: u64,
     missing_since: Duration,
 }
@@ -123,7 +123,7 @@ impl Aggregator {
                 false
             }
             Message::Flushed(flush) => {
-                self.give_up(missed(&flush), now);
+                self.give_up(missing(&flush), now);
                 self.flush = *flush;
                 true
             }
@@ -224,9 +224,9 @@ impl Aggregator {
     }
 }
 
-/// Execs that no program has seen: the kernel skipped the first one, and no other has taken
-/// its place.
-pub(crate) fn missed(flush: &Flush) -> u64 {
+/// Execs that no program had seen by then: the kernel skipped the first one, and no other
+/// had taken its place. See [`ProgramStats::missed_runs`].
+pub(crate) fn missing(flush: &Flush) -> u64 {
     let of_execs = flush.programs.iter();
     let of_execs = of_execs.filter(|program| program.each_run == Some(Kind::Exec));
     let skipped: u64 = of_execs.map(|program| program.missed_runs).sum();

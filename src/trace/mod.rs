@@ -287,7 +287,7 @@ impl Table {
             let ledgers = Kind::ALL.iter().map(|&kind| &flush.after[kind]);
             ledgers.map(field).sum()
         };
-        let skipped = aggregator::missed(flush);
+        let skipped = aggregator::missing(flush);
         let nowhere = of_all(|ledger| ledger.unattributed) + flush.undecodable + skipped;
         let lost = self.lost + nowhere;
         say(&format!(
