@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixS
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -162,6 +163,8 @@ impl Drop for SocketFile {
 fn bind_unix(path: &Path) -> io::Result<Listener> {
     let (family, stream) = (net::AddressFamily::UNIX, net::SocketType::STREAM);
     let socket = net::socket_with(family, stream, net::SocketFlags::CLOEXEC, None)?;
+    // The file is made with this mode less the umask, so that nobody else ever connects.
+    fchmod(&socket, Mode::from_raw_mode(MODE))?;
     let address = net::SocketAddrUnix::new(path)?;
     match net::bind(&socket, &address) {
         Err(Errno::ADDRINUSE) if is_abandoned(path) => {
@@ -170,9 +173,8 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
         }
         bound => bound?,
     }
-    // Nobody connects while its mode is the umask's, as it does not listen yet.
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
     net::listen(&socket, BACKLOG)?;
+    fs::set_permissions(path, Permissions::from_mode(MODE))?;
     let listener = StdUnixListener::from(socket);
     let file = fs::symlink_metadata(path)?;
     let file = SocketFile {
