@@ -4,7 +4,7 @@
  * the buffer takes it, else as a count in the tally, else as a bare number. Failed execs
  * are counted by errno, apart from all that.
  *
- * Each program is loaded only if user space chose it; see src/capture/hooks.rs.
+ * Each program is loaded only if user space chose it; see src/capture/select.rs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

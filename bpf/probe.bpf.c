@@ -2,7 +2,7 @@
 /*
  * What the kernel does with programs: can it preempt them, and in which order does it run
  * two that are attached to one place? Asked once, before anything is captured, by a
- * thread that renames itself to the name it has; see src/capture/probe.rs.
+ * thread that renames itself to the name it has; see src/capture/preemption.rs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

@@ -14,7 +14,7 @@ use common::docs::{DASHBOARD, fenced, metric_types};
 use common::prometheus::promtool;
 use common::promql::{Selector, bare_words, selectors};
 use execsnoopd::config::Config;
-use execsnoopd::view;
+use execsnoopd::pipeline::view;
 use serde_json::{Value, json};
 
 /// Those of Grafana's units that this dashboard has a use for.

@@ -12,13 +12,13 @@ use axum::routing::get as route_get;
 use common::fake::{Service, means};
 use common::fixed::{Fixed, serve};
 use common::http::{Answer, connect, get, request, send};
-use execsnoopd::capture::Means;
-use execsnoopd::capture::hooks::CLASSIC;
+use execsnoopd::capture::CaptureInfo;
+use execsnoopd::capture::hook::CLASSIC;
 use execsnoopd::config::{Config, Web};
-use execsnoopd::event::Kind;
 use execsnoopd::http::server::Limits;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::view::{Label, ViewCounts};
+use execsnoopd::pipeline::snapshot::Snapshot;
+use execsnoopd::pipeline::view::{Label, ViewCounts};
+use execsnoopd::record::Kind;
 
 fn service() -> Service {
     Service::start(&Config::default())
@@ -132,7 +132,7 @@ fn the_page_says_what_this_is_and_loads_nothing_from_elsewhere() {
 
 #[test]
 fn the_page_says_what_is_wrong_how_much_of_it_and_what_to_do() {
-    let classic = Means {
+    let classic = CaptureInfo {
         hooks: CLASSIC.to_vec(),
         ..means()
     };
@@ -152,7 +152,8 @@ fn the_page_says_what_is_wrong_how_much_of_it_and_what_to_do() {
     let execs = &mut snapshot.flush.after[Kind::Exec];
     (execs.buffer_full, execs.no_buffer, execs.other) = (1_234_567, 12, 2);
     snapshot.flush.undecodable = 1;
-    let words = |means: &Means| words(&get(Fixed::serve(snapshot.clone(), means).address, "/"));
+    let words =
+        |means: &CaptureInfo| words(&get(Fixed::serve(snapshot.clone(), means).address, "/"));
     let text = words(&means());
     for part in [
         "The numbers are wrong.",

@@ -7,7 +7,7 @@ use common::bytes::encode;
 use common::fake::{Service, event};
 use common::http::Scrape;
 use execsnoopd::config::{Config, View};
-use execsnoopd::view::{Label, name};
+use execsnoopd::pipeline::view::{Label, name};
 
 #[test]
 fn a_million_programs_fit_in_bounded_memory_and_are_all_counted() {

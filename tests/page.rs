@@ -12,13 +12,13 @@ use common::dom::{Element, rows, value};
 use common::fake::{Service, event, means};
 use common::fixed::Fixed;
 use common::http::Scrape;
-use execsnoopd::capture::hooks::CLASSIC;
-use execsnoopd::capture::{Means, TransportKind};
+use execsnoopd::capture::hook::CLASSIC;
+use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::{Config, View};
-use execsnoopd::event::Kind;
-use execsnoopd::label::escape;
-use execsnoopd::recent::SPANS;
-use execsnoopd::view::Label;
+use execsnoopd::names::escape::escape;
+use execsnoopd::pipeline::history::SPANS;
+use execsnoopd::pipeline::view::Label;
+use execsnoopd::record::Kind;
 
 /// Names that anybody may give a program.
 const HOSTILE_COMMS: [&[u8]; 10] = [
@@ -263,7 +263,7 @@ fn an_idle_host_has_a_page_too() {
 
 #[test]
 fn a_page_that_has_bad_news_is_whole_too() {
-    let means = Means {
+    let means = CaptureInfo {
         hooks: CLASSIC.to_vec(),
         transport: TransportKind::Ring,
         buffer_bytes: 1 << 20,

@@ -15,9 +15,9 @@ use common::bytes::encode;
 use common::fake::{Fake, Kernel, Service, event, means};
 use common::http::{Scrape, connect, request};
 use execsnoopd::config::Config;
-use execsnoopd::event::Kind;
+use execsnoopd::daemon;
 use execsnoopd::http::server::{Limits, Server};
-use execsnoopd::service;
+use execsnoopd::record::Kind;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -46,7 +46,7 @@ fn a_listener_that_fails_ends_the_service_though_another_could_answer() {
     let answering = TcpListener::bind("127.0.0.1:0").unwrap();
     // A file cannot be waited for (epoll_ctl(2): EPERM).
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
-    let ended = service::run_source(
+    let ended = daemon::run_source(
         source,
         &means(),
         &Config::default(),

@@ -10,8 +10,8 @@ use common::bytes::{encode, encode_subject};
 use common::fake::{Service, event};
 use common::http::{Scrape, get};
 use execsnoopd::config::{Config, View};
-use execsnoopd::event::Kind;
-use execsnoopd::view::Label;
+use execsnoopd::pipeline::view::Label;
+use execsnoopd::record::Kind;
 use proptest::prelude::*;
 
 const RELOADED: &str = "execsnoop_config_last_reload_successful";

@@ -20,7 +20,7 @@ use common::tls::Client;
 use common::web::{TLS, WebDir};
 use execsnoopd::config::{Config, Web};
 use execsnoopd::http::listener::Listener;
-use execsnoopd::http::live::Live;
+use execsnoopd::http::live_config::Live;
 use execsnoopd::http::server::{Limits, Server};
 use tokio::sync::Semaphore;
 

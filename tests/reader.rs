@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 
 use common::bytes::encode;
 use common::fake::{Fake, Kernel, event};
-use execsnoopd::reader::{Control, Error, Message, Reader};
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::message::Message;
+use execsnoopd::pipeline::reader::{Error, Reader};
 use tokio::sync::mpsc;
 
 struct Running {

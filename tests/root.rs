@@ -19,7 +19,7 @@ use common::daemon::{Daemon, code, configured, field, over};
 use common::fake::run_on;
 use common::http::Scrape;
 use common::programs::{Programs, exec, exec_as, exec_times, set_executable};
-use execsnoopd::capture::hooks::{EXEC_RAW_TP, EXEC_TP_BTF};
+use execsnoopd::capture::hook::{EXEC_RAW_TP, EXEC_TP_BTF};
 use execsnoopd::capture::{Capture, Options};
 use execsnoopd::config::Config;
 use rustix::process::Signal;
@@ -261,7 +261,7 @@ fn the_raw_tracepoint_sees_the_same_when_the_typed_one_is_not_to_be_had() {
         ..Options::default()
     })
     .unwrap();
-    let means = capture.means().clone();
+    let means = capture.info().clone();
     let service = run_on(capture, &means, &Config::default());
     let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("raw{i}"))).collect();
     scope(|scope| {
@@ -290,11 +290,11 @@ fn programs_that_stand_behind_others_count_nothing_twice() {
     for (hook, uid) in [(EXEC_TP_BTF, 700_200), (EXEC_RAW_TP, 700_201)] {
         let capture = Capture::start(&Options {
             exec_hooks: vec![vec![hook]],
-            treatment: always_skipping,
+            preemption: always_skipping,
             ..Options::default()
         })
         .unwrap();
-        let means = capture.means().clone();
+        let means = capture.info().clone();
         let service = run_on(capture, &means, &Config::default());
         scope(|scope| {
             for program in &storms {

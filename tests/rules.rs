@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use common::docs::{ALERTS, FLEET, METRICS, config_for_alerts, fenced, metric_types};
 use common::prometheus::{packaging, promtool};
 use execsnoopd::config::Config;
-use execsnoopd::view;
+use execsnoopd::pipeline::view;
 
 /// The files of a directory, by name.
 fn files(dir: &Path) -> Vec<PathBuf> {

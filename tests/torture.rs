@@ -17,12 +17,12 @@ use common::fake::run_on;
 use common::http::Scrape;
 use common::nop::ways;
 use common::programs::{Programs, exec_as, exec_times, set_executable};
-use execsnoopd::capture::hooks::{EXIT_LIVE, EXIT_TP_BTF};
+use execsnoopd::capture::hook::{EXIT_LIVE, EXIT_TP_BTF};
+use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, Options, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::event::{self, Event, Kind, Observation};
-use execsnoopd::exits::End;
-use execsnoopd::source::Source;
+use execsnoopd::pipeline::exits::End;
+use execsnoopd::record::{self, Event, Kind, Observation};
 
 over_both_roads! {
     every_way_to_execute_is_counted_once_under_the_programs_name
@@ -318,7 +318,7 @@ fn an_exit_tells_who_ended_how_and_after_how_long(road: &str) {
         ..Options::default()
     })
     .unwrap();
-    assert_eq!(capture.means().transport, transport);
+    assert_eq!(capture.info().transport, transport);
     let comm = format!("ev-{road}");
     let program = programs.copied(ways(), &comm);
     let before = Instant::now();
@@ -341,11 +341,11 @@ fn an_exit_tells_who_ended_how_and_after_how_long(road: &str) {
     events.sort_by_key(|event| event.time_ns);
     let kinds: Vec<Kind> = events
         .iter()
-        .map(|event| event::kind(&event.subject))
+        .map(|event| record::kind(&event.subject))
         .collect();
     assert_eq!(kinds, [Kind::Exec, Kind::Exit]);
     for event in &events {
-        assert_eq!(event::nul_terminated(&event.subject.comm), comm.as_bytes());
+        assert_eq!(record::nul_terminated(&event.subject.comm), comm.as_bytes());
         assert_eq!(event.ppid, std::process::id());
         assert_eq!(event.subject.uid, 0);
     }
@@ -366,15 +366,15 @@ fn processes_whose_threads_end_together_are_counted_once_by_every_hook() {
     let program = programs.named("unused");
     // The programs that stand behind the first ones must not count once more.
     let hooks = [EXIT_TP_BTF, EXIT_LIVE[0], EXIT_LIVE[1]];
-    let treatments = [Options::default().treatment, always_skipping];
-    for (hook, treatment) in hooks.into_iter().flat_map(|h| treatments.map(|t| (h, t))) {
+    let preemptions = [Options::default().preemption, always_skipping];
+    for (hook, preemption) in hooks.into_iter().flat_map(|h| preemptions.map(|t| (h, t))) {
         let options = Options {
             exit_hooks: vec![vec![hook]],
-            treatment,
+            preemption,
             ..Options::default()
         };
         let capture = Capture::start(&options).unwrap();
-        let means = capture.means().clone();
+        let means = capture.info().clone();
         if !means.observes(Kind::Exit) {
             // The first is for Linux 6.16 and newer; the others are for every kernel.
             assert_eq!(hook, EXIT_TP_BTF);

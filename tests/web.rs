@@ -20,7 +20,7 @@ use common::tls::{Client, agreed};
 use common::web::{ALICE, ALICE_WRONG, MUTUAL, NOBODY, TLS, WebDir, users};
 use execsnoopd::http::auth::protect;
 use execsnoopd::http::listener::Listener;
-use execsnoopd::http::live::Live;
+use execsnoopd::http::live_config::Live;
 use execsnoopd::http::server::{Limits, Server};
 use rcgen::SanType;
 use tokio_rustls::rustls::version::{TLS12, TLS13};

@@ -7,16 +7,23 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
 
 use super::error::{Cause, Error};
-use super::hooks::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
-use super::{Live, Options, Transport};
+use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
+use super::options::{Live, Options};
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
-use crate::event::Event;
+use crate::record::Event;
 
 /// Bytes before each record in the ring buffer.
 const RING_HEADER: usize = 8;
 
 /// Cgroups whose names are kept, 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
+
+/// A transport with what the kernel side has to know of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Transport {
+    Perf,
+    Ring { bytes: u32 },
+}
 
 /// A loaded object's maps, by our own descriptors.
 #[derive(Debug)]
@@ -31,7 +38,7 @@ pub(super) struct Maps {
 }
 
 /// Load and attach one program by itself, and let go of it.
-pub(super) fn try_out(hook: Hook) -> Result<Hook, Refusal> {
+pub fn try_out(hook: Hook) -> Result<Hook, Refusal> {
     load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
         hook,
         step,

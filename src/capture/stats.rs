@@ -6,8 +6,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::hooks::Hook;
-use crate::source::ProgramStats;
+use super::hook::Hook;
+use crate::capture::source::ProgramStats;
 
 pub(super) fn of(program: &impl AsFd, hook: &Hook) -> io::Result<ProgramStats> {
     Ok(parse(&fdinfo(program)?, hook))
@@ -47,9 +47,9 @@ fn parse(fdinfo: &str, hook: &Hook) -> ProgramStats {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hooks::EXEC_TP_BTF;
+    use super::super::hook::EXEC_TP_BTF;
     use super::*;
-    use crate::event::Kind;
+    use crate::record::Kind;
 
     #[test]
     fn statistics_are_read_from_fdinfo_by_name_and_absent_ones_are_zero() {

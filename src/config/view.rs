@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_SERIES;
-use crate::view::{self, Label};
+use crate::pipeline::view::{self, Label};
 
 /// `[[view]]`: execs counted by some labels.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

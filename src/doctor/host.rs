@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
 
 use super::Finding;
-use crate::privileges;
+use crate::sys::privileges;
 
 /// The inode of the first pid namespace (`PROC_PID_INIT_INO` in
 /// `include/uapi/linux/nsfs.h`).

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::capture::{self, Capture, Error, Options};
-use crate::event::Kind;
+use crate::record::Kind;
 
 /// How a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -70,7 +70,7 @@ impl Finding {
 /// Look at this host, try what the daemon would try, and say what came of it. Returns what
 /// the daemon would end with on its defaults, if it would.
 pub fn run(is_json: bool) -> io::Result<Option<Error>> {
-    capture::log_as_we_do();
+    capture::libbpf_log::redirect();
     let mut findings = host::findings();
     let is_missing = |f: &Finding| f.check == host::CAPABILITIES && f.status == Status::Missing;
     findings.extend(tried::findings(!findings.iter().any(is_missing)));
@@ -102,14 +102,14 @@ pub fn run(is_json: bool) -> io::Result<Option<Error>> {
 fn verdict() -> (Finding, Option<Error>) {
     match Capture::start(&Options::default()) {
         Ok(capture) => {
-            let means = capture.means();
-            let by = |kind| means.list(kind).unwrap_or_else(|| "nothing".to_owned());
+            let info = capture.info();
+            let by = |kind| info.list(kind).unwrap_or_else(|| "nothing".to_owned());
             let found = format!(
                 "runs: execs by {}, failed ones by {}, exits by {}, over the {} buffer",
                 by(Kind::Exec),
                 by(Kind::Failure),
                 by(Kind::Exit),
-                means.transport.name()
+                info.transport.name()
             );
             (Finding::ok("the daemon", found), None)
         }

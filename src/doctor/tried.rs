@@ -1,11 +1,11 @@
 //! What is found out by trying, as the daemon does it.
 
 use super::Finding;
-use crate::capture::hooks::{
-    self, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, FEXIT, Hook,
+use crate::capture::hook::{
+    EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, FEXIT, Hook,
 };
-use crate::capture::probe::{Place, treatment};
-use crate::capture::{Capture, Options, TransportKind};
+use crate::capture::preemption::{self, AttachPoint};
+use crate::capture::{Capture, Options, TransportKind, try_out};
 
 /// `permitted`: the capabilities are there; else every refusal would be for their lack.
 pub(super) fn findings(permitted: bool) -> Vec<Finding> {
@@ -39,7 +39,7 @@ fn group(check: &'static str, hooks: &[Hook], choice: &str) -> Finding {
     let kind = hooks[0].program_type;
     let names: Vec<_> = hooks.iter().map(|hook| hook.program).collect();
     let names = format!("{} ({kind}), {choice}", names.join(", "));
-    let mut refusals = hooks.iter().filter_map(|hook| hooks::try_out(*hook).err());
+    let mut refusals = hooks.iter().filter_map(|hook| try_out(*hook).err());
     let Some(refusal) = refusals.next() else {
         return Finding::ok(check, names);
     };
@@ -77,10 +77,7 @@ fn road(kind: TransportKind) -> Finding {
         ..Options::default()
     };
     match Capture::start(&options) {
-        Ok(capture) => Finding::ok(
-            check,
-            format!("{} KiB", capture.means().buffer_bytes / 1024),
-        ),
+        Ok(capture) => Finding::ok(check, format!("{} KiB", capture.info().buffer_bytes / 1024)),
         Err(error) => Finding::less(
             check,
             error.to_string(),
@@ -90,9 +87,9 @@ fn road(kind: TransportKind) -> Finding {
 }
 
 fn preemption() -> Finding {
-    let has_fexit = FEXIT.iter().any(|hook| hooks::try_out(*hook).is_ok());
-    let at_tracepoints = treatment(Place::Tracepoint).may_skip;
-    let of_fexit = has_fexit && treatment(Place::Fexit).may_skip;
+    let has_fexit = FEXIT.iter().any(|hook| try_out(*hook).is_ok());
+    let at_tracepoints = preemption::probe(AttachPoint::Tracepoint).may_skip;
+    let of_fexit = has_fexit && preemption::probe(AttachPoint::Fexit).may_skip;
     let found = match (at_tracepoints, of_fexit) {
         (false, false) => "none: each program is loaded once",
         (false, true) => "of fexit programs: each of these is loaded four times",

@@ -18,15 +18,17 @@ use tokio::time::sleep;
 
 use self::output::Output;
 use self::row::{Clock, Row};
-use crate::aggregator;
-use crate::capture::hooks::Failures;
+use crate::capture::options::FailureHooks;
 use crate::capture::{Capture, Live, Options, TransportKind};
-use crate::cgroup::Cgroup;
 use crate::cli::{Column, Trace};
-use crate::event::{Kind, Ledger, Observation, Traced};
-use crate::privileges;
-use crate::reader::{Control, Flush, Message, Reader};
-use crate::service::Error;
+use crate::daemon::Error;
+use crate::names::cgroup::Cgroup;
+use crate::pipeline::aggregator;
+use crate::pipeline::flush::{Control, Flush};
+use crate::pipeline::message::Message;
+use crate::pipeline::reader::Reader;
+use crate::record::{Kind, Ledger, Observation, Traced};
+use crate::sys::privileges;
 
 /// How long an observation may lie in a buffer before its row is shown.
 const TICK: Duration = Duration::from_millis(50);
@@ -49,7 +51,7 @@ const FOREVER: Duration = Duration::from_secs(946_080_000);
 pub fn run(args: &Trace) -> Result<bool, Error> {
     let options = options(args)?;
     let capture = Capture::start(&options)?;
-    let seen_by = [Kind::Exec, Kind::Failure, Kind::Exit].map(|kind| capture.means().list(kind));
+    let seen_by = [Kind::Exec, Kind::Failure, Kind::Exit].map(|kind| capture.info().list(kind));
     let seen_by: Vec<String> = seen_by.into_iter().flatten().collect();
     let control = Control::new().context("cannot make an eventfd")?;
     let (sender, messages) = mpsc::channel(CHANNEL);
@@ -144,7 +146,7 @@ fn options(args: &Trace) -> Result<Options, Error> {
         },
         with_parent_comm: shows(Column::ParentComm),
         with_cgroup: args.unit.is_some() || shows(Column::Unit) || shows(Column::Container),
-        failures: args.failed.then_some(Failures::FexitOrTracepoint),
+        failures: args.failed.then_some(FailureHooks::FexitOrTracepoint),
         exits: args.exits,
         live: Live {
             uid: args.uid,

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::cgroup::Cgroup;
 use crate::cli::Timestamps;
-use crate::clock;
-use crate::event::{self, Kind, Observation, Text, Traced, nul_terminated};
-use crate::exits::End;
-use crate::label::printable;
+use crate::names::cgroup::Cgroup;
+use crate::names::escape::printable;
+use crate::pipeline::exits::End;
+use crate::record::{self, Kind, Observation, Text, Traced, nul_terminated};
+use crate::sys::clock;
 
 /// One observation. As it is serialized, it is the schema that docs/trace.md describes.
 #[derive(Debug, Serialize)]
@@ -74,7 +74,7 @@ impl Row {
     pub(super) fn new(traced: &Traced, cgroup: Option<&Arc<Cgroup>>, clock: &Clock) -> Self {
         let event = traced.event();
         let subject = &event.subject;
-        let kind = event::kind(subject);
+        let kind = record::kind(subject);
         let is_exit = kind == Kind::Exit;
         let of_exit = |ns: u64| is_exit.then_some(ns as f64 / 1e9);
         let is_cut = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.is_cut);

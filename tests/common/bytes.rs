@@ -2,7 +2,7 @@
 //! the decoder must agree with, and how tests and benchmarks make events without a
 //! kernel.
 
-use execsnoopd::event::Event;
+use execsnoopd::record::Event;
 
 /// The 88 bytes of a `struct event`.
 pub(crate) fn encode(event: &Event) -> Vec<u8> {

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
-use execsnoopd::capture::{Means, TransportKind};
+use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+use execsnoopd::capture::source::{ProgramStats, Source};
+use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers};
-use execsnoopd::reload::Reloader;
-use execsnoopd::service;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::source::{ProgramStats, Source};
+use execsnoopd::daemon;
+use execsnoopd::daemon::reload::Reloader;
+use execsnoopd::pipeline::snapshot::Snapshot;
+use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
@@ -159,7 +159,11 @@ pub(crate) struct Running {
 }
 
 /// Run the service on a source.
-pub(crate) fn run_on(source: impl Source + 'static, means: &Means, config: &Config) -> Running {
+pub(crate) fn run_on(
+    source: impl Source + 'static,
+    means: &CaptureInfo,
+    config: &Config,
+) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (control, mut controlled) = mpsc::unbounded_channel();
@@ -172,7 +176,7 @@ pub(crate) fn run_on(source: impl Source + 'static, means: &Means, config: &Conf
             }
             Ok(())
         };
-        service::run_source(source, &means, &config, vec![listener.into()], control)
+        daemon::run_source(source, &means, &config, vec![listener.into()], control)
     });
     Running {
         address,
@@ -256,8 +260,8 @@ impl Service {
 }
 
 /// What observes on most kernels.
-pub(crate) fn means() -> Means {
-    Means {
+pub(crate) fn means() -> CaptureInfo {
+    CaptureInfo {
         hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,

@@ -7,15 +7,15 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use execsnoopd::capture::Means;
-use execsnoopd::flush::Flusher;
+use execsnoopd::capture::CaptureInfo;
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::routes::{App, router};
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::metrics::Metrics;
-use execsnoopd::reader::Control;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::users::Users;
+use execsnoopd::names::users::Users;
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::flusher::Flusher;
+use execsnoopd::pipeline::snapshot::Snapshot;
 use tokio::sync::{mpsc, watch};
 
 /// A server of them.
@@ -29,14 +29,14 @@ pub(crate) struct Fixed {
 
 impl Fixed {
     /// Every flush finds these counts.
-    pub(crate) fn serve(snapshot: Snapshot, means: &Means) -> Self {
+    pub(crate) fn serve(snapshot: Snapshot, means: &CaptureInfo) -> Self {
         Self::serve_through(snapshot, means, |response| response)
     }
 
     /// The same, each answer changed on its way.
     pub(crate) fn serve_through(
         mut snapshot: Snapshot,
-        means: &Means,
+        means: &CaptureInfo,
         change: fn(Response) -> Response,
     ) -> Self {
         snapshot.flush.request = u64::MAX;

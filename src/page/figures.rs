@@ -1,0 +1,63 @@
+//! The totals, large.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use super::execs;
+use super::numbers::{count, grouped, rate, span};
+use crate::names::errno;
+use crate::page::summary::Summary;
+
+/// Spans of [`History`](crate::pipeline::history::History) in a minute.
+const MINUTE: usize = 12;
+
+pub(super) fn figures(summary: &Summary) -> Markup {
+    let last_minute = summary.recent.per_second(MINUTE);
+    let name = execs(summary.capture_info.is_classic());
+    html! {
+        dl.figures {
+            (figure(name, Some(count(summary.execs)), &html! {
+                (rate(last_minute)) " a second, last minute"
+            }))
+            @match &summary.failures {
+                Some(failures) => (figure("Failed execs", Some(count(failures.total)), &html! {
+                    @match failures.by_errno.first() {
+                        Some((errno, n)) => { (grouped(*n)) " by " (errno::name(*errno)) }
+                        None => "no exec has failed",
+                    }
+                })),
+                None => (figure("Failed execs", None, &html! { "not observed" })),
+            }
+            @match &summary.ends {
+                Some(ends) => {
+                    (figure("Processes ended", Some(count(ends.total)), &html! {
+                        (grouped(ends.failed)) " failed, "
+                        (grouped(ends.signaled())) " by signal"
+                    }))
+                    @if let Some(ns) = ends.cpu_ns {
+                        (figure("CPU time", Some(html! { (span(Duration::from_nanos(ns))) }), &html! {
+                            "of processes that ended"
+                        }))
+                    }
+                }
+                None => (figure("Processes ended", None, &html! { "not observed" })),
+            }
+            (figure("Counting for", Some(html! { (span(summary.recent.since_start())) }), &html! {
+                "since the daemon started"
+            }))
+        }
+    }
+}
+
+fn figure(name: &str, value: Option<Markup>, more: &Markup) -> Markup {
+    html! {
+        div {
+            dt { (name) }
+            dd {
+                strong { @match value { Some(value) => (value), None => "–" } }
+                " " small { (more) }
+            }
+        }
+    }
+}
