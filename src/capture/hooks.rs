@@ -24,7 +24,7 @@ pub struct Hook {
     pub program_type: &'static str,
     /// What it attaches to.
     pub target: &'static str,
-    /// 1, or more if it stands behind another one: `RANKS` in `bpf/account.h`.
+    /// 1, or more if it stands behind another one: `COPIES` in `bpf/standby.h`.
     pub rank: u8,
 }
 
@@ -163,8 +163,8 @@ pub const EXIT_LIVE: [Hook; 2] = [
     ),
 ];
 
-/// The programs of each place where the kernel may skip one, by rank: `OF_EACH_RANK` in
-/// `bpf/account.h` makes them.
+/// The programs of each place where the kernel may skip one, by rank: `FOR_EACH_COPY` in
+/// `bpf/standby.h` makes them.
 macro_rules! of_each_rank {
     ($($name:literal),+ $(,)?) => {
         [$([$name, concat!($name, "_2"), concat!($name, "_3"), concat!($name, "_4")]),+]

@@ -84,7 +84,7 @@ pub(super) fn load<'a>(
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
         rodata.failure_at_sys_exit = at_sys_exit(&SYS_EXIT[0]);
         for behind in hooks.iter().filter(|hook| hook.rank > 1) {
-            rodata.may_be_skipped[behind.kind.index() as usize] = 1;
+            rodata.has_standby[behind.kind.index() as usize] = 1;
         }
     }
     let configuring = failed("configuring the BPF object");
@@ -145,10 +145,10 @@ fn select(
     }
     let notes = lru_entries(4096, cpus);
     if hooks.iter().any(|hook| hook.rank > 1) {
-        open.maps.notes.set_max_entries(notes)?;
+        open.maps.claims.set_max_entries(notes)?;
     }
     if hooks.iter().any(|hook| EXIT_LIVE.contains(hook)) {
-        open.maps.ended_groups.set_max_entries(notes)?;
+        open.maps.exited_groups.set_max_entries(notes)?;
     }
     let chosen: HashSet<&str> = hooks.iter().map(|hook| hook.program).collect();
     for mut program in open.open_object_mut().progs_mut() {

@@ -13,7 +13,7 @@ use rustix::thread::{gettid, name, set_name};
 use tracing::debug;
 
 use super::stats;
-use crate::bpf::probe::{OpenProbeSkel, ProbeSkelBuilder, types};
+use crate::bpf::preemption::{OpenPreemptionSkel, PreemptionSkelBuilder, types};
 
 /// Of the one entry that the variables are in.
 const KEY: [u8; 4] = 0_u32.to_ne_bytes();
@@ -77,7 +77,7 @@ pub fn treatment(place: Place) -> Treatment {
 
 fn ask(place: Place) -> libbpf_rs::Result<Treatment> {
     let mut object = MaybeUninit::uninit();
-    let mut open: OpenProbeSkel<'_> = ProbeSkelBuilder::default().open(&mut object)?;
+    let mut open: OpenPreemptionSkel<'_> = PreemptionSkelBuilder::default().open(&mut object)?;
     let namespace = std::fs::metadata("/proc/self/ns/pid")?;
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.namespace_dev = namespace.dev();
