@@ -39,25 +39,24 @@ struct {
  * itself, after the new program's name and credentials are in place and before the exec
  * returns. So an exec is counted before anybody can see that it has completed.
  */
-static __always_inline int observe_exec_typed(void *ctx, struct task_struct *task,
-					      struct linux_binprm *bprm, int copy)
+static __always_inline void observe_exec_typed(void *ctx, struct task_struct *task,
+					       struct linux_binprm *bprm, int copy)
 {
 	struct ledger *ledger;
 	struct event event = {};
 
 	if (!claim(copy, KIND_EXEC))
-		return 0;
+		return;
 	describe_typed(&event, task);
 	if (!is_wanted(&event, task))
-		return 0;
+		return;
 	ledger = count_seen(KIND_EXEC);
 	if (!ledger)
-		return 0;
+		return;
 	if (with_path || with_args)
 		emit_detailed(ledger, &event, task, bprm);
 	else
 		emit(ctx, ledger, &event);
-	return 0;
 }
 
 #define EXEC_AT(name, copy)                                                              \
@@ -65,7 +64,10 @@ static __always_inline int observe_exec_typed(void *ctx, struct task_struct *tas
 	int BPF_PROG(name, struct task_struct *task, int old_pid,                        \
 		     struct linux_binprm *bprm)                                          \
 	{                                                                                \
-		return observe_exec_typed(ctx, task, bprm, copy);                        \
+		hold_cpu(KIND_EXEC);                                                     \
+		observe_exec_typed(ctx, task, bprm, copy);                               \
+		release_cpu(KIND_EXEC);                                                  \
+		return 0;                                                                \
 	}
 
 FOR_EACH_COPY(EXEC_AT, exec_tp_btf)
@@ -92,7 +94,9 @@ static __always_inline void observe_exec(void *ctx, int copy)
 	SEC("?raw_tp/sched_process_exec")                                                \
 	int name(void *ctx)                                                              \
 	{                                                                                \
+		hold_cpu(KIND_EXEC);                                                     \
 		observe_exec(ctx, copy);                                                 \
+		release_cpu(KIND_EXEC);                                                  \
 		return 0;                                                                \
 	}
 
@@ -149,10 +153,12 @@ static __always_inline void observe_failure(void *ctx, long ret, const char *pat
 	SEC("?fexit/" entry)                                                             \
 	int name(unsigned long long *ctx)                                                \
 	{                                                                                \
+		hold_cpu(KIND_FAILURE);                                                  \
 		if (RETURNED(ctx) < 0)                                                   \
 			observe_failure(ctx, RETURNED(ctx),                              \
 					with_path ? path(regs_of_entry(ctx)) : NULL,     \
 					copy);                                           \
+		release_cpu(KIND_FAILURE);                                               \
 		return 0;                                                                \
 	}
 

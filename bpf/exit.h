@@ -117,8 +117,8 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
  * its second argument says whether the thread is the last of its group. Older kernels
  * refuse to load a program that reads that argument.
  */
-static __always_inline int observe_exit_typed(void *ctx, struct task_struct *task,
-					      bool group_dead, int copy)
+static __always_inline void observe_exit_typed(void *ctx, struct task_struct *task,
+					       bool group_dead, int copy)
 {
 	struct signal_struct *signal;
 	struct task_struct *leader;
@@ -126,17 +126,17 @@ static __always_inline int observe_exit_typed(void *ctx, struct task_struct *tas
 	struct event event = {};
 
 	if (!group_dead || task->flags & PF_KTHREAD)
-		return 0;
+		return;
 	if (!claim(copy, KIND_EXIT))
-		return 0;
+		return;
 	signal = task->signal;
 	leader = task->group_leader;
 	describe_typed(&event, leader);
 	if (!is_wanted(&event, leader))
-		return 0;
+		return;
 	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
-		return 0;
+		return;
 	event.subject.is_exit = 1;
 	event.subject.retval = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 								 : leader->exit_code;
@@ -149,14 +149,16 @@ static __always_inline int observe_exit_typed(void *ctx, struct task_struct *tas
 	else
 		event.cpu_ns = run_time(event.lifetime_ns, task->sched_info.run_delay);
 	emit(ctx, ledger, &event);
-	return 0;
 }
 
 #define EXIT_AT(name, copy)                                                              \
 	SEC("?tp_btf/sched_process_exit")                                                \
 	int BPF_PROG(name, struct task_struct *task, bool group_dead)                    \
 	{                                                                                \
-		return observe_exit_typed(ctx, task, group_dead, copy);                  \
+		hold_cpu(KIND_EXIT);                                                     \
+		observe_exit_typed(ctx, task, group_dead, copy);                         \
+		release_cpu(KIND_EXIT);                                                  \
+		return 0;                                                                \
 	}
 
 FOR_EACH_COPY(EXIT_AT, exit_tp_btf)
@@ -191,8 +193,10 @@ static __always_inline bool is_last(struct task_struct *task)
 	{                                                                                \
 		struct task_struct *task = (struct task_struct *)bpf_get_current_task(); \
                                                                                          \
+		hold_cpu(KIND_EXIT);                                                     \
 		if (claim(copy, KIND_EXIT) && is_last(task))                             \
 			observe_exit(ctx, task);                                         \
+		release_cpu(KIND_EXIT);                                                  \
 		return 0;                                                                \
 	}
 

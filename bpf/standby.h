@@ -2,12 +2,15 @@
 /*
  * Copies of a program that stand by for it where the kernel may skip it.
  *
- * A kernel that preempts programs skips a program that a preempted task on the same CPU
- * is still in (bpf_prog_get_recursion_context() in include/linux/bpf.h). There each
- * program is loaded COPIES times, and the copies run one after the other. The first copy
- * that is not skipped claims the observation; the later ones find its claim and leave it
- * alone; the last one deletes the claim. An observation is missed only if every copy is
- * skipped.
+ * A kernel that preempts programs skips a program while a preempted task on the same CPU
+ * is inside it (bpf_prog_get_recursion_context() in include/linux/bpf.h). Each program is
+ * therefore loaded COPIES times. The first copy that runs claims the observation; the
+ * others find its claim and leave it alone; the last one to run deletes the claim. An
+ * observation is missed only if every copy is skipped, so each copy also keeps the time
+ * short in which a task can be preempted inside it: it holds off preemption from its
+ * first instruction to its last. bpf_preempt_enable() reschedules if that is due, which
+ * would happen inside the program, but not while interrupts are off. What remains are the
+ * kernel's few instructions before and after the program.
  */
 #ifndef STANDBY_H
 #define STANDBY_H
@@ -18,11 +21,13 @@
 #include "execsnoop.h"
 #include "ledger.h"
 
-#define COPIES 4
+#define COPIES     4
+#define FIRST_COPY 1
+#define ALL_COPIES ((1 << COPIES) - 1)
 
 /* Define the copies of a program, each by DEFINE(name, copy, ...). */
 #define FOR_EACH_COPY(DEFINE, name, ...)                                                 \
-	DEFINE(name, 1, ##__VA_ARGS__)                                                   \
+	DEFINE(name, FIRST_COPY, ##__VA_ARGS__)                                          \
 	DEFINE(name##_2, 2, ##__VA_ARGS__)                                               \
 	DEFINE(name##_3, 3, ##__VA_ARGS__)                                               \
 	DEFINE(name##_4, COPIES, ##__VA_ARGS__)
@@ -30,20 +35,40 @@
 /* By kind: whether the copies are loaded. Set before load. */
 const volatile __u8 has_standby[KIND_MAX] = {};
 
+/* Linux 6.10 and 6.14. Without the second the first is of no use. */
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+extern void bpf_local_irq_save(unsigned long *flags) __ksym __weak;
+extern void bpf_local_irq_restore(unsigned long *flags) __ksym __weak;
+
+static __always_inline void hold_cpu(__u32 kind)
+{
+	if (has_standby[kind] && bpf_ksym_exists(bpf_local_irq_save))
+		bpf_preempt_disable();
+}
+
+static __always_inline void release_cpu(__u32 kind)
+{
+	unsigned long flags;
+
+	if (has_standby[kind] && bpf_ksym_exists(bpf_local_irq_save)) {
+		bpf_local_irq_save(&flags);
+		bpf_preempt_enable();
+		bpf_local_irq_restore(&flags);
+	}
+}
+
 struct claim_key {
 	__u32 tid;
 	__u32 kind;
 };
 
 struct claim {
-	/* Which observation of the thread. A thread's failures share one number until it
-	 * executes a program. */
 	__u64 observation;
-	/* The last copy that has run for it. */
-	__u64 copy;
+	__u64 copies; /* a bit for each copy that has run for it */
 };
 
-/* LRU, because a claim stays if the last copy is skipped. User space sets its size. */
+/* LRU, because a claim stays if a copy is skipped. User space sets its size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
@@ -69,44 +94,47 @@ static __always_inline __u64 observation_of_current(void)
 	return task->start_time + task->self_exec_id;
 }
 
-static __always_inline void count_recovered(__u32 kind)
-{
-	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
-
-	if (ledger)
-		ADD(ledger->recovered, 1);
-}
-
 /*
- * Whether this copy is the one that accounts for the observation.
+ * Whether this copy is the first to run for the observation. Copies may run in any order.
  *
- * A claim that has stayed cannot mislead at execs and exits. At failures it does only if
- * every later copy was skipped then, and every copy up to this one is skipped now.
+ * Execs and exits have a number of their own each. Failures share one until the thread
+ * executes a program, so a claim that already has the bit of this copy is an earlier
+ * failure's. A claim that has stayed hides a failure only if none of the copies that ran
+ * for the earlier one runs for this one.
  */
-static __always_inline bool claim(int copy, __u32 kind)
+static __always_inline bool is_first_to_run(int copy, __u32 kind)
 {
 	struct claim_key key = {.tid = (__u32)bpf_get_current_pid_tgid(), .kind = kind};
-	struct claim own = {.copy = copy}, *earlier;
-	bool is_claimed = false;
+	struct claim own = {.copies = 1 << (copy - 1)}, *found;
+
+	own.observation = observation_of_current();
+	found = bpf_map_lookup_elem(&claims, &key);
+	if (found && found->observation == own.observation &&
+	    !(found->copies & own.copies)) {
+		found->copies |= own.copies;
+		if (found->copies == ALL_COPIES)
+			bpf_map_delete_elem(&claims, &key);
+		return false;
+	}
+	/* Without its claim in the map, other copies would account for it as well. */
+	return bpf_map_update_elem(&claims, &key, &own, BPF_ANY) == 0;
+}
+
+/* Whether this copy is the one that accounts for the observation. */
+static __always_inline bool claim(int copy, __u32 kind)
+{
+	struct ledger *ledger;
+	bool is_claimed;
 
 	if (!has_standby[kind])
 		return true;
-	own.observation = observation_of_current();
-	if (copy > 1) {
-		earlier = bpf_map_lookup_elem(&claims, &key);
-		is_claimed = earlier && earlier->observation == own.observation &&
-			     earlier->copy < own.copy;
-		if (is_claimed && copy < COPIES)
-			earlier->copy = copy;
+	is_claimed = is_first_to_run(copy, kind);
+	if (is_claimed != (copy == FIRST_COPY)) {
+		ledger = bpf_map_lookup_elem(&ledgers, &kind);
+		if (ledger)
+			ADD(ledger->recovered, is_claimed ? 1 : -1);
 	}
-	/* Without its claim in the map, later copies would account for it as well. */
-	if (copy == COPIES)
-		bpf_map_delete_elem(&claims, &key);
-	else if (!is_claimed && bpf_map_update_elem(&claims, &key, &own, BPF_ANY))
-		return false;
-	if (!is_claimed && copy > 1)
-		count_recovered(kind);
-	return !is_claimed;
+	return is_claimed;
 }
 
 #endif /* STANDBY_H */

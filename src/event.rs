@@ -292,7 +292,7 @@ impl std::ops::AddAssign for Ledger {
         self.buffer_full += cpu.buffer_full;
         self.no_buffer += cpu.no_buffer;
         self.other += cpu.other;
-        self.recovered += cpu.recovered;
+        self.recovered = self.recovered.wrapping_add(cpu.recovered);
         self.seen += cpu.seen;
     }
 }

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::Options;
 use super::error::Error;
 use super::object;
-use super::probe::{Place, Treatment};
+use super::probe::AttachPoint;
 use crate::event::Kind;
 
 /// A program of `bpf/execsnoop.bpf.c` or `bpf/exit.h`.
@@ -24,34 +24,38 @@ pub struct Hook {
     pub program_type: &'static str,
     /// What it attaches to.
     pub target: &'static str,
-    /// 1, or more if it stands behind another one: `COPIES` in `bpf/standby.h`.
-    pub rank: u8,
+    /// 1, or more for a standby copy: `COPIES` in `bpf/standby.h`.
+    pub copy: u8,
 }
 
 impl Hook {
-    /// Of what each run of the program observes exactly one, if that is so. Other programs
-    /// run for more than they observe: threads, calls that succeed.
-    pub fn each_run(&self) -> Option<Kind> {
-        let always = self.target == "sched_process_exec" || CLASSIC.contains(self);
-        (always && self.rank == 1).then_some(self.kind)
+    /// Whether each run of the program observes exactly one of its kind. Other programs also
+    /// run for threads that exit, and for calls that succeed.
+    pub fn each_run_observes(&self) -> bool {
+        self.target == "sched_process_exec" || CLASSIC.contains(self)
     }
 
-    /// Where it is attached, if it has others to stand behind it.
-    fn place(&self) -> Option<Place> {
+    /// Whether it is the program that was selected, not a standby copy of it.
+    pub fn is_first_copy(&self) -> bool {
+        self.copy == 1
+    }
+
+    /// Its kind of attach point, if there are standby copies of it.
+    fn attach_point(&self) -> Option<AttachPoint> {
         match self.program_type {
-            "tp_btf" | "raw_tp" => Some(Place::Tracepoint),
-            "fexit" => Some(Place::Fexit),
+            "tp_btf" | "raw_tp" => Some(AttachPoint::Tracepoint),
+            "fexit" => Some(AttachPoint::Fexit),
             _ => None,
         }
     }
 
-    /// The programs that stand behind it where the kernel may skip it.
-    fn behind(&self) -> impl Iterator<Item = Self> {
-        let programs = BY_RANK.iter().find(|[first, ..]| *first == self.program);
+    /// The copies that stand by for it where the kernel may skip it.
+    fn standbys(&self) -> impl Iterator<Item = Self> {
+        let programs = COPIES.iter().find(|[first, ..]| *first == self.program);
         let programs = programs.into_iter().flatten().skip(1);
-        (2..).zip(programs).map(|(rank, program)| Self {
+        (2..).zip(programs).map(|(copy, program)| Self {
             program,
-            rank,
+            copy,
             ..*self
         })
     }
@@ -74,7 +78,7 @@ const fn hook(
         program,
         program_type,
         target,
-        rank: 1,
+        copy: 1,
     }
 }
 
@@ -163,15 +167,15 @@ pub const EXIT_LIVE: [Hook; 2] = [
     ),
 ];
 
-/// The programs of each place where the kernel may skip one, by rank: `FOR_EACH_COPY` in
-/// `bpf/standby.h` makes them.
-macro_rules! of_each_rank {
+/// The copies of each program that the kernel may skip, as `FOR_EACH_COPY` in
+/// `bpf/standby.h` defines them.
+macro_rules! copies {
     ($($name:literal),+ $(,)?) => {
         [$([$name, concat!($name, "_2"), concat!($name, "_3"), concat!($name, "_4")]),+]
     };
 }
 
-const BY_RANK: [[&str; 4]; 9] = of_each_rank![
+const COPIES: [[&str; 4]; 9] = copies![
     "exec_tp_btf",
     "exec_raw_tp",
     "fail_execve",
@@ -238,29 +242,18 @@ pub(super) fn choose(options: &Options) -> Result<Vec<Hook>, Error> {
     Ok(chosen)
 }
 
-/// The same hooks, each with those behind it where the kernel may skip it; in the order in
-/// which they are to be attached.
-pub(super) fn not_to_be_skipped(
-    hooks: Vec<Hook>,
-    treatment: impl Fn(Place) -> Treatment,
-) -> Vec<Hook> {
-    let mut treatments = HashMap::new();
+/// Adds the standby copies of each hook that the kernel may skip.
+pub(super) fn with_standbys(hooks: Vec<Hook>, may_skip: impl Fn(AttachPoint) -> bool) -> Vec<Hook> {
+    let mut answers = HashMap::new();
     let mut all = Vec::new();
     for hook in hooks {
-        let treatment = hook
-            .place()
-            .map(|place| *treatments.entry(place).or_insert_with(|| treatment(place)));
-        let mut group = vec![hook];
-        match treatment {
-            Some(treatment) if treatment.may_skip => {
-                group.extend(hook.behind());
-                if treatment.newest_first {
-                    group.reverse();
-                }
-            }
-            _ => {}
+        all.push(hook);
+        let may_skip_it = hook
+            .attach_point()
+            .is_some_and(|point| *answers.entry(point).or_insert_with(|| may_skip(point)));
+        if may_skip_it {
+            all.extend(hook.standbys());
         }
-        all.extend(group);
     }
     all
 }

@@ -23,7 +23,7 @@ use self::hooks::{
     EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Failures, Hook,
 };
 use self::perf_buffer::PerfBuffer;
-use self::probe::{Place, Treatment};
+use self::probe::AttachPoint;
 use self::ring_buffer::Ring;
 use self::tally::Tally;
 use crate::cgroup;
@@ -57,8 +57,8 @@ pub struct Options {
     pub classic: bool,
     /// What a live stream asks for.
     pub live: Live,
-    /// How the kernel runs programs.
-    pub treatment: fn(Place) -> Treatment,
+    /// Whether the kernel may skip programs, so that standby copies are needed.
+    pub may_skip: fn(AttachPoint) -> bool,
 }
 
 /// What a live stream asks for; by default, nothing. Filters are the kernel side's: what
@@ -101,7 +101,7 @@ impl Default for Options {
             exit_hooks: vec![vec![EXIT_TP_BTF], vec![EXIT_LIVE[0]], vec![EXIT_LIVE[1]]],
             classic: false,
             live: Live::default(),
-            treatment: probe::treatment,
+            may_skip: probe::may_skip,
         }
     }
 }
@@ -196,7 +196,7 @@ impl Capture {
             return Err(Error::missing_capabilities(&missing));
         }
         let chosen = hooks::choose(options)?;
-        let hooks = hooks::not_to_be_skipped(chosen, options.treatment);
+        let hooks = hooks::with_standbys(chosen, options.may_skip);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
             match Self::start_over(kind, &hooks, options) {
@@ -255,7 +255,7 @@ impl Capture {
             programs.push((hook, program));
         }
         let means = Means {
-            hooks: hooks.iter().filter(|h| h.rank == 1).copied().collect(),
+            hooks: hooks.iter().copied().filter(Hook::is_first_copy).collect(),
             transport: kind,
             buffer_bytes: road.bytes(),
         };

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::capture::hooks::{
     self, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, FEXIT, Hook,
 };
-use crate::capture::probe::{Place, treatment};
+use crate::capture::probe::{AttachPoint, may_skip};
 use crate::capture::{Capture, Options, TransportKind};
 
 /// `permitted`: the capabilities are there; else every refusal would be for their lack.
@@ -91,8 +91,8 @@ fn road(kind: TransportKind) -> Finding {
 
 fn preemption() -> Finding {
     let has_fexit = FEXIT.iter().any(|hook| hooks::try_out(*hook).is_ok());
-    let at_tracepoints = treatment(Place::Tracepoint).may_skip;
-    let of_fexit = has_fexit && treatment(Place::Fexit).may_skip;
+    let at_tracepoints = may_skip(AttachPoint::Tracepoint);
+    let of_fexit = has_fexit && may_skip(AttachPoint::Fexit);
     let found = match (at_tracepoints, of_fexit) {
         (false, false) => "none: each program is loaded once",
         (false, true) => "of fexit programs: each of these is loaded four times",
