@@ -4,13 +4,15 @@
 
 mod common;
 
-use std::process::Command;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use common::confined::{public_copy, unit_capabilities};
 use common::daemon::{Daemon, code};
 use common::guest::only_in_a_guest;
 use common::http::Scrape;
-use common::nop::{failing, nop};
+use common::nop::{failing, nop, ways};
 use common::programs::{Programs, exec_times};
 
 /// What a program that fails this many times ends with: nobody else's status.
@@ -18,11 +20,17 @@ const STATUS: u8 = 77;
 /// A multiple of the number of system calls that execute.
 const FAILURES: u32 = 100;
 
+/// The same for the program of the storm.
+const STORM_STATUS: u8 = 78;
+const STORM_FAILURES: u32 = 4;
+
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
     assert!(nop().exists());
     assert!(failing(FAILURES, STATUS).exists());
+    assert!(failing(STORM_FAILURES, STORM_STATUS).exists());
+    assert!(ways().exists());
 }
 
 #[test]
@@ -85,6 +93,83 @@ fn counts_exactly(daemon: &Daemon, who: &str) {
     }
     after.assert_ledger_closes();
     assert_eq!(after.sum("execsnoop_lost_events_total"), 0.0);
+}
+
+#[test]
+fn a_storm_at_idle_priority_beside_bursts_of_busy_tasks_on_one_cpu_is_counted_exactly() {
+    only_in_a_guest();
+    let before = fs::read_to_string(PREEMPTION).unwrap_or_default();
+    // Preemption that depends on the kernel's command line, where this kernel has it.
+    let modes = ["full", "lazy"].into_iter();
+    let modes: Vec<_> = modes.filter(|mode| before.contains(mode)).collect();
+    for mode in &modes {
+        fs::write(PREEMPTION, mode).unwrap();
+        storms_are_counted_exactly(mode);
+    }
+    if modes.is_empty() {
+        storms_are_counted_exactly("the kernel's only");
+    }
+    let active = before.split(['(', ')']).nth(1);
+    if let Some(active) = active {
+        fs::write(PREEMPTION, active).unwrap();
+    }
+}
+
+/// How the kernel preempts tasks, with the active mode in parentheses.
+const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
+
+/// Tasks at idle priority lose the CPU anywhere and for long. Where the kernel preempts
+/// programs they then block one for every other task on that CPU.
+fn storms_are_counted_exactly(preemption: &str) {
+    const TASKS: [(&str, u32); 3] = [("idle-storm", 4), ("storm", 2), ("bursts", 2)];
+    const MS: &str = "8000";
+    let programs = Programs::new();
+    let ways = programs.copied(ways(), "ways");
+    let storm = programs.copied(&failing(STORM_FAILURES, STORM_STATUS), "storm");
+    let daemon = Daemon::start(&[]);
+    let before = daemon.scrape();
+    let tasks = TASKS.iter().flat_map(|&(way, n)| (0..n).map(move |_| way));
+    let tasks: Vec<_> = tasks
+        .map(|way| {
+            let mut command = Command::new(&ways);
+            command.arg(way).arg(&storm).arg(MS).uid(65534).gid(65534);
+            let child = command.stdout(Stdio::piped()).spawn();
+            child.expect("the program of ways can be executed")
+        })
+        .collect();
+    let others = u32::try_from(tasks.len()).unwrap();
+    let execs: u32 = tasks
+        .into_iter()
+        .map(|task| {
+            let output = task.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", output.status);
+            let printed = String::from_utf8(output.stdout).unwrap();
+            printed.trim().parse().unwrap_or(0) // bursts print nothing
+        })
+        .sum();
+    assert!(execs > 0);
+    let after = daemon.scrape();
+    println!("preemption {preemption}: {execs} execs");
+    for (sample, value) in after.family("execsnoop_program_missed_runs_total") {
+        println!("{sample} {value}");
+    }
+    let more = |family| after.sum(family) - before.sum(family);
+    assert_eq!(after.execs_of("storm"), f64::from(execs), "{preemption}");
+    assert_eq!(more("execsnoop_execs_total"), f64::from(execs + others));
+    if observes(&after, "failure") {
+        let failures = f64::from(STORM_FAILURES * execs);
+        assert_eq!(
+            more("execsnoop_exec_failures_total"),
+            failures,
+            "{preemption}"
+        );
+    }
+    if observes(&after, "exit") {
+        let exits = f64::from(execs + others);
+        assert_eq!(more("execsnoop_exits_total"), exits, "{preemption}");
+    }
+    after.assert_ledger_closes();
+    assert_eq!(after.value("execsnoop_unattributed_execs_total"), 0.0);
 }
 
 /// How much a sample, which may not have been there before, has grown.
