@@ -40,13 +40,11 @@ struct {
  * returns. So an exec is counted before anybody can see that it has completed.
  */
 static __always_inline void observe_exec_typed(void *ctx, struct task_struct *task,
-					       struct linux_binprm *bprm, int copy)
+					       struct linux_binprm *bprm)
 {
 	struct ledger *ledger;
 	struct event event = {};
 
-	if (!claim(copy, KIND_EXEC))
-		return;
 	describe_typed(&event, task);
 	if (!is_wanted(&event, task))
 		return;
@@ -64,23 +62,19 @@ static __always_inline void observe_exec_typed(void *ctx, struct task_struct *ta
 	int BPF_PROG(name, struct task_struct *task, int old_pid,                        \
 		     struct linux_binprm *bprm)                                          \
 	{                                                                                \
-		hold_cpu(KIND_EXEC);                                                     \
-		observe_exec_typed(ctx, task, bprm, copy);                               \
-		release_cpu(KIND_EXEC);                                                  \
+		AS_COPY(copy, KIND_EXEC, observe_exec_typed(ctx, task, bprm));           \
 		return 0;                                                                \
 	}
 
 FOR_EACH_COPY(EXEC_AT, exec_tp_btf)
 
 /* Observe an exec of the current task. */
-static __always_inline void observe_exec(void *ctx, int copy)
+static __always_inline void observe_exec(void *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger *ledger;
 	struct event event = {};
 
-	if (!claim(copy, KIND_EXEC))
-		return;
 	describe(&event, task);
 	if (!is_wanted(&event, task))
 		return;
@@ -94,9 +88,7 @@ static __always_inline void observe_exec(void *ctx, int copy)
 	SEC("?raw_tp/sched_process_exec")                                                \
 	int name(void *ctx)                                                              \
 	{                                                                                \
-		hold_cpu(KIND_EXEC);                                                     \
-		observe_exec(ctx, copy);                                                 \
-		release_cpu(KIND_EXEC);                                                  \
+		AS_COPY(copy, KIND_EXEC, observe_exec(ctx));                             \
 		return 0;                                                                \
 	}
 
@@ -115,19 +107,16 @@ static __noinline int count_errno(__u64 err)
 	return 0;
 }
 
-/* Observe an exec of the current task that returned an error. `path` is in the caller's
+/* Observe an exec of the current task if it returned an error. `path` is in the caller's
  * memory. */
-static __always_inline void observe_failure(void *ctx, long ret, const char *path,
-					    int copy)
+static __always_inline void observe_return(void *ctx, long ret, const char *path)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger *ledger;
 	struct event event = {};
 
-	if (-ret >= ERRNO_MAX)
-		return; /* restarted: see ERRNO_MAX */
-	if (!claim(copy, KIND_FAILURE))
-		return;
+	if (ret >= 0 || -ret >= ERRNO_MAX)
+		return; /* succeeded, or restarted: see ERRNO_MAX */
 	if (with_failure_events) {
 		describe(&event, task);
 		event.subject.retval = ret;
@@ -153,12 +142,9 @@ static __always_inline void observe_failure(void *ctx, long ret, const char *pat
 	SEC("?fexit/" entry)                                                             \
 	int name(unsigned long long *ctx)                                                \
 	{                                                                                \
-		hold_cpu(KIND_FAILURE);                                                  \
-		if (RETURNED(ctx) < 0)                                                   \
-			observe_failure(ctx, RETURNED(ctx),                              \
-					with_path ? path(regs_of_entry(ctx)) : NULL,     \
-					copy);                                           \
-		release_cpu(KIND_FAILURE);                                               \
+		AS_COPY(copy, KIND_FAILURE,                                              \
+			observe_return(ctx, RETURNED(ctx),                               \
+				       with_path ? path(regs_of_entry(ctx)) : NULL));    \
 		return 0;                                                                \
 	}
 
@@ -175,11 +161,11 @@ FOR_EACH_COPY(FAILURES_AT, fail_compat_execveat, COMPAT_ENTRY "execveat",
 	SEC("?tracepoint/syscalls/" #name)                                               \
 	int name(struct trace_event_raw_sys_exit *ctx)                                   \
 	{                                                                                \
-		if (ctx->ret < 0 && failure_at_sys_exit)                                 \
-			observe_failure(ctx, ctx->ret,                                   \
-					with_path ? path(regs_of_current()) : NULL, 1);  \
+		if (failure_at_sys_exit)                                                 \
+			observe_return(ctx, ctx->ret,                                    \
+				       with_path ? path(regs_of_current()) : NULL);      \
 		if (ctx->ret == 0 && exec_at_sys_exit)                                   \
-			observe_exec(ctx, 1);                                            \
+			observe_exec(ctx);                                               \
 		return 0;                                                                \
 	}
 

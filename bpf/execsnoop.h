@@ -93,11 +93,10 @@ struct failures {
  *	seen = sent + tallied + unattributed
  *	tallied + unattributed = buffer_full + no_buffer + other
  *
- * `recovered` is the number of observations that standby copies of a program claimed,
- * minus the runs of the first copy that claimed none (standby.h). So the observations
- * that no copy has seen are those at which the kernel skipped the first copy, minus
- * `recovered`. Only the sum over all CPUs has this meaning: the value of one CPU may be
- * negative.
+ * `recovered` is the number of runs that standby copies of a program claimed, minus the
+ * runs of the first copy that claimed none (standby.h). So the runs that every copy has
+ * missed are those for which the kernel skipped the first copy, minus `recovered`. Only
+ * the sum over all CPUs has this meaning: the value of one CPU may be negative.
  *
  * `seen` is last because user space copies an entry in ascending order: its copy of
  * `seen` is then never older than its copies of the others.
@@ -109,7 +108,7 @@ struct ledger {
 	__u64 buffer_full;  /* output refused with ENOSPC or EAGAIN */
 	__u64 no_buffer;    /* ENOENT: this CPU came online later and has no buffer */
 	__u64 other;        /* output refused with any other error */
-	__s64 recovered;    /* claimed by standby copies; see above */
+	__s64 recovered;    /* runs that standby copies claimed; see above */
 	__u64 seen;         /* all observations */
 };
 

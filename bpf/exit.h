@@ -118,7 +118,7 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
  * refuse to load a program that reads that argument.
  */
 static __always_inline void observe_exit_typed(void *ctx, struct task_struct *task,
-					       bool group_dead, int copy)
+					       bool group_dead)
 {
 	struct signal_struct *signal;
 	struct task_struct *leader;
@@ -126,8 +126,6 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 	struct event event = {};
 
 	if (!group_dead || task->flags & PF_KTHREAD)
-		return;
-	if (!claim(copy, KIND_EXIT))
 		return;
 	signal = task->signal;
 	leader = task->group_leader;
@@ -155,9 +153,7 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 	SEC("?tp_btf/sched_process_exit")                                                \
 	int BPF_PROG(name, struct task_struct *task, bool group_dead)                    \
 	{                                                                                \
-		hold_cpu(KIND_EXIT);                                                     \
-		observe_exit_typed(ctx, task, group_dead, copy);                         \
-		release_cpu(KIND_EXIT);                                                  \
+		AS_COPY(copy, KIND_EXIT, observe_exit_typed(ctx, task, group_dead));     \
 		return 0;                                                                \
 	}
 
@@ -187,16 +183,19 @@ static __always_inline bool is_last(struct task_struct *task)
 	return insert(&exited_groups, &group, &exited) != -EEXIST;
 }
 
+static __always_inline void observe_thread_exit(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	if (is_last(task))
+		observe_exit(ctx, task);
+}
+
 #define EXIT_LIVE_AT(name, copy, type)                                                   \
 	SEC("?" type "/sched_process_exit")                                              \
 	int name(void *ctx)                                                              \
 	{                                                                                \
-		struct task_struct *task = (struct task_struct *)bpf_get_current_task(); \
-                                                                                         \
-		hold_cpu(KIND_EXIT);                                                     \
-		if (claim(copy, KIND_EXIT) && is_last(task))                             \
-			observe_exit(ctx, task);                                         \
-		release_cpu(KIND_EXIT);                                                  \
+		AS_COPY(copy, KIND_EXIT, observe_thread_exit(ctx));                      \
 		return 0;                                                                \
 	}
 

@@ -171,11 +171,11 @@ pub const EXIT_LIVE: [Hook; 2] = [
 /// `bpf/standby.h` defines them.
 macro_rules! copies {
     ($($name:literal),+ $(,)?) => {
-        [$([$name, concat!($name, "_2"), concat!($name, "_3"), concat!($name, "_4")]),+]
+        [$([$name, concat!($name, "_2"), concat!($name, "_3")]),+]
     };
 }
 
-const COPIES: [[&str; 4]; 9] = copies![
+const COPIES: [[&str; 3]; 9] = copies![
     "exec_tp_btf",
     "exec_raw_tp",
     "fail_execve",

@@ -95,9 +95,9 @@ fn preemption() -> Finding {
     let of_fexit = has_fexit && may_skip(AttachPoint::Fexit);
     let found = match (at_tracepoints, of_fexit) {
         (false, false) => "none: each program is loaded once",
-        (false, true) => "of fexit programs: each of these is loaded four times",
-        (true, false) => "of programs at tracepoints: each of these is loaded four times",
-        (true, true) => "of all programs: each is loaded four times",
+        (false, true) => "of fexit programs: each of these is loaded three times",
+        (true, false) => "of programs at tracepoints: each of these is loaded three times",
+        (true, true) => "of all programs: each is loaded three times",
     };
     Finding::ok("preemption", found)
 }
