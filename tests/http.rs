@@ -140,6 +140,7 @@ fn the_page_says_what_is_wrong_how_much_of_it_and_what_to_do() {
         execs: 9_000,
         unattributed: 4_321,
         missed: 21,
+        missed_at_most: [21, 0, 3],
         differences: [5, 0, -1_000],
         views: vec![ViewCounts {
             labels: vec![Label::Comm],
@@ -161,6 +162,7 @@ fn the_page_says_what_is_wrong_how_much_of_it_and_what_to_do() {
         "The count of ends of processes is 1,000 too high: ledger difference -1000.",
         "Execs without a name: 4,321. They are in the total, and in each table under other.",
         "The kernel skipped the programs at 21 of them; there is nothing to do.",
+        "The kernel may have skipped the programs at up to 3 ends of processes, which are then not counted",
         "Events that did not fit into the buffer: 1,234,567. They are counted all the same",
         "Events on CPUs that came online after the start: 12. ",
         "Events that the kernel refused: 2. ",

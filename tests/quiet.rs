@@ -4,13 +4,15 @@
 
 mod common;
 
-use std::process::Command;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use common::confined::{public_copy, unit_capabilities};
 use common::daemon::{Daemon, code};
 use common::guest::only_in_a_guest;
 use common::http::Scrape;
-use common::nop::{failing, nop};
+use common::nop::{failing, nop, ways};
 use common::programs::{Programs, exec_times};
 
 /// What a program that fails this many times ends with: nobody else's status.
@@ -18,11 +20,17 @@ const STATUS: u8 = 77;
 /// A multiple of the number of system calls that execute.
 const FAILURES: u32 = 100;
 
+/// The same for the program of the storm.
+const STORM_STATUS: u8 = 78;
+const STORM_FAILURES: u32 = 4;
+
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
     assert!(nop().exists());
     assert!(failing(FAILURES, STATUS).exists());
+    assert!(failing(STORM_FAILURES, STORM_STATUS).exists());
+    assert!(ways().exists());
 }
 
 #[test]
@@ -87,6 +95,112 @@ fn counts_exactly(daemon: &Daemon, who: &str) {
     assert_eq!(after.sum("execsnoop_lost_events_total"), 0.0);
 }
 
+#[test]
+fn a_storm_at_idle_priority_beside_bursts_of_busy_tasks_on_one_cpu_is_counted_exactly() {
+    only_in_a_guest();
+    let before = fs::read_to_string(PREEMPTION).unwrap_or_default();
+    // Preemption that depends on the kernel's command line, where this kernel has it.
+    let modes = ["full", "lazy"].into_iter();
+    let modes: Vec<_> = modes.filter(|mode| before.contains(mode)).collect();
+    for mode in &modes {
+        fs::write(PREEMPTION, mode).unwrap();
+        storms_are_counted_exactly(mode);
+    }
+    if modes.is_empty() {
+        storms_are_counted_exactly("the kernel's only");
+    }
+    let active = before.split(['(', ')']).nth(1);
+    if let Some(active) = active {
+        fs::write(PREEMPTION, active).unwrap();
+    }
+}
+
+/// How the kernel preempts tasks, with the active mode in parentheses.
+const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
+
+/// Tasks at idle priority lose the CPU anywhere and for long. Where the kernel preempts
+/// programs they then block one for every other task on that CPU.
+fn storms_are_counted_exactly(preemption: &str) {
+    const TASKS: [(&str, u32); 3] = [("idle-storm", 4), ("storm", 2), ("bursts", 2)];
+    const MS: &str = "8000";
+    let programs = Programs::new();
+    let ways = programs.copied(ways(), "ways");
+    let storm = programs.copied(&failing(STORM_FAILURES, STORM_STATUS), "storm");
+    let daemon = Daemon::start(&[]);
+    let before = daemon.scrape();
+    let tasks = TASKS.iter().flat_map(|&(way, n)| (0..n).map(move |_| way));
+    let tasks: Vec<_> = tasks
+        .map(|way| {
+            let mut command = Command::new(&ways);
+            command.arg(way).arg(&storm).arg(MS).uid(65534).gid(65534);
+            let child = command.stdout(Stdio::piped()).spawn();
+            child.expect("the program of ways can be executed")
+        })
+        .collect();
+    let others = u32::try_from(tasks.len()).unwrap();
+    let execs: u32 = tasks
+        .into_iter()
+        .map(|task| {
+            let output = task.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", output.status);
+            let printed = String::from_utf8(output.stdout).unwrap();
+            printed.trim().parse().unwrap_or(0) // bursts print nothing
+        })
+        .sum();
+    assert!(execs > 0);
+    let after = daemon.scrape();
+    println!("preemption {preemption}: {execs} execs");
+    for (sample, value) in after.family("execsnoop_program_missed_runs_total") {
+        println!("{sample} {value}");
+    }
+    let more = |family| after.sum(family) - before.sum(family);
+    assert_eq!(after.execs_of("storm"), f64::from(execs), "{preemption}");
+    for (event, family, expected) in [
+        ("exec", "execsnoop_execs_total", execs + others),
+        (
+            "failure",
+            "execsnoop_exec_failures_total",
+            STORM_FAILURES * execs,
+        ),
+        ("exit", "execsnoop_exits_total", execs + others),
+    ] {
+        if observes(&after, event) {
+            let expected = f64::from(expected);
+            let counts = expected - missed_at_most(&after, event)..=expected;
+            let counted = more(family);
+            assert!(
+                counts.contains(&counted),
+                "{preemption}, {event}: {counted} of {counts:?}"
+            );
+        }
+    }
+    after.assert_ledger_closes();
+    assert_eq!(after.value("execsnoop_unattributed_execs_total"), 0.0);
+}
+
+/// The most observations at which the kernel may have skipped every copy of a program: as
+/// many as it skipped the copy for that it skipped least often. None on kernels that preempt
+/// programs at tracepoints, because there programs can hold off preemption.
+fn missed_at_most(scrape: &Scrape, event: &str) -> f64 {
+    let missed = |program: &str| {
+        scrape.find(&format!(
+            "execsnoop_program_missed_runs_total{{program=\"{program}\"}}"
+        ))
+    };
+    if missed("exec_tp_btf_2").is_some() {
+        return 0.0;
+    }
+    let programs = programs(scrape, event).into_iter();
+    let fewest = programs.map(|(_, program)| {
+        let copies = ["", "_2", "_3"].into_iter();
+        let copies = copies.filter_map(|copy| missed(&format!("{program}{copy}")));
+        copies
+            .reduce(f64::min)
+            .expect("each program has statistics")
+    });
+    fewest.sum()
+}
+
 /// How much a sample, which may not have been there before, has grown.
 #[track_caller]
 fn difference(before: &Scrape, after: &Scrape, sample: &str) -> f64 {
@@ -99,15 +213,7 @@ fn observes(scrape: &Scrape, event: &str) -> bool {
 
 /// The programs that observe this, for people: `tp_btf`, or `fexit: execve, execveat`.
 fn hooks(scrape: &Scrape, event: &str) -> String {
-    let label = |sample: &str, name: &str| {
-        let (_, value) = sample.split_once(&format!("{name}=\"")).expect("a label");
-        value.split('"').next().unwrap_or_default().to_owned()
-    };
-    let hooks: Vec<_> = scrape
-        .family("execsnoop_hook_info")
-        .filter(|(sample, _)| label(sample, "event") == event)
-        .map(|(sample, _)| (label(sample, "type"), label(sample, "program")))
-        .collect();
+    let hooks = programs(scrape, event);
     let targets: Vec<_> = hooks
         .iter()
         .filter_map(|(_, program)| program.strip_prefix("fail_"))
@@ -117,6 +223,19 @@ fn hooks(scrape: &Scrape, event: &str) -> String {
         (Some((kind, _)), true) => kind.clone(),
         (Some((kind, _)), false) => format!("{kind}: {}", targets.join(", ")),
     }
+}
+
+/// The type and the name of each program that observes this.
+fn programs(scrape: &Scrape, event: &str) -> Vec<(String, String)> {
+    let label = |sample: &str, name: &str| {
+        let (_, value) = sample.split_once(&format!("{name}=\"")).expect("a label");
+        value.split('"').next().unwrap_or_default().to_owned()
+    };
+    let hooks = scrape.family("execsnoop_hook_info");
+    hooks
+        .filter(|(sample, _)| label(sample, "event") == event)
+        .map(|(sample, _)| (label(sample, "type"), label(sample, "program")))
+        .collect()
 }
 
 fn transport(scrape: &Scrape) -> &'static str {

@@ -283,14 +283,14 @@ fn the_raw_tracepoint_sees_the_same_when_the_typed_one_is_not_to_be_had() {
 }
 
 #[test]
-fn programs_that_stand_behind_others_count_nothing_twice() {
+fn standby_copies_count_nothing_twice() {
     const EACH: u32 = 200;
     let programs = Programs::new();
-    let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("rank{i}"))).collect();
+    let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("copy{i}"))).collect();
     for (hook, uid) in [(EXEC_TP_BTF, 700_200), (EXEC_RAW_TP, 700_201)] {
         let capture = Capture::start(&Options {
             exec_hooks: vec![vec![hook]],
-            preemption: always_skipping,
+            may_skip: always_skipping,
             ..Options::default()
         })
         .unwrap();
@@ -303,11 +303,11 @@ fn programs_that_stand_behind_others_count_nothing_twice() {
         });
         let scrape = service.scrape();
         for i in 0..4 {
-            assert_eq!(scrape.execs_of(&format!("rank{i}")), f64::from(EACH));
+            assert_eq!(scrape.execs_of(&format!("copy{i}")), f64::from(EACH));
         }
         assert_eq!(scrape.value(&uid_sample(uid)), f64::from(4 * EACH));
-        for rank in ["", "_2", "_3", "_4"] {
-            let program = format!("{}{rank}", hook.program);
+        for copy in ["", "_2", "_3"] {
+            let program = format!("{}{copy}", hook.program);
             let missed = format!("execsnoop_program_missed_runs_total{{program=\"{program}\"}}");
             assert!(scrape.find(&missed).is_some(), "{program} is not there");
         }
@@ -336,7 +336,7 @@ fn in_a_pid_namespace_of_its_own_the_daemon_finds_the_same_and_counts_exactly() 
     assert_eq!(programs(&scrapes[0]), programs(&scrapes[1]));
     for scrape in scrapes {
         assert_eq!(scrape.execs_of("pid-namespace"), f64::from(TIMES));
-        // Where the kernel runs fexit programs: their order matters most.
+        // Where the kernel runs fexit programs.
         let failures = "execsnoop_exec_failures_total{errno=\"ENAMETOOLONG\"}";
         let mut hooks = scrape.family("execsnoop_hook_info");
         if hooks.any(|(hook, _)| hook.contains("event=\"failure\"")) {

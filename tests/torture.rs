@@ -364,13 +364,13 @@ fn processes_whose_threads_end_together_are_counted_once_by_every_hook() {
     const PROCESSES: u32 = 200;
     let programs = Programs::new();
     let program = programs.named("unused");
-    // The programs that stand behind the first ones must not count once more.
+    // Standby copies must not count an exit once more.
     let hooks = [EXIT_TP_BTF, EXIT_LIVE[0], EXIT_LIVE[1]];
-    let preemptions = [Options::default().preemption, always_skipping];
-    for (hook, preemption) in hooks.into_iter().flat_map(|h| preemptions.map(|t| (h, t))) {
+    let answers = [Options::default().may_skip, always_skipping];
+    for (hook, may_skip) in hooks.into_iter().flat_map(|h| answers.map(|a| (h, a))) {
         let options = Options {
             exit_hooks: vec![vec![hook]],
-            preemption,
+            may_skip,
             ..Options::default()
         };
         let capture = Capture::start(&options).unwrap();

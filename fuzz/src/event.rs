@@ -106,7 +106,7 @@ fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
         ledger.buffer_full,
         ledger.no_buffer,
         ledger.other,
-        ledger.recovered,
+        ledger.recovered.cast_unsigned(),
         ledger.seen,
     ];
     fields.map(u64::to_ne_bytes).concat()

@@ -62,7 +62,7 @@ impl Capture {
             return Err(Error::missing_capabilities(&missing));
         }
         let chosen = select::choose(options)?;
-        let hooks = select::not_to_be_skipped(chosen, options.preemption);
+        let hooks = select::with_standbys(chosen, options.may_skip);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
             match Self::start_over(kind, &hooks, options) {
@@ -121,7 +121,7 @@ impl Capture {
             programs.push((hook, program));
         }
         let info = CaptureInfo {
-            hooks: hooks.iter().filter(|h| h.rank == 1).copied().collect(),
+            hooks: hooks.iter().copied().filter(Hook::is_first_copy).collect(),
             transport: kind,
             buffer_bytes: buffer.bytes(),
         };

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::hook::{CLASSIC, FEXIT, Hook, Refusal, SYS_EXIT};
 use super::object;
 use super::options::{FailureHooks, Options};
-use super::preemption::{AttachPoint, Preemption};
+use super::preemption::AttachPoint;
 
 /// Where the kernel describes its tracepoints, if tracefs is mounted.
 const TRACEFS: [&str; 2] = [
@@ -41,31 +41,18 @@ pub(super) fn choose(options: &Options) -> Result<Vec<Hook>, Error> {
     Ok(chosen)
 }
 
-/// The same hooks, each with those behind it where the kernel may skip it; in the order in
-/// which they are to be attached.
-pub(super) fn not_to_be_skipped(
-    hooks: Vec<Hook>,
-    preemption: impl Fn(AttachPoint) -> Preemption,
-) -> Vec<Hook> {
-    let mut preemptions = HashMap::new();
+/// Adds the standby copies of each hook that the kernel may skip.
+pub(super) fn with_standbys(hooks: Vec<Hook>, may_skip: impl Fn(AttachPoint) -> bool) -> Vec<Hook> {
+    let mut answers = HashMap::new();
     let mut all = Vec::new();
     for hook in hooks {
-        let preemption = hook.place().map(|place| {
-            *preemptions
-                .entry(place)
-                .or_insert_with(|| preemption(place))
-        });
-        let mut group = vec![hook];
-        match preemption {
-            Some(preemption) if preemption.may_skip => {
-                group.extend(hook.behind());
-                if preemption.newest_first {
-                    group.reverse();
-                }
-            }
-            _ => {}
+        all.push(hook);
+        let may_skip_it = hook
+            .attach_point()
+            .is_some_and(|point| *answers.entry(point).or_insert_with(|| may_skip(point)));
+        if may_skip_it {
+            all.extend(hook.standbys());
         }
-        all.extend(group);
     }
     all
 }

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::capture::hook::{
     EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, FEXIT, Hook,
 };
-use crate::capture::preemption::{self, AttachPoint};
+use crate::capture::preemption::{AttachPoint, may_skip};
 use crate::capture::{Capture, Options, TransportKind, try_out};
 
 /// `permitted`: the capabilities are there; else every refusal would be for their lack.
@@ -88,13 +88,13 @@ fn road(kind: TransportKind) -> Finding {
 
 fn preemption() -> Finding {
     let has_fexit = FEXIT.iter().any(|hook| try_out(*hook).is_ok());
-    let at_tracepoints = preemption::probe(AttachPoint::Tracepoint).may_skip;
-    let of_fexit = has_fexit && preemption::probe(AttachPoint::Fexit).may_skip;
+    let at_tracepoints = may_skip(AttachPoint::Tracepoint);
+    let of_fexit = has_fexit && may_skip(AttachPoint::Fexit);
     let found = match (at_tracepoints, of_fexit) {
         (false, false) => "none: each program is loaded once",
-        (false, true) => "of fexit programs: each of these is loaded four times",
-        (true, false) => "of programs at tracepoints: each of these is loaded four times",
-        (true, true) => "of all programs: each is loaded four times",
+        (false, true) => "of fexit programs: each of these is loaded three times",
+        (true, false) => "of programs at tracepoints: each of these is loaded three times",
+        (true, true) => "of all programs: each is loaded three times",
     };
     Finding::ok("preemption", found)
 }

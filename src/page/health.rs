@@ -18,6 +18,8 @@ pub(super) enum Level {
     Notice,
     /// Some of it is counted without a name.
     Warning,
+    /// Some failures or exits may not be counted.
+    Doubt,
     /// The numbers are wrong.
     Fault,
 }
@@ -27,7 +29,7 @@ impl Level {
         match self {
             Self::Fine => "fine",
             Self::Notice => "notice",
-            Self::Warning => "warning",
+            Self::Warning | Self::Doubt => "warning",
             Self::Fault => "fault",
         }
     }
@@ -46,6 +48,7 @@ pub(super) fn verdict(statements: &[Statement]) -> &'static str {
         None | Some(Level::Fine) => "Everything is counted, each under its name.",
         Some(Level::Notice) => "Everything is counted, some of it with less detail.",
         Some(Level::Warning) => "Everything is counted, some of it without a name.",
+        Some(Level::Doubt) => "Every exec is counted; some failed execs or exits may not be.",
         Some(Level::Fault) => "The numbers are wrong.",
     }
 }
@@ -55,6 +58,7 @@ pub(super) fn statements(summary: &Summary) -> Vec<Statement> {
     let mut statements = vec![];
     statements.extend(ledger(summary));
     statements.push(names(summary));
+    statements.extend(missed(summary));
     statements.extend(lost(summary));
     statements.extend(overflow(summary));
     statements
@@ -134,6 +138,20 @@ fn names(summary: &Summary) -> Statement {
             }
         },
     }
+}
+
+fn missed(summary: &Summary) -> Vec<Statement> {
+    let is_classic = summary.capture_info.is_classic();
+    let missed = summary.account.missed_at_most.iter();
+    missed
+        .map(|(kind, n)| Statement {
+            level: Level::Doubt,
+            text: html! {
+                "The kernel may have skipped the programs at up to " (grouped(*n)) " " (several(*kind, is_classic))
+                ", which are then not counted; there is nothing to do."
+            },
+        })
+        .collect()
 }
 
 fn lost(summary: &Summary) -> Vec<Statement> {

@@ -99,6 +99,8 @@ pub struct Account {
     pub unattributed: u64,
     /// Those of them at which the kernel skipped every program.
     pub missed: u64,
+    /// The most failures and exits at which it can have skipped every program.
+    pub missed_at_most: Vec<(Kind, u64)>,
     /// Events that were lost, and are counted all the same.
     pub lost: Vec<(Loss, u64)>,
 }
@@ -123,6 +125,11 @@ impl Summary {
                     .collect(),
                 unattributed: snapshot.unattributed,
                 missed: snapshot.missed,
+                missed_at_most: Kind::ALL
+                    .into_iter()
+                    .zip(snapshot.missed_at_most)
+                    .filter(|(kind, n)| *kind != Kind::Exec && *n > 0)
+                    .collect(),
                 lost: snapshot
                     .lost()
                     .into_iter()

@@ -208,7 +208,7 @@ impl Observation for Traced {
         traced.event.subject = until_nul(traced.event.subject);
         let path = Text {
             bytes: nul_terminated(&traced.path).to_vec(),
-            is_cut: traced.path_cut != 0,
+            is_cut: traced.path_truncated != 0,
         };
         let size = traced.args_size as usize;
         let kept = size.min(traced.args.len());
@@ -292,7 +292,7 @@ impl std::ops::AddAssign for Ledger {
         self.buffer_full += cpu.buffer_full;
         self.no_buffer += cpu.no_buffer;
         self.other += cpu.other;
-        self.recovered += cpu.recovered;
+        self.recovered = self.recovered.wrapping_add(cpu.recovered);
         self.seen += cpu.seen;
     }
 }

@@ -1,11 +1,8 @@
-//! The programs that stand behind others, on kernels that do not need them.
+//! Standby copies, on kernels that do not need them.
 
-use execsnoopd::capture::preemption::{AttachPoint, Preemption};
+use execsnoopd::capture::preemption::AttachPoint;
 
-/// As a kernel that may skip programs at both places.
-pub(crate) fn always_skipping(place: AttachPoint) -> Preemption {
-    Preemption {
-        may_skip: true,
-        newest_first: place == AttachPoint::Fexit,
-    }
+/// As on a kernel that may skip programs at every attach point.
+pub(crate) fn always_skipping(_: AttachPoint) -> bool {
+    true
 }

@@ -1,34 +1,33 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * What the kernel does with programs: can it preempt them, and in which order does it run
- * two that are attached to one place? Asked once, before anything is captured, by a
- * thread that renames itself to the name it has; see src/capture/preemption.rs.
+ * Finds out whether the kernel preempts programs, by reading the preemption count in one
+ * at each kind of attach point. A thread triggers both by setting its name to the one it
+ * has; see src/capture/preemption.rs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-/* Who asks: its thread id in its own pid namespace, and which that is, by device and
- * inode of /proc/self/ns/pid. Set before load. */
+/* The thread that asks, by its id in its own pid namespace, and that namespace, by device
+ * and inode of /proc/self/ns/pid. Set before load. */
 const volatile __u32 asking_tid = 0;
 const volatile __u64 namespace_dev = 0;
 const volatile __u64 namespace_ino = 0;
 
 struct answer {
-	__u32 ran;         /* how many of the two have run */
-	__u32 first;       /* which of them did first */
-	__s32 disabled;    /* how often preemption was switched off there; -1: unknown */
-	__s32 disabled_by; /* and with the program switching it off once more */
+	__u32 has_run;
+	__s32 disabled;    /* how often preemption was disabled; -1: unknown */
+	__s32 disabled_by; /* the same after the program has disabled it once more */
 };
 
 struct answer at_tracepoint;
 struct answer at_fexit;
 
-/* From a CPU's run queue to its preemption count, where the count is a variable of each
- * CPU: x86. From 6.2 to 6.14 to the variable that it is a member of. User space takes it
- * from BTF, as kernels without CONFIG_KALLSYMS_ALL do not resolve such variables. 0:
- * unknown. */
+/* Offset from a CPU's run queue to its preemption count on x86, where the count is a
+ * per-CPU variable; from 6.2 to 6.14, to the variable that contains it. User space takes
+ * the offset from BTF, because kernels without CONFIG_KALLSYMS_ALL do not resolve these
+ * variables. 0: unknown. */
 const volatile __s64 preempt_count_from_rq = 0;
 
 extern void bpf_preempt_disable(void) __ksym __weak;
@@ -53,21 +52,21 @@ static __always_inline int preempt_count(void)
 	return count & PREEMPT_MASK;
 }
 
-static __always_inline int look(struct answer *answer, __u32 which)
+static __always_inline int answer(struct answer *answer)
 {
 	struct bpf_pidns_info ids = {};
 
 	if (bpf_get_ns_current_pid_tgid(namespace_dev, namespace_ino, &ids,
 					sizeof(ids)) ||
-	    ids.pid != asking_tid || answer->ran++)
+	    ids.pid != asking_tid)
 		return 0;
-	answer->first = which;
 	answer->disabled = preempt_count();
 	if (bpf_ksym_exists(bpf_preempt_disable)) {
 		bpf_preempt_disable();
 		answer->disabled_by = preempt_count();
 		bpf_preempt_enable();
 	}
+	answer->has_run = 1;
 	return 0;
 }
 
@@ -78,27 +77,15 @@ static __always_inline int look(struct answer *answer, __u32 which)
 #endif
 
 SEC("?tp_btf/task_rename")
-int tracepoint_1(void *ctx)
+int tracepoint(void *ctx)
 {
-	return look(&at_tracepoint, 1);
-}
-
-SEC("?tp_btf/task_rename")
-int tracepoint_2(void *ctx)
-{
-	return look(&at_tracepoint, 2);
+	return answer(&at_tracepoint);
 }
 
 SEC("?fexit/" PRCTL)
-int fexit_1(void *ctx)
+int fexit(void *ctx)
 {
-	return look(&at_fexit, 1);
-}
-
-SEC("?fexit/" PRCTL)
-int fexit_2(void *ctx)
-{
-	return look(&at_fexit, 2);
+	return answer(&at_fexit);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What an event says of a task, whatever the hook.
+ * Fills in what an event says about a task, whatever the hook.
  */
-#ifndef DESCRIBE_H
-#define DESCRIBE_H
+#ifndef TASK_H
+#define TASK_H
 
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -11,13 +11,13 @@
 #include "cgroup.h"
 #include "execsnoop.h"
 
-/* Set before load. A view by parent_comm asks for it; else it stays all NUL, so
- * that it neither costs a read nor splits the tally's entries. */
+/* A view or a filter uses parent_comm. If not, it stays all NUL: it costs no read and
+ * does not split entries of the tally. Set before load. */
 const volatile __u8 with_parent_comm = 0;
 
 /*
- * Who a task is. Arguments typed by BTF may be followed by plain loads, at a fifth of
- * what a call of bpf_probe_read_kernel() for each costs (measured).
+ * Describe a task that the verifier knows by its BTF type. Plain loads then suffice, at a
+ * fifth of what a call of bpf_probe_read_kernel() for each field costs (measured).
  */
 static __always_inline void describe_typed(struct event *event, struct task_struct *task)
 {
@@ -30,7 +30,7 @@ static __always_inline void describe_typed(struct event *event, struct task_stru
 		keep_names(cgroup, event->subject.cgroup_id);
 	}
 	event->subject.uid = task->cred->uid.val;
-	/* What stands behind the NUL may be stale; user space cuts it off. */
+	/* Bytes after the NUL may be stale; user space clears them. */
 	__builtin_memcpy(event->subject.comm, task->comm, sizeof(event->subject.comm));
 	if (with_parent_comm)
 		__builtin_memcpy(event->subject.parent_comm, parent->comm,
@@ -40,7 +40,7 @@ static __always_inline void describe_typed(struct event *event, struct task_stru
 	event->ppid = parent->tgid;
 }
 
-/* The same where the verifier does not know the type. */
+/* Describe a task whose type the verifier does not know. */
 static __always_inline void describe(struct event *event, struct task_struct *task)
 {
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
@@ -60,4 +60,4 @@ static __always_inline void describe(struct event *event, struct task_struct *ta
 	event->ppid = BPF_CORE_READ(parent, tgid);
 }
 
-#endif /* DESCRIBE_H */
+#endif /* TASK_H */
