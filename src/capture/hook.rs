@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::preemption::AttachPoint;
 use crate::record::Kind;
 
 /// A program of `bpf/execsnoop.bpf.c` or `bpf/exit.h`.
@@ -178,6 +177,15 @@ const COPIES: [[&str; 3]; 9] = copies![
     "exit_live_tp_btf",
     "exit_live_raw_tp",
 ];
+
+/// The kinds of attach points at which a kernel may preempt programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttachPoint {
+    /// A tracepoint.
+    Tracepoint,
+    /// The exit of a kernel function.
+    Fexit,
+}
 
 /// What the kernel answered to a hook.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! What to capture, and how.
 
+use crate::capture::hook::AttachPoint;
 use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook};
-use crate::capture::preemption::{self, AttachPoint};
+use crate::capture::preemption;
 use crate::record::Comm;
 
 /// What to capture, and by which means.

@@ -13,6 +13,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, ProgramHandle};
 use rustix::thread::{gettid, name, set_name};
 use tracing::debug;
 
+use super::hook::AttachPoint;
 use super::stats;
 use crate::bpf::preemption::{OpenPreemptionSkel, PreemptionSkelBuilder, types};
 
@@ -23,22 +24,11 @@ const KEY: [u8; 4] = 0_u32.to_ne_bytes();
 /// these programs, too.
 const ATTEMPTS: u32 = 20;
 
-/// The kinds of attach points at which a kernel may preempt programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AttachPoint {
-    /// A tracepoint.
-    Tracepoint,
-    /// The exit of a kernel function.
-    Fexit,
-}
-
-impl AttachPoint {
-    /// The programs that are needed for an answer.
-    fn programs(self) -> &'static [&'static str] {
-        match self {
-            Self::Tracepoint => &["tracepoint"],
-            Self::Fexit => &["tracepoint", "fexit"],
-        }
+/// The programs that are needed for an answer.
+fn programs(attach_point: AttachPoint) -> &'static [&'static str] {
+    match attach_point {
+        AttachPoint::Tracepoint => &["tracepoint"],
+        AttachPoint::Fexit => &["tracepoint", "fexit"],
     }
 }
 
@@ -73,7 +63,7 @@ fn ask(attach_point: AttachPoint) -> libbpf_rs::Result<Option<bool>> {
         rodata.preempt_count_from_rq = preempt_count_from_rq().unwrap_or(0);
     }
     for mut program in open.open_object_mut().progs_mut() {
-        let asked = attach_point.programs().iter();
+        let asked = programs(attach_point).iter();
         let is_asked = asked.into_iter().any(|name| program.name() == *name);
         program.set_autoload(is_asked);
     }

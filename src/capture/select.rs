@@ -7,10 +7,10 @@ use std::path::Path;
 use tracing::{debug, info, warn};
 
 use super::error::Error;
+use super::hook::AttachPoint;
 use super::hook::{CLASSIC, FEXIT, Hook, Refusal, SYS_EXIT};
 use super::object;
 use super::options::{FailureHooks, Options};
-use super::preemption::AttachPoint;
 
 /// Where the kernel describes its tracepoints, if tracefs is mounted.
 const TRACEFS: [&str; 2] = [

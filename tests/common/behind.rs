@@ -1,6 +1,6 @@
 //! Standby copies, on kernels that do not need them.
 
-use execsnoopd::capture::preemption::AttachPoint;
+use execsnoopd::capture::hook::AttachPoint;
 
 /// As on a kernel that may skip programs at every attach point.
 pub(crate) fn always_skipping(_: AttachPoint) -> bool {

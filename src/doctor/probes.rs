@@ -1,10 +1,11 @@
 //! What is found out by trying, as the daemon does it.
 
-use super::Finding;
+use super::finding::Finding;
+use crate::capture::hook::AttachPoint;
 use crate::capture::hook::{
     EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, FEXIT, Hook,
 };
-use crate::capture::preemption::{AttachPoint, may_skip};
+use crate::capture::preemption::may_skip;
 use crate::capture::{Capture, Options, TransportKind, try_out};
 
 /// `permitted`: the capabilities are there; else every refusal would be for their lack.
