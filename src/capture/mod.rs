@@ -174,7 +174,7 @@ impl Source for Capture {
         let mut sums = Ledgers::default();
         for kind in Kind::ALL {
             for bytes in per_cpu(&self.ledgers, kind.index())? {
-                sums[kind] += record::ledger(&bytes).map_err(io::Error::other)?;
+                sums[kind] += record::decode_ledger(&bytes).map_err(io::Error::other)?;
             }
         }
         Ok(sums)
@@ -183,7 +183,7 @@ impl Source for Capture {
     fn failures(&mut self) -> io::Result<FailureCounts> {
         let mut sums = FailureCounts::default();
         for bytes in per_cpu(&self.failures, 0)? {
-            sums += record::failures(&bytes).map_err(io::Error::other)?;
+            sums += record::decode_failures(&bytes).map_err(io::Error::other)?;
         }
         Ok(sums)
     }
@@ -193,7 +193,8 @@ impl Source for Capture {
         let path = cgroup::path(id, |id| {
             let name = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
             let name = name.map_err(io::Error::other)?;
-            let decode = |bytes: Vec<u8>| record::cgroup_name(&bytes).map_err(io::Error::other);
+            let decode =
+                |bytes: Vec<u8>| record::decode_cgroup_name(&bytes).map_err(io::Error::other);
             name.map(decode).transpose()
         })?;
         if path.is_none() {

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
-use super::bytes::encode;
+use super::bytes::MAX_PADDING;
+use super::encode::encode;
 use super::*;
+use crate::bpf::types;
 
 fn sample() -> Event {
     let mut event = Event {
@@ -67,7 +69,7 @@ proptest! {
             Err(DecodeError::Retval(retval)) => prop_assert!(fits && retval != 0),
         }
         let _ = (Event::decode_subject(&bytes), Traced::decode_subject(&bytes));
-        let _ = (tally_count(&bytes), ledger(&bytes), failures(&bytes), cgroup_name(&bytes));
+        let _ = (decode_tally_count(&bytes), decode_ledger(&bytes), decode_failures(&bytes), decode_cgroup_name(&bytes));
     }
 
     #[test]
