@@ -92,7 +92,7 @@ fn find_paths(tokens: &[TokenTree], found: &mut Vec<Vec<String>>) {
         } else if is_visibility(&tokens[i..]) {
             i += 2; // `pub(in crate::module)` is no import
         } else if let TokenTree::Ident(_) = &tokens[i] {
-            i += find_path(&tokens[i..], &mut Vec::new(), found);
+            i += find_path(&tokens[i..], &[], found);
         } else {
             if let TokenTree::Group(group) = &tokens[i] {
                 let inner: Vec<_> = group.stream().into_iter().collect();
@@ -104,8 +104,8 @@ fn find_paths(tokens: &[TokenTree], found: &mut Vec<Vec<String>>) {
 }
 
 /// Reads one path that continues `start`. Returns how many tokens it has.
-fn find_path(tokens: &[TokenTree], start: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> usize {
-    let mut path = start.clone();
+fn find_path(tokens: &[TokenTree], start: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = start.to_vec();
     let mut i = 0;
     while let Some(TokenTree::Ident(name)) = tokens.get(i) {
         path.push(name.to_string());
@@ -118,7 +118,7 @@ fn find_path(tokens: &[TokenTree], start: &mut Vec<String>, found: &mut Vec<Vec<
         if let Some(TokenTree::Group(group)) = tokens.get(i) {
             let inner: Vec<_> = group.stream().into_iter().collect();
             for branch in inner.split(|token| is_punct(token, ',')) {
-                find_path(branch, &mut path, found);
+                find_path(branch, &path, found);
             }
             return i + 1;
         }
