@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let config = match cli.load_config() {
         Ok(config) => config,
         Err(error) => {
-            log::say(&error);
+            log::print_error(&error);
             return ExitCode::from(EX_CONFIG);
         }
     };
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Err(error) = log::init(config.log.level, config.log.format) {
-        log::say(format_args!("{error:#}"));
+        log::print_error(format_args!("{error:#}"));
         return ExitCode::FAILURE;
     }
     match daemon::run(&config, move || cli.load_config()) {
@@ -58,7 +58,7 @@ fn trace(args: &cli::Trace) -> ExitCode {
         Ok(lost) if lost && args.strict => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            log::say(&error);
+            log::print_error(&error);
             status(&error)
         }
     }
@@ -71,7 +71,7 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
         // Nobody reads it any more.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            log::say(format_args!("cannot write the report: {error}"));
+            log::print_error(format_args!("cannot write the report: {error}"));
             ExitCode::FAILURE
         }
     }
