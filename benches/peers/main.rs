@@ -4,8 +4,6 @@
 //! Takes two minutes and needs root. All of it is on loopback: attackers, scraper and daemon
 //! share the CPUs.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
 #[allow(dead_code)] // this needs a part of it
 #[path = "../system/machine.rs"]
 mod machine;
@@ -24,15 +22,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::common::certificates::Authority;
-use crate::common::daemon::Daemon;
-use crate::common::http::{Answer, Scrape, parsed};
-use crate::common::nuisances::{NUISANCES, Nuisance};
-use crate::common::peers::Attack;
-use crate::common::tls::Client;
-use crate::common::web::{TLS, WebDir};
 use crate::machine::Machine;
 use crate::report::Row;
+use testkit::certificates::Authority;
+use testkit::daemon::Daemon;
+use testkit::http::{Answer, Scrape, parsed};
+use testkit::nuisances::{NUISANCES, Nuisance};
+use testkit::peers::Attack;
+use testkit::tls::Client;
+use testkit::web::{TLS, WebDir};
 
 /// Honest scrapes in each row, and how far apart they begin.
 const SCRAPES: usize = 50;
