@@ -5,9 +5,9 @@ use std::process::Command;
 use std::thread::{ScopedJoinHandle, scope, sleep};
 use std::time::Duration;
 
+use testkit::compiled::ways;
 use testkit::daemon::configured;
 use testkit::http::Scrape;
-use testkit::nop::ways;
 use testkit::programs::{Programs, exec_as, exec_times};
 
 /// How many different programs: this many, or as many as this variable says.

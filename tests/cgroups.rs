@@ -4,7 +4,7 @@ use std::thread::scope;
 
 use rustix::process::Signal;
 use testkit::cgroups::Cgroup;
-use testkit::daemon::over;
+use testkit::daemon::with_transport;
 use testkit::http::Scrape;
 use testkit::programs::Programs;
 
@@ -19,10 +19,10 @@ const ID: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba98765432
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(testkit::nop::nop().exists());
+    assert!(testkit::compiled::nop().exists());
 }
 
-testkit::over_both_roads! {
+testkit::over_both_transports! {
     a_cgroup_that_is_gone_before_anybody_looks_still_has_its_name
     new_cgroups_on_all_cpus_are_each_counted_under_their_own_name
     what_does_not_fit_the_buffer_keeps_its_unit
@@ -34,22 +34,22 @@ fn execs(scrape: &Scrape, label: &str, value: &str) -> f64 {
     scrape.find(&sample).unwrap_or(0.0)
 }
 
-/// Names differ from road to road, which are tested side by side.
-fn unit(road: &str, name: &str) -> String {
-    format!("{name}-{road}.service")
+/// Names differ from transport to transport, which are tested side by side.
+fn unit(transport: &str, name: &str) -> String {
+    format!("{name}-{transport}.service")
 }
 
-fn a_cgroup_that_is_gone_before_anybody_looks_still_has_its_name(road: &str) {
+fn a_cgroup_that_is_gone_before_anybody_looks_still_has_its_name(transport: &str) {
     const TIMES: u32 = 7;
     let programs = Programs::new();
     let program = programs.named("in-a-cgroup");
-    let (daemon, _config) = over(road, VIEWS);
-    let unit = unit(road, "gone");
-    let slice = format!("outer-{road}.slice");
+    let (daemon, _config) = with_transport(transport, VIEWS);
+    let unit = unit(transport, "gone");
+    let slice = format!("outer-{transport}.slice");
     let in_unit = Cgroup::new(&format!("{slice}/{unit}/payload"));
     in_unit.exec_times(&program, TIMES);
     drop(in_unit);
-    let in_container = Cgroup::new(&format!("docker-{road}/{ID}/init"));
+    let in_container = Cgroup::new(&format!("docker-{transport}/{ID}/init"));
     in_container.exec_times(&program, TIMES);
     drop(in_container);
     let scrape = daemon.scrape();
@@ -65,21 +65,21 @@ fn a_cgroup_that_is_gone_before_anybody_looks_still_has_its_name(road: &str) {
     scrape.assert_ledger_closes();
 }
 
-fn new_cgroups_on_all_cpus_are_each_counted_under_their_own_name(road: &str) {
+fn new_cgroups_on_all_cpus_are_each_counted_under_their_own_name(transport: &str) {
     const THREADS: u32 = 4;
     const EACH: u32 = 40;
     const TIMES: u32 = 3;
     let programs = Programs::new();
     let program = programs.named("churning");
-    let (daemon, _config) = over(road, VIEWS);
+    let (daemon, _config) = with_transport(transport, VIEWS);
     scope(|scope| {
         for thread in 0..THREADS {
             let program = &program;
             scope.spawn(move || {
                 for n in 0..EACH {
-                    let unit = unit(road, &format!("churn-{thread}-{n}"));
+                    let unit = unit(transport, &format!("churn-{thread}-{n}"));
                     // Below the same new one as those of the other threads.
-                    let path = format!("churning-{road}.slice/round-{n}.slice/{unit}");
+                    let path = format!("churning-{transport}.slice/round-{n}.slice/{unit}");
                     Cgroup::new(&path).exec_times(program, TIMES);
                 }
             });
@@ -87,21 +87,21 @@ fn new_cgroups_on_all_cpus_are_each_counted_under_their_own_name(road: &str) {
     });
     let scrape = daemon.scrape();
     for (thread, n) in (0..THREADS).flat_map(|t| (0..EACH).map(move |n| (t, n))) {
-        let unit = unit(road, &format!("churn-{thread}-{n}"));
+        let unit = unit(transport, &format!("churn-{thread}-{n}"));
         assert_eq!(execs(&scrape, "unit", &unit), f64::from(TIMES), "{unit}");
     }
     scrape.assert_ledger_closes();
 }
 
-fn what_does_not_fit_the_buffer_keeps_its_unit(road: &str) {
+fn what_does_not_fit_the_buffer_keeps_its_unit(transport: &str) {
     const TIMES: u32 = 400;
     let programs = Programs::new();
     let program = programs.named("tallied");
-    let (daemon, _config) = over(road, &format!("buffer_pages = 1\n{VIEWS}"));
-    let units = ["first", "second"].map(|name| unit(road, name));
+    let (daemon, _config) = with_transport(transport, &format!("buffer_pages = 1\n{VIEWS}"));
+    let units = ["first", "second"].map(|name| unit(transport, name));
     daemon.signal(Signal::STOP);
     for unit in &units {
-        Cgroup::new(&format!("tallied-{road}.slice/{unit}")).exec_times(&program, TIMES);
+        Cgroup::new(&format!("tallied-{transport}.slice/{unit}")).exec_times(&program, TIMES);
     }
     daemon.signal(Signal::CONT);
     let scrape = daemon.scrape();

@@ -18,7 +18,7 @@ const EACH: u32 = 50;
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(testkit::nop::nop().exists());
+    assert!(testkit::compiled::nop().exists());
 }
 
 fn set_ahead(seconds: i64) {

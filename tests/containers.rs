@@ -45,7 +45,7 @@ fn execs_in_a_container_are_counted_under_its_short_id() {
     let (daemon, _config) =
         configured("[[view]]\nlabels = [\"container\", \"comm\"]\n[[view]]\nlabels = [\"uid\"]\n");
     let dir = tempfile::tempdir().unwrap();
-    bundle(dir.path(), testkit::nop::nop(), &format!("/{ID}"));
+    bundle(dir.path(), testkit::compiled::nop(), &format!("/{ID}"));
     for _ in 0..TIMES {
         let output = Command::new("runc")
             .arg("--root")

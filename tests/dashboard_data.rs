@@ -10,12 +10,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use testkit::cgroups::Cgroup;
+use testkit::compiled::ways;
 use testkit::daemon::{Daemon, configured};
 use testkit::dashboard::{
     Query, config_text, dashboard, data_panels, no_value, queries_of, substituted, text,
 };
 use testkit::mounts::with_tracefs;
-use testkit::nop::ways;
 use testkit::programs::{Programs, exec_as, exec_times};
 use testkit::prometheus::Prometheus;
 

@@ -9,10 +9,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use testkit::bpf_objects::Unheld;
 use testkit::daemon::{Daemon, code, configured, field};
 use testkit::http::{Scrape, connect, parsed};
 use testkit::programs::{Programs, exec_times};
-use testkit::remains::Unheld;
 use testkit::unix_http;
 
 /// How long it may take to end.
@@ -81,7 +81,7 @@ fn killed_at_any_stage_of_its_start_it_leaves_nothing_that_keeps_the_next_one() 
         let status = status(&mut signalled_at(&socket, at, "KILL"));
         assert_eq!(status.signal(), Some(9), "{at:?}: {status}");
     }
-    before.await_no_more();
+    before.await_no_others();
     assert!(socket.exists(), "it is left behind");
     takes_over(&socket, &program);
 }
@@ -119,7 +119,7 @@ fn killed_at_any_stage_of_its_stop_it_leaves_nothing_that_keeps_the_next_one() {
         rustix::process::kill_process(traced, Signal::TERM).unwrap();
         assert_eq!(daemon.wait().unwrap().signal(), Some(9), "{at:?}");
     }
-    before.await_no_more();
+    before.await_no_others();
     takes_over(&socket, &program);
 }
 
@@ -134,7 +134,7 @@ fn terminated_at_any_stage_of_its_start_it_ends() {
         let ended = status.signal() == Some(15) || status.code() == Some(0);
         assert!(ended, "{at:?}: {status}");
     }
-    before.await_no_more();
+    before.await_no_others();
 }
 
 #[test]

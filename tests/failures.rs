@@ -5,17 +5,17 @@ use std::path::Path;
 use std::process::Command;
 use std::thread::scope;
 
+use testkit::compiled::ways;
 use testkit::daemon::{Daemon, code};
 use testkit::guest::in_a_guest;
 use testkit::http::Scrape;
-use testkit::mounts::{in_own_mounts, with_tracefs};
-use testkit::nop::ways;
+use testkit::mounts::{in_mount_namespace, with_tracefs};
 use testkit::programs::{Programs, exec_times, set_executable};
 
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(testkit::nop::nop().exists());
+    assert!(testkit::compiled::nop().exists());
     assert!(ways().exists());
 }
 
@@ -42,7 +42,7 @@ fn every_failure_is_counted_by_its_error() {
     let not_a_program = programs.path().join("not-a-program");
     std::fs::write(&not_a_program, "\u{7f}").unwrap();
     set_executable(&not_a_program);
-    let busy = programs.copied(testkit::nop::nop(), "busy");
+    let busy = programs.copied(testkit::compiled::nop(), "busy");
     let endless = programs.path().join("endless");
     std::os::unix::fs::symlink(&endless, &endless).unwrap();
     let ways: [(&str, &Path, u32); 8] = [
@@ -128,7 +128,7 @@ fn what_needs_tracefs_says_how_to_mount_it() {
         ("[capture]\nfailures = \"tracepoint\"\n", "capture.failures"),
     ] {
         let unmount = "for fs in tracing debug; do umount -l /sys/kernel/$fs 2>/dev/null; done";
-        let (mut command, _dir) = in_own_mounts(unmount, config);
+        let (mut command, _dir) = in_mount_namespace(unmount, config);
         command.args(["--web.listen-address=127.0.0.1:0", "--log.level=error"]);
         let mut child = command
             .stderr(std::process::Stdio::piped())

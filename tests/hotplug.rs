@@ -7,7 +7,7 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
-use testkit::daemon::{field, over};
+use testkit::daemon::{field, with_transport};
 use testkit::guest::only_in_a_guest;
 use testkit::programs::{Programs, exec, exec_times};
 
@@ -47,11 +47,11 @@ fn a_cpu_that_goes_and_comes_in_a_storm_costs_no_count_ringbuf() {
     a_cpu_that_goes_and_comes_in_a_storm_costs_no_count("ringbuf");
 }
 
-fn a_cpu_that_goes_and_comes_in_a_storm_costs_no_count(road: &str) {
+fn a_cpu_that_goes_and_comes_in_a_storm_costs_no_count(transport: &str) {
     const THREADS: u32 = 4;
     const ROUNDS: u32 = 5;
     switch(true);
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let programs = Programs::new();
     let storms: Vec<_> = (0..THREADS)
         .map(|i| programs.named(format!("storm{i}")))
@@ -105,11 +105,11 @@ fn on_a_cpu_that_came_after_the_start_counts_are_exact_ringbuf() {
     on_a_cpu_that_came_after_the_start_counts_are_exact("ringbuf");
 }
 
-fn on_a_cpu_that_came_after_the_start_counts_are_exact(road: &str) {
+fn on_a_cpu_that_came_after_the_start_counts_are_exact(transport: &str) {
     const EACH: u32 = 200;
     switch(true);
     switch(false);
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let programs = Programs::new();
     let (old, new) = (programs.named("old-cpu"), programs.named("new-cpu"));
     switch(true);
@@ -131,7 +131,7 @@ fn on_a_cpu_that_came_after_the_start_counts_are_exact(road: &str) {
     // their detail.
     let no_buffer = "execsnoop_lost_events_total{reason=\"no_buffer\"}";
     let lost = scrape.value(no_buffer) - before.value(no_buffer);
-    let expected = if road == "perf" { 2 * EACH } else { 0 };
+    let expected = if transport == "perf" { 2 * EACH } else { 0 };
     assert_eq!(lost, f64::from(expected));
     assert_eq!(
         scrape.sum("execsnoop_lost_events_total"),

@@ -14,9 +14,9 @@ use execsnoopd::event::Kind;
 use execsnoopd::http::server::Limits;
 use execsnoopd::snapshot::Snapshot;
 use execsnoopd::view::{Label, ViewCounts};
-use testkit::fake::{Service, means};
 use testkit::fixed::{Fixed, serve};
 use testkit::http::{Answer, connect, get, request, send};
+use testkit::service::{Service, capture_info};
 
 fn service() -> Service {
     Service::start(&Config::default())
@@ -132,7 +132,7 @@ fn the_page_says_what_this_is_and_loads_nothing_from_elsewhere() {
 fn the_page_says_what_is_wrong_how_much_of_it_and_what_to_do() {
     let classic = Means {
         hooks: CLASSIC.to_vec(),
-        ..means()
+        ..capture_info()
     };
     let mut snapshot = Snapshot {
         execs: 9_000,
@@ -151,7 +151,7 @@ fn the_page_says_what_is_wrong_how_much_of_it_and_what_to_do() {
     (execs.buffer_full, execs.no_buffer, execs.other) = (1_234_567, 12, 2);
     snapshot.flush.undecodable = 1;
     let words = |means: &Means| words(&get(Fixed::serve(snapshot.clone(), means).address, "/"));
-    let text = words(&means());
+    let text = words(&capture_info());
     for part in [
         "The numbers are wrong.",
         "The count of execs is 5 too low: ledger difference 5. Where it stays, it is a bug",

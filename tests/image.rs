@@ -3,9 +3,9 @@
 
 use rustix::io::Errno;
 use serde_json::Value;
+use testkit::compiled::nop;
 use testkit::daemon::{Daemon, code};
 use testkit::http::{Scrape, get};
-use testkit::nop::nop;
 use testkit::pod::{Container, seccomp, seccomp_without, uid};
 use testkit::programs::{Programs, exec_times};
 
@@ -17,7 +17,7 @@ const NONE: &str = "0000000000000000";
 
 fn counts_everything(seccomp: &Value, uid: u32, transport: &str) {
     let programs = Programs::new();
-    let pod = Container::of_the_image(seccomp, uid);
+    let pod = Container::of_image(seccomp, uid);
     let daemon = Daemon::spawn(pod.run());
     assert_eq!(pod.status("CapBnd"), GRANTED);
     assert_eq!(pod.status("CapPrm"), NONE, "given up");
@@ -33,7 +33,7 @@ fn counts_everything(seccomp: &Value, uid: u32, transport: &str) {
     let process = std::process::id();
     let (on_host, in_container) = (format!("on-{process}"), format!("in-{process}"));
     exec_times(&programs.named(&on_host), TIMES);
-    let workload = Container::of_a_workload(nop(), &in_container, TIMES);
+    let workload = Container::of_workload(nop(), &in_container, TIMES);
     assert_eq!(code(workload.run().status().unwrap()), 0);
 
     let scrape = pod.within(Scrape::of);
@@ -71,7 +71,7 @@ fn a_runtime_that_forbids_bpf_is_named_as_the_reason() {
     // What the profile answers says whether it is not permitted or not there.
     for (errno, status) in [(Errno::PERM, 77), (Errno::NOSYS, 69)] {
         let profile = seccomp_without("bpf", errno.raw_os_error());
-        let pod = Container::of_the_image(&profile, uid());
+        let pod = Container::of_image(&profile, uid());
         let output = pod.run().output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(code(output.status), status, "{said}");

@@ -4,8 +4,9 @@
 use execsnoopd::config::{Config, View};
 use execsnoopd::view::{Label, name};
 use testkit::bytes::encode;
-use testkit::fake::{Service, event};
+use testkit::fake::event;
 use testkit::http::Scrape;
+use testkit::service::Service;
 
 #[test]
 fn a_million_programs_fit_in_bounded_memory_and_are_all_counted() {

@@ -14,9 +14,10 @@ use testkit::busy::busy;
 use testkit::bytes::{encode, encode_subject};
 use testkit::chromium::{Shown, keep_pictures, open};
 use testkit::dom::{Element, rows, value};
-use testkit::fake::{Service, event, means};
+use testkit::fake::event;
 use testkit::fixed::Fixed;
 use testkit::http::Scrape;
+use testkit::service::{Service, capture_info};
 
 /// Names that anybody may give a program.
 const HOSTILE_COMMS: [&[u8]; 10] = [
@@ -203,14 +204,14 @@ fn its_numbers_are_those_of_the_metrics() {
 
 #[test]
 fn the_browser_asks_for_nothing_but_the_page() {
-    let page = Fixed::serve(busy(), &means());
+    let page = Fixed::serve(busy(), &capture_info());
     assert_eq!(open(page.address, "/").console, [""; 0]);
     assert_eq!(page.requests(), ["/"]);
 }
 
 #[test]
 fn the_style_applies_by_its_hash_and_another_would_not() {
-    let page = Fixed::serve(busy(), &means());
+    let page = Fixed::serve(busy(), &capture_info());
     assert_eq!(open(page.address, "/").console, [""; 0]);
     let changed = |mut response: Response| {
         let headers = response.headers_mut();
@@ -220,14 +221,14 @@ fn the_style_applies_by_its_hash_and_another_would_not() {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         response
     };
-    let refused = Fixed::serve_through(busy(), &means(), changed);
+    let refused = Fixed::serve_through(busy(), &capture_info(), changed);
     let console = open(refused.address, "/").console;
     assert!(console.concat().contains("inline style"), "{console:?}");
 }
 
 #[test]
 fn the_chart_shows_each_span_of_the_last_minutes() {
-    let page = Fixed::serve(busy(), &means());
+    let page = Fixed::serve(busy(), &capture_info());
     keep_pictures(page.address, "busy");
     let elements = open(page.address, "/").elements;
     let spans = elements

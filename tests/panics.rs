@@ -14,8 +14,9 @@ use execsnoopd::event::Kind;
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::service;
 use testkit::bytes::encode;
-use testkit::fake::{Fake, Kernel, Service, event, means};
+use testkit::fake::{Fake, Kernel, event};
 use testkit::http::{Scrape, connect, request};
+use testkit::service::{Service, capture_info};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -34,7 +35,7 @@ fn an_aggregator_that_panics_ends_the_service() {
         kernel.emit_as(Kind::Exit, encode(&exit));
         kernel.emit_as(Kind::Exit, encode(&exit));
     });
-    let error = service.ended().unwrap_err().to_string();
+    let error = service.wait().unwrap_err().to_string();
     assert!(error.contains("aggregator thread panicked"), "{error}");
 }
 
@@ -46,7 +47,7 @@ fn a_listener_that_fails_ends_the_service_though_another_could_answer() {
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
     let ended = service::run_source(
         source,
-        &means(),
+        &capture_info(),
         &Config::default(),
         vec![answering.into(), failing.into()],
         async |_| {

@@ -9,8 +9,9 @@ use execsnoopd::event::Kind;
 use execsnoopd::view::Label;
 use proptest::prelude::*;
 use testkit::bytes::{encode, encode_subject};
-use testkit::fake::{Service, event};
+use testkit::fake::event;
 use testkit::http::{Scrape, get};
+use testkit::service::Service;
 
 const RELOADED: &str = "execsnoop_config_last_reload_successful";
 
@@ -217,7 +218,7 @@ fn a_reader_that_fails_ends_the_service_with_its_reason() {
     service.kernel(|kernel| {
         kernel.ledger_error = Some(std::io::Error::from_raw_os_error(1));
     });
-    let error = format!("{:#}", service.ended().unwrap_err());
+    let error = format!("{:#}", service.wait().unwrap_err());
     assert!(error.contains("reading the ledger"), "{error}");
     assert!(error.contains("Operation not permitted"), "{error}");
 }
@@ -227,7 +228,7 @@ fn a_reader_that_panics_ends_the_service() {
     let service = Service::start(&Config::default());
     Scrape::of(service.address);
     service.kernel(|kernel| kernel.panic = true);
-    let error = service.ended().unwrap_err().to_string();
+    let error = service.wait().unwrap_err().to_string();
     assert!(error.contains("reader thread panicked"), "{error}");
 }
 

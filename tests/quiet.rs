@@ -4,11 +4,11 @@
 
 use std::process::Command;
 
+use testkit::compiled::{failing, nop};
 use testkit::confined::{public_copy, unit_capabilities};
 use testkit::daemon::{Daemon, code};
 use testkit::guest::only_in_a_guest;
 use testkit::http::Scrape;
-use testkit::nop::{failing, nop};
 use testkit::programs::{Programs, exec_times};
 
 /// What a program that fails this many times ends with: nobody else's status.
@@ -120,8 +120,8 @@ fn hooks(scrape: &Scrape, event: &str) -> String {
 fn transport(scrape: &Scrape) -> &'static str {
     ["perf", "ringbuf"]
         .into_iter()
-        .find(|road| {
-            let sample = format!("execsnoop_transport_info{{transport=\"{road}\"}}");
+        .find(|transport| {
+            let sample = format!("execsnoop_transport_info{{transport=\"{transport}\"}}");
             scrape.find(&sample).is_some()
         })
         .expect("a transport")

@@ -12,18 +12,18 @@ use execsnoopd::capture::hooks::{EXEC_RAW_TP, EXEC_TP_BTF};
 use execsnoopd::capture::{Capture, Options};
 use execsnoopd::config::Config;
 use rustix::process::Signal;
-use testkit::behind::always_skipping;
 use testkit::confined::{public_copy, unit_capabilities};
-use testkit::daemon::{Daemon, code, configured, field, over};
-use testkit::fake::run_on;
+use testkit::daemon::{Daemon, code, configured, field, with_transport};
 use testkit::http::Scrape;
 use testkit::programs::{Programs, exec, exec_as, exec_times, set_executable};
+use testkit::service::run_on;
+use testkit::standby::always_skipping;
 
 fn uid_sample(uid: u32) -> String {
     format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\",user=\"\"}}")
 }
 
-testkit::over_both_roads! {
+testkit::over_both_transports! {
     storms_on_all_cpus_are_counted_exactly_by_program_and_user
     a_scrape_right_after_the_last_wait_sees_it
     a_full_buffer_costs_detail_and_no_count
@@ -32,10 +32,10 @@ testkit::over_both_roads! {
     names_of_any_bytes_are_counted_under_what_they_are
 }
 
-fn storms_on_all_cpus_are_counted_exactly_by_program_and_user(road: &str) {
+fn storms_on_all_cpus_are_counted_exactly_by_program_and_user(transport: &str) {
     const EACH: u32 = 400;
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let storms: Vec<(PathBuf, u32)> = (0..8)
         .map(|i| (programs.named(format!("storm{i}")), 700_000 + i % 4))
         .collect();
@@ -56,9 +56,9 @@ fn storms_on_all_cpus_are_counted_exactly_by_program_and_user(road: &str) {
     assert_eq!(field(&last, "ledger_difference"), "0");
 }
 
-fn a_scrape_right_after_the_last_wait_sees_it(road: &str) {
+fn a_scrape_right_after_the_last_wait_sees_it(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let program = programs.named("fresh");
     for n in 1..=200 {
         exec(&program);
@@ -66,10 +66,10 @@ fn a_scrape_right_after_the_last_wait_sees_it(road: &str) {
     }
 }
 
-fn a_full_buffer_costs_detail_and_no_count(road: &str) {
+fn a_full_buffer_costs_detail_and_no_count(transport: &str) {
     const EACH: u32 = 300;
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "buffer_pages = 1\n");
+    let (daemon, _config) = with_transport(transport, "buffer_pages = 1\n");
     let before = daemon.scrape();
     daemon.signal(Signal::STOP);
     let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("full{i}"))).collect();
@@ -95,13 +95,13 @@ fn a_full_buffer_costs_detail_and_no_count(road: &str) {
     assert_eq!(daemon.scrape().execs_of("full0"), f64::from(EACH + 10));
 }
 
-fn a_full_tally_costs_names_and_no_count(road: &str) {
+fn a_full_tally_costs_names_and_no_count(transport: &str) {
     // Each program has two subjects, its exec and its exit: more than the tally has entries
     // (16384).
     const PROGRAMS: u32 = 9_000;
     let programs = Programs::new();
-    let (daemon, _config) = over(
-        road,
+    let (daemon, _config) = with_transport(
+        transport,
         "buffer_pages = 1\n[[view]]\nlabels = [\"comm\"]\nmax_series = 50000\n\
          [[view]]\nlabels = [\"uid\"]\n",
     );
@@ -145,11 +145,11 @@ fn a_full_tally_costs_names_and_no_count(road: &str) {
     assert_eq!(after, unattributed);
 }
 
-fn a_termination_in_a_storm_still_accounts_for_all_that_was_seen(road: &str) {
+fn a_termination_in_a_storm_still_accounts_for_all_that_was_seen(transport: &str) {
     let programs = Programs::new();
     let program = programs.named("ending");
     for signal in [Signal::TERM, Signal::INT] {
-        let (mut daemon, _config) = over(road, "");
+        let (mut daemon, _config) = with_transport(transport, "");
         let stop = AtomicBool::new(false);
         scope(|scope| {
             for _ in 0..4 {
@@ -175,9 +175,9 @@ fn a_termination_in_a_storm_still_accounts_for_all_that_was_seen(road: &str) {
     }
 }
 
-fn names_of_any_bytes_are_counted_under_what_they_are(road: &str) {
+fn names_of_any_bytes_are_counted_under_what_they_are(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let names: [(&[u8], &str); 7] = [
         (b"new\nline", "new\\\\x0aline"),
         (b"quo\"te", "quo\\\"te"),
@@ -416,13 +416,13 @@ fn the_two_capabilities_of_the_unit_suffice() {
     assert_eq!(scrape.execs_of("by-nobody"), 30.0);
     scrape.assert_ledger_closes();
     // Where Debian and Ubuntu refuse perf_event_open(2) to these two, by a patch of theirs,
-    // it takes the other road.
+    // it takes the other transport.
     let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
-    let road = match paranoid.trim().parse().unwrap() {
+    let transport = match paranoid.trim().parse().unwrap() {
         ..=2 => "perf",
         3.. => "ringbuf",
     };
-    let transport = format!("execsnoop_transport_info{{transport=\"{road}\"}}");
+    let transport = format!("execsnoop_transport_info{{transport=\"{transport}\"}}");
     assert_eq!(scrape.value(&transport), 1.0);
 }
 

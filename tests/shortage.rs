@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
+use testkit::bpf_objects::Unheld;
 use testkit::confined::public_copy;
 use testkit::daemon::{Daemon, code, field};
 use testkit::http::request;
 use testkit::limits::Limited;
 use testkit::programs::{Programs, exec_times};
-use testkit::remains::Unheld;
 use testkit::web::{ALICE, ALICE_WRONG, NOBODY, users};
 
 /// A user who has no other process, and may have no more threads than this.
@@ -46,7 +46,7 @@ fn without_its_threads_it_says_so_and_ends_with_1() {
         let why = format!("cannot start the {lacks} thread: Resource temporarily unavailable");
         assert!(last.contains(&why), "{last}");
     }
-    before.await_no_more();
+    before.await_no_others();
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn with_too_little_memory_it_ends_and_the_next_start_counts_from_nothing() {
     } else {
         assert!(limited.oom_kills() > 0, "{}", output.status);
     }
-    before.await_no_more();
+    before.await_no_others();
     exec_times(&program, 5);
     let daemon = Daemon::start(&[]);
     exec_times(&program, 7);

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use testkit::compiled::ways;
 use testkit::daemon::{Daemon, configured, field};
 use testkit::http::{Scrape, request};
 use testkit::limits::Limited;
-use testkit::nop::ways;
 use testkit::programs::{Programs, exec, exec_as, exec_times};
 
 /// A buffer that overflows at once.
@@ -117,7 +117,7 @@ fn a_daemon_with_a_hundredth_of_a_cpu_answers_no_old_number() {
     let programs = programs(&directory);
     let (daemon, _config) = configured(SMALL);
     let limited = Limited::cpu(10);
-    limited.take_in(daemon.pid());
+    limited.add(daemon.pid());
     storm(&daemon, &programs, || sleep(Duration::from_millis(10)));
     limited.release(daemon.pid());
     counted_exactly(daemon);

@@ -12,14 +12,14 @@ use execsnoopd::config::Config;
 use execsnoopd::event::{self, Event, Kind, Observation};
 use execsnoopd::exits::End;
 use execsnoopd::source::Source;
-use testkit::behind::always_skipping;
-use testkit::daemon::{Daemon, over};
-use testkit::fake::run_on;
+use testkit::compiled::ways;
+use testkit::daemon::{Daemon, with_transport};
 use testkit::http::Scrape;
-use testkit::nop::ways;
 use testkit::programs::{Programs, exec_as, exec_times, set_executable};
+use testkit::service::run_on;
+use testkit::standby::always_skipping;
 
-testkit::over_both_roads! {
+testkit::over_both_transports! {
     every_way_to_execute_is_counted_once_under_the_programs_name
     a_descriptor_is_executed_under_its_number_or_its_files_name
     scripts_and_chains_of_them_are_one_exec_under_the_scripts_name
@@ -37,9 +37,9 @@ testkit::over_both_roads! {
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(testkit::nop::nop().exists());
+    assert!(testkit::compiled::nop().exists());
     #[cfg(target_arch = "x86_64")]
-    assert!(testkit::nop::nop32().exists());
+    assert!(testkit::compiled::nop32().exists());
     assert!(ways().exists());
 }
 
@@ -57,8 +57,8 @@ fn go(way: &str, program: &Path, number: u32) -> ExitStatus {
 }
 
 /// Something that differs between the roads: the tests of both run side by side.
-fn offset(road: &str) -> u32 {
-    u32::from(road == "perf")
+fn offset(transport: &str) -> u32 {
+    u32::from(transport == "perf")
 }
 
 fn go_well(way: &str, program: &Path) {
@@ -66,9 +66,9 @@ fn go_well(way: &str, program: &Path) {
     assert!(status.success(), "{way}: {status}");
 }
 
-fn every_way_to_execute_is_counted_once_under_the_programs_name(road: &str) {
+fn every_way_to_execute_is_counted_once_under_the_programs_name(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let ways = [
         "execve",
         "execveat",
@@ -92,12 +92,12 @@ fn every_way_to_execute_is_counted_once_under_the_programs_name(road: &str) {
     scrape.assert_ledger_closes();
 }
 
-fn a_descriptor_is_executed_under_its_number_or_its_files_name(road: &str) {
+fn a_descriptor_is_executed_under_its_number_or_its_files_name(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
-    let name = format!("w-fexecve{road}");
-    let program = programs.copied(testkit::nop::nop(), &name);
-    let number = 980 + offset(road);
+    let (daemon, _config) = with_transport(transport, "");
+    let name = format!("w-fexecve{transport}");
+    let program = programs.copied(testkit::compiled::nop(), &name);
+    let number = 980 + offset(transport);
     for _ in 0..TIMES {
         assert!(go("fexecve", &program, number).success());
         assert!(go("memfd", &program, number + 5).success());
@@ -115,9 +115,9 @@ fn a_descriptor_is_executed_under_its_number_or_its_files_name(road: &str) {
     scrape.assert_ledger_closes();
 }
 
-fn scripts_and_chains_of_them_are_one_exec_under_the_scripts_name(road: &str) {
+fn scripts_and_chains_of_them_are_one_exec_under_the_scripts_name(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let mut interpreter = programs.named("w-interpreter");
     // The kernel follows four scripts to a program (exec_binprm() in fs/exec.c).
     for depth in 1..=4 {
@@ -139,20 +139,20 @@ fn scripts_and_chains_of_them_are_one_exec_under_the_scripts_name(road: &str) {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn a_32_bit_program_is_counted(road: &str) {
+fn a_32_bit_program_is_counted(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
-    let program = programs.copied(testkit::nop::nop32(), "w-32bit");
+    let (daemon, _config) = with_transport(transport, "");
+    let program = programs.copied(testkit::compiled::nop32(), "w-32bit");
     exec_times(&program, TIMES);
     let scrape = daemon.scrape();
     assert_eq!(scrape.execs_of("w-32bit"), f64::from(TIMES));
     scrape.assert_ledger_closes();
 }
 
-fn a_setuid_program_is_counted_for_the_user_who_executed_it(road: &str) {
+fn a_setuid_program_is_counted_for_the_user_who_executed_it(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
-    let program = programs.copied(testkit::nop::nop(), "w-setuid");
+    let (daemon, _config) = with_transport(transport, "");
+    let program = programs.copied(testkit::compiled::nop(), "w-setuid");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
     (0..TIMES).for_each(|_| exec_as(&program, Some(700_300)));
     let scrape = daemon.scrape();
@@ -162,9 +162,9 @@ fn a_setuid_program_is_counted_for_the_user_who_executed_it(road: &str) {
     scrape.assert_ledger_closes();
 }
 
-fn what_does_not_execute_is_not_counted(road: &str) {
+fn what_does_not_execute_is_not_counted(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let program = programs.named("w-nothing");
     for _ in 0..TIMES {
         go_well("check", &program);
@@ -202,10 +202,10 @@ impl Drop for CorePattern {
     }
 }
 
-fn a_program_started_by_the_kernel_is_counted(road: &str) {
+fn a_program_started_by_the_kernel_is_counted(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
-    let helper = programs.copied(testkit::nop::nop(), "w-core-helper");
+    let (daemon, _config) = with_transport(transport, "");
+    let helper = programs.copied(testkit::compiled::nop(), "w-core-helper");
     let pattern = CorePattern::pipe_to(&helper);
     for _ in 0..TIMES {
         assert!(!go("crash", &helper, 1).success());
@@ -222,12 +222,12 @@ fn ended(scrape: &Scrape, reason: &str, code: &str) -> f64 {
     scrape.find(&sample).unwrap_or(0.0)
 }
 
-fn ends_are_counted_by_status_and_by_signal(road: &str) {
+fn ends_are_counted_by_status_and_by_signal(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let program = programs.named("unused");
     // Statuses and signals that nobody else uses.
-    let offset = offset(road);
+    let offset = offset(transport);
     for _ in 0..TIMES {
         go("exit", &program, 201 + 2 * offset);
         go("exit-group-in-thread", &program, 221 + 2 * offset);
@@ -261,9 +261,9 @@ fn cpu_of(daemon: &Daemon, comm: &str) -> f64 {
     daemon.scrape().find(&sample).unwrap_or(0.0)
 }
 
-fn cpu_time_of_all_threads_is_counted_under_the_program(road: &str) {
+fn cpu_time_of_all_threads_is_counted_under_the_program(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     for (way, comm, burnt) in [
         ("burn", "cpu-one", 0.1),
         ("burn-threads", "cpu-three", 0.3),
@@ -282,9 +282,9 @@ fn cpu_time_of_all_threads_is_counted_under_the_program(road: &str) {
     daemon.scrape().assert_ledger_closes();
 }
 
-fn programs_shorter_than_a_tick_cost_what_they_cost(road: &str) {
+fn programs_shorter_than_a_tick_cost_what_they_cost(transport: &str) {
     let programs = Programs::new();
-    let (daemon, _config) = over(road, "");
+    let (daemon, _config) = with_transport(transport, "");
     let program = programs.copied(ways(), "cpu-short");
     let output = Command::new(&program)
         .args(["short", "-", "300"])
@@ -302,19 +302,19 @@ fn programs_shorter_than_a_tick_cost_what_they_cost(road: &str) {
     daemon.scrape().assert_ledger_closes();
 }
 
-fn an_exit_tells_who_ended_how_and_after_how_long(road: &str) {
+fn an_exit_tells_who_ended_how_and_after_how_long(transport: &str) {
     let programs = Programs::new();
-    let transport = match road {
+    let kind = match transport {
         "perf" => TransportKind::Perf,
         _ => TransportKind::Ring,
     };
     let mut capture = Capture::start(&Options {
-        transports: vec![transport],
+        transports: vec![kind],
         ..Options::default()
     })
     .unwrap();
-    assert_eq!(capture.means().transport, transport);
-    let comm = format!("ev-{road}");
+    assert_eq!(capture.means().transport, kind);
+    let comm = format!("ev-{transport}");
     let program = programs.copied(ways(), &comm);
     let before = Instant::now();
     let mut child = Command::new(&program)

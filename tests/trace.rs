@@ -11,14 +11,14 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::cgroups::Cgroup;
+use testkit::compiled::{failing, ways};
 use testkit::daemon::code;
-use testkit::nop::{failing, ways};
 use testkit::programs::{Programs, exec, exec_as, exec_times};
 
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(testkit::nop::nop().exists());
+    assert!(testkit::compiled::nop().exists());
     assert!(ways().exists());
     assert!(failing(FAILURES, 0).exists());
 }
@@ -270,7 +270,10 @@ fn paths_and_arguments_are_whole_or_marked_as_cut() {
         .path()
         .join(format!("{0}/{0}/{0}", "d".repeat(200)));
     std::fs::create_dir_all(&deep).unwrap();
-    let far = programs.copied(testkit::nop::nop(), &format!("{}/argued", deep.display()));
+    let far = programs.copied(
+        testkit::compiled::nop(),
+        &format!("{}/argued", deep.display()),
+    );
     let tracer = Tracer::start(&["--json", "--path", "--args", "--comm", "argued"]);
     let run = |program: &Path, args: &[&OsStr]| {
         assert!(Command::new(program).args(args).status().unwrap().success());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::libc::{ENXIO, O_NONBLOCK};
 use tempfile::TempDir;
 use testkit::daemon::{Daemon, field};
-use testkit::mounts::in_own_mounts;
+use testkit::mounts::in_mount_namespace;
 use testkit::programs::{Programs, exec_times};
 
 /// How long a name may take to come before a test fails.
@@ -25,7 +25,7 @@ fn without_an_answer() -> (Daemon, PathBuf, [TempDir; 2]) {
     let passwd = dir.path().join("passwd");
     let fifo = passwd.display();
     let prepare = format!("mkfifo {fifo} && mount --bind {fifo} /etc/passwd");
-    let (command, config) = in_own_mounts(&prepare, "");
+    let (command, config) = in_mount_namespace(&prepare, "");
     (Daemon::spawn(command), passwd, [dir, config])
 }
 

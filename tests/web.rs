@@ -16,10 +16,10 @@ use execsnoopd::http::live::Live;
 use execsnoopd::http::server::{Limits, Server};
 use rcgen::SanType;
 use testkit::certificates::Authority;
-use testkit::fake::Service;
 use testkit::fixed::run;
 use testkit::http::{Answer, answer, connect, get, request, send};
-use testkit::tls::{Client, agreed};
+use testkit::service::Service;
+use testkit::tls::{Client, negotiated};
 use testkit::web::{ALICE, ALICE_WRONG, MUTUAL, NOBODY, TLS, WebDir, users};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{CipherSuite, NamedGroup, ProtocolVersion};
@@ -84,7 +84,7 @@ fn what_is_neither_tls_nor_http_is_closed() {
 #[test]
 fn versions_suites_and_curves_are_those_of_the_file() {
     let (service, client, dir, authority) = tls("");
-    let both = agreed(&client.connect(service.address).unwrap());
+    let both = negotiated(&client.connect(service.address).unwrap());
     assert_eq!(both.0, ProtocolVersion::TLSv1_3);
 
     dir.write("web.yml", &format!("{TLS}  min_version: TLS13\n"));
@@ -101,7 +101,7 @@ fn versions_suites_and_curves_are_those_of_the_file() {
         ),
     );
     assert_eq!(
-        agreed(&client.connect(service.address).unwrap()),
+        negotiated(&client.connect(service.address).unwrap()),
         (
             ProtocolVersion::TLSv1_2,
             // The server's order, which is not the client's.

@@ -4,8 +4,8 @@
 use std::process::Command;
 
 use testkit::certificates::Authority;
-use testkit::fake::Service;
 use testkit::prometheus::{Prometheus, promtool};
+use testkit::service::Service;
 use testkit::web::{MUTUAL, SECRET, TLS, WebDir, users};
 
 const SHIPPED: &str = include_str!("../packaging/web-config.yml");

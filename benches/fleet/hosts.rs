@@ -11,8 +11,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::answer::sample_count;
 use testkit::bytes::encode;
-use testkit::fake::{Service, event};
+use testkit::fake::event;
 use testkit::http::{get, request};
+use testkit::service::Service;
 
 /// Execs of each host in each second, of one program each.
 const RATE: usize = 5;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::worker::{Job, Workers};
-use testkit::nop::nop;
+use testkit::compiled::nop;
 
 /// After this nothing new is begun. What is under way then may take a minute more.
 const BUDGET: Duration = Duration::from_secs(7 * 60);

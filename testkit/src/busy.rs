@@ -1,4 +1,4 @@
-//! Counts as a host has them that has been at work for a while.
+//! The counts of a host that has been busy for a while.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use execsnoopd::recent::{Recent, SPAN};
 use execsnoopd::snapshot::Snapshot;
 use execsnoopd::view::{Counts, Key, Label, ViewCounts};
 
-/// A host that has been at work for a while.
 pub fn busy() -> Snapshot {
     let counts = |execs: u64, cpu_ms: u64| Counts {
         execs,

@@ -1,4 +1,4 @@
-//! Programs that nobody else executes, and executing them.
+//! Programs with names that nothing else on the host has.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,12 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
-use crate::nop::nop;
+use crate::compiled::nop;
 
-/// A directory of programs with names that nobody else has.
+/// A directory of programs with names that nothing else on the host has.
 ///
-/// One at a time in a test process: every daemon sees what every test executes. So make
-/// this before the daemon.
+/// A test process has one at a time, because every daemon sees what every test executes. Create it
+/// before the daemon.
 #[derive(Debug)]
 pub struct Programs {
     directory: TempDir,
@@ -26,7 +26,7 @@ impl Programs {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().expect("a directory for programs");
-        // Other users execute from it, too.
+        // Other users execute programs in it, too.
         set_executable(directory.path());
         let programs = Self {
             directory,
@@ -36,11 +36,11 @@ impl Programs {
         programs
     }
 
-    /// A copy of a program, of this name.
+    /// Copies a program to this name.
     pub fn copied(&self, program: &Path, name: &str) -> PathBuf {
         let copy = self.directory.path().join(name);
-        // By another process: a descriptor open for writing, inherited by a child that
-        // another test forks just then, would make executing it fail with ETXTBSY.
+        // By another process. If this one had the copy open for writing, a child that another
+        // test forks meanwhile would inherit the descriptor, and exec would fail with ETXTBSY.
         let status = Command::new("cp").arg(program).arg(&copy).status();
         assert!(status.expect("cp can be executed").success());
         copy
@@ -50,7 +50,7 @@ impl Programs {
         self.directory.path()
     }
 
-    /// A program of this name. What a link is called is what the kernel calls the program.
+    /// Links a program of this name, which is the name that the kernel gives it.
     pub fn named(&self, name: impl AsRef<Path>) -> PathBuf {
         let path = self.directory.path().join(name);
         symlink("nop", &path).expect("the name is free");
@@ -62,7 +62,7 @@ pub fn set_executable(path: &Path) {
     std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Execute a program and wait for its end.
+/// Executes a program and waits until it exits.
 pub fn exec(program: &Path) {
     exec_as(program, None);
 }

@@ -25,12 +25,12 @@ use rustix::process::Signal;
 
 use crate::shipped;
 use crate::site::{Site, alert};
+use testkit::compiled::ways;
 use testkit::daemon::{Daemon, configured};
-use testkit::fake::Service;
 use testkit::mounts::with_tracefs;
-use testkit::nop::ways;
 use testkit::programs::Programs;
 use testkit::prometheus::packaging;
+use testkit::service::Service;
 
 const EXECS_ONLY: &str = "exits = false\nfailures = \"off\"\n";
 const EXECS_ONLY_BY_A_SMALL_BUFFER: &str = "exits = false\nfailures = \"off\"\nbuffer_pages = 1\n";

@@ -1,4 +1,4 @@
-//! Programs to execute, compiled once from C.
+//! Programs to execute, compiled from C and kept.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use crate::paths::scratch;
 
-/// A static program that exits with 0 at once. Copy or link it to give it a name.
+/// A static program that exits with 0 at once. A copy or a link gives it another name.
 pub fn nop() -> &'static Path {
     static NOP: LazyLock<PathBuf> =
         LazyLock::new(|| compiled("nop", include_str!("../programs/nop.c"), &["-nostdlib"]));
@@ -27,16 +27,15 @@ pub fn nop32() -> &'static Path {
     &NOP
 }
 
-/// `ways.c`: executes a program in each way that there is.
+/// `ways.c`: a program that executes others in every way that exists.
 pub fn ways() -> &'static Path {
     static WAYS: LazyLock<PathBuf> =
         LazyLock::new(|| compiled("ways", include_str!("../programs/ways.c"), &["-pthread"]));
     &WAYS
 }
 
-/// A static program that fails to execute this many times, by each of the system calls in
-/// turn (execve, execveat, and the two as 32-bit programs call them), and then exits with
-/// this status.
+/// A static program that fails this many times to execute another, by each system call in turn
+/// (execve, execveat, and the same from 32-bit programs), and then exits with this status.
 pub fn failing(times: u32, status: u8) -> PathBuf {
     let constants = [format!("-DTIMES={times}"), format!("-DSTATUS={status}")];
     let mut options = vec!["-nostdlib"];
@@ -44,8 +43,7 @@ pub fn failing(times: u32, status: u8) -> PathBuf {
     compiled("failing", include_str!("../programs/failing.c"), &options)
 }
 
-/// The program of this C source. Where it has been compiled before, it is used as it is:
-/// a guest has no compiler.
+/// The program of this C source. It is compiled only if it does not exist: guests have no compiler.
 pub fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (source, options).hash(&mut hasher);
@@ -55,12 +53,12 @@ pub fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
     if program.exists() {
         return program;
     }
-    // Several test processes may do this at once: each has its own until the rename.
+    // Several test processes may compile it at the same time, each into a file of its own.
     let own = dir.join(format!("{name}.{}", std::process::id()));
     let c = own.with_extension("c");
     std::fs::write(&c, source).expect("the source can be written");
     let status = Command::new("clang")
-        // What the tests are built for, which need not be what this host is.
+        // The tests may have been built for another architecture than that of this host.
         .arg(format!("--target={}-linux-gnu", std::env::consts::ARCH))
         .args(["-O2", "-static", "-o"])
         .arg(&own)

@@ -1,8 +1,8 @@
-//! The same tests over both roads into user space.
+//! The same tests over both transports.
 
-/// Run these tests once over each road.
+/// Runs each of these tests over the perf buffer and over the ring buffer.
 #[macro_export]
-macro_rules! over_both_roads {
+macro_rules! over_both_transports {
     ($($(#[$attribute:meta])* $test:ident)*) => {
         mod perf {
             $($(#[$attribute])* #[test] fn $test() { super::$test("perf"); })*

@@ -1,4 +1,4 @@
-//! Ways of peers that mean no good.
+//! Attacks by hostile clients.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,150 +11,149 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use crate::peers::{Attack, HERD, is_there, reached};
+use crate::traffic::{CROWD, Traffic, connected, still_open};
 
-/// How long an attack may take to show that it goes on.
+/// How long an attack may take until it is under way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A way to be a nuisance.
+/// A kind of attack.
 #[derive(Debug, Clone, Copy)]
-pub struct Nuisance {
+pub struct Attack {
     pub name: &'static str,
     /// What the daemon does about it.
-    pub answer: &'static str,
-    /// What it does to where it is served by TLS, or not.
+    pub defence: &'static str,
+    /// Whether the attacked server speaks TLS.
     pub over_tls: bool,
-    start: fn(SocketAddr) -> Attack,
-    /// How much of it is enough to be seen.
+    start: fn(SocketAddr) -> Traffic,
+    /// The attack is under way once this much was done.
     enough: u64,
 }
 
-/// All of them.
-pub const NUISANCES: [Nuisance; 12] = [
-    Nuisance {
-        name: "a thousand silent peers",
-        answer: "who has waited longest is closed for who comes next",
+pub const ATTACKS: [Attack; 12] = [
+    Attack {
+        name: "1000 silent clients",
+        defence: "the connection that has been silent longest is closed for a new one",
         over_tls: false,
         start: silent,
-        enough: HERD as u64,
+        enough: CROWD as u64,
     },
-    Nuisance {
-        name: "a thousand slow ones, a byte at a time",
-        answer: "as those who are silent; no head may take longer than 30 s",
+    Attack {
+        name: "1000 slow clients, a byte at a time",
+        defence: "closed like silent ones; a head may take 30 s at most",
         over_tls: false,
         start: slow,
         enough: 2000,
     },
-    Nuisance {
-        name: "giant heads, of 1 MB",
-        answer: "answered 431 after 8 KiB, and closed",
+    Attack {
+        name: "heads of 1 MB",
+        defence: "answered 431 after 8 KiB, then closed",
         over_tls: false,
         start: giant_heads,
         enough: 100,
     },
-    Nuisance {
+    Attack {
         name: "endless heads",
-        answer: "answered 431 after 8 KiB or 100 headers, and closed",
+        defence: "answered 431 after 8 KiB or 100 headers, then closed",
         over_tls: false,
         start: endless_heads,
         enough: 100,
     },
-    Nuisance {
-        name: "a request and then garbage",
-        answer: "answered, then 400, and closed",
+    Attack {
+        name: "a request followed by garbage",
+        defence: "the request is answered, the garbage with 400, then closed",
         over_tls: false,
         start: garbage,
         enough: 100,
     },
-    Nuisance {
-        name: "a hundred requests at once, on 32 connections",
-        answer: "answered one after the other",
+    Attack {
+        name: "100 pipelined requests on each of 32 connections",
+        defence: "answered one after the other",
         over_tls: false,
         start: pipelined,
         enough: 1000,
     },
-    Nuisance {
-        name: "scrapes of 128, a connection each",
-        answer: "answered; who comes next waits until one is",
+    Attack {
+        name: "128 scrapers, a connection per scrape",
+        defence: "answered; a new connection waits until a slot is free",
         over_tls: false,
         start: scrapes,
         enough: 500,
     },
-    Nuisance {
-        name: "scrapes of 128, on connections that stay",
-        answer: "answered; a connection is closed after its answer for who comes next",
+    Attack {
+        name: "128 scrapers on persistent connections",
+        defence: "answered; a connection is closed after its answer for a new one",
         over_tls: false,
-        start: scrapes_that_stay,
+        start: persistent_scrapes,
         enough: 500,
     },
-    Nuisance {
-        name: "a thousand who ask 100 times and read no answer",
-        answer: "closed half a second after an answer for who comes next",
+    Attack {
+        name: "1000 clients that send 100 requests and read no answer",
+        defence: "closed for a new connection half a second after an answer",
         over_tls: false,
         start: unread,
         enough: 100,
     },
-    Nuisance {
+    Attack {
         name: "connections that are reset",
-        answer: "closed",
+        defence: "closed",
         over_tls: false,
         start: resets,
         enough: 1000,
     },
-    Nuisance {
-        name: "TLS: a thousand ClientHellos and then silence",
-        answer: "who has waited longest is closed; no handshake may take longer than 10 s",
+    Attack {
+        name: "TLS: 1000 ClientHellos followed by silence",
+        defence: "the oldest one is closed for a new connection; a handshake may take 10 s at most",
         over_tls: true,
         start: half_handshakes,
-        enough: HERD as u64,
+        enough: CROWD as u64,
     },
-    Nuisance {
+    Attack {
         name: "TLS: records of garbage",
-        answer: "closed with an alert",
+        defence: "closed with an alert",
         over_tls: true,
         start: tls_garbage,
         enough: 100,
     },
 ];
 
-impl Nuisance {
-    /// Be one, until the value is dropped. Returns when it goes on.
-    pub fn start(&self, address: SocketAddr) -> Attack {
-        let attack = (self.start)(address);
+impl Attack {
+    /// Starts the attack and returns once it is under way. Dropping the value ends it.
+    pub fn start(&self, address: SocketAddr) -> Traffic {
+        let traffic = (self.start)(address);
         let deadline = Instant::now() + PATIENCE;
-        while attack.done() < self.enough {
+        while traffic.done() < self.enough {
             assert!(
                 Instant::now() < deadline,
                 "{}: {}",
                 self.name,
-                attack.done()
+                traffic.done()
             );
             sleep(Duration::from_millis(5));
         }
-        attack
+        traffic
     }
 }
 
-fn silent(address: SocketAddr) -> Attack {
-    Attack::by_herd(address, |_| Ok(()), is_there)
+fn silent(address: SocketAddr) -> Traffic {
+    Traffic::by_crowd(address, |_| Ok(()), still_open)
 }
 
-fn slow(address: SocketAddr) -> Attack {
-    let greets = |stream: &mut TcpStream| stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ");
-    let goes_on = |stream: &mut TcpStream| {
-        is_there(stream)?;
+fn slow(address: SocketAddr) -> Traffic {
+    let greet = |stream: &mut TcpStream| stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ");
+    let act = |stream: &mut TcpStream| {
+        still_open(stream)?;
         stream.write_all(b"a").map(|()| 1)
     };
-    Attack::by_herd(address, greets, goes_on)
+    Traffic::by_crowd(address, greet, act)
 }
 
-/// Connections that begin with `start` and go on with `part`, this many times or until they
-/// are closed; whatever comes is read at the end, for the most part. Who is closed comes back.
-fn talking(address: SocketAddr, start: &'static [u8], part: Vec<u8>, times: usize) -> Attack {
-    Attack::by(8, move |stop| {
+/// Clients that send `start`, then `part` this many times or until the server closes the
+/// connection, then read most of the answer, and connect again.
+fn talking(address: SocketAddr, start: &'static [u8], part: Vec<u8>, times: usize) -> Traffic {
+    Traffic::by_threads(8, move |stop| {
         let mut begun = 0;
         let mut talk = || -> io::Result<()> {
-            let mut stream = reached(address)?;
+            let mut stream = connected(address)?;
             stream.write_all(start)?;
             begun = 1;
             for _ in 0..times {
@@ -165,28 +164,28 @@ fn talking(address: SocketAddr, start: &'static [u8], part: Vec<u8>, times: usiz
             }
             stream.read_exact(&mut vec![0; 64 << 10])
         };
-        let _ = talk(); // it is closed at some time
+        let _ = talk(); // ends with an error when the server closes
         begun
     })
 }
 
-fn giant_heads(address: SocketAddr) -> Attack {
+fn giant_heads(address: SocketAddr) -> Traffic {
     let head = format!("X: {}\r\n", "a".repeat(1 << 20));
     talking(address, b"GET /metrics HTTP/1.1\r\n", head.into_bytes(), 1)
 }
 
-fn endless_heads(address: SocketAddr) -> Attack {
+fn endless_heads(address: SocketAddr) -> Traffic {
     let start = b"GET /metrics HTTP/1.1\r\n";
     talking(address, start, b"X: a\r\n".to_vec(), usize::MAX)
 }
 
-fn garbage(address: SocketAddr) -> Attack {
-    // A request that is one, and then what is none.
+fn garbage(address: SocketAddr) -> Traffic {
+    // A valid request is followed by bytes that are none.
     let start = b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n";
     talking(address, start, noise(), 64)
 }
 
-/// Bytes that look like nothing.
+/// Bytes without a pattern, the same in every run.
 fn noise() -> Vec<u8> {
     let mut state = 1_u32;
     let mut byte = || {
@@ -198,13 +197,13 @@ fn noise() -> Vec<u8> {
 
 const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
 
-fn pipelined(address: SocketAddr) -> Attack {
+fn pipelined(address: SocketAddr) -> Traffic {
     let batch = [METRICS, b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n"].concat();
     let batch = batch.repeat(50);
     let last = b"GET /-/healthy HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-    Attack::by(32, move |_| {
+    Traffic::by_threads(32, move |_| {
         let talk = || -> io::Result<u64> {
-            let mut stream = reached(address)?;
+            let mut stream = connected(address)?;
             stream.write_all(&batch)?;
             stream.write_all(last)?;
             let mut bytes = Vec::new();
@@ -215,11 +214,11 @@ fn pipelined(address: SocketAddr) -> Attack {
     })
 }
 
-fn scrapes(address: SocketAddr) -> Attack {
+fn scrapes(address: SocketAddr) -> Traffic {
     let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-    Attack::by(128, move |_| {
+    Traffic::by_threads(128, move |_| {
         let talk = || -> io::Result<u64> {
-            let mut stream = reached(address)?;
+            let mut stream = connected(address)?;
             stream.write_all(request)?;
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes)?;
@@ -229,15 +228,15 @@ fn scrapes(address: SocketAddr) -> Attack {
     })
 }
 
-fn scrapes_that_stay(address: SocketAddr) -> Attack {
-    Attack::by(128, move |stop| {
+fn persistent_scrapes(address: SocketAddr) -> Traffic {
+    Traffic::by_threads(128, move |stop| {
         let mut answers = 0;
         let mut talk = || -> io::Result<()> {
-            let mut stream = reached(address)?;
+            let mut stream = connected(address)?;
             let mut buffer = vec![0; 64 << 10];
             while !stop.load(Ordering::Relaxed) {
                 stream.write_all(METRICS)?;
-                // As soon as some of it is there, the next is asked for.
+                // The next request is sent as soon as a part of the answer has arrived.
                 let read = stream.read(&mut buffer)?;
                 if read == 0 {
                     break;
@@ -246,26 +245,26 @@ fn scrapes_that_stay(address: SocketAddr) -> Attack {
             }
             Ok(())
         };
-        let _ = talk(); // it is closed at some time
+        let _ = talk(); // ends with an error when the server closes
         answers
     })
 }
 
-fn unread(address: SocketAddr) -> Attack {
-    let greets = |stream: &mut TcpStream| stream.write_all(&METRICS.repeat(100));
-    // As long as it can be written to, it is there.
-    let goes_on = |stream: &mut TcpStream| match stream.write(METRICS) {
+fn unread(address: SocketAddr) -> Traffic {
+    let greet = |stream: &mut TcpStream| stream.write_all(&METRICS.repeat(100));
+    // A connection that accepts bytes, or whose buffers are full, is open.
+    let act = |stream: &mut TcpStream| match stream.write(METRICS) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Ok(0),
     };
-    Attack::by_herd(address, greets, goes_on)
+    Traffic::by_crowd(address, greet, act)
 }
 
-fn resets(address: SocketAddr) -> Attack {
-    Attack::by(8, move |_| {
+fn resets(address: SocketAddr) -> Traffic {
+    Traffic::by_threads(8, move |_| {
         let talk = || -> io::Result<u64> {
-            let mut stream = reached(address)?;
-            // Closed with this unread, it is a reset.
+            let mut stream = connected(address)?;
+            // Closing a socket with unread bytes sends a reset (tcp_close()).
             stream.write_all(METRICS)?;
             stream.read_exact(&mut [0])?;
             Ok(1)
@@ -274,7 +273,7 @@ fn resets(address: SocketAddr) -> Attack {
     })
 }
 
-/// What a client says first.
+/// The first message of a client.
 fn client_hello() -> Vec<u8> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -289,13 +288,13 @@ fn client_hello() -> Vec<u8> {
     hello
 }
 
-fn half_handshakes(address: SocketAddr) -> Attack {
+fn half_handshakes(address: SocketAddr) -> Traffic {
     let hello = client_hello();
-    let greets = move |stream: &mut TcpStream| stream.write_all(&hello);
-    Attack::by_herd(address, greets, is_there)
+    let greet = move |stream: &mut TcpStream| stream.write_all(&hello);
+    Traffic::by_crowd(address, greet, still_open)
 }
 
-fn tls_garbage(address: SocketAddr) -> Attack {
-    // A record of the right form, and what is no handshake in it.
+fn tls_garbage(address: SocketAddr) -> Traffic {
+    // A well-formed record that contains no handshake.
     talking(address, b"\x16\x03\x01\x10\x00", noise(), 4)
 }

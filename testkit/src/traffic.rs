@@ -1,4 +1,4 @@
-//! Peers at work, all on loopback, until a value is dropped.
+//! Clients on loopback that keep the server busy until a value is dropped.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -9,21 +9,21 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// How many are silent, slow, or do not read.
-pub const HERD: usize = 1000;
+/// The clients in a crowd.
+pub(crate) const CROWD: usize = 1000;
 
-/// How long a peer waits for the server, so that it ends when it is told to.
-const GIVE_UP: Duration = Duration::from_secs(2);
+/// How long a client waits for the server, so that it notices when it has to stop.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// From the first of a herd to do something to the first to do it again.
+/// The pause between two rounds in which every client of a crowd acts once.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// From one of a herd coming back to the next: some hundreds in a second.
-const RETURN: Duration = Duration::from_millis(1);
+/// The pause after each client of a crowd that connects: some hundreds connect per second.
+const CONNECT: Duration = Duration::from_millis(1);
 
-/// An attack that goes on until the value is dropped.
+/// Traffic that goes on until the value is dropped.
 #[derive(Debug)]
-pub struct Attack {
+pub struct Traffic {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -34,9 +34,9 @@ struct Shared {
     done: AtomicU64,
 }
 
-impl Attack {
-    /// By threads that do `work` over and over; what it returns is how much was done.
-    pub(crate) fn by(
+impl Traffic {
+    /// Starts threads that do `work` again and again. It returns how much was done.
+    pub(crate) fn by_threads(
         threads: usize,
         work: impl Fn(&AtomicBool) -> u64 + Clone + Send + 'static,
     ) -> Self {
@@ -53,33 +53,33 @@ impl Attack {
         Self { shared, threads }
     }
 
-    /// By many peers in one thread. Each connects and `greets`, and then does something every
-    /// now and then; who is closed comes back.
-    pub(crate) fn by_herd(
+    /// Starts one thread with a crowd of clients. Each of them connects, calls `greet`, and then
+    /// calls `act` once per round. It connects again when the server has closed its connection.
+    pub(crate) fn by_crowd(
         address: SocketAddr,
-        greets: impl Fn(&mut TcpStream) -> io::Result<()> + Send + 'static,
-        goes_on: impl Fn(&mut TcpStream) -> io::Result<u64> + Send + 'static,
+        greet: impl Fn(&mut TcpStream) -> io::Result<()> + Send + 'static,
+        act: impl Fn(&mut TcpStream) -> io::Result<u64> + Send + 'static,
     ) -> Self {
         raise_descriptor_limit();
         let shared = Arc::<Shared>::default();
-        let herd = Arc::clone(&shared);
+        let crowd = Arc::clone(&shared);
         let work = move || {
-            let mut peers: Vec<Option<TcpStream>> = (0..HERD).map(|_| None).collect();
-            while !herd.stop.load(Ordering::Relaxed) {
-                for peer in &mut peers {
-                    let done = match peer {
-                        Some(stream) => goes_on(stream),
-                        None => arrived(address, &greets).map(|stream| {
-                            *peer = Some(stream);
-                            sleep(RETURN);
+            let mut clients: Vec<Option<TcpStream>> = (0..CROWD).map(|_| None).collect();
+            while !crowd.stop.load(Ordering::Relaxed) {
+                for client in &mut clients {
+                    let done = match client {
+                        Some(stream) => act(stream),
+                        None => greeted(address, &greet).map(|stream| {
+                            *client = Some(stream);
+                            sleep(CONNECT);
                             1
                         }),
                     };
                     match done {
-                        Ok(done) => _ = herd.done.fetch_add(done, Ordering::Relaxed),
-                        Err(_) => *peer = None,
+                        Ok(done) => _ = crowd.done.fetch_add(done, Ordering::Relaxed),
+                        Err(_) => *client = None,
                     }
-                    if herd.stop.load(Ordering::Relaxed) {
+                    if crowd.stop.load(Ordering::Relaxed) {
                         return;
                     }
                 }
@@ -92,13 +92,13 @@ impl Attack {
         }
     }
 
-    /// How much was done so far: connections, requests or bytes.
+    /// How much was done so far, in connections, requests or bytes.
     pub fn done(&self) -> u64 {
         self.shared.done.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Attack {
+impl Drop for Traffic {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
@@ -107,34 +107,34 @@ impl Drop for Attack {
     }
 }
 
-/// A thousand connections take as many descriptors, here too.
+/// A crowd needs as many descriptors in this process as in the server.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("the soft limit can be raised to the hard one");
 }
 
-pub(crate) fn reached(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, GIVE_UP)?;
-    stream.set_read_timeout(Some(GIVE_UP))?;
-    stream.set_write_timeout(Some(GIVE_UP))?;
+pub(crate) fn connected(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
-fn arrived(
+fn greeted(
     address: SocketAddr,
-    greets: impl Fn(&mut TcpStream) -> io::Result<()>,
+    greet: impl Fn(&mut TcpStream) -> io::Result<()>,
 ) -> io::Result<TcpStream> {
-    let mut stream = reached(address)?;
+    let mut stream = connected(address)?;
     stream.set_nonblocking(true)?;
-    match greets(&mut stream) {
+    match greet(&mut stream) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Ok(stream),
     }
 }
 
-/// An error once the server has closed.
-pub(crate) fn is_there(stream: &mut TcpStream) -> io::Result<u64> {
+/// Fails once the server has closed the connection.
+pub(crate) fn still_open(stream: &mut TcpStream) -> io::Result<u64> {
     match stream.read(&mut [0; 64]) {
         Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),

@@ -1,4 +1,4 @@
-//! What is left in the kernel of a daemon that has ended.
+//! BPF objects that an exited daemon may have left in the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,19 +7,18 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 
-/// How long the kernel may take to free what nobody holds any more.
+/// How long the kernel may take to free objects that no process holds any more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A BPF object: as `/proc/PID/fdinfo` calls its kind, and its id.
+/// A BPF object: its kind, by the name that `/proc/PID/fdinfo` has for it, and its id.
 type Object = (&'static str, u32);
 
-/// The programs, maps and links that no process holds: of others (systemd has some), and of a
-/// daemon that left them behind.
+/// The programs, maps and links that no process holds, such as some of systemd's.
 #[derive(Debug)]
 pub struct Unheld(BTreeSet<Object>);
 
 impl Unheld {
-    /// Those that there are now.
+    /// The ones that exist now.
     pub fn now() -> Self {
         let mut objects = BTreeSet::new();
         let programs: Vec<_> = ProgInfoIter::default().collect();
@@ -28,7 +27,7 @@ impl Unheld {
         objects.extend(LinkInfoIter::default().map(|link| ("link_id", link.id)));
         let held = held();
         objects.retain(|object| !held.contains(object));
-        // Of a program that is held, so are its maps.
+        // A program that is held holds its maps.
         for program in programs {
             if held.contains(&("prog_id", program.id)) {
                 for map in program.map_ids {
@@ -39,10 +38,10 @@ impl Unheld {
         Self(objects)
     }
 
-    /// Wait until those are gone that there are now beside these. Others may come meanwhile: of
-    /// daemons that end elsewhere.
+    /// Waits until every object that exists now and is not among these is gone. It ignores
+    /// objects that appear while it waits: other tests end daemons, too.
     #[track_caller]
-    pub fn await_no_more(&self) {
+    pub fn await_no_others(&self) {
         let deadline = Instant::now() + PATIENCE;
         let mut more = &Self::now().0 - &self.0;
         while !more.is_empty() {
@@ -53,11 +52,11 @@ impl Unheld {
     }
 }
 
-/// What the descriptors of all processes stand for.
+/// The objects that descriptors of any process refer to.
 fn held() -> BTreeSet<Object> {
     let mut held = BTreeSet::new();
     for process in fs::read_dir("/proc").unwrap().flatten() {
-        // Not of a process, or it has just ended.
+        // No directory of a process, or the process has just exited.
         let Ok(descriptors) = fs::read_dir(process.path().join("fdinfo")) else {
             continue;
         };

@@ -5,10 +5,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use testkit::attacks::{ATTACKS, Attack};
 use testkit::certificates::Authority;
 use testkit::daemon::{Daemon, configured};
 use testkit::http::{Scrape, connect};
-use testkit::nuisances::{NUISANCES, Nuisance};
 use testkit::programs::{Programs, exec_times};
 use testkit::prometheus::Prometheus;
 use testkit::tls::Client;
@@ -69,22 +69,22 @@ impl Site {
 
 #[track_caller]
 fn assert_withstood(name: &str) {
-    let nuisance = NUISANCES.iter().find(|nuisance| nuisance.name == name);
-    let nuisance: &Nuisance = nuisance.expect("there is one of this name");
+    let attack = ATTACKS.iter().find(|attack| attack.name == name);
+    let attack: &Attack = attack.expect("there is an attack of this name");
     let programs = Programs::new();
     let program = programs.named("honest");
-    let site = Site::start(nuisance.over_tls);
+    let site = Site::start(attack.over_tls);
     let descriptors = site.daemon.descriptors();
     site.scrape();
     let peak = site.daemon.peak_kib();
-    let attack = nuisance.start(site.daemon.address);
+    let traffic = attack.start(site.daemon.address);
     for n in 1..=SCRAPES {
         exec_times(&program, 10);
         let scrape = site.scrape();
         assert_eq!(scrape.execs_of("honest"), f64::from(10 * n));
         scrape.assert_ledger_closes();
     }
-    drop(attack);
+    drop(traffic);
     await_descriptors(&site.daemon, descriptors);
     let execs = site.scrape().execs_of("honest");
     assert_eq!(execs, f64::from(10 * SCRAPES));
@@ -113,17 +113,17 @@ fn assert_quiet(log: &[String]) {
 
 #[test]
 fn silent_peers() {
-    assert_withstood("a thousand silent peers");
+    assert_withstood("1000 silent clients");
 }
 
 #[test]
 fn slow_peers() {
-    assert_withstood("a thousand slow ones, a byte at a time");
+    assert_withstood("1000 slow clients, a byte at a time");
 }
 
 #[test]
 fn giant_heads() {
-    assert_withstood("giant heads, of 1 MB");
+    assert_withstood("heads of 1 MB");
 }
 
 #[test]
@@ -133,27 +133,27 @@ fn endless_heads() {
 
 #[test]
 fn pipelined_garbage() {
-    assert_withstood("a request and then garbage");
+    assert_withstood("a request followed by garbage");
 }
 
 #[test]
 fn pipelined_requests() {
-    assert_withstood("a hundred requests at once, on 32 connections");
+    assert_withstood("100 pipelined requests on each of 32 connections");
 }
 
 #[test]
 fn a_flood_of_scrapes() {
-    assert_withstood("scrapes of 128, a connection each");
+    assert_withstood("128 scrapers, a connection per scrape");
 }
 
 #[test]
 fn a_flood_of_scrapes_on_connections_that_stay() {
-    assert_withstood("scrapes of 128, on connections that stay");
+    assert_withstood("128 scrapers on persistent connections");
 }
 
 #[test]
 fn peers_who_read_nothing() {
-    assert_withstood("a thousand who ask 100 times and read no answer");
+    assert_withstood("1000 clients that send 100 requests and read no answer");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn connections_that_are_reset() {
 
 #[test]
 fn half_handshakes() {
-    assert_withstood("TLS: a thousand ClientHellos and then silence");
+    assert_withstood("TLS: 1000 ClientHellos followed by silence");
 }
 
 #[test]
@@ -182,14 +182,14 @@ fn a_prometheus_misses_no_scrape_though_its_own_connection_gives_way() {
         site.daemon.address
     ));
     prometheus.query_until_there("up == 1");
-    let attack = NUISANCES[0].start(site.daemon.address);
+    let traffic = ATTACKS[0].start(site.daemon.address);
     exec_times(&program, 25);
     prometheus.query_until_there(&format!("count_over_time(up[1h]) > {SCRAPES}"));
     let missed = prometheus.query_until_there("count_over_time(up[1h]) - sum_over_time(up[1h])");
     assert!(missed.contains(",\"0\"]"), "{missed}");
     let counted = prometheus.query_until_there("execsnoop_execs_by_comm_total{comm=\"honest\"}");
     assert!(counted.contains(",\"25\"]"), "{counted}");
-    drop(attack);
+    drop(traffic);
 }
 
 #[test]

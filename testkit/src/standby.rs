@@ -1,8 +1,8 @@
-//! The programs that stand behind others, on kernels that do not need them.
+//! Standby programs on kernels that do not need them.
 
 use execsnoopd::capture::probe::{Place, Treatment};
 
-/// As a kernel that may skip programs at both places.
+/// The answer of a kernel that may skip programs at every attach point.
 pub fn always_skipping(place: Place) -> Treatment {
     Treatment {
         may_skip: true,
