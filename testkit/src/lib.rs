@@ -17,6 +17,7 @@ pub mod dom;
 pub mod fake;
 pub mod fixed;
 pub mod guest;
+pub mod host;
 pub mod http;
 pub mod limits;
 pub mod mounts;

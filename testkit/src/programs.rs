@@ -4,33 +4,33 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::RwLockWriteGuard;
 
 use tempfile::TempDir;
 
-use crate::compiled::nop;
+use crate::compiled::{nop, ways};
+use crate::host;
 
 /// A directory of programs with names that nothing else on the host has.
 ///
-/// A test process has one at a time, because every daemon sees what every test executes. Create it
-/// before the daemon.
+/// The test has the [host](host::exclusive) to itself while the value exists, because every daemon
+/// sees what every test executes. Create it before the daemon.
 #[derive(Debug)]
 pub struct Programs {
     directory: TempDir,
-    _alone: MutexGuard<'static, ()>,
+    _exclusive: RwLockWriteGuard<'static, ()>,
 }
 
 impl Programs {
     pub fn new() -> Self {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let exclusive = host::exclusive();
         let directory = tempfile::tempdir().expect("a directory for programs");
         // Other users execute programs in it, too.
         set_executable(directory.path());
         let programs = Self {
             directory,
-            _alone: alone,
+            _exclusive: exclusive,
         };
         programs.copied(nop(), "nop");
         programs
@@ -79,4 +79,14 @@ pub fn exec_as(program: &Path, uid: Option<u32>) {
 
 pub fn exec_times(program: &Path, times: u32) {
     (0..times).for_each(|_| exec(program));
+}
+
+/// Executes a program in one of the ways of [`ways`], or takes a way that needs a number only.
+pub fn go(way: &str, program: &Path, number: u32) -> ExitStatus {
+    Command::new(ways())
+        .arg(way)
+        .arg(program)
+        .arg(number.to_string())
+        .status()
+        .expect("the program of ways can be executed")
 }

@@ -102,3 +102,34 @@ fn without_lists_of_labels(query: &str) -> String {
     }
     query
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_found_with_their_range_and_function() {
+        let query = "sum by (a) (rate(x{b=\"c\", d!=\"\"}[5m])) * on (e) f{g=\"h\"} or vector(0)";
+        let expected = [
+            Selector {
+                metric: "x",
+                matchers: vec!["b=\"c\"", "d!=\"\""],
+                range: Some("5m"),
+                function: Some("rate"),
+            },
+            Selector {
+                metric: "f",
+                matchers: vec!["g=\"h\""],
+                range: None,
+                function: None,
+            },
+        ];
+        assert_eq!(selectors(query), expected);
+    }
+
+    #[test]
+    fn metrics_without_matchers_are_found() {
+        let query = "sum(x) / on (y) z[5m] > 1.5 or a{b=\"c\"} or label_replace(d{e=\"f\"}, \"g\", \"h\", \"\", \"\")";
+        assert_eq!(bare_words(query), ["x", "z"]);
+    }
+}
