@@ -1,4 +1,4 @@
-//! Memory stays bounded whatever is executed.
+//! Memory stays bounded whatever users execute.
 //!
 //! This test is a program of its own because it measures the memory of its own process, in which
 //! other tests would allocate, too.
@@ -68,7 +68,7 @@ fn a_million_programs_fit_in_bounded_memory_and_are_all_counted() {
     service.stop().unwrap();
 }
 
-/// The largest resident size of this process so far, in KiB.
+/// The peak of the resident memory of this process, in KiB.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status

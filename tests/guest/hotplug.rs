@@ -1,5 +1,4 @@
-//! CPUs that go and come while the daemon runs. Switches the machine's CPUs off: run by
-//! `make test-vm`, in guests.
+//! CPUs go offline and come online while the daemon runs.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +10,15 @@ use testkit::daemon::{field, with_transport};
 use testkit::guest::only_in_a_guest;
 use testkit::programs::{Programs, exec, exec_times};
 
-/// The CPU that goes and comes. The kernel may insist on keeping CPU 0.
+/// The CPU that is switched. The kernel may refuse to switch CPU 0 off.
 const CPU: usize = 1;
 
-/// Switch the CPU on or off. Where that cannot be done nothing is proved: it panics.
+/// Switches the CPU on or off, or panics, because otherwise the test would prove nothing.
 #[track_caller]
 fn switch(on: bool) {
     only_in_a_guest();
     let file = format!("/sys/devices/system/cpu/cpu{CPU}/online");
-    // It may be busy for a moment.
+    // The kernel may refuse for a moment.
     for _ in 0..100 {
         if fs::write(&file, if on { "1" } else { "0" }).is_ok() {
             break;
@@ -35,7 +34,7 @@ testkit::over_both_transports! {
     counts_are_exact_on_a_cpu_that_came_online_after_the_start
 }
 
-/// Run the calling thread, and what it executes, on one CPU only.
+/// Pins the calling thread, and so what it executes, to a CPU.
 fn pin(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu);
@@ -77,7 +76,7 @@ fn a_cpu_that_goes_offline_and_online_in_a_storm_costs_no_count(transport: &str)
         let ended = threads.into_iter().map(|thread| thread.join().unwrap());
         ended.collect()
     });
-    // And once more, when all has settled.
+    // Counts are exact after the switches, too.
     exec_times(&storms[0], 100);
     let scrape = daemon.scrape();
     for (i, execs) in execs.into_iter().enumerate() {
@@ -112,8 +111,7 @@ fn counts_are_exact_on_a_cpu_that_came_online_after_the_start(transport: &str) {
     assert_eq!(scrape.execs_of("new-cpu"), f64::from(EACH));
     scrape.assert_ledger_closes();
     assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
-    // There is no perf buffer on that CPU: its execs and exits come by the tally, and lose
-    // their detail.
+    // That CPU has no perf buffer, so its execs and exits are tallied and lose their detail.
     let no_buffer = "execsnoop_lost_events_total{reason=\"no_buffer\"}";
     let lost = scrape.value(no_buffer) - before.value(no_buffer);
     let expected = if transport == "perf" { 2 * EACH } else { 0 };

@@ -1,6 +1,5 @@
-//! Totals on a machine where nothing else executes: there every count is known, and it is
-//! equality that is asked of all of them. Run by `make test-vm`, which takes the lines
-//! that begin with `fact` for its table.
+//! Totals on a machine where nothing else executes, so that each of them has a known value.
+//! tests/vm/run fills its table from the lines that begin with `fact`.
 
 use std::process::Command;
 
@@ -11,9 +10,9 @@ use testkit::guest::only_in_a_guest;
 use testkit::http::Scrape;
 use testkit::programs::{Programs, exec_times};
 
-/// What a program that fails this many times ends with: nobody else's status.
+/// The exit status of a program that fails [`FAILURES`] times. No other program has it.
 pub(crate) const STATUS: u8 = 77;
-/// A multiple of the number of system calls that execute.
+/// A multiple of four, the number of system calls.
 pub(crate) const FAILURES: u32 = 100;
 
 #[test]
@@ -39,7 +38,7 @@ fn with_the_two_capabilities_of_the_unit_every_exec_failure_and_exit_is_counted(
     counts_exactly(&daemon, "unit ");
 }
 
-/// A known number of execs, failures and exits, and nothing besides.
+/// Causes a known number of execs, failures and exits, and asserts that nothing else is counted.
 fn counts_exactly(daemon: &Daemon, who: &str) {
     const EXECS: u32 = 300;
     const FAILING: u32 = 10;
@@ -78,7 +77,7 @@ fn counts_exactly(daemon: &Daemon, who: &str) {
     assert_eq!(after.sum("execsnoop_lost_events_total"), 0.0);
 }
 
-/// How much a sample, which may not have been there before, has grown.
+/// The growth of a sample, which may not have existed before.
 #[track_caller]
 fn difference(before: &Scrape, after: &Scrape, sample: &str) -> f64 {
     after.value(sample) - before.find(sample).unwrap_or(0.0)
@@ -88,7 +87,7 @@ fn observes(scrape: &Scrape, event: &str) -> bool {
     hooks(scrape, event) != "off"
 }
 
-/// The programs that observe this, for people: `tp_btf`, or `fexit: execve, execveat`.
+/// A description of the programs that observe an event: `tp_btf`, or `fexit: execve, execveat`.
 fn hooks(scrape: &Scrape, event: &str) -> String {
     let label = |sample: &str, name: &str| {
         let (_, value) = sample.split_once(&format!("{name}=\"")).expect("a label");

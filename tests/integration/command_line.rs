@@ -1,5 +1,5 @@
-//! The program as a shell sees it: arguments, messages, exit statuses. Needs no root;
-//! as root, it gives up what it must not have.
+//! The program as a shell sees it: arguments, messages, exit statuses. Where a test must not have
+//! privileges, it drops those of root.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
@@ -55,11 +55,11 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
     let args = ["--config=config.example.toml", flag.as_str(), "--check"];
     let output = execsnoopd(&args);
     assert_eq!(code(output.status), 0, "{}", stderr(&output));
-    let said = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     let web = dir.web_config().display().to_string();
     let expected =
         format!("execsnoopd: config.example.toml is valid\nexecsnoopd: {web} is valid\n");
-    assert_eq!(said, expected);
+    assert_eq!(printed, expected);
 
     let other = Authority::new("other").server();
     let key = dir.path().join("server.key");
@@ -90,15 +90,15 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
         dir.write(file, text);
         let output = execsnoopd(&args);
         assert_eq!(code(output.status), 78);
-        let said = stderr(&output);
+        let printed = stderr(&output);
         assert!(
-            said.starts_with(&format!("execsnoopd: {message}")),
-            "{said}"
+            printed.starts_with(&format!("execsnoopd: {message}")),
+            "{printed}"
         );
-        // Nor does it start.
+        // The daemon does not start with it either.
         let started = execsnoopd(&args[..2]);
         assert_eq!(code(started.status), 78);
-        assert_eq!(stderr(&started), said);
+        assert_eq!(stderr(&started), printed);
     }
     std::fs::remove_file(dir.web_config()).unwrap();
     let output = execsnoopd(&args);

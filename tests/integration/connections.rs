@@ -1,5 +1,4 @@
-//! Who is served where more connect than may be, and who gives way. Without a kernel and
-//! without root.
+//! Which connections are served and which are closed when all slots are in use.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,17 +21,17 @@ use testkit::tls::Client;
 use testkit::web::{TLS, WebDir};
 use tokio::sync::Semaphore;
 
-/// More than all the buffers between here and there hold.
+/// More than the buffers of both sockets hold.
 const LARGE: usize = 64 << 20;
 
 /// Longer than any test waits for an answer.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
-/// A server of three routes: one that answers at once, one that holds a request until it is
-/// released, and one whose answer is large.
+/// A server with three routes: one answers at once, one holds a request until it is released, and
+/// one has a large answer.
 struct Held {
     address: SocketAddr,
-    /// A request was taken and is held.
+    /// Receives a message for each request that is held.
     taken: Receiver<()>,
     gate: Arc<Semaphore>,
 }
@@ -67,7 +66,7 @@ impl Held {
         }
     }
 
-    /// Connections whose requests are being answered.
+    /// Opens connections whose requests are held.
     fn hold(&self, number: usize) -> Vec<TcpStream> {
         let held = (0..number).map(|_| asking(self.address, "/held"));
         let held = held.collect();
@@ -97,7 +96,7 @@ fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
     limits
 }
 
-/// A connection that has asked, and would ask again.
+/// A persistent connection with a request on it.
 fn asking(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = connect(address);
     ask(&mut stream, path);
@@ -109,7 +108,7 @@ fn ask(stream: &mut impl Write, path: &str) {
     stream.write_all(request.as_bytes()).unwrap();
 }
 
-/// An answer on a connection that may go on.
+/// The next answer on a persistent connection.
 fn next_answer(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     let mut byte = [0];
@@ -124,7 +123,7 @@ fn next_answer(stream: &mut impl Read) -> Answer {
     answer
 }
 
-/// Closed without a word.
+/// Asserts that the server closes the connection without an answer.
 #[track_caller]
 fn assert_closed(stream: &mut impl Read) {
     let mut rest = Vec::new();
@@ -161,10 +160,10 @@ fn a_partial_head_counts_as_silence_and_an_answer_ends_it() {
     slow.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
     let mut silent = connect(server.address);
     assert_served(&mut kept);
-    let mut newcomers = [connect(server.address), connect(server.address)];
+    let mut new = [connect(server.address), connect(server.address)];
     assert_closed(&mut slow);
     assert_closed(&mut silent);
-    for stream in newcomers.iter_mut().chain([&mut kept]) {
+    for stream in new.iter_mut().chain([&mut kept]) {
         assert_served(stream);
     }
 }
@@ -176,12 +175,12 @@ fn a_request_in_progress_is_never_closed_and_a_new_connection_is_refused_if_all_
         limits.patience = Duration::ZERO;
     });
     let mut held = server.hold(3);
-    // One place is left: who is silent in it gives way, time and again.
+    // One slot is left. The silent connection in it is closed for each new one.
     let mut silent = connect(server.address);
     for _ in 0..20 {
-        let newcomer = connect(server.address);
+        let new = connect(server.address);
         assert_closed(&mut silent);
-        silent = newcomer;
+        silent = new;
     }
     held.extend(server.hold(1));
     assert_closed(&mut silent);
@@ -202,10 +201,10 @@ fn a_new_connection_waits_and_takes_the_slot_of_one_that_was_answered() {
         limits.reading_time = AN_HOUR;
     });
     let mut held = server.hold(2);
-    let mut newcomer = asking(server.address, "/");
+    let mut new = asking(server.address, "/");
     server.gate.add_permits(1);
-    assert_eq!(next_answer(&mut newcomer).status, 200);
-    // Whichever was released: its answer was whole, and then came the end.
+    assert_eq!(next_answer(&mut new).status, 200);
+    // The released connection, whichever it is, gets its whole answer and is closed.
     let index = held
         .iter()
         .position(|stream| stream.peek(&mut [0]).unwrap() > 0);
@@ -225,14 +224,14 @@ fn a_client_with_endless_requests_is_closed_between_answers() {
     let mut endless = connect(server.address);
     (0..REQUESTS).for_each(|_| ask(&mut endless, "/held"));
     server.taken.recv().unwrap();
-    let mut newcomer = asking(server.address, "/");
-    newcomer.set_nonblocking(true).unwrap();
-    while newcomer.peek(&mut [0]).is_err() {
+    let mut new = asking(server.address, "/");
+    new.set_nonblocking(true).unwrap();
+    while new.peek(&mut [0]).is_err() {
         server.gate.add_permits(1);
         std::thread::sleep(Duration::from_millis(1));
     }
-    newcomer.set_nonblocking(false).unwrap();
-    assert_eq!(next_answer(&mut newcomer).status, 200);
+    new.set_nonblocking(false).unwrap();
+    assert_eq!(next_answer(&mut new).status, 200);
     assert!(server.taken.try_iter().count() < REQUESTS - 1);
 }
 
@@ -259,11 +258,11 @@ fn an_answer_that_is_being_read_is_completed_before_its_slot_is_reused() {
     });
     let mut reader = asking(server.address, "/large");
     reader.read_exact(&mut [0; 12]).unwrap();
-    let mut newcomer = asking(server.address, "/");
+    let mut new = asking(server.address, "/");
     let mut rest = Vec::new();
     reader.read_to_end(&mut rest).unwrap();
     assert!(rest.len() > LARGE);
-    assert_eq!(next_answer(&mut newcomer).status, 200);
+    assert_eq!(next_answer(&mut new).status, 200);
 }
 
 #[test]
@@ -294,7 +293,7 @@ fn delayed_scrapes_keep_their_slots_and_pending_requests_are_read_before_a_conne
     });
     assert_eq!(get(service.address, "/-/ready").status, 200);
     let silent: Vec<_> = (0..3).map(|_| connect(service.address)).collect();
-    let kernel = service.kernel.lock().unwrap(); // nothing can be read from it
+    let kernel = service.kernel.lock().unwrap(); // the reader blocks
     let mut scrapes: Vec<_> = (0..3)
         .map(|_| asking(service.address, "/metrics"))
         .collect();
@@ -326,14 +325,14 @@ fn a_connection_without_a_handshake_is_closed_first_and_tls_is_refused_if_all_ar
         live,
     );
     let mut half = connect(server.address);
-    // A record that says it is longer than what comes.
+    // A record whose length is greater than what follows.
     half.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
     let mut silent = connect(server.address);
     let mut held: Vec<_> = (0..2)
         .map(|_| client.connect(server.address).unwrap())
         .collect();
     let mut rest = Vec::new();
-    // With a reset where not all of it was read.
+    // The server resets the connection if it has not read everything.
     let _ = half.read_to_end(&mut rest);
     assert_eq!(rest, b"");
     assert_closed(&mut silent);
@@ -356,11 +355,11 @@ fn a_silent_connection_to_a_unix_socket_is_closed_for_a_new_one() {
     let limits = limits(|limits| limits.max_connections = 2);
     run(Server::new(routes(), limits), listener);
     let mut silent = [0; 2].map(|_| UnixStream::connect(&path).unwrap());
-    let mut newcomer = UnixStream::connect(&path).unwrap();
-    assert_served(&mut newcomer);
+    let mut new = UnixStream::connect(&path).unwrap();
+    assert_served(&mut new);
     assert_closed(&mut silent[0]);
     assert_served(&mut silent[1]);
     let request = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-    newcomer.write_all(request).unwrap();
-    assert_eq!(answer(&mut newcomer).status, 200);
+    new.write_all(request).unwrap();
+    assert_eq!(answer(&mut new).status, 200);
 }

@@ -1,4 +1,4 @@
-//! What a client is answered, well-behaved or not. Without a kernel and without root.
+//! Answers to requests, valid or not.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -180,7 +180,7 @@ fn the_page_names_each_problem_its_extent_and_the_remedy() {
     }
 }
 
-/// What a page says, without markup, each space one.
+/// The text of a page without markup, with single spaces.
 fn words(page: &Answer) -> String {
     let text = page.text();
     let (_, body) = text.split_once("<body>").unwrap();
@@ -270,8 +270,8 @@ fn a_head_that_is_too_large_is_answered_431() {
     assert_eq!(get(service.address, "/metrics").status, 200);
 }
 
-/// The status of a request with these headers. The server may close before it has read
-/// all of it, which resets the connection: the answer's beginning is read even so.
+/// The status of the answer to a request with these headers. The server may close the connection
+/// before it has read the request, which resets it, so only the beginning of the answer is read.
 fn status_of(address: SocketAddr, headers: &str) -> u16 {
     let mut stream = connect(address);
     let request = format!("GET /metrics HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
@@ -324,7 +324,7 @@ fn an_endless_head_is_closed_after_its_timeout() {
     stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("the server closes");
-    // An idle connection, too.
+    // An idle connection is closed, too.
     connect(address)
         .read_to_end(&mut rest)
         .expect("the server closes");
@@ -332,13 +332,13 @@ fn an_endless_head_is_closed_after_its_timeout() {
 
 #[test]
 fn an_unread_answer_is_closed_after_its_timeout() {
-    // More than all the buffers between here and there hold.
+    // More than the buffers of both sockets hold.
     const LARGE: usize = 64 << 20;
     let router = Router::new().route("/", route_get(async || vec![b'a'; LARGE]));
     let address = serve_within(router, |limits| {
         limits.max_connections = 1;
         limits.request_timeout = Duration::from_millis(200);
-        // Who comes next would have to wait for so long.
+        // A new connection would have to wait this long.
         limits.reading_time = Duration::from_secs(3600);
     });
     let mut stalled = connect(address);
@@ -348,11 +348,14 @@ fn an_unread_answer_is_closed_after_its_timeout() {
     let mut first = [0; 12];
     stalled.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    // It holds the only place until it is cut off.
+    // It holds the only slot until it is closed.
     assert_eq!(get(address, "/none").status, 404);
     let mut rest = Vec::new();
     let read = stalled.read_to_end(&mut rest);
-    assert!(read.is_err() || rest.len() < LARGE, "all of it came");
+    assert!(
+        read.is_err() || rest.len() < LARGE,
+        "the answer is complete"
+    );
 }
 
 fn serve_within(router: Router, set: impl FnOnce(&mut Limits)) -> SocketAddr {

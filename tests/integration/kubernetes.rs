@@ -1,4 +1,4 @@
-//! The manifests and the image agree with the program, and with each other. Needs promtool.
+//! The manifests and the image agree with the program and with each other.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

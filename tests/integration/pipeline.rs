@@ -1,5 +1,4 @@
-//! From bytes to GET, without a kernel and without root: the service as it is shipped,
-//! on a source that the test fills.
+//! From bytes to a scrape: the service as it is shipped, on a source that the test fills.
 
 use std::sync::Arc;
 
@@ -77,7 +76,7 @@ fn undecodable_bytes_are_counted_as_lost_and_unattributed() {
         }
         let mut failure = event(b"good", 0, 1);
         failure.subject.retval = -2;
-        kernel.emit(encode(&failure)); // of a kind that takes another road
+        kernel.emit(encode(&failure)); // failures are no events
         kernel.tally(vec![0; 3], 4);
     });
     let scrape = Scrape::of(service.address);
@@ -246,7 +245,7 @@ fn exits_are_counted_by_status_with_lifetime_and_cpu_time_in_every_view() {
 fn a_scrape_that_cannot_be_fresh_is_answered_503() {
     let service = Service::start(&Config::default());
     Scrape::of(service.address);
-    // Whoever holds the lock is a kernel that does not answer.
+    // Holding the lock stands for a kernel that does not answer.
     let kernel = Arc::clone(&service.kernel);
     let held = kernel.lock().unwrap();
     let answer = testkit::http::request(

@@ -1,4 +1,4 @@
-//! The reader by itself: order, backpressure, and what it says at a flush.
+//! The reader thread alone: order, backpressure and flushes.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -77,7 +77,7 @@ fn a_full_channel_makes_the_reader_wait_and_nothing_is_lost() {
     let mut kernel = Kernel::default();
     kernel.emit(encode(&event(b"prog", 0, 0)));
     let mut running = start(kernel, 1);
-    // The reader has sent the event; what comes next, a flush, does not fit.
+    // The reader has sent the event. Its next message, a flush, does not fit.
     while running.messages.is_empty() {
         std::thread::yield_now();
     }
@@ -89,7 +89,7 @@ fn a_full_channel_makes_the_reader_wait_and_nothing_is_lost() {
     let request = running.control.request_flush();
     assert_eq!(running.times_until_flush(request), [0, 1]);
 
-    // Two messages of each flush, and room for one: it stands still after the first.
+    // A flush is two messages and the channel holds one: the reader blocks after the first.
     running
         .kernel
         .lock()
@@ -121,7 +121,7 @@ fn a_full_channel_makes_the_reader_wait_and_nothing_is_lost() {
 #[test]
 fn requests_made_together_are_answered_by_one_flush() {
     let mut running = start(Kernel::default(), 1);
-    // The channel holds one flush and the next does not fit: the requests pile up.
+    // The channel holds one flush and the next does not fit, so requests accumulate.
     for _ in 0..2 {
         let request = running.control.request_flush();
         while running.messages.is_empty() {

@@ -1,5 +1,5 @@
-//! A stage that fails or panics ends the service; a panic in answering one client, that answer.
-//! The reader's are in tests/pipeline.rs. Without a kernel and without root.
+//! Stages that stop, fail, panic or hang. A stage that fails ends the service; a panic in an answer
+//! ends that answer only.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -70,14 +70,14 @@ fn a_reader_that_hangs_does_not_block_the_stop() {
     drop(held);
 }
 
-/// How long a service that should end may go on before a test fails.
+/// How long the service may run before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn an_aggregator_that_panics_ends_the_service() {
     let service = Service::start(&Config::default());
     Scrape::of(service.address);
-    // More CPU time than a sum can hold, which the tests' build panics at.
+    // The sum of the CPU time overflows, which panics in a debug build.
     let mut exit = event(b"forever", 0, 1);
     exit.subject.is_exit = 1;
     exit.cpu_ns = u64::MAX;
@@ -93,7 +93,7 @@ fn an_aggregator_that_panics_ends_the_service() {
 fn a_listener_that_fails_ends_the_service_even_if_another_works() {
     let (source, _kernel) = Fake::new(Kernel::default());
     let answering = TcpListener::bind("127.0.0.1:0").unwrap();
-    // A file cannot be waited for (epoll_ctl(2): EPERM).
+    // epoll_ctl(2) refuses a regular file with EPERM.
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
     let ended = service::run_source(
         source,
@@ -102,7 +102,7 @@ fn a_listener_that_fails_ends_the_service_even_if_another_works() {
         vec![answering.into(), failing.into()],
         async |_| {
             sleep(PATIENCE).await;
-            Ok(()) // which is to stop, without an error
+            Ok(()) // a stop without an error
         },
     );
     let error = ended.unwrap_err().to_string();
@@ -123,7 +123,7 @@ fn a_panic_in_an_answer_affects_only_that_client() {
             .build()
             .unwrap();
         let (_ping, pinged) = mpsc::channel(1);
-        // One connection at a time: its place is free again after the panic.
+        // With one slot, the next request shows that the panic freed it.
         let server = Server::new(router, Limits::new(1));
         runtime.block_on(async {
             tokio::select! {

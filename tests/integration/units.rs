@@ -1,4 +1,4 @@
-//! The unit as systemd's own tools judge it. Needs no root and no running systemd.
+//! The units, judged by systemd's own tools. They need no running systemd.
 
 use std::process::{Command, Output};
 
@@ -13,8 +13,8 @@ const UNITS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The most exposed that `systemd-analyze security` may find the unit (0 to 10).
-const EXPOSURE: &str = "20"; // tenths
+/// The highest exposure of the unit that `systemd-analyze security` may report, in tenths.
+const EXPOSURE: &str = "20";
 
 fn systemd_analyze(args: &[&str], unit: &std::path::Path) -> Output {
     Command::new("systemd-analyze")
@@ -25,13 +25,13 @@ fn systemd_analyze(args: &[&str], unit: &std::path::Path) -> Output {
 }
 
 fn assert_clean(output: &Output) {
-    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(output.status.success(), "{}{}", said[0], said[1]);
+    let printed = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{}{}", printed[0], printed[1]);
 }
 
 #[test]
 fn the_units_are_valid() {
-    // The program is not installed here: the one that was built stands in for it.
+    // The program is not installed, so the units name the one that was built.
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in UNITS {
         let text = text.replace("/usr/bin/execsnoopd", env!("CARGO_BIN_EXE_execsnoopd"));

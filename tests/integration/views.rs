@@ -97,7 +97,7 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     assert_eq!(scrape.value(sshd), 1.0);
     assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 3.0);
     assert_eq!(scrape.value("execsnoop_series_limit{view=\"comm\"}"), 3.0);
-    // Each of them took the place of one that had been idle for no time at all.
+    // Each new series evicted one, because `idle_after` is 0.
     assert_eq!(
         scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
         0.0
@@ -134,7 +134,7 @@ fn a_reload_changes_views_without_losing_a_count() {
     assert_eq!(scrape.value("execsnoop_execs_total"), 4.0);
     assert_eq!(scrape.value(RELOADED), 1.0);
 
-    // Refused as a whole: the views stay, too.
+    // A rejected configuration changes nothing, so the views stay.
     let mut refused = Config::default();
     refused.capture.exits = false;
     service.reload(&refused);

@@ -1,5 +1,4 @@
-//! TLS, client certificates and users, as the exporter-toolkit's web configuration file says.
-//! Without a kernel and without root.
+//! TLS, client certificates and users by the web configuration file of the exporter-toolkit.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,7 +27,7 @@ fn service(dir: &WebDir) -> Service {
     Service::start(&dir.config())
 }
 
-/// A service with TLS and further lines in its section, and a client that trusts it.
+/// A service with TLS, with further lines in that section, and a client that trusts it.
 fn tls(lines: &str) -> (Service, Client, WebDir, Authority) {
     let authority = Authority::new("ours");
     let dir = WebDir::tls(&format!("{TLS}{lines}"), &authority);
@@ -44,7 +43,7 @@ fn every_route_is_answered_over_tls() {
         assert_eq!(answer.status, 200, "{path}");
     }
     let connection = client.connect(service.address).unwrap();
-    // HTTP/2 was offered, too.
+    // The client offers HTTP/2, too.
     assert_eq!(connection.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
 
@@ -74,7 +73,7 @@ fn garbage_on_a_tls_port_is_closed() {
         stream.write_all(garbage).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut rest = Vec::new();
-        // Closed with a reset where not all of it was read.
+        // The server resets the connection if it has not read everything.
         let _ = stream.read_to_end(&mut rest);
         assert!(!rest.starts_with(b"HTTP"), "{garbage:?}: {rest:?}");
     }
@@ -104,7 +103,7 @@ fn versions_cipher_suites_and_curves_follow_the_file() {
         negotiated(&client.connect(service.address).unwrap()),
         (
             ProtocolVersion::TLSv1_2,
-            // The server's order, which is not the client's.
+            // The order of the server decides, not that of the client.
             CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
             NamedGroup::secp384r1,
         )
@@ -122,7 +121,7 @@ fn a_new_certificate_is_used_from_the_next_handshake_on() {
     let new_client = Client::trusting(&renewed.pem);
     assert_eq!(new_client.get(service.address, "/").unwrap().status, 200);
     assert!(client.get(service.address, "/").is_err());
-    // A connection that is there goes on.
+    // An existing connection continues.
     before
         .write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         .unwrap();
@@ -180,7 +179,7 @@ fn client_auth_type_decides_which_certificates_are_accepted() {
             .map(|client| client.get(service.address, "/metrics").is_ok());
         assert_eq!(seen, let_in, "{name}");
     }
-    // What kept others out is not switched off by half a file.
+    // An incomplete file does not disable the client certificates.
     dir.write("web.yml", TLS);
     for client in &clients {
         assert!(client.get(service.address, "/metrics").is_err());
@@ -273,7 +272,7 @@ fn a_changed_list_of_users_applies_to_the_next_request() {
     assert_eq!(alice(), 200);
     dir.write("web.yml", &users(&["bob", "alicf"]));
     assert_eq!(alice(), 401);
-    // As a file is that is just being written.
+    // A file that is being written may look like this.
     for without in ["", "# nobody is asked\n", "basic_auth_users: {}\n"] {
         dir.write("web.yml", without);
         assert_eq!(get(service.address, "/metrics").status, 500);
@@ -321,9 +320,8 @@ fn requests_above_the_rate_limit_are_answered_429() {
     assert_eq!(statuses, [200, 200, 200, 429, 429]);
 }
 
-/// Connections whose handshake has begun, by a record that says it is longer than what
-/// comes, or has not.
-fn half_shaken(address: SocketAddr) -> [TcpStream; 2] {
+/// Two connections: one with a part of its first record, and one without a byte.
+fn partial_handshakes(address: SocketAddr) -> [TcpStream; 2] {
     let mut begun = connect(address);
     begun.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
     [begun, connect(address)]
@@ -332,7 +330,7 @@ fn half_shaken(address: SocketAddr) -> [TcpStream; 2] {
 #[test]
 fn a_partial_handshake_delays_no_other_client() {
     let (service, client, _dir, _) = tls("");
-    let held = half_shaken(service.address);
+    let held = partial_handshakes(service.address);
     assert_eq!(client.get(service.address, "/").unwrap().status, 200);
     drop(held);
 }
@@ -343,7 +341,7 @@ fn a_partial_handshake_is_closed_after_its_timeout() {
     let address = serve(&dir, |limits| {
         limits.handshake_timeout = Duration::from_millis(200);
     });
-    for mut stream in half_shaken(address) {
+    for mut stream in partial_handshakes(address) {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).expect("the server closes");
     }
@@ -366,7 +364,7 @@ fn a_unix_socket_is_served_like_a_port() {
     }
 }
 
-/// Serve by this web configuration within limits; it ends with the test process.
+/// Serves with this web configuration within limits until the test process exits.
 fn serve(dir: &WebDir, set: impl FnOnce(&mut Limits)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,6 +1,5 @@
-//! The Grafana dashboard that we ship is as grafana/dashboard-linter wants one to be (each
-//! test says by which of its rules), asks only for what exists, and explains itself. Needs
-//! Debian's package `prometheus`.
+//! The Grafana dashboard of the package satisfies the rules of grafana/dashboard-linter (each test names
+//! its rule), queries only metrics that exist, and is documented.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -15,10 +14,10 @@ use testkit::docs::{DASHBOARD, fenced, metric_types};
 use testkit::prometheus::promtool;
 use testkit::promql::{Selector, selectors};
 
-/// Those of Grafana's units that this dashboard has a use for.
+/// The units of Grafana that the dashboard uses.
 const UNITS: [&str; 6] = ["bytes", "cps", "locale", "percentunit", "s", "short"];
 
-/// The selectors of all queries, with the query that they are in.
+/// The selectors of all queries, each with its query.
 fn all_selectors(dashboard: &Value) -> Vec<(&str, Selector<'_>)> {
     let queries = queries(dashboard).into_iter();
     let all: Vec<_> = queries
@@ -154,15 +153,15 @@ fn promtool_accepts_every_query() {
     let mut rules = "groups:\n- name: dashboard\n  rules:\n".to_owned();
     let queries = queries(&dashboard);
     for (n, query) in queries.iter().enumerate() {
-        let expr = json!(substituted(query.expr, 300)); // a string of JSON is one of YAML
+        let expr = json!(substituted(query.expr, 300)); // a JSON string is a YAML string
         writeln!(rules, "  - record: query_{n}\n    expr: {expr}").unwrap();
     }
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("rules.yml"), rules).unwrap();
-    let said = promtool(dir.path(), &["check", "rules", "rules.yml"]);
+    let printed = promtool(dir.path(), &["check", "rules", "rules.yml"]);
     assert!(
-        said.contains(&format!("{} rules found", queries.len())),
-        "{said}"
+        printed.contains(&format!("{} rules found", queries.len())),
+        "{printed}"
     );
 }
 
@@ -213,7 +212,7 @@ fn the_dashboard_cannot_be_edited() {
     assert_eq!(dashboard()["editable"], false);
 }
 
-/// Views that are counted by this configuration, by what their metrics' names end in.
+/// The views of this configuration, by the suffix of the names of their metrics.
 fn views(config: &Config) -> BTreeMap<String, String> {
     let views = config.view.iter();
     views
@@ -231,7 +230,7 @@ fn views(config: &Config) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The view that a metric is of.
+/// The view that a metric belongs to.
 fn view_of(metric: &str) -> Option<&str> {
     let metric = metric.strip_prefix("execsnoop_")?.strip_suffix("_total")?;
     Some(metric.split_once("_by_")?.1)
@@ -247,7 +246,7 @@ fn every_metric_exists() {
             .unwrap_or(selector.metric);
         match view_of(metric) {
             Some(view) => assert!(views.contains_key(view), "no view {view}: {query}"),
-            // Prometheus' own.
+            // `up` is a metric of Prometheus itself.
             None => assert!(
                 metric == "up" || types.contains_key(metric),
                 "{metric} in {query}"
@@ -264,7 +263,7 @@ fn a_panel_of_a_view_says_which_one_it_needs() {
             .flat_map(|query| selectors(query.expr))
             .filter_map(|selector| view_of(selector.metric))
             .collect();
-        // Of CPU time more than a view may be missing, and the text is about that.
+        // CPU time needs more than a view, which is what the text says.
         let is_of_execs = queries_of(panel).next().unwrap().expr.contains("execs_by_");
         for view in metrics.into_iter().filter(|_| is_of_execs) {
             assert!(no_value(panel).contains(&views[view]), "{panel:#}");

@@ -1,6 +1,5 @@
-//! Every query of the Grafana dashboard, asked of a real Prometheus that scraped the real
-//! daemon while programs ran, failed, crashed and burnt CPU. Needs root, cgroup2, tracefs
-//! and Debian's package `prometheus`.
+//! Every query of the Grafana dashboard, evaluated by a Prometheus that scraped the daemon while
+//! programs ran, failed, crashed and used CPU time.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,14 +18,14 @@ use testkit::mounts::with_tracefs;
 use testkit::programs::{Programs, exec_as, exec_times};
 use testkit::prometheus::Prometheus;
 
-/// The range of the dashboard, in seconds: more than the test takes.
+/// The range of the dashboard, in seconds. It is longer than the test.
 const RANGE: u64 = 600;
 
 const UNIT: &str = "on-the-dashboard.service";
 const CONTAINER: &str = "dadadadadadadadadadadadadadadadadadadadadadadadadadadadadadadada";
 const UID: u32 = 47_110;
 
-/// Where 0 is the answer to hope for. The daemon's CPU time is told in whole seconds.
+/// The panels that may show 0. The daemon's CPU time has a resolution of one second.
 const MAY_BE_0: [&str; 3] = [
     "Hosts that stopped answering",
     "Unaccounted for",
@@ -40,12 +39,12 @@ fn scraping(daemon: &Daemon) -> Prometheus {
          - targets: ['{}']\n",
         daemon.address
     ));
-    // A rate takes two scrapes.
+    // A rate needs two scrapes.
     prometheus.query_until_there("rate(execsnoop_execs_total[1m])");
     prometheus
 }
 
-/// The samples of the answer, each with its labels.
+/// The samples of the answer to a query, each with its labels.
 fn samples(prometheus: &Prometheus, query: &Query<'_>) -> Vec<(String, f64)> {
     let expr = substituted(query.expr, RANGE);
     let over = query.is_range.then_some(Duration::from_secs(60));
@@ -64,7 +63,7 @@ fn samples(prometheus: &Prometheus, query: &Query<'_>) -> Vec<(String, f64)> {
     series.iter().flat_map(of_series).collect()
 }
 
-/// One of everything that the dashboard shows.
+/// Causes everything that the dashboard shows.
 fn load(programs: &Programs, names: &[PathBuf], daemon: &Daemon) {
     exec_times(&names[0], 3_000);
     let program = programs.path().join("nop");
@@ -85,7 +84,7 @@ fn load(programs: &Programs, names: &[PathBuf], daemon: &Daemon) {
     for (way, argument) in [("signal", "11"), ("exit", "42"), ("burn", "100")] {
         in_a_way(way, &program, argument);
     }
-    // More than the buffer holds, and more names than there are places.
+    // More execs than the buffer holds, and more names than a view has series.
     daemon.signal(Signal::STOP);
     for name in names {
         exec_times(name, 1);
@@ -111,7 +110,7 @@ fn every_panel_shows_what_happened() {
     let capture = "[capture]\nfailures = \"tracepoint\"\nbuffer_pages = 1\n";
     let (daemon, _config) = with_tracefs(&format!("{capture}{}", config_text()));
     let prometheus = scraping(&daemon);
-    // Once for series to begin, once for them to increase.
+    // The first time, series begin; the second time, they increase.
     for _ in 0..2 {
         load(&programs, &names, &daemon);
         let execs = daemon.scrape().value("execsnoop_execs_total");
@@ -184,7 +183,7 @@ fn panels_without_data_name_what_they_need_instead_of_showing_0() {
     let program = programs.named("counted");
     let (daemon, _config) = configured("[capture]\nfailures = \"off\"\nexits = false\n");
     let prometheus = scraping(&daemon);
-    // Once for its series to begin, once for them to increase.
+    // The first time, its series begins; the second time, it increases.
     for _ in 0..2 {
         exec_as(&program, Some(UID));
         let execs = daemon.scrape().execs_of("counted");

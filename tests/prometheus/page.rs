@@ -1,5 +1,4 @@
-//! The page at `/`, as a browser has it. Without a kernel and without root, but with
-//! Chromium.
+//! The page at `/`, in Chromium.
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -20,7 +19,7 @@ use testkit::host;
 use testkit::http::Scrape;
 use testkit::service::{Service, capture_info};
 
-/// Names that anybody may give a program.
+/// Names that any user may give a program.
 const HOSTILE_COMMS: [&[u8]; 10] = [
     b"<script>x()</sc",
     b"</bdi></th><b>",
@@ -34,14 +33,14 @@ const HOSTILE_COMMS: [&[u8]; 10] = [
     b"\xff\xfe\xc3(\x1b[31m\n",
 ];
 
-/// Names that anybody may give a cgroup of theirs.
+/// Names that any user may give a cgroup.
 const HOSTILE_UNITS: [&[u8]; 6] = [
     b"",
     b"<!--<script>document.title='x'<script>.service",
     b"<img src=x onerror=\"fetch('http:')\">.service",
     b"\"><svg onload=alert(1) style=\"position:fixed\">.scope",
     b"\xff\xfe<base href=x>.service",
-    // as long as a name can be
+    // the maximum length
     &LONG,
 ];
 
@@ -52,7 +51,7 @@ const LONG: [u8; 255] = {
     name
 };
 
-/// Programs and units of these names, each executed twice as often as the one before.
+/// A service that counted programs and units of these names, each twice as often as the one before.
 fn service(comms: &[&[u8]], units: &[&[u8]]) -> Service {
     let views: [&[Label]; 4] = [
         &[Label::Comm],
@@ -85,7 +84,7 @@ fn named<'a>(elements: &'a [Element], name: &str) -> Vec<&'a Element> {
     elements.iter().filter(|e| e.name == name).collect()
 }
 
-/// The elements and their attributes, without what is in them.
+/// The elements and their attributes, without contents and values.
 fn shape(page: &Shown) -> Vec<(&str, Vec<&str>)> {
     let shape = page.elements.iter().map(|element| {
         let attributes = element.attributes.keys().map(String::as_str);
@@ -242,14 +241,14 @@ fn the_chart_shows_each_span_of_the_last_minutes() {
         .filter(|e| e.attribute("class") == Some("at"));
     assert_eq!(spans.count(), SPANS);
     let counts: Vec<u64> = busy().recent.counts().collect();
-    let said: Vec<_> = named(&elements, "title")
+    let titles: Vec<_> = named(&elements, "title")
         .into_iter()
         .skip(2)
         .map(|e| &*e.text)
         .collect();
-    assert_eq!(said.len(), SPANS);
+    assert_eq!(titles.len(), SPANS);
     let second = format!("{} a second, 14 min 50 s ago", counts[1] / 5);
-    assert_eq!(said[1], second);
+    assert_eq!(titles[1], second);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The rules that we ship for Prometheus: promtool accepts them, their unit tests pass, and
-//! what they name exists. Needs Debian's package `prometheus`.
+//! The rules of the package: promtool accepts them, their unit tests pass, and every metric that they
+//! name exists.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn read(files: &[PathBuf]) -> String {
     files.iter().map(read).collect()
 }
 
-/// An alert's name, and its lines from the one with its name on.
+/// The name and the lines of each alert.
 fn alerts() -> Vec<(String, String)> {
     let text = read(&rules());
     let alerts = text.split("- alert: ").skip(1);
@@ -110,13 +110,13 @@ fn every_alert_has_a_description_and_a_documented_response() {
     assert_eq!(sections, names);
 }
 
-/// What may be a metric's name.
+/// The words that may be names of metrics.
 fn words(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
         .collect()
 }
 
-/// The names of what is recorded.
+/// The names of the recorded series.
 fn recorded() -> BTreeSet<String> {
     let text = read(&rules());
     let names = text.split("- record: ").skip(1);
@@ -125,7 +125,7 @@ fn recorded() -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics of the documentation, and those of the views that the alerts ask for.
+/// The documented metrics, and those of the views that the alerts need.
 fn metrics() -> BTreeSet<String> {
     let views = config_for_alerts().view;
     let views = views.iter().map(|view| view::name(&view.labels));
@@ -138,7 +138,7 @@ fn metrics() -> BTreeSet<String> {
 #[test]
 fn every_metric_in_rules_and_documentation_exists() {
     let (recorded, metrics) = (recorded(), metrics());
-    // A regular expression is no name.
+    // Regular expressions are no names.
     let fleet = FLEET.lines().filter(|line| !line.contains("regex:"));
     let fleet = fleet.filter(|line| !line.contains("__name__=~"));
     let text =
@@ -148,7 +148,7 @@ fn every_metric_in_rules_and_documentation_exists() {
         if word.contains(":execsnoop_") {
             assert!(recorded.contains(word), "{word} is not recorded");
         } else if word.starts_with("execsnoop_") {
-            // A histogram's series are named after its parts.
+            // The series of a histogram have suffixes.
             let metric = word.strip_suffix("_bucket").unwrap_or(word);
             assert!(metrics.contains(metric), "{word} is no metric");
             found += 1;
@@ -157,7 +157,7 @@ fn every_metric_in_rules_and_documentation_exists() {
     assert!(found > 10, "only {found} metrics found");
 }
 
-/// Blank lines are between them.
+/// Blank lines separate the queries.
 #[test]
 fn promtool_accepts_the_queries_of_the_documentation() {
     let blocks = fenced(METRICS, "promql").join("\n");
@@ -174,10 +174,10 @@ fn promtool_accepts_the_queries_of_the_documentation() {
     let text = format!("groups:\n  - name: queries\n    rules:\n{}", rules.concat());
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("queries.yml"), text).unwrap();
-    let said = promtool(dir.path(), &["check", "rules", "queries.yml"]);
+    let printed = promtool(dir.path(), &["check", "rules", "queries.yml"]);
     assert!(
-        said.contains(&format!("{} rules found", queries.len())),
-        "{said}"
+        printed.contains(&format!("{} rules found", queries.len())),
+        "{printed}"
     );
 
     let metrics: BTreeSet<_> = metrics()
@@ -192,7 +192,7 @@ fn promtool_accepts_the_queries_of_the_documentation() {
     }
 }
 
-/// The metrics of the views that docs/metrics.md has queries by, which it gives as in a
+/// The metrics of the views that the queries of docs/metrics.md need. It names their labels like a
 /// configuration.
 fn views_of_the_queries() -> Vec<String> {
     let lists = METRICS.split("`[\"").skip(1);
@@ -208,7 +208,7 @@ fn views_of_the_queries() -> Vec<String> {
     views.collect()
 }
 
-/// Each block begins with the name of its file.
+/// The first line of each block is the name of its file.
 #[test]
 fn promtool_accepts_the_configurations_for_many_hosts() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,12 +232,12 @@ fn promtool_accepts_the_configurations_for_many_hosts() {
         if name.contains("agent") {
             args.push("--agent");
         }
-        let said = promtool(dir.path(), &args);
-        assert!(!said.contains("WARNING"), "{said}");
+        let printed = promtool(dir.path(), &args);
+        assert!(!printed.contains("WARNING"), "{printed}");
         assert_eq!(
-            said.contains("2 rule files found"),
+            printed.contains("2 rule files found"),
             name == "prometheus.yml",
-            "{said}"
+            "{printed}"
         );
     }
 }

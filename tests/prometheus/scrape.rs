@@ -1,5 +1,4 @@
-//! The real daemon before its real audience: promtool, and a Prometheus that scrapes it.
-//! Needs root and Debian's package `prometheus`.
+//! Prometheus scrapes the daemon, and promtool checks its metrics.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +12,7 @@ use testkit::mounts::with_tracefs;
 use testkit::programs::{Programs, exec_times};
 use testkit::prometheus::{Prometheus, packaging, promtool};
 
-/// Types by name, as the `# TYPE` lines of a scrape have them.
+/// The types of the metrics of a scrape by name.
 fn types_scraped(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
@@ -22,7 +21,7 @@ fn types_scraped(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `kernel.bpf_stats_enabled`, set for as long as the value lives.
+/// Sets `kernel.bpf_stats_enabled` until the value is dropped.
 struct BpfStats {
     before: String,
 }
@@ -46,7 +45,7 @@ impl Drop for BpfStats {
 #[test]
 fn every_metric_is_documented_and_every_documented_metric_exists() {
     let _stats = BpfStats::enable();
-    // So that failures are there on every host.
+    // With tracefs, every host observes failures.
     let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
     assert!(Command::new("true").status().unwrap().success());
     let text = get(daemon.address, "/metrics").text();
@@ -71,15 +70,15 @@ fn promtool_accepts_the_metrics_without_a_warning() {
         .write_all(text.as_bytes())
         .unwrap();
     let output = promtool.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    assert!(output.status.success(), "{said:?}");
-    assert_eq!(said, ["", ""]);
+    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(output.status.success(), "{printed:?}");
+    assert_eq!(printed, ["", ""]);
 }
 
 #[test]
 fn promtool_accepts_the_configuration_of_the_package() {
-    let said = promtool(&packaging(), &["check", "config", "prometheus.yml"]);
-    assert!(said.contains("2 rule files found"), "{said}");
+    let printed = promtool(&packaging(), &["check", "config", "prometheus.yml"]);
+    assert!(printed.contains("2 rule files found"), "{printed}");
     let config = packaging().join("prometheus.yml");
     let target = format!("targets: [\"{}\"]", Config::default().web.listen[0]);
     assert!(std::fs::read_to_string(config).unwrap().contains(&target));

@@ -1,5 +1,4 @@
-//! A real Prometheus scrapes through each way that docs/web.md shows, and promtool accepts
-//! what is shown there. Needs Debian's package `prometheus`, no root.
+//! Prometheus scrapes in each way that docs/web.md shows, and promtool accepts the configurations there.
 
 use std::process::Command;
 
@@ -12,7 +11,7 @@ use testkit::web::{MUTUAL, SECRET, TLS, WebDir, users};
 const SHIPPED: &str = include_str!("../../packaging/web-config.yml");
 const DOCS: &str = include_str!("../../docs/web.md");
 
-/// Lines of a job.
+/// Lines of a scrape configuration.
 const HTTPS: &str = "    scheme: https\n";
 const CA: &str = "    tls_config:\n      ca_file: DIR/ca.crt\n";
 const CERTIFICATE: &str = "      cert_file: DIR/client.crt\n      key_file: DIR/client.key\n";
@@ -20,9 +19,9 @@ const USER: &str = "    basic_auth:\n      username: prometheus\n      password:
 const WRONG_USER: &str = "    basic_auth:\n      username: prometheus\n      password: wrong\n";
 const BEARER: &str = "    authorization:\n      credentials: secret\n";
 
-/// Prometheus comes through by jobs with these lines, and never by others with those.
+/// Asserts that Prometheus can scrape with the lines in `accepted`, and cannot with those in `rejected`.
 #[track_caller]
-fn assert_up(web_config: &str, let_in: &[(&str, &[&str])], kept_out: &[(&str, &[&str])]) {
+fn assert_up(web_config: &str, accepted: &[(&str, &[&str])], rejected: &[(&str, &[&str])]) {
     let _shared = host::shared();
     let authority = Authority::new("ours");
     let dir = WebDir::tls(web_config, &authority);
@@ -31,7 +30,7 @@ fn assert_up(web_config: &str, let_in: &[(&str, &[&str])], kept_out: &[(&str, &[
     promtool(dir.path(), &["check", "web-config", "web.yml"]);
     let service = Service::start(&dir.config());
     let mut config = "scrape_configs:\n".to_owned();
-    for (name, lines) in let_in.iter().chain(kept_out) {
+    for (name, lines) in accepted.iter().chain(rejected) {
         let port = service.address.port();
         config.extend([
             format!("  - job_name: {name}\n    scrape_interval: 2s\n    scrape_timeout: 2s\n"),
@@ -41,10 +40,10 @@ fn assert_up(web_config: &str, let_in: &[(&str, &[&str])], kept_out: &[(&str, &[
     }
     let config = config.replace("DIR", dir.path().to_str().unwrap());
     let prometheus = Prometheus::start(&config);
-    for (name, _) in let_in {
+    for (name, _) in accepted {
         prometheus.query_until_there(&format!("up{{job=\"{name}\"}} == 1"));
     }
-    for (name, _) in kept_out {
+    for (name, _) in rejected {
         prometheus.query_until_there(&format!("max_over_time(up{{job=\"{name}\"}}[1h]) == 0"));
     }
 }
@@ -91,7 +90,7 @@ fn prometheus_scrapes_as_a_user_over_tls() {
 
 #[test]
 fn prometheus_scrapes_by_the_configuration_of_the_package() {
-    // Its certificates are not there: it is used with ones that are.
+    // The certificates of the test replace those that the example names.
     let shipped = SHIPPED.replace("/etc/execsnoopd/tls/", "");
     assert_ne!(shipped, SHIPPED);
     for line in SHIPPED.lines().filter(|line| !line.starts_with('#')) {
@@ -124,7 +123,7 @@ fn promtool_accepts_the_documented_scrape_configuration() {
 
 #[test]
 fn web_configurations_are_rejected_where_promtool_rejects_them_or_the_documentation_says_so() {
-    /// Accepted or refused as by promtool; else it accepts what is refused here.
+    /// Whether promtool agrees. If not, promtool accepts what the daemon rejects.
     const AS_PROMTOOL: bool = true;
     let hash = SECRET;
     let tls = |lines: &str| format!("{TLS}{lines}");
@@ -165,7 +164,7 @@ fn web_configurations_are_rejected_where_promtool_rejects_them_or_the_documentat
             AS_PROMTOOL,
         ),
         ("basic_auth_users: {}\n".into(), AS_PROMTOOL),
-        // A user without a hash is not nobody.
+        // A user needs a hash.
         ("basic_auth_users:\n  a:\n".into(), AS_PROMTOOL),
         ("basic_auth_users:\n  a: ''\n".into(), AS_PROMTOOL),
         ("basic_auth_users:\n\ta: b\n".into(), AS_PROMTOOL),
@@ -177,7 +176,7 @@ fn web_configurations_are_rejected_where_promtool_rejects_them_or_the_documentat
             AS_PROMTOOL,
         ),
         ("http_server_config: {}\n---\nx: 1\n".into(), AS_PROMTOOL),
-        // As docs/web.md has them.
+        // docs/web.md names these differences.
         (tls("  min_version: TLS10\n"), false),
         (tls("  min_version: TLS13\n  max_version: TLS12\n"), false),
         (tls("  curve_preferences: [CurveP521]\n"), false),
@@ -205,12 +204,12 @@ fn web_configurations_are_rejected_where_promtool_rejects_them_or_the_documentat
                 .args(["check", "web-config"])
                 .arg(&file),
         );
-        let here = accepts(
+        let daemon = accepts(
             Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
                 .args(["--config=/dev/null", "--check", "--web.config.file"])
                 .arg(&file),
         );
-        assert_eq!(here, promtool && as_promtool, "{text}");
+        assert_eq!(daemon, promtool && as_promtool, "{text}");
         assert!(promtool || as_promtool, "{text}");
     }
 }

@@ -1,5 +1,5 @@
-//! Peers that mean no good, and the real daemon: honest scrapes are answered meanwhile and
-//! exact, and nothing stays behind. Needs root and Debian's package `prometheus`.
+//! Hostile clients: meanwhile, every honest scrape is answered and exact; afterwards, no connection and
+//! little memory is left.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,23 +13,22 @@ use testkit::programs::{Programs, exec_times};
 use testkit::tls::Client;
 use testkit::web::{TLS, WebDir};
 
-/// How long what is waited for may take before a test fails.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Others may execute what they like at the same time: the honest program has its place, and
-/// answers are no larger for them.
+/// Whatever else executes, the honest program has its series, and answers stay small.
 const VIEW: &str = "[[view]]\nlabels = [\"comm\"]\nmax_series = 50\nalways = [\"honest\"]\n";
 
-/// How often somebody honest scrapes meanwhile.
+/// The honest scrapes during an attack.
 const SCRAPES: u32 = 5;
 
-/// What the daemon may grow by, whoever comes: 64 connections of an answer each, and buffers.
+/// How much the daemon may grow: by 64 connections with an answer each, and by buffers.
 const MAX_GROWTH_KIB: u64 = 8 << 10;
 
-/// What one failed accept is logged as.
+/// The log message of a failed accept.
 const NOT_ACCEPTED: &str = "accepting a connection failed";
 
-/// A daemon, and somebody honest who scrapes it.
+/// A daemon and an honest client.
 struct Site {
     daemon: Daemon,
     tls: Option<Client>,
@@ -51,14 +50,16 @@ impl Site {
         }
     }
 
-    /// At the first try.
+    /// Scrapes once, without a second try.
     #[track_caller]
     fn scrape(&self) -> Scrape {
         let address = self.daemon.address;
         match &self.tls {
             None => Scrape::of(address),
             Some(client) => {
-                let answer = client.get(address, "/metrics").expect("hands are shaken");
+                let answer = client
+                    .get(address, "/metrics")
+                    .expect("the handshake succeeds");
                 assert_eq!(answer.status, 200);
                 Scrape::parse(&answer.text())
             }
@@ -102,7 +103,7 @@ fn await_descriptors(daemon: &Daemon, number: usize) {
     }
 }
 
-/// Nothing panicked, and there was nothing to warn of.
+/// Asserts that there are neither panics nor warnings.
 #[track_caller]
 fn assert_quiet(log: &[String]) {
     for line in log {
@@ -177,7 +178,7 @@ fn exhausted_descriptors_cost_no_count_and_no_scrape_and_are_logged_once_per_min
     let program = programs.named("honest");
     let (mut daemon, _config) = configured(&format!("[web]\nmax_connections = 1000\n{VIEW}"));
     let descriptors = daemon.descriptors();
-    // Less than the connections that it may have.
+    // Fewer than the connections that it may have.
     let limit = Some(descriptors as u64 + 16);
     let limit = Rlimit {
         current: limit,
@@ -185,7 +186,7 @@ fn exhausted_descriptors_cost_no_count_and_no_scrape_and_are_logged_once_per_min
     };
     let pid = Pid::from_raw(daemon.pid().cast_signed());
     prlimit(pid, Resource::Nofile, limit).expect("limits can be set");
-    let peers: Vec<_> = (0..100).map(|_| connect(daemon.address)).collect();
+    let clients: Vec<_> = (0..100).map(|_| connect(daemon.address)).collect();
     for n in 1..=SCRAPES {
         exec_times(&program, 5);
         let scrape = daemon.scrape();
@@ -193,7 +194,7 @@ fn exhausted_descriptors_cost_no_count_and_no_scrape_and_are_logged_once_per_min
         scrape.assert_ledger_closes();
     }
     daemon.await_log(NOT_ACCEPTED);
-    drop(peers);
+    drop(clients);
     await_descriptors(&daemon, descriptors);
     assert_eq!(daemon.scrape().execs_of("honest"), f64::from(5 * SCRAPES));
     let log = daemon.stop_logging();

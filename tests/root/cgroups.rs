@@ -1,4 +1,4 @@
-//! Units, slices and containers, of real cgroups. Needs root and cgroup2.
+//! Units, slices and containers of real cgroups.
 
 use std::thread::scope;
 
@@ -22,13 +22,13 @@ testkit::over_both_transports! {
     tallied_execs_keep_their_unit
 }
 
-/// Execs in a view by one label. A name that nobody else has may have none yet.
+/// The execs of a view by one label, or 0 without a series.
 fn execs(scrape: &Scrape, label: &str, value: &str) -> f64 {
     let sample = format!("execsnoop_execs_by_{label}_total{{{label}=\"{value}\"}}");
     scrape.find(&sample).unwrap_or(0.0)
 }
 
-/// Names differ from transport to transport, which are tested side by side.
+/// The name of a unit. It has to be new to each daemon, so it contains the transport.
 fn unit(transport: &str, name: &str) -> String {
     format!("{name}-{transport}.service")
 }
@@ -72,7 +72,7 @@ fn new_cgroups_on_all_cpus_are_each_counted_under_their_own_name(transport: &str
             scope.spawn(move || {
                 for n in 0..EACH {
                     let unit = unit(transport, &format!("churn-{thread}-{n}"));
-                    // Below the same new one as those of the other threads.
+                    // The threads share a new parent in each round.
                     let path = format!("churning-{transport}.slice/round-{n}.slice/{unit}");
                     Cgroup::new(&path).exec_times(program, TIMES);
                 }

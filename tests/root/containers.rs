@@ -1,16 +1,16 @@
-//! Containers, as a real runtime makes them. Needs root, runc and cgroup2.
+//! A container by runc.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use testkit::daemon::configured;
-use testkit::programs::Programs;
+use testkit::host;
 
 const ID: &str = "1357924680abcdef1357924680abcdef1357924680abcdef1357924680abcdef";
 
-/// What runc needs to know: a root, one program, and the namespaces that change what the
-/// program sees of itself.
+/// Writes a bundle for runc: a root, one program, and the namespaces that change how the program
+/// sees itself.
 fn bundle(dir: &Path, program: &Path, cgroup: &str) {
     let root = dir.join("rootfs");
     fs::create_dir(&root).unwrap();
@@ -41,7 +41,7 @@ fn bundle(dir: &Path, program: &Path, cgroup: &str) {
 #[test]
 fn execs_in_a_container_are_counted_under_its_short_id() {
     const TIMES: u32 = 3;
-    let _alone = Programs::new();
+    let _exclusive = host::exclusive();
     let (daemon, _config) =
         configured("[[view]]\nlabels = [\"container\", \"comm\"]\n[[view]]\nlabels = [\"uid\"]\n");
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The report on this host, where all is there and where something is missing. Needs root.
+//! The report on this host, complete and with something missing.
 
 use std::process::{Command, Output};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 use testkit::confined::{public_copy, unit_capabilities};
 use testkit::daemon::code;
 
-/// Run it, after `prepare` in mounts of its own: the findings, and the exit status.
+/// The findings and the exit status, in a mount namespace after the shell commands in `prepare`.
 fn report(prepare: &str) -> (Vec<Value>, i32) {
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c"])

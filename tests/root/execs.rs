@@ -1,5 +1,4 @@
-//! Real executions, real BPF, the real daemon. Needs root, or it fails: a tier that did
-//! not run must not look like one that passed.
+//! Storms of execs, full buffers and tallies, and names.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -78,19 +77,18 @@ fn a_full_buffer_costs_detail_and_no_count(transport: &str) {
     }
     scrape.assert_ledger_closes();
     assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
-    // Each program makes two events, its exec and its exit. Of all that did not fit, most of
-    // them, the detail is lost, and that is said.
+    // Each program causes two events, its exec and its exit. Most of them do not fit, and the
+    // loss of their detail is counted.
     let full = "execsnoop_lost_events_total{reason=\"buffer_full\"}";
     let lost = scrape.value(full) - before.value(full);
     assert!(lost >= f64::from(4 * EACH), "{lost} lost");
-    // And again, with the tally's maps having changed places.
+    // The maps of the tally have been swapped. The other one works, too.
     exec_times(&storms[0], 10);
     assert_eq!(daemon.scrape().execs_of("full0"), f64::from(EACH + 10));
 }
 
 fn a_full_tally_costs_names_and_no_count(transport: &str) {
-    // Each program has two subjects, its exec and its exit: more than the tally has entries
-    // (16384).
+    // Each program has two subjects, its exec and its exit. The tally has 16384 entries.
     const PROGRAMS: u32 = 9_000;
     let programs = Programs::new();
     let (daemon, _config) = with_transport(
@@ -123,14 +121,14 @@ fn a_full_tally_costs_names_and_no_count(transport: &str) {
             others += execs;
         }
     }
-    // Whatever else was executed on this host is among the others, named or not.
+    // Other programs of this host may be among the others, with or without a name.
     assert!(named + others >= f64::from(PROGRAMS));
     assert!(
         named + unattributed >= f64::from(PROGRAMS),
         "{named} + {unattributed}"
     );
     assert_eq!(named + others, scrape.value("execsnoop_execs_total"));
-    // The tally is empty again: the next storm is attributed.
+    // The tally is empty again, so the next storm is attributed.
     let again = programs.named("again");
     exec_times(&again, 20);
     assert_eq!(daemon.scrape().execs_of("again"), 20.0);
@@ -226,7 +224,7 @@ fn a_view_by_parent_has_the_name_of_the_parent() {
     );
     let child = programs.named("child");
     let parent = programs.path().join("parent.sh");
-    // Several commands, so that the shell does not execute the last one in its own place.
+    // With a command after it, the shell forks for the program instead of becoming it.
     let script = format!("#!/bin/sh\n{0}\n{0}\n:\n", child.display());
     std::fs::write(&parent, script).unwrap();
     set_executable(&parent);

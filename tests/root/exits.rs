@@ -53,7 +53,7 @@ fn exits_are_counted_by_status_and_by_signal(transport: &str) {
     scrape.assert_ledger_closes();
 }
 
-/// CPU seconds of a program.
+/// The CPU seconds of a program.
 fn cpu_of(daemon: &Daemon, comm: &str) -> f64 {
     let sample = format!("execsnoop_cpu_seconds_by_comm_total{{comm=\"{comm}\"}}");
     daemon.scrape().find(&sample).unwrap_or(0.0)
@@ -67,13 +67,13 @@ fn cpu_time_of_all_threads_is_counted_under_the_program(transport: &str) {
         ("burn-threads", "cpu-three", 0.3),
         ("leader-first", "cpu-leaderless", 0.1),
     ] {
-        // The program itself goes the way: its name is what counts.
+        // The copy itself takes the way, so that the CPU time is counted under its name.
         let program = programs.copied(ways(), comm);
         let status = Command::new(&program).args([way, "-", "100"]).status();
         status.expect("the program can be executed");
         let cpu = cpu_of(&daemon, comm);
-        // What it measures of itself it has used, and what it takes to begin and to end; a
-        // guest whose host is busy takes longer over both. Less than twice as much it is.
+        // The program measures what it burns. Its start and its exit take CPU time, too, and more
+        // of it in a guest of a busy host. The upper bound is below twice the time.
         let at_most = burnt * 1.5 + 0.1;
         assert!((burnt..at_most).contains(&cpu), "{comm}: {cpu} s");
     }
@@ -94,8 +94,8 @@ fn cpu_time_of_programs_shorter_than_a_tick_is_counted(transport: &str) {
         .parse()
         .unwrap();
     let counted = cpu_of(&daemon, "cpu-short") * 1e9;
-    // By the scheduler's ticks alone it would be a tenth. What it takes to take them down is
-    // the kernel's, and a process may have been switched away from.
+    // The scheduler's ticks alone would give a tenth. The CPU time of the kernel after the exit is
+    // not counted, nor is some of a process that was preempted.
     assert!(counted > used / 3.0, "{counted} of {used} ns");
     daemon.scrape().assert_ledger_closes();
 }
@@ -157,7 +157,7 @@ fn processes_whose_threads_exit_together_are_counted_once_by_every_hook() {
     const PROCESSES: u32 = 200;
     let programs = Programs::new();
     let program = programs.named("unused");
-    // The programs that stand behind the first ones must not count once more.
+    // Standby programs must not count a process a second time.
     let hooks = [EXIT_TP_BTF, EXIT_LIVE[0], EXIT_LIVE[1]];
     let treatments = [Options::default().treatment, always_skipping];
     for (hook, treatment) in hooks.into_iter().flat_map(|h| treatments.map(|t| (h, t))) {
@@ -169,7 +169,7 @@ fn processes_whose_threads_exit_together_are_counted_once_by_every_hook() {
         let capture = Capture::start(&options).unwrap();
         let means = capture.means().clone();
         if !means.observes(Kind::Exit) {
-            // The first is for Linux 6.16 and newer; the others are for every kernel.
+            // Only the first hook needs Linux 6.16.
             assert_eq!(hook, EXIT_TP_BTF);
             continue;
         }

@@ -1,5 +1,5 @@
-//! Failed execs, by fexit where the kernel runs it, else by tracepoint; and the classic
-//! mode, which counts attempts. Needs root.
+//! Failed execs, by fexit where the kernel supports it, otherwise by tracepoint; and the classic mode,
+//! which counts attempts.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,6 +7,7 @@ use std::thread::scope;
 
 use testkit::daemon::{Daemon, code};
 use testkit::guest::in_a_guest;
+use testkit::host;
 use testkit::http::Scrape;
 use testkit::mounts::{in_mount_namespace, with_tracefs};
 use testkit::programs::{Programs, exec_times, go, set_executable};
@@ -50,7 +51,7 @@ fn every_failure_is_counted_by_its_error() {
     for (errno, _, times) in ways {
         let counted = failures(&after, errno) - failures(&before, errno);
         if matches!(errno, "ENOENT" | "EACCES") && !in_a_guest() {
-            // Whoever searches a path fails so, at any time: more may have been counted.
+            // Every search of a path fails like this, so other programs may add to it.
             assert!(counted >= f64::from(times), "{errno}: {counted}");
         } else {
             assert_eq!(counted, f64::from(times), "{errno}");
@@ -108,10 +109,10 @@ fn the_classic_mode_counts_attempts_by_the_beginning_of_their_path() {
 
 #[test]
 fn options_that_need_tracefs_report_how_to_mount_it() {
-    let _alone = Programs::new();
+    let _exclusive = host::exclusive();
     for (config, what) in [
         ("[capture]\nclassic = true\n", "capture.classic"),
-        // fexit, where it is to be had, needs none: then there is nothing to say.
+        // fexit does not need tracefs, so there is nothing to report.
         ("[capture]\nfailures = \"tracepoint\"\n", "capture.failures"),
     ] {
         let unmount = "for fs in tracing debug; do umount -l /sys/kernel/$fs 2>/dev/null; done";
@@ -121,7 +122,7 @@ fn options_that_need_tracefs_report_how_to_mount_it() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        if what == "capture.failures" && fexit_is_to_be_had() {
+        if what == "capture.failures" && fexit_is_supported() {
             child.kill().unwrap();
             child.wait().unwrap();
             continue;
@@ -137,7 +138,7 @@ fn options_that_need_tracefs_report_how_to_mount_it() {
     }
 }
 
-fn fexit_is_to_be_had() -> bool {
+fn fexit_is_supported() -> bool {
     let daemon = Daemon::start(&[]);
     let scrape = daemon.scrape();
     scrape

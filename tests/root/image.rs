@@ -1,17 +1,18 @@
-//! The image in a pod of the `DaemonSet`: what it needs of a node, and what it does not.
-//! Needs root, runc, and dpkg's database, which the image is made from.
+//! The image in a pod of the `DaemonSet`: what it needs from a node. The image is built from files that
+//! dpkg's database names.
 
 use rustix::io::Errno;
 use serde_json::Value;
 use testkit::compiled::nop;
 use testkit::daemon::{Daemon, code};
+use testkit::host;
 use testkit::http::{Scrape, get};
 use testkit::pod::{Container, seccomp, seccomp_without, uid};
 use testkit::programs::{Programs, exec_times};
 
 const TIMES: u32 = 100;
 
-/// `CAP_BPF` and `CAP_PERFMON`, as bits.
+/// The bits of `CAP_BPF` and `CAP_PERFMON`.
 const GRANTED: &str = "000000c000000000";
 const NONE: &str = "0000000000000000";
 
@@ -20,7 +21,7 @@ fn counts_everything(seccomp: &Value, uid: u32, transport: &str) {
     let pod = Container::of_image(seccomp, uid);
     let daemon = Daemon::spawn(pod.run());
     assert_eq!(pod.status("CapBnd"), GRANTED);
-    assert_eq!(pod.status("CapPrm"), NONE, "given up");
+    assert_eq!(pod.status("CapPrm"), NONE, "dropped");
     assert_eq!(pod.status("CapEff"), NONE);
     assert_eq!(pod.status("CapInh"), NONE);
     assert_eq!(pod.status("CapAmb"), NONE);
@@ -45,7 +46,7 @@ fn counts_everything(seccomp: &Value, uid: u32, transport: &str) {
     assert_eq!(scrape.value(&sample), f64::from(TIMES));
     let transport = format!("execsnoop_transport_info{{transport=\"{transport}\"}}");
     assert_eq!(scrape.value(&transport), 1.0);
-    // Of the container's own /proc.
+    // These come from the container's own /proc.
     assert!(scrape.value("process_start_time_seconds") > 0.0);
     assert!(scrape.value("process_open_fds") > 0.0);
     scrape.assert_ledger_closes();
@@ -67,15 +68,15 @@ fn without_perf_buffers_a_pod_counts_over_the_ring_buffer() {
 
 #[test]
 fn a_profile_that_forbids_bpf_is_named_as_the_reason() {
-    let _alone = Programs::new();
-    // What the profile answers says whether it is not permitted or not there.
+    let _exclusive = host::exclusive();
+    // The error number of the profile tells a missing permission from a missing system call.
     for (errno, status) in [(Errno::PERM, 77), (Errno::NOSYS, 69)] {
         let profile = seccomp_without("bpf", errno.raw_os_error());
         let pod = Container::of_image(&profile, uid());
         let output = pod.run().output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(code(output.status), status, "{said}");
-        assert!(said.contains("seccomp"), "{said}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(code(output.status), status, "{message}");
+        assert!(message.contains("seccomp"), "{message}");
     }
 }
 

@@ -1,6 +1,5 @@
-//! A log that cannot be written: the disk is full, whoever reads it has gone, or does not read.
-//! The daemon counts, answers and stops all the same, and says how many lines are missing.
-//! Needs root.
+//! A log that cannot be written because the disk is full, or because the reader of its pipe has exited
+//! or does not read. The daemon counts, answers and stops, and counts the lines that are missing.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write, pipe};
@@ -12,16 +11,17 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use testkit::daemon::code;
+use testkit::host;
 use testkit::http::Scrape;
 use testkit::programs::{Programs, exec_times};
 use testkit::unix_http;
 
 const LOST: &str = "execsnoop_log_lines_lost_total";
-/// What a pipe takes before anybody reads.
+/// The capacity of a pipe.
 const PIPE: usize = 65536;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A daemon of which nobody need read the log, ended with the value.
+/// A daemon whose log the test need not read, killed when the value is dropped.
 struct Unread {
     child: Child,
     socket: PathBuf,
@@ -109,7 +109,7 @@ fn an_unwritable_log_loses_its_lines_and_nothing_else() {
 
 #[test]
 fn the_log_continues_once_its_pipe_is_read() {
-    let _alone = Programs::new();
+    let _exclusive = host::exclusive();
     let (mut reader, mut writer) = pipe().unwrap();
     writer.write_all(&vec![b'x'; PIPE]).unwrap();
     let daemon = Unread::start(writer, &[]);
@@ -126,7 +126,7 @@ fn the_log_continues_once_its_pipe_is_read() {
 
 #[test]
 fn the_log_continues_once_its_disk_has_space() {
-    let _alone = Programs::new();
+    let _exclusive = host::exclusive();
     let disk = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");
     command
@@ -141,7 +141,7 @@ fn the_log_continues_once_its_disk_has_space() {
     let lost = daemon.scrape().value(LOST);
     assert!(lost > 2.0, "{lost}");
     let on_disk = |name| -> PathBuf {
-        // As the daemon has it.
+        // The mount namespace of the daemon has it.
         let root = format!("/proc/{}/root{}", daemon.child.id(), disk.path().display());
         Path::new(&root).join(name)
     };

@@ -1,5 +1,5 @@
-//! Somebody who executes as many different programs as they can, as as many users as they
-//! can: what it costs the others. Needs root.
+//! An attacker who executes as many different programs, as as many different users, as possible: what
+//! it costs others.
 
 use std::process::Command;
 use std::thread::{ScopedJoinHandle, scope, sleep};
@@ -10,7 +10,7 @@ use testkit::daemon::configured;
 use testkit::http::Scrape;
 use testkit::programs::{Programs, exec_as, exec_times};
 
-/// How many different programs: this many, or as many as this variable says.
+/// The number of different programs, unless this variable is set.
 const PROGRAMS: u32 = 100_000;
 const VARIABLE: &str = "EXECSNOOPD_ATTACK_PROGRAMS";
 const THREADS: u32 = 2;
@@ -74,7 +74,7 @@ fn many_names_of_a_thousand_users_lose_no_count_and_evict_no_series_in_use() {
         let series = scrape.value(&format!("execsnoop_series{{view=\"{view}\"}}"));
         assert_eq!(series, f64::from(MAX_SERIES), "{view}");
     }
-    // Of each of the users that have a place of their own, every exec has been counted.
+    // Every exec of each user with a series of its own has been counted.
     let each = f64::from(programs_each / USERS * THREADS);
     let of_uids = scrape.family("execsnoop_execs_by_uid_total");
     let (storming, others): (Vec<_>, Vec<_>) = of_uids

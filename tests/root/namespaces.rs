@@ -26,7 +26,7 @@ fn a_daemon_in_a_pid_namespace_chooses_the_same_programs_and_counts_exactly() {
     assert_eq!(programs(&scrapes[0]), programs(&scrapes[1]));
     for scrape in scrapes {
         assert_eq!(scrape.execs_of("pid-namespace"), f64::from(TIMES));
-        // Where the kernel runs fexit programs: their order matters most.
+        // The order of programs matters most for fexit, where the kernel supports it.
         let failures = "execsnoop_exec_failures_total{errno=\"ENAMETOOLONG\"}";
         let mut hooks = scrape.family("execsnoop_hook_info");
         if hooks.any(|(hook, _)| hook.contains("event=\"failure\"")) {

@@ -34,7 +34,7 @@ fn no_thread_keeps_a_capability_except_what_the_kernel_requires_for_each_use_of_
     assert!(threads >= 3, "reader, aggregator and server");
 }
 
-/// Kernels before 5.19 do, where unprivileged users may not call bpf(2).
+/// Kernels before 5.19 do, unless unprivileged users may call bpf(2).
 fn requires_cap_bpf_for_each_use_of_a_map() -> bool {
     let kernel = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
     let release = kernel("osrelease").unwrap();
@@ -52,8 +52,8 @@ fn the_two_capabilities_of_the_unit_suffice() {
     let scrape = daemon.scrape();
     assert_eq!(scrape.execs_of("by-nobody"), 30.0);
     scrape.assert_ledger_closes();
-    // Where Debian and Ubuntu refuse perf_event_open(2) to these two, by a patch of theirs,
-    // it takes the other transport.
+    // A patch of Debian and Ubuntu refuses perf_event_open(2) to these two capabilities. The daemon
+    // then uses the ring buffer.
     let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
     let transport = match paranoid.trim().parse().unwrap() {
         ..=2 => "perf",

@@ -1,5 +1,5 @@
-//! No threads, or no memory, at the start and later: what the daemon cannot do without ends it
-//! with a reason, the rest waits. Needs root.
+//! A lack of threads or memory, at the start and later. The daemon exits with a reason if it cannot
+//! work, and otherwise continues with less.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use testkit::limits::Limited;
 use testkit::programs::{Programs, exec_times};
 use testkit::web::{ALICE, ALICE_WRONG, NOBODY, users};
 
-/// A user who has no other process, and may have no more threads than this.
+/// Runs the daemon as a user without other processes, and with a limit on its threads.
 fn with_threads(threads: u32, uid: u32, program: &Path) -> Command {
     let mut command = Command::new("prlimit");
     command
@@ -29,7 +29,7 @@ fn with_threads(threads: u32, uid: u32, program: &Path) -> Command {
     command
 }
 
-fn ended(command: &mut Command) -> (Output, String) {
+fn finished(command: &mut Command) -> (Output, String) {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let log = String::from_utf8(output.stderr.clone()).unwrap();
     let last = log.lines().last().unwrap_or_default().to_owned();
@@ -41,7 +41,7 @@ fn without_its_threads_the_daemon_names_them_and_exits_with_1() {
     let (program, _dir) = public_copy();
     let before = Unheld::now();
     for (threads, lacks) in [(1, "reader"), (2, "aggregator")] {
-        let (output, last) = ended(&mut with_threads(threads, 700_910 + threads, &program));
+        let (output, last) = finished(&mut with_threads(threads, 700_910 + threads, &program));
         assert_eq!(code(output.status), 1, "{last}");
         let why = format!("cannot start the {lacks} thread: Resource temporarily unavailable");
         assert!(last.contains(&why), "{last}");
@@ -59,7 +59,7 @@ fn without_further_threads_the_daemon_counts_and_answers_but_refuses_a_reload() 
         exec_times(&program, 10);
         let scrape = daemon.scrape();
         assert_eq!(scrape.execs_of("threadless"), f64::from(10 * n));
-        // Nobody looks up the name.
+        // Without a thread for lookups, the name stays empty.
         let root = scrape.find("execsnoop_execs_by_uid_total{uid=\"0\",user=\"\"}");
         assert!(root.is_some_and(|execs| execs >= f64::from(10 * n)));
         scrape.assert_ledger_closes();
@@ -74,7 +74,7 @@ fn without_further_threads_the_daemon_counts_and_answers_but_refuses_a_reload() 
     assert_eq!(field(&daemon.stop(), "ledger_difference"), "0");
 }
 
-/// From now on, as many threads as this; as the same user, which takes no `CAP_SYS_RESOURCE`.
+/// Sets another limit on threads, as the same user, which needs no `CAP_SYS_RESOURCE`.
 fn allow_threads(daemon: &Daemon, threads: u32, uid: u32) {
     let status = Command::new("setpriv")
         .arg("--clear-groups")
@@ -97,7 +97,7 @@ fn a_password_that_no_thread_can_compare_is_answered_503_not_401() {
     command.arg("--web.config.file").arg(&web_config);
     let mut daemon = Daemon::spawn(command);
     let address = daemon.address;
-    // A route that takes no thread by itself, nor has a 503 of its own.
+    // This route needs no thread and has no 503 of its own.
     let answer = |headers| request(address, "GET", "/-/healthy", headers);
     let is_not_compared = |headers| {
         let answer = answer(headers);
@@ -108,7 +108,7 @@ fn a_password_that_no_thread_can_compare_is_answered_503_not_401() {
     };
     assert_eq!(answer("").status, 401, "there is nothing to compare");
     is_not_compared(ALICE);
-    is_not_compared(NOBODY); // who is no user learns no more
+    is_not_compared(NOBODY); // the answer does not tell that this is no user
     let logged = daemon.await_log("a password cannot be compared now");
     assert!(logged.contains("no thread for passwords"), "{logged}");
     allow_threads(&daemon, 64, uid);
@@ -128,8 +128,8 @@ fn with_too_little_memory_the_daemon_exits_and_the_next_one_counts_from_0() {
     let limited = Limited::memory(4 << 20);
     let mut command = limited.command(env!("CARGO_BIN_EXE_execsnoopd"));
     command.args(["--config=/dev/null", "--web.listen-address=127.0.0.1:0"]);
-    let (output, last) = ended(&mut command);
-    // Refused memory for maps and programs; or killed for what it touches itself.
+    let (output, last) = finished(&mut command);
+    // The kernel refuses memory for maps and programs, or kills the process for its own memory.
     if output.status.code().is_some() {
         assert_eq!(code(output.status), 1, "{last}");
         assert!(

@@ -1,5 +1,5 @@
-//! The daemon ended at each stage of its start and its stop: nothing of it is left in the
-//! kernel, the next one takes its place, and SIGTERM always ends it. Needs root.
+//! Signals at each stage of the start and the stop. The daemon leaves nothing in the kernel and nothing
+//! that blocks the next one, and SIGTERM always ends it.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,31 +11,32 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use testkit::bpf_objects::Unheld;
 use testkit::daemon::{Daemon, code, configured, field};
+use testkit::host;
 use testkit::http::{Scrape, connect, parsed};
 use testkit::programs::{Programs, exec_times};
 use testkit::unix_http;
 
-/// How long it may take to end.
+/// How long the daemon may take to exit.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// System calls of a start, in their order, each as "the Nth of this name".
+/// System calls of a start in their order: a name, and which call of this name.
 const START: [(&str, u32); 13] = [
     ("bpf", 1),   // what can this kernel do
     ("bpf", 40),  // trying programs out
     ("bpf", 150), // loading the chosen ones
     ("perf_event_open", 1),
-    ("perf_event_open", 2), // attached soon after
+    ("perf_event_open", 2), // attaches soon after
     ("bind", 1),
     ("listen", 1),
     ("chmod", 1), // of the Unix socket
     ("capset", 1),
-    ("capset", 2), // the last capability gone
+    ("capset", 2), // drops the last capability
     ("clone3", 1),
     ("clone3", 2),        // reader and aggregator
     ("epoll_create1", 2), // the runtime
 ];
 
-/// A daemon on this Unix socket, which gets a signal when it comes to a system call.
+/// A daemon on this Unix socket that gets a signal at a system call.
 fn signalled_at(socket: &Path, (call, nth): (&str, u32), signal: &str) -> Command {
     let mut command = Command::new("strace");
     command
@@ -48,7 +49,7 @@ fn signalled_at(socket: &Path, (call, nth): (&str, u32), signal: &str) -> Comman
     command
 }
 
-/// As strace has it, which ends as the program that it traces does.
+/// The exit status of strace, which is that of the daemon.
 #[track_caller]
 fn status(command: &mut Command) -> ExitStatus {
     let mut child = command.spawn().expect("strace runs");
@@ -60,7 +61,7 @@ fn status(command: &mut Command) -> ExitStatus {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("it does not end: {command:?}");
+            panic!("no exit: {command:?}");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -82,11 +83,11 @@ fn sigkill_at_any_stage_of_the_start_leaves_nothing_that_blocks_the_next_one() {
         assert_eq!(status.signal(), Some(9), "{at:?}: {status}");
     }
     before.await_no_others();
-    assert!(socket.exists(), "it is left behind");
+    assert!(socket.exists(), "the socket is left behind");
     takes_over(&socket, &program);
 }
 
-/// A daemon listens on this socket, counts exactly, and takes the socket with it.
+/// Asserts that a daemon can listen on this socket, counts exactly, and removes the socket.
 fn takes_over(socket: &Path, program: &Path) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_execsnoopd"));
     command.arg("--config=/dev/null");
@@ -109,7 +110,7 @@ fn sigkill_at_any_stage_of_the_stop_leaves_nothing_that_blocks_the_next_start() 
     let program = programs.named("after-stop");
     let (socket, _dir) = socket();
     let before = Unheld::now();
-    // The socket is about to be removed; everything is done.
+    // Before the socket is removed, and after everything is done.
     for at in [("unlink", 1), ("exit_group", 1)] {
         let mut daemon = signalled_at(&socket, at, "KILL").spawn().unwrap();
         unix_http::scrape(&socket);
@@ -125,12 +126,12 @@ fn sigkill_at_any_stage_of_the_stop_leaves_nothing_that_blocks_the_next_start() 
 
 #[test]
 fn sigterm_at_any_stage_of_the_start_ends_the_daemon() {
-    let _alone = Programs::new();
+    let _exclusive = host::exclusive();
     let (socket, _dir) = socket();
     let before = Unheld::now();
     for at in START {
         let status = status(&mut signalled_at(&socket, at, "TERM"));
-        // Until it waits for signals, the kernel ends it.
+        // Until the daemon handles signals, the kernel ends it.
         let ended = status.signal() == Some(15) || status.code() == Some(0);
         assert!(ended, "{at:?}: {status}");
     }
@@ -139,10 +140,10 @@ fn sigterm_at_any_stage_of_the_start_ends_the_daemon() {
 
 #[test]
 fn repeated_signals_stop_the_daemon_like_a_single_one() {
-    let _alone = Programs::new();
+    let _exclusive = host::exclusive();
     let mut daemon = Daemon::start(&[]);
     daemon.scrape();
-    // Keeps it from ending at once.
+    // An unfinished request keeps the daemon from exiting at once.
     let mut client = connect(daemon.address);
     client.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
     for _ in 0..3 {
@@ -163,7 +164,7 @@ fn a_scrape_during_the_stop_is_answered_completely_or_not_at_all() {
     daemon.scrape();
     exec_times(&program, 30);
     let mut clients: Vec<_> = (0..8).map(|_| connect(daemon.address)).collect();
-    // All of it comes to it at once.
+    // The daemon finds the requests and the signal at the same time.
     daemon.signal(Signal::STOP);
     for client in &mut clients {
         let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
@@ -173,7 +174,7 @@ fn a_scrape_during_the_stop_is_answered_completely_or_not_at_all() {
     daemon.signal(Signal::CONT);
     for client in &mut clients {
         let mut bytes = Vec::new();
-        // It may be reset.
+        // The connection may be reset.
         let _ = client.read_to_end(&mut bytes);
         if bytes.is_empty() {
             continue;
@@ -181,7 +182,7 @@ fn a_scrape_during_the_stop_is_answered_completely_or_not_at_all() {
         let answer = parsed(&bytes);
         let length = answer.header("content-length").unwrap();
         assert_eq!(length, answer.body.len().to_string());
-        // It may come when the last counts have been read.
+        // The request may arrive after the last counts have been read.
         if answer.status == 503 {
             continue;
         }
@@ -205,7 +206,7 @@ fn a_hanging_reload_blocks_neither_answers_nor_the_stop() {
     let made = Command::new("mkfifo").arg(&config).status().unwrap();
     assert!(made.success());
     daemon.signal(Signal::HUP);
-    // It is opened as soon as the daemon reads, which ends when it is closed.
+    // This returns once the daemon opens the FIFO. The daemon then waits until it is closed.
     let _hanging = File::options().write(true).open(&config).unwrap();
     exec_times(&program, 20);
     let scrape = daemon.scrape();

@@ -24,7 +24,7 @@ fn an_address_in_use_exits_with_1_and_names_the_flag() {
 
 #[test]
 fn a_buffer_that_the_kernel_refuses_exits_with_77_and_names_the_limit() {
-    // 64 MiB a CPU are beyond kernel.perf_event_mlock_kb without CAP_IPC_LOCK.
+    // 64 MiB per CPU exceed kernel.perf_event_mlock_kb without CAP_IPC_LOCK.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
     std::fs::write(

@@ -1,6 +1,6 @@
-//! A storm of execs while the daemon gets too little: of time, because it is stopped and
-//! continued by turns or somebody else has the CPUs, or of memory. Whatever it then answers is
-//! exact, or 503; and afterwards nothing is missing. Needs root.
+//! A storm of execs while the daemon gets too little CPU time, because it is repeatedly stopped or
+//! other processes have the CPUs, or too little memory. Its answers are exact or 503, and afterwards
+//! nothing is missing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,14 +17,14 @@ use testkit::http::{Scrape, request};
 use testkit::limits::Limited;
 use testkit::programs::{Programs, exec, exec_as, exec_times};
 
-/// A buffer that overflows at once.
+/// A buffer so small that it overflows at once.
 const SMALL: &str = "[capture]\nbuffer_pages = 1\n";
 const THREADS: u32 = 4;
 const EACH: u32 = 1000;
 const ALL: u32 = THREADS * EACH;
 
-/// Execute programs as fast as can be, `disturb` the daemon meanwhile, again and again, and
-/// scrape it. Prints how often it answered, and how often it said that it cannot.
+/// Executes programs as fast as possible. Meanwhile, calls `disturb` again and again, and scrapes the
+/// daemon. Prints how many scrapes were answered, and how many with 503.
 fn storm(daemon: &Daemon, programs: &[PathBuf], mut disturb: impl FnMut() + Send) {
     let (begun, ended) = (AtomicU32::new(0), AtomicU32::new(0));
     let (mut fresh, mut refused) = (0, 0);
@@ -82,8 +82,8 @@ fn programs(programs: &Programs) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Everything has been counted, once.
-fn counted_exactly(daemon: Daemon) {
+/// Asserts that everything has been counted once.
+fn assert_exact(daemon: Daemon) {
     let scrape = daemon.scrape();
     assert_eq!(of_storm(&scrape), f64::from(ALL));
     assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
@@ -108,7 +108,7 @@ fn a_daemon_that_is_repeatedly_stopped_gives_no_stale_answer() {
         signal(Signal::CONT);
         sleep(Duration::from_millis(10));
     });
-    counted_exactly(daemon);
+    assert_exact(daemon);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_daemon_with_a_hundredth_of_a_cpu_gives_no_stale_answer() {
     limited.add(daemon.pid());
     storm(&daemon, &programs, || sleep(Duration::from_millis(10)));
     limited.release(daemon.pid());
-    counted_exactly(daemon);
+    assert_exact(daemon);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_reader_of_idle_priority_loses_no_count() {
     let directory = Programs::new();
     let programs = programs(&directory);
     let (daemon, _config) = configured(SMALL);
-    daemon.scrape(); // the thread runs, and so has its name
+    daemon.scrape(); // the thread runs and has its name
     let status = Command::new("chrt")
         .args(["--idle", "--pid", "0", &thread_of(&daemon, "reader")])
         .status();
@@ -149,10 +149,10 @@ fn a_reader_of_idle_priority_loses_no_count() {
         let _over = Set(&over);
         storm(&daemon, &programs, || sleep(Duration::from_millis(10)));
     });
-    counted_exactly(daemon);
+    assert_exact(daemon);
 }
 
-/// Sets it when dropped, after a failed assertion, too.
+/// Sets the flag when dropped, also after a failed assertion.
 struct Set<'a>(&'a AtomicBool);
 
 impl Drop for Set<'_> {
@@ -172,8 +172,8 @@ fn thread_of(daemon: &Daemon, name: &str) -> String {
 
 #[test]
 fn many_names_of_a_thousand_users_fit_in_a_memory_cgroup_of_24_mib() {
-    // What it may come to: 16 MB resident after a million names, 5 MB of BPF maps, which count
-    // to the cgroup of who made them; and a little.
+    // The daemon needs 16 MB of resident memory after a million names, and 5 MB of BPF maps, which
+    // are charged to the cgroup of their creator.
     const BYTES: u64 = 24 << 20;
     const EACH: u32 = 10_000;
     let programs = Programs::new();

@@ -1,5 +1,4 @@
-//! What passes between the daemon and systemd, with the test in systemd's place: notifications,
-//! reloads, sockets. Needs root.
+//! Notifications, reloads and passed sockets, with the test in the role of systemd.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
@@ -15,7 +14,7 @@ use testkit::daemon::{Daemon, field};
 use testkit::http::{Scrape, answer, connect};
 use testkit::programs::{Programs, exec_times};
 
-/// What a daemon notifies.
+/// The notifications of a daemon.
 struct Notified {
     socket: UnixDatagram,
     dir: TempDir,
@@ -34,7 +33,7 @@ impl Notified {
         command.env("NOTIFY_SOCKET", self.dir.path().join("notify"));
     }
 
-    /// The next notification.
+    /// Waits for the next notification.
     fn receive(&self) -> String {
         let mut buffer = [0; 4096];
         let length = loop {
@@ -46,7 +45,7 @@ impl Notified {
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
-    /// The next notification with this line in it.
+    /// Waits for a notification with this line.
     fn await_line(&self, line: &str) -> String {
         loop {
             let message = self.receive();
@@ -90,7 +89,7 @@ fn a_reload_applies_what_can_change_and_reports_to_systemd_what_cannot() {
     let config = notified.dir.path().join("config.toml");
     let write = |text: &str| std::fs::write(&config, text).unwrap();
     write("[[view]]\nlabels = [\"comm\"]\n");
-    // A flag beats the file after a reload, too: the address stays.
+    // Flags override the file after a reload, too, so the address stays.
     let mut daemon = Daemon::start_with(&["--config", path(&config)], |command| {
         notified.by(command);
         command.env("WATCHDOG_USEC", "200000");
@@ -118,7 +117,7 @@ fn a_reload_applies_what_can_change_and_reports_to_systemd_what_cannot() {
     let why = "configuration not reloaded: web.max_connections can only change by a restart";
     let ready = notified.await_line("READY=1");
     assert!(ready.contains(why), "{ready}");
-    // And for as long as it is so.
+    // The status stays as long as the configuration is rejected.
     let fed = notified.await_line("WATCHDOG=1");
     assert!(fed.contains(why), "{fed}");
     let line = daemon.await_log("the old one stays");
@@ -136,7 +135,7 @@ fn a_passed_socket_replaces_the_address_and_earlier_connections_are_answered() {
         .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .unwrap();
 
-    // As systemd passes it: the first descriptor after standard error.
+    // systemd passes the first socket as descriptor 3.
     let mut command = Command::new("sh");
     command
         .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\" 3<&0"])

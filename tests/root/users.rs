@@ -1,4 +1,4 @@
-//! Names of users while the name service does not answer. Needs root.
+//! Names of users while the name service does not answer.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,13 +13,14 @@ use testkit::daemon::{Daemon, field};
 use testkit::mounts::in_mount_namespace;
 use testkit::programs::{Programs, exec_times};
 
-/// How long a name may take to come before a test fails.
+/// How long a test waits for a name before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const ROOT: &str = "execsnoop_execs_by_uid_total{uid=\"0\",user=\"root\"}";
 const NAMELESS: &str = "execsnoop_execs_by_uid_total{uid=\"0\",user=\"\"}";
 
-/// A daemon whose `/etc/passwd` is a FIFO: who opens it to read waits for somebody who writes.
+/// A daemon whose `/etc/passwd` is a FIFO. Opening it to read blocks until another process opens it to
+/// write.
 fn without_an_answer() -> (Daemon, PathBuf, [TempDir; 2]) {
     let dir = tempfile::tempdir().unwrap();
     let passwd = dir.path().join("passwd");
@@ -29,13 +30,13 @@ fn without_an_answer() -> (Daemon, PathBuf, [TempDir; 2]) {
     (Daemon::spawn(command), passwd, [dir, config])
 }
 
-/// Tell who waits that root is root. Whether somebody did.
+/// Provides the name of root to a reader that waits. Returns whether there was one.
 fn answer(passwd: &Path) -> bool {
     let mut options = File::options();
     match options.write(true).custom_flags(O_NONBLOCK).open(passwd) {
-        // Who has just read may close it before this is written.
+        // A reader that has just finished may close it before this is written.
         Ok(mut fifo) => fifo.write_all(b"root:x:0:0:root:/root:/bin/sh\n").is_ok(),
-        Err(error) if error.raw_os_error() == Some(ENXIO) => false, // nobody reads
+        Err(error) if error.raw_os_error() == Some(ENXIO) => false, // there is no reader
         Err(error) => panic!("{}: {error}", passwd.display()),
     }
 }
@@ -75,7 +76,7 @@ fn a_delayed_lookup_still_provides_the_name() {
         assert!(Instant::now() < deadline, "answered: {answered}");
         sleep(Duration::from_millis(10));
     };
-    // The same series, under its name.
+    // The same series now has its name.
     assert!(scrape.value(ROOT) >= nameless);
     assert_eq!(scrape.find(NAMELESS), None);
     assert_eq!(scrape.execs_of("named"), 10.0);

@@ -1,4 +1,4 @@
-//! The real daemon with a web configuration, as the systemd unit runs it. Needs root.
+//! The daemon with a web configuration and the privileges of the systemd unit.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, chown};
@@ -40,7 +40,7 @@ fn the_unprivileged_daemon_serves_tls_and_loads_new_certificates() {
     let client = Client::trusting(&renewed.pem);
     assert_eq!(ask(&client, ALICE).unwrap().status, 200);
 
-    daemon.await_log("unix:"); // it listens there, too
+    daemon.await_log("unix:"); // the daemon listens on the socket, too
     let metadata = std::fs::symlink_metadata(&socket).unwrap();
     assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o660, NOBODY));
     let mut stream = client.shake(UnixStream::connect(&socket).unwrap()).unwrap();
@@ -55,9 +55,9 @@ fn the_unprivileged_daemon_serves_tls_and_loads_new_certificates() {
 
     dir.write("web.yml", "tls_server_config:\n  cert: [\n");
     assert!(client.connect(address).is_err());
-    let said = daemon.await_log("web configuration cannot be used");
+    let line = daemon.await_log("web configuration cannot be used");
     let place = format!("{}:", dir.web_config().display());
-    assert!(said.contains(&place) && said.contains("ERROR"), "{said}");
+    assert!(line.contains(&place) && line.contains("ERROR"), "{line}");
     dir.write("web.yml", &with_users);
     assert_eq!(ask(&client, ALICE).unwrap().status, 200);
     daemon.await_log("web configuration can be used again");
@@ -92,7 +92,7 @@ fn listening_beyond_loopback_without_users_is_warned_about_once() {
     }
 }
 
-/// What a daemon logs until it listens, in a network of its own, so that nobody reaches it.
+/// The log of a daemon until it listens, in a network namespace, so that it is not reachable.
 fn log_until_listening(args: &[&str]) -> Vec<String> {
     let mut daemon = Command::new("unshare")
         .args([

@@ -1,9 +1,8 @@
-//! The alerts, from end to end: real programs, the real daemon, a real Prometheus. Each of them
-//! is quiet before its cause, fires under it, and is the only one that does.
+//! Each alert is quiet before its cause, fires under it, and is the only one that fires: with real
+//! programs, the real daemon and a real Prometheus.
 //!
-//! Alerts without `for`, which need nobody's patience, are driven by the rules as they are
-//! shipped ([`shipped`]); the others by the same rules with time going faster ([`scaled`]).
-//! Needs root and Debian's package `prometheus`.
+//! Alerts without `for` are tested with the rules of the package ([`shipped`]), the others with the
+//! same rules at 60 times the speed ([`scaled`]).
 
 mod scaled;
 mod shipped;

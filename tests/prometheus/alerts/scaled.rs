@@ -1,19 +1,18 @@
-//! The rules that we ship, with time going faster: what they call a minute is a second.
+//! The rules of the package at 60 times the speed: one of their minutes is a second.
 //!
-//! Each duration is divided by [`FACTOR`], wherever it stands: `for`, ranges, offsets, steps of
-//! subqueries and intervals of groups (and comments). Nothing else is changed: thresholds,
-//! labels, expressions, names (`rate5m` included) are those that we ship. Prometheus' own
-//! times (scrapes, evaluations, how long a sample counts as current) are divided in
-//! [`site`](super::site).
+//! Each duration is divided by [`FACTOR`]: `for`, ranges, offsets, steps of subqueries and intervals of
+//! groups, also in comments. Thresholds, labels, expressions and names (including `rate5m`) do not
+//! change. [`site`](super::site) divides the durations of Prometheus itself: scrapes, evaluations, and
+//! how long a sample counts as current.
 
 use std::path::{Path, PathBuf};
 
 use testkit::prometheus::packaging;
 
-/// How much faster time goes.
+/// How much faster time passes.
 const FACTOR: u128 = 60;
 
-/// Write the rules that we ship, scaled, to files of their names in this directory.
+/// Writes the scaled rules of the package to a directory.
 pub(crate) fn write_rules(dir: &Path) {
     for file in shipped() {
         let rules = std::fs::read_to_string(&file).unwrap();
@@ -26,7 +25,7 @@ fn shipped() -> Vec<PathBuf> {
     files.map(|file| file.unwrap().path()).collect()
 }
 
-/// A text with every duration in it divided by [`FACTOR`].
+/// Divides every duration in a text by [`FACTOR`].
 pub(crate) fn scaled(text: &str) -> String {
     let mut scaled = String::with_capacity(text.len());
     let mut rest = text;
@@ -46,12 +45,12 @@ pub(crate) fn scaled(text: &str) -> String {
     scaled
 }
 
-/// Not part of a word. A metric's name is one word, but for its colons.
+/// Whether a character separates words. The name of a metric is one word, except for its colons.
 fn is_between(c: char) -> bool {
     !(c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// What a word like `23h30m` stands for.
+/// The duration of a word such as `23h30m`.
 fn duration_ms(word: &str) -> Option<u128> {
     let has_a_unit = word.ends_with(|c: char| c.is_ascii_alphabetic());
     let duration = humantime::parse_duration(word).ok()?;

@@ -1,4 +1,4 @@
-//! What fires at once does so by the rules as they are shipped.
+//! Alerts that fire at once, by the rules of the package.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -8,17 +8,16 @@ use testkit::docs::config_for_alerts;
 use testkit::programs::{Programs, exec_times};
 use testkit::prometheus::Prometheus;
 
-/// What is driven here.
+/// The alerts of this file.
 pub(crate) const DRIVEN: [&str; 2] = ["ExecsnoopSeriesOverflow", "ExecsnoopServiceUserShell"];
 
-/// A service user, whether or not this host has given it a name.
+/// A service user, which need not have a name on this host.
 const SERVICE_UID: u32 = 33;
 
 const SHELLS: &str = "instance_uid_parent_comm_comm:execsnoop_service_user_shells:total\
                       {uid=\"33\", comm=\"sh\"}";
 
-/// The alerts that fire, of those with these labels. In a test's time only those without `for`
-/// can; for the others time has to go faster.
+/// A selector of firing alerts with these labels. Alerts with `for` take longer than this test.
 fn firing(alerts: &str) -> String {
     format!("ALERTS{{alertstate=\"firing\", {alerts}}}")
 }
@@ -36,7 +35,7 @@ fn shell_of_a_service_user() {
 fn a_storm_and_a_service_users_shell_fire_the_shipped_alerts_and_no_others() {
     let programs = Programs::new();
     let mut config = config_for_alerts();
-    config.view[0].max_series = 200; // more than a host executes by itself meanwhile
+    config.view[0].max_series = 200; // more than the host executes meanwhile
     let (daemon, _config) = configured(&toml::to_string(&config).unwrap());
     shell_of_a_service_user();
     let prometheus = Prometheus::start(&format!(
@@ -46,7 +45,7 @@ fn a_storm_and_a_service_users_shell_fire_the_shipped_alerts_and_no_others() {
          - targets: ['{}']\n",
         daemon.address
     ));
-    // A first shell ten minutes after the first scrape would do, too.
+    // The alert also fires for a first shell if the first scrape was ten minutes before it.
     prometheus.query_until_there(SHELLS);
     prometheus.query_until_there("execsnoop_series_overflow_total{view=\"comm\"}");
     let quiet = prometheus.query_until_there(&format!("absent({})", firing("")));

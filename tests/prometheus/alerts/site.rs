@@ -1,4 +1,4 @@
-//! Some hosts, and a Prometheus that scrapes them and follows the scaled rules.
+//! Hosts, and a Prometheus that scrapes them and evaluates the scaled rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,15 +13,14 @@ use testkit::prometheus::{Prometheus, promtool};
 /// How long an alert may take to fire.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Alerts that tests are about. How much CPU a storm takes, and what else this machine executes
-/// meanwhile, is not theirs to say: of programs and errors, only these count, and that there
-/// are too many programs does not.
+/// A matcher for the alerts of the tests. It leaves out alerts about other programs and errors of this
+/// machine, and about the number of its programs.
 const OURS: &str = "comm=~\"|burner\", errno=~\"|ENAMETOOLONG\", view!=\"comm\"";
 
-/// What a host with a yesterday executed then, per second.
+/// The execs per second of a host with a history.
 const USUAL: u32 = 15;
 
-/// A name of an alert and a host, the latter empty if the alert is on none.
+/// The name of an alert and its host, which is empty if the alert has none.
 pub(crate) type Alert = (String, String);
 
 pub(crate) fn alert(name: &str, host: &str) -> Alert {
@@ -34,19 +33,19 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Hosts by name, one of which has a yesterday.
-    pub(crate) fn start(hosts: &[(&str, SocketAddr)], with_yesterday: &str) -> Self {
+    /// Starts Prometheus for these hosts, one of which has a history of a day.
+    pub(crate) fn start(hosts: &[(&str, SocketAddr)], with_history: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("rules")).unwrap();
         write_rules(&dir.path().join("rules"));
-        std::fs::write(dir.path().join("yesterday"), yesterday(with_yesterday)).unwrap();
+        std::fs::write(dir.path().join("history"), history(with_history)).unwrap();
         promtool(
             dir.path(),
             &[
                 "tsdb",
                 "create-blocks-from",
                 "openmetrics",
-                "yesterday",
+                "history",
                 "data",
             ],
         );
@@ -61,15 +60,14 @@ impl Site {
              scrape_configs:\n  - job_name: execsnoopd\n    \
              file_sd_configs:\n      - files: [hosts.json]\n",
         );
-        let current = scaled("--query.lookback-delta=5m"); // its default
+        let current = scaled("--query.lookback-delta=5m"); // the default
         Self {
             prometheus: Prometheus::start_in(dir, &config, &[&current]),
             discovered,
         }
     }
 
-    /// Wait until all is known that the alerts look at, and none of them is firing, nor on its
-    /// way to it.
+    /// Waits until every series that the alerts use exists. No alert may be firing or pending.
     #[track_caller]
     pub(crate) fn await_quiet(&self, hosts: usize, known: &[&str]) {
         for family in ["up == 1", "instance:execsnoop_execs:rate5m"] {
@@ -84,7 +82,7 @@ impl Site {
         assert_eq!(self.fired(), BTreeSet::new());
     }
 
-    /// Bring it about until the alert fires.
+    /// Repeats the cause until the alert fires.
     #[track_caller]
     pub(crate) fn drive(&self, alert: &Alert, cause: impl Fn()) {
         let deadline = Instant::now() + PATIENCE;
@@ -105,7 +103,7 @@ impl Site {
         self.prometheus.query_until_there(&none);
     }
 
-    /// Every alert that has been firing, at any time.
+    /// Every alert that has fired so far.
     #[track_caller]
     pub(crate) fn fired(&self) -> BTreeSet<Alert> {
         let ever = format!("count_over_time(ALERTS{{alertstate=\"firing\", {OURS}}}[1h])");
@@ -121,7 +119,7 @@ impl Site {
             .collect()
     }
 
-    /// Service discovery finds nobody anymore.
+    /// Makes service discovery find no host.
     pub(crate) fn lose_all_hosts(&self) {
         std::fs::write(&self.discovered, "[]").unwrap();
     }
@@ -131,9 +129,9 @@ fn firing((name, host): &Alert) -> String {
     format!("ALERTS{{alertstate=\"firing\", alertname=\"{name}\", instance=\"{host}\", {OURS}}}")
 }
 
-/// A day and more of as many execs as usual, until just now, as the rules would have recorded
-/// it: half an hour, as time goes here.
-fn yesterday(host: &str) -> String {
+/// The recorded series of a host with a constant rate of execs for more than a day, which is half an
+/// hour at this speed.
+fn history(host: &str) -> String {
     let name = "instance:execsnoop_execs:rate5m";
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

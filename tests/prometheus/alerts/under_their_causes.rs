@@ -1,17 +1,15 @@
-//! The other alerts, most of which fire only after a time: so time goes faster.
+//! The other alerts. Most of them fire only after some time, so time passes faster.
 //!
-//! Real are the daemons and their Prometheus, what is executed, fails and burns CPU, the
-//! buffers and tallies that it fills, and the thresholds. Not real are
+//! The daemons, Prometheus, the programs, the full buffers and tallies, and the thresholds are real.
+//! These are not:
 //!
 //! - the length of a minute ([`scaled`](super::scaled));
-//! - one host's yesterday, which is written into Prometheus' storage by promtool: as many
-//!   execs each second, all day. What the rules make of it is real;
-//! - one host's kernel: the daemon does not miscount, so what does is a kernel side that the
-//!   test fills and that claims an exec more than it delivers. All behind it is the service
-//!   as it is shipped.
+//! - the history of one host, a constant rate of execs, which promtool writes into the database;
+//! - the kernel of one host. The daemon does not miscount, so the test fills a kernel side that
+//!   reports an exec more than it delivers.
 //!
-//! Every host sees all that is executed on this one. So that it can be said which alert a cause
-//! is for, each counts only what its alert is about.
+//! Every host sees all programs of this machine. Each counts only what its alert is about, so that a
+//! cause affects one host.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,25 +35,25 @@ const EXECS_ONLY_BY_A_SMALL_BUFFER: &str = "exits = false\nfailures = \"off\"\nb
 const FAILURES_TOO: &str = "exits = false\nfailures = \"tracepoint\"\n";
 const EXITS_TOO: &str = "failures = \"off\"\nbuffer_pages = 512\n";
 
-/// A configuration that captures so, and counts by this label only: there are more users, and
-/// may be more programs, than any view has places for.
+/// A configuration with these lines in `[capture]` and a view by this label only. There are more users,
+/// and may be more programs, than a view has series.
 fn capturing(what: &str, by: &str) -> String {
     format!("[capture]\n{what}[[view]]\nlabels = [\"{by}\"]\n")
 }
 
-/// More than fit into a buffer of a page, in which there are some 50 places for each CPU.
+/// More events than fit into buffers of one page, which hold about 50 events per CPU.
 fn too_many_for_the_buffer() -> u32 {
     let cpus = available_parallelism().unwrap().get();
     200 * u32::try_from(cpus).unwrap()
 }
 
-/// More than fit into the tally too, which has 16384 entries; but not more than others have
-/// places for, whose buffers are not as small, should they get to run as late.
+/// More events than the tally has entries, too, which are 16384. The larger buffers of the other hosts
+/// hold them even if those run late.
 fn too_many_for_the_tally() -> u32 {
     17_000 + too_many_for_the_buffer()
 }
 
-/// Run a program in real time, so that how busy this machine is makes no difference.
+/// Runs a program with real-time priority, so that the load of this machine makes no difference.
 fn run_first(program: &Path, args: &[&str]) {
     let mut command = Command::new("chrt");
     command.args(["--rr", "1"]).arg(program).args(args);
@@ -70,16 +68,16 @@ fn go(way: &str, program: &Path, times: u32) {
     );
 }
 
-/// Execute a program so many times, each time as another user, before the daemon can look.
+/// Executes a program this many times, each time as another user, while the daemon is stopped.
 fn unseen(daemon: &Daemon, program: &Path, times: u32) {
     daemon.signal(Signal::STOP);
     go("users", program, times);
     daemon.signal(Signal::CONT);
-    // It is scraped, so that the alert can be seen.
+    // Prometheus has to scrape the daemon in between.
     sleep(Duration::from_secs(2));
 }
 
-/// The names of the alerts that we ship.
+/// The names of the alerts of the package.
 fn shipped_alerts() -> BTreeSet<String> {
     let rules = packaging().join("rules/execsnoopd.alerts.yml");
     let rules = std::fs::read_to_string(rules).unwrap();
@@ -163,7 +161,7 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_no_other_does() {
         site.await_firing(&difference);
         site.await_firing(&reload_failed);
     });
-    // On a slow machine it may be stopped for long enough to count as down, and rightly so.
+    // On a slow machine, the stopped daemon may count as down, and rightly so.
     let stopped = alert("ExecsnoopTargetDown", "behind");
     let mut fired = site.fired();
     fired.remove(&stopped);
@@ -182,7 +180,7 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_no_other_does() {
     site.lose_all_hosts();
     let no_targets = alert("ExecsnoopNoTargets", "");
     site.await_firing(&no_targets);
-    site.await_end(&down); // who is not there is not down
+    site.await_end(&down); // a host that is not discovered is not down
     fired = site.fired();
     fired.remove(&stopped);
     expected.insert(no_targets);

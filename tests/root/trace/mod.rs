@@ -1,4 +1,4 @@
-//! The live table: what is shown of real execs. Needs root.
+//! The live table of real execs.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,16 +12,16 @@ mod rows;
 
 pub(crate) use rows::FAILURES;
 
-/// `execsnoopd trace`, attached.
+/// A running `execsnoopd trace`.
 struct Tracer {
     child: Child,
     errors: BufReader<std::process::ChildStderr>,
-    /// The line in which it says by what it observes.
+    /// The line that names the hooks.
     hooks: String,
 }
 
-/// What it said.
-struct Said {
+/// The output of a trace that has exited.
+struct Traced {
     rows: Vec<String>,
     errors: String,
     status: i32,
@@ -34,7 +34,7 @@ impl Tracer {
         Self::spawn(command)
     }
 
-    /// Where failed execs may need it.
+    /// Starts it with tracefs, which failed execs may need.
     fn start_with_tracefs(args: &[&str]) -> Self {
         let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null; exec \"$@\"";
         let mut command = Command::new("unshare");
@@ -66,20 +66,20 @@ impl Tracer {
         kill_process(Pid::from_child(&self.child), signal).expect("the tracer can be signalled");
     }
 
-    /// Stop it as Ctrl-C does.
-    fn stop(self) -> Said {
+    /// Stops it like Ctrl-C.
+    fn stop(self) -> Traced {
         self.signal(Signal::INT);
-        self.ended()
+        self.wait()
     }
 
-    /// Wait until it stops by itself.
-    fn ended(mut self) -> Said {
+    /// Waits until it exits on its own.
+    fn wait(mut self) -> Traced {
         let stdout = BufReader::new(self.child.stdout.take().unwrap());
         let rows = stdout.lines().map(Result::unwrap).collect();
         let mut errors = String::new();
         std::io::Read::read_to_string(&mut self.errors, &mut errors).unwrap();
         let status = code(self.child.wait().unwrap());
-        Said {
+        Traced {
             rows,
             errors,
             status,
@@ -87,7 +87,7 @@ impl Tracer {
     }
 }
 
-impl Said {
+impl Traced {
     fn objects(&self) -> Vec<Value> {
         let parsed = self.rows.iter().map(|row| serde_json::from_str(row));
         parsed
@@ -95,7 +95,7 @@ impl Said {
             .expect("each row is an object")
     }
 
-    /// Rows of this program, by their columns.
+    /// The rows of a program, split into columns.
     fn of(&self, comm: &str) -> Vec<Vec<&str>> {
         let rows = self.rows[1..]
             .iter()

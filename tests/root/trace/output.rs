@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use testkit::daemon::code;
+use testkit::host;
 use testkit::programs::{Programs, exec, exec_times};
 
 use super::Tracer;
@@ -19,25 +20,25 @@ fn losses_are_reported_and_change_the_exit_status_only_if_strict() {
     let filter = ["--comm", "flooding"];
     let tracers = [(vec![], 0), (vec!["--strict"], 1)]
         .map(|(strict, status)| (Tracer::start(&[&filter[..], &strict].concat()), status));
-    // 64 pages of each CPU have place for some 2500 events.
+    // The 64 pages of each CPU hold about 2500 events.
     for (tracer, _) in &tracers {
         tracer.signal(Signal::STOP);
     }
     exec_times(&program, TIMES);
     for (tracer, status) in tracers {
         tracer.signal(Signal::CONT);
-        let said = tracer.stop();
-        assert_eq!(said.status, status);
-        let rows = said.of("flooding").len();
+        let output = tracer.stop();
+        assert_eq!(output.status, status);
+        let rows = output.of("flooding").len();
         assert!(rows < TIMES as usize);
         let lost = TIMES as usize - rows;
         assert!(
-            said.errors.contains("observations have no row"),
+            output.errors.contains("observations have no row"),
             "{}",
-            said.errors
+            output.errors
         );
         let closing = format!("{TIMES} observed, {rows} shown, the details of {lost} lost\n");
-        assert!(said.errors.ends_with(&closing), "{}", said.errors);
+        assert!(output.errors.ends_with(&closing), "{}", output.errors);
     }
 }
 
@@ -47,10 +48,10 @@ fn tracing_stops_after_a_number_of_rows_or_a_duration() {
     let program = programs.named("enough");
     let tracer = Tracer::start(&["--comm", "enough", "--count", "3", "--timestamps", "none"]);
     exec_times(&program, 10);
-    let said = tracer.ended();
-    assert_eq!(said.rows.len(), 4);
-    assert!(said.rows[0].trim_start().starts_with("PID"));
-    assert_eq!(said.status, 0);
+    let output = tracer.wait();
+    assert_eq!(output.rows.len(), 4);
+    assert!(output.rows[0].trim_start().starts_with("PID"));
+    assert_eq!(output.status, 0);
     let tracer = Tracer::start(&[
         "--comm",
         "enough",
@@ -59,14 +60,14 @@ fn tracing_stops_after_a_number_of_rows_or_a_duration() {
         "--timestamps=relative",
     ]);
     exec_times(&program, 2);
-    assert_eq!(tracer.ended().of("enough").len(), 2);
+    assert_eq!(tracer.wait().of("enough").len(), 2);
 }
 
 #[test]
 fn a_closed_output_ends_tracing_without_an_error() {
     let programs = Programs::new();
     let program = programs.named("unread");
-    // At once, or while it has more to write than fits a pipe.
+    // The output is closed at once, or while there is more to write than the pipe holds.
     for rows in [0, 1000] {
         let mut tracer = Tracer::start(&["--comm", "unread"]);
         let stdout = tracer.child.stdout.take();
@@ -93,7 +94,7 @@ fn a_blocked_output_does_not_prevent_the_end() {
     let programs = Programs::new();
     let program = programs.named("unread");
     let mut tracer = Tracer::start(&["--comm", "unread"]);
-    // More than a pipe holds, 64 KiB.
+    // More than the 64 KiB that a pipe holds.
     exec_times(&program, 2000);
     tracer.signal(Signal::INT);
     let status = loop {
@@ -108,7 +109,7 @@ fn a_blocked_output_does_not_prevent_the_end() {
 
 #[test]
 fn a_closed_standard_error_is_no_error() {
-    let _alone = Programs::new();
+    let _exclusive = host::exclusive();
     let mut child = Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
         .args(["trace", "--duration", "100ms"])
         .stdout(Stdio::null())

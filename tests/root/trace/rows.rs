@@ -14,7 +14,7 @@ use testkit::programs::{Programs, exec, exec_as};
 
 use super::Tracer;
 
-/// Each of the four system calls once.
+/// The failures of [`failing`]: one of each of the four system calls.
 pub(crate) const FAILURES: u32 = 4;
 
 #[test]
@@ -28,12 +28,12 @@ fn execs_on_all_cpus_are_rows_in_the_order_of_time_with_real_values() {
             scope.spawn(|| (0..EACH).for_each(|_| exec_as(program, Some(700_500))));
         }
     });
-    let said = tracer.stop();
+    let output = tracer.stop();
     let header = "TIME PID PPID UID RETVAL IS_EXIT COMM";
-    assert!(said.rows[0].split_whitespace().eq(header.split(' ')));
-    assert!(!said.rows[1..].iter().any(|row| row.contains("COMM")));
+    assert!(output.rows[0].split_whitespace().eq(header.split(' ')));
+    assert!(!output.rows[1..].iter().any(|row| row.contains("COMM")));
     for i in 0..4 {
-        let rows = said.of(&format!("row{i}"));
+        let rows = output.of(&format!("row{i}"));
         assert_eq!(rows.len(), EACH as usize);
         let us = std::process::id().to_string();
         for row in rows {
@@ -41,16 +41,16 @@ fn execs_on_all_cpus_are_rows_in_the_order_of_time_with_real_values() {
             assert_eq!(row[2..6], [&us, "700500", "0", "false"]);
         }
     }
-    let times = said.rows[1..]
+    let times = output.rows[1..]
         .iter()
         .map(|row| row.split_whitespace().next());
     assert!(times.is_sorted());
     assert!(
-        said.errors.ends_with("the details of 0 lost\n"),
+        output.errors.ends_with("the details of 0 lost\n"),
         "{}",
-        said.errors
+        output.errors
     );
-    assert_eq!(said.status, 0);
+    assert_eq!(output.status, 0);
 }
 
 #[test]
@@ -78,9 +78,9 @@ fn filters_pass_only_events_that_match_all_of_them() {
         exec(&script);
         unit.exec_times(&wanted, 2);
         unit.exec_times(&other, 2);
-        let said = tracer.stop();
-        let rows = said.rows.len() - 1;
-        assert_eq!(said.of("wanted").len(), expected, "{filter:?}");
+        let output = tracer.stop();
+        let rows = output.rows.len() - 1;
+        assert_eq!(output.of("wanted").len(), expected, "{filter:?}");
         assert_eq!(rows, expected, "{filter:?}");
     }
 }
@@ -99,8 +99,8 @@ fn failed_execs_and_exits_are_rows_with_their_return_value() {
             .status()
             .unwrap();
     }
-    let said = tracer.stop();
-    let rows = said.of(&comm);
+    let output = tracer.stop();
+    let rows = output.of(&comm);
     let shown: Vec<_> = rows.iter().map(|row| (row[4], row[5])).collect();
     assert_eq!(
         shown,
@@ -118,7 +118,7 @@ fn failed_execs_and_exits_are_rows_with_their_return_value() {
     );
 }
 
-/// A program's name as the kernel keeps it.
+/// The name of a program, truncated like the kernel's.
 fn comm(program: &Path) -> String {
     program.file_name().unwrap().to_str().unwrap()[..15].to_owned()
 }
@@ -131,7 +131,7 @@ fn a_failed_exec_has_the_requested_path() {
     let paths = comms.map(|comm| {
         let args = ["--json", "--failed", "--path", "--comm", &comm];
         let tracer = Tracer::start_with_tracefs(&args);
-        // Each of its system calls that is observed: tracepoints see no 32-bit ones.
+        // Tracepoints do not see the system calls of 32-bit programs.
         let seen = if tracer.hooks.contains("fexit") {
             FAILURES
         } else {
@@ -155,7 +155,7 @@ fn a_failed_exec_has_the_requested_path() {
         others,
         [
             whole("/nonexistent/program"),
-            (Value::Null, Value::Null), // nothing is there
+            (Value::Null, Value::Null), // the address is not mapped
             (Value::from("a".repeat(511)), Value::from(true)),
         ]
     );
@@ -223,8 +223,8 @@ fn an_object_has_the_documented_members() {
     ];
     let tracer = Tracer::start(&shown);
     unit.exec_times(&program, 1);
-    let said = tracer.stop();
-    let objects: Vec<Value> = said.objects();
+    let output = tracer.stop();
+    let objects: Vec<Value> = output.objects();
     let objects: Vec<_> = objects
         .iter()
         .filter(|o| o["comm"] == "object\\x07")
