@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use execsnoopd::config::Config;
-use execsnoopd::event::{Event, Kind};
+use execsnoopd::record::{Event, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::answer::sample_count;

@@ -1,9 +1,6 @@
 //! Records of the kernel side: what is decoded is what is there, no more and no less.
 
-use execsnoopd::event::{
-    CgroupName, DecodeError, Event, Kind, Ledger, Observation, Subject, TallyCount, Text, Traced,
-    cgroup_name, failures, kind, ledger, tally_count,
-};
+use execsnoopd::record::{CgroupName, DecodeError, Event, Kind, Ledger, Observation, Subject, TallyCount, Text, Traced, cgroup_name, failures, kind, ledger, tally_count};
 
 use testkit::bytes::{encode, encode_count, encode_subject};
 use crate::up_to_the_edge;

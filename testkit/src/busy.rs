@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use execsnoopd::recent::{Recent, SPAN};
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::view::{Counts, Key, Label, ViewCounts};
+use execsnoopd::pipeline::history::{History, SPAN};
+use execsnoopd::pipeline::snapshot::Snapshot;
+use execsnoopd::pipeline::view::{Counts, Key, Label, ViewCounts};
 
 pub fn busy() -> Snapshot {
     let counts = |execs: u64, cpu_ms: u64| Counts {
@@ -101,8 +101,8 @@ pub fn busy() -> Snapshot {
     snapshot
 }
 
-fn recent() -> Recent {
-    let mut recent = Recent::default();
+fn recent() -> History {
+    let mut recent = History::default();
     for n in 0..400_u64 {
         let burst = if (350..372).contains(&n) || n % 60 < 2 {
             900

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers};
-use execsnoopd::source::{ProgramStats, Source};
+use execsnoopd::capture::source::{ProgramStats, Source};
+use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::bytes::encode_count;

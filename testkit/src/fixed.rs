@@ -7,15 +7,15 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use execsnoopd::capture::Means;
-use execsnoopd::flush::Flusher;
+use execsnoopd::capture::CaptureInfo;
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::routes::{App, router};
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::metrics::Metrics;
-use execsnoopd::reader::Control;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::users::Users;
+use execsnoopd::names::users::Users;
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::flusher::Flusher;
+use execsnoopd::pipeline::snapshot::Snapshot;
 use tokio::sync::{mpsc, watch};
 
 /// A server whose counts never change.
@@ -29,14 +29,14 @@ pub struct Fixed {
 
 impl Fixed {
     /// Serves these counts.
-    pub fn serve(snapshot: Snapshot, info: &Means) -> Self {
+    pub fn serve(snapshot: Snapshot, info: &CaptureInfo) -> Self {
         Self::serve_through(snapshot, info, |response| response)
     }
 
     /// Like [`serve`](Self::serve), with each response changed by `change`.
     pub fn serve_through(
         mut snapshot: Snapshot,
-        info: &Means,
+        info: &CaptureInfo,
         change: fn(Response) -> Response,
     ) -> Self {
         snapshot.flush.request = u64::MAX;

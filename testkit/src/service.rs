@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
-use execsnoopd::capture::{Means, TransportKind};
+use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+use execsnoopd::capture::source::Source;
+use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::reload::Reloader;
-use execsnoopd::service;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::source::Source;
+use execsnoopd::daemon;
+use execsnoopd::daemon::reload::Reloader;
+use execsnoopd::pipeline::snapshot::Snapshot;
 use tokio::sync::mpsc;
 
 use crate::fake::{Fake, Kernel};
@@ -29,7 +29,7 @@ pub struct Running {
 }
 
 /// Runs the service on a source.
-pub fn run_on(source: impl Source + 'static, info: &Means, config: &Config) -> Running {
+pub fn run_on(source: impl Source + 'static, info: &CaptureInfo, config: &Config) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (control, mut controlled) = mpsc::unbounded_channel();
@@ -42,7 +42,7 @@ pub fn run_on(source: impl Source + 'static, info: &Means, config: &Config) -> R
             }
             Ok(())
         };
-        service::run_source(source, &info, &config, vec![listener.into()], control)
+        daemon::run_source(source, &info, &config, vec![listener.into()], control)
     });
     Running {
         address,
@@ -126,8 +126,8 @@ impl Service {
 }
 
 /// The hooks and the transport of most kernels.
-pub fn capture_info() -> Means {
-    Means {
+pub fn capture_info() -> CaptureInfo {
+    CaptureInfo {
         hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,

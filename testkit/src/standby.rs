@@ -1,11 +1,12 @@
 //! Standby programs on kernels that do not need them.
 
-use execsnoopd::capture::probe::{Place, Treatment};
+use execsnoopd::capture::hook::AttachPoint;
+use execsnoopd::capture::preemption::Preemption;
 
 /// The answer of a kernel that may skip programs at every attach point.
-pub fn always_skipping(place: Place) -> Treatment {
-    Treatment {
+pub fn always_skipping(place: AttachPoint) -> Preemption {
+    Preemption {
         may_skip: true,
-        newest_first: place == Place::Fexit,
+        newest_first: place == AttachPoint::Fexit,
     }
 }

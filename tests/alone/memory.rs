@@ -4,7 +4,7 @@
 //! other tests would allocate, too.
 
 use execsnoopd::config::{Config, View};
-use execsnoopd::view::{Label, name};
+use execsnoopd::pipeline::view::{Label, name};
 use testkit::bytes::encode;
 use testkit::fake::event;
 use testkit::http::Scrape;

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::routing::get as route_get;
 use execsnoopd::config::{Config, Web};
 use execsnoopd::http::listener::Listener;
-use execsnoopd::http::live::Live;
+use execsnoopd::http::live_config::Live;
 use execsnoopd::http::server::{Limits, Server};
 use testkit::certificates::Authority;
 use testkit::fixed::run;

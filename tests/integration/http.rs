@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
-use execsnoopd::capture::Means;
-use execsnoopd::capture::hooks::CLASSIC;
+use execsnoopd::capture::CaptureInfo;
+use execsnoopd::capture::hook::CLASSIC;
 use execsnoopd::config::{Config, Web};
-use execsnoopd::event::Kind;
 use execsnoopd::http::server::Limits;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::view::{Label, ViewCounts};
+use execsnoopd::pipeline::snapshot::Snapshot;
+use execsnoopd::pipeline::view::{Label, ViewCounts};
+use execsnoopd::record::Kind;
 use testkit::fixed::{Fixed, serve};
 use testkit::http::{Answer, connect, get, request, send};
 use testkit::service::{Service, capture_info};
@@ -130,7 +130,7 @@ fn the_page_describes_the_daemon_and_loads_nothing_from_elsewhere() {
 
 #[test]
 fn the_page_names_each_problem_its_extent_and_the_remedy() {
-    let classic = Means {
+    let classic = CaptureInfo {
         hooks: CLASSIC.to_vec(),
         ..capture_info()
     };
@@ -150,7 +150,8 @@ fn the_page_names_each_problem_its_extent_and_the_remedy() {
     let execs = &mut snapshot.flush.after[Kind::Exec];
     (execs.buffer_full, execs.no_buffer, execs.other) = (1_234_567, 12, 2);
     snapshot.flush.undecodable = 1;
-    let words = |means: &Means| words(&get(Fixed::serve(snapshot.clone(), means).address, "/"));
+    let words =
+        |means: &CaptureInfo| words(&get(Fixed::serve(snapshot.clone(), means).address, "/"));
     let text = words(&capture_info());
     for part in [
         "The numbers are wrong.",

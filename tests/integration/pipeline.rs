@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use execsnoopd::config::Config;
-use execsnoopd::event::Kind;
+use execsnoopd::record::Kind;
 use proptest::prelude::*;
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::event;

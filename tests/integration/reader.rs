@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use execsnoopd::reader::{Control, Error, Message, Reader};
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::message::Message;
+use execsnoopd::pipeline::reader::{Error, Reader};
 use testkit::bytes::encode;
 use testkit::fake::{Fake, Kernel, event};
 use tokio::sync::mpsc;

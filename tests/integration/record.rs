@@ -1,6 +1,6 @@
 //! The decoder agrees with the layout of `bpf/execsnoop.h`, which testkit writes out a second time.
 
-use execsnoopd::event::{DecodeError, Event, Kind, Observation, kind, nul_terminated};
+use execsnoopd::record::{DecodeError, Event, Kind, Observation, kind, nul_terminated};
 use proptest::prelude::*;
 use testkit::bytes::encode;
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use execsnoopd::config::Config;
-use execsnoopd::event::Kind;
+use execsnoopd::daemon;
 use execsnoopd::http::server::{Limits, Server};
-use execsnoopd::service;
+use execsnoopd::record::Kind;
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::{Fake, Kernel, event};
 use testkit::http::{Scrape, connect, request};
@@ -95,7 +95,7 @@ fn a_listener_that_fails_ends_the_service_even_if_another_works() {
     let answering = TcpListener::bind("127.0.0.1:0").unwrap();
     // epoll_ctl(2) refuses a regular file with EPERM.
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
-    let ended = service::run_source(
+    let ended = daemon::run_source(
         source,
         &capture_info(),
         &Config::default(),

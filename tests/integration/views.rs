@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use execsnoopd::config::{Config, View};
-use execsnoopd::view::Label;
+use execsnoopd::pipeline::view::Label;
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::event;
 use testkit::http::Scrape;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use execsnoopd::config::Config;
-use execsnoopd::view;
+use execsnoopd::pipeline::view;
 use serde_json::{Value, json};
 use testkit::dashboard::{
     config, dashboard, data_panels, list, no_value, panels, queries, queries_of, substituted, text,

@@ -2,13 +2,13 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use execsnoopd::capture::hooks::CLASSIC;
-use execsnoopd::capture::{Means, TransportKind};
+use execsnoopd::capture::hook::CLASSIC;
+use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::{Config, View};
-use execsnoopd::event::Kind;
-use execsnoopd::label::escape;
-use execsnoopd::recent::SPANS;
-use execsnoopd::view::Label;
+use execsnoopd::names::escape::escape;
+use execsnoopd::pipeline::history::SPANS;
+use execsnoopd::pipeline::view::Label;
+use execsnoopd::record::Kind;
 use testkit::busy::busy;
 use testkit::bytes::{encode, encode_subject};
 use testkit::chromium::{Shown, keep_pictures, open};
@@ -269,7 +269,7 @@ fn the_page_of_an_idle_host_is_valid() {
 #[test]
 fn the_page_with_every_warning_is_valid() {
     let _shared = host::shared();
-    let means = Means {
+    let means = CaptureInfo {
         hooks: CLASSIC.to_vec(),
         transport: TransportKind::Ring,
         buffer_bytes: 1 << 20,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use execsnoopd::config::Config;
-use execsnoopd::view;
+use execsnoopd::pipeline::view;
 use testkit::docs::{ALERTS, FLEET, METRICS, config_for_alerts, fenced, metric_types};
 use testkit::prometheus::{packaging, promtool};
 

@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use execsnoopd::capture::hooks::{EXIT_LIVE, EXIT_TP_BTF};
+use execsnoopd::capture::hook::{EXIT_LIVE, EXIT_TP_BTF};
+use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, Options, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::event::{self, Event, Kind, Observation};
-use execsnoopd::exits::End;
-use execsnoopd::source::Source;
+use execsnoopd::pipeline::exits::End;
+use execsnoopd::record::{self, Event, Kind, Observation};
 use testkit::compiled::ways;
 use testkit::daemon::{Daemon, with_transport};
 use testkit::http::Scrape;
@@ -111,7 +111,7 @@ fn an_exit_event_has_the_process_its_status_and_its_lifetime(transport: &str) {
         ..Options::default()
     })
     .unwrap();
-    assert_eq!(capture.means().transport, kind);
+    assert_eq!(capture.info().transport, kind);
     let comm = format!("ev-{transport}");
     let program = programs.copied(ways(), &comm);
     let before = Instant::now();
@@ -134,11 +134,11 @@ fn an_exit_event_has_the_process_its_status_and_its_lifetime(transport: &str) {
     events.sort_by_key(|event| event.time_ns);
     let kinds: Vec<Kind> = events
         .iter()
-        .map(|event| event::kind(&event.subject))
+        .map(|event| record::kind(&event.subject))
         .collect();
     assert_eq!(kinds, [Kind::Exec, Kind::Exit]);
     for event in &events {
-        assert_eq!(event::nul_terminated(&event.subject.comm), comm.as_bytes());
+        assert_eq!(record::nul_terminated(&event.subject.comm), comm.as_bytes());
         assert_eq!(event.ppid, std::process::id());
         assert_eq!(event.subject.uid, 0);
     }
@@ -167,7 +167,7 @@ fn processes_whose_threads_exit_together_are_counted_once_by_every_hook() {
             ..Options::default()
         };
         let capture = Capture::start(&options).unwrap();
-        let means = capture.means().clone();
+        let means = capture.info().clone();
         if !means.observes(Kind::Exit) {
             // Only the first hook needs Linux 6.16.
             assert_eq!(hook, EXIT_TP_BTF);

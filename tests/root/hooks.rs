@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::thread::scope;
 
-use execsnoopd::capture::hooks::{EXEC_RAW_TP, EXEC_TP_BTF};
+use execsnoopd::capture::hook::{EXEC_RAW_TP, EXEC_TP_BTF};
 use execsnoopd::capture::{Capture, Options};
 use execsnoopd::config::Config;
 use testkit::programs::{Programs, exec_as};
@@ -25,7 +25,7 @@ fn the_raw_tracepoint_counts_the_same_as_the_typed_one() {
         ..Options::default()
     })
     .unwrap();
-    let means = capture.means().clone();
+    let means = capture.info().clone();
     let service = run_on(capture, &means, &Config::default());
     let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("raw{i}"))).collect();
     scope(|scope| {
@@ -58,7 +58,7 @@ fn standby_programs_count_nothing_twice() {
             ..Options::default()
         })
         .unwrap();
-        let means = capture.means().clone();
+        let means = capture.info().clone();
         let service = run_on(capture, &means, &Config::default());
         scope(|scope| {
             for program in &storms {

@@ -18,7 +18,7 @@ use std::thread::{available_parallelism, scope, sleep};
 use std::time::Duration;
 
 use execsnoopd::config::Config;
-use execsnoopd::event::Kind;
+use execsnoopd::record::Kind;
 use rustix::process::Signal;
 
 use super::shipped;
