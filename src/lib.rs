@@ -81,9 +81,6 @@
 //! `record/bytes.rs` to turn bytes into the generated records, and `sys/malloc.rs` for
 //! `malloc_trim(3)`. So does the generated skeleton.
 
-#[cfg(test)]
-extern crate self as execsnoopd; // for files that unit and integration tests share
-
 pub mod bpf;
 pub mod capture;
 pub mod cli;

@@ -10,9 +10,10 @@ use execsnoopd::record::{Event, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::answer::sample_count;
-use crate::common::bytes::encode;
-use crate::common::fake::{Service, event};
-use crate::common::http::{get, request};
+use testkit::bytes::encode;
+use testkit::fake::event;
+use testkit::http::{get, request};
+use testkit::service::Service;
 
 /// Execs of each host in each second, of one program each.
 const RATE: usize = 5;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::common::cgroups::Cgroup;
-use crate::common::nop::{nop, ways};
-use crate::common::programs::Programs;
 use crate::schedule::{Schedule, Storm};
+use testkit::cgroups::Cgroup;
+use testkit::compiled::{nop, ways};
+use testkit::programs::Programs;
 
 /// What is done each second: execs of the same programs again and again, ...
 const FAMILIAR: u64 = 100;

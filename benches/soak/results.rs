@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::common::http::Scrape;
 use crate::load::{STATUS, Truth};
 use crate::machine::Machine;
 use crate::quartiles::Quartiles;
 use crate::sample::Sample;
 use crate::schedule::{Act, Storm};
+use testkit::http::Scrape;
 
 /// By how much more memory may be resident in the last quarter than in the second.
 const GROWTH_KIB: f64 = 1024.0;

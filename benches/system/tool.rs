@@ -6,10 +6,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::common::daemon::Daemon;
-use crate::common::http::Scrape;
 use crate::peer::Peer;
 use crate::process;
+use testkit::daemon::Daemon;
+use testkit::http::Scrape;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {

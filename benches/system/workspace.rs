@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::common::nop::nop;
 use crate::worker::{Job, Workers};
+use testkit::compiled::nop;
 
 /// After this nothing new is begun. What is under way then may take a minute more.
 const BUDGET: Duration = Duration::from_secs(7 * 60);

@@ -5,8 +5,8 @@ use execsnoopd::record::{
     decode_cgroup_name, decode_failures, decode_ledger, decode_tally_count, kind,
 };
 
-use crate::bytes::{encode, encode_count, encode_subject};
 use crate::up_to_the_edge;
+use testkit::bytes::{encode, encode_count, encode_subject};
 
 /// Sizes of `bpf/execsnoop.h`, by hand, as are the places of fields below.
 const SUBJECT: usize = 56;

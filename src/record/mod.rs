@@ -22,8 +22,4 @@ pub use self::ledger::{Ledger, Ledgers, decode_ledger};
 pub use self::traced::{Text, Traced};
 
 #[cfg(test)]
-#[path = "../../tests/common/bytes.rs"]
-mod encode;
-
-#[cfg(test)]
 mod tests;
