@@ -7,6 +7,7 @@ pub mod notify;
 pub mod reload;
 mod watchdog;
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
@@ -200,11 +201,14 @@ pub fn run_source<S: Source + 'static>(
         Some(live) => auth::protect(router, Arc::clone(live)),
         None => router,
     };
-    let server = Server::new(router, Limits::new(config.web.max_connections)).with_tls(web_config);
+    let server = Server::new(router, Limits::new(config.web.max_connections)).with_tls(web_config.clone());
     let (stopped, in_time) = runtime.block_on(async {
         let systemd = Systemd { status, note };
         let stop = stop(&mut reloader);
-        let stopped = serve(&server, &flusher, systemd, listeners, stop).await;
+        let stopped = tokio::select! {
+            stopped = serve(&server, &flusher, systemd, listeners, stop) => stopped,
+            error = web_config_ended(web_config.as_deref()) => Err(error),
+        };
         app.not_ready();
         control.stop();
         let in_time = timeout(STOP_DEADLINE, flusher.closed()).await.is_ok();
@@ -295,6 +299,15 @@ struct Systemd {
     status: String,
     /// And later beside what it is told then.
     note: watch::Receiver<String>,
+}
+
+/// Returns when the thread that reads the web configuration has panicked.
+async fn web_config_ended(live: Option<&Live>) -> anyhow::Error {
+    match live {
+        Some(live) => live.ended().await,
+        None => pending().await,
+    }
+    anyhow!("the thread that reads the web configuration panicked")
 }
 
 /// Answer until `stop` returns or a stage ends.
