@@ -15,11 +15,10 @@ use common::bytes::encode;
 use common::fake::{Fake, Kernel, Service, event, means};
 use common::http::{Scrape, connect, request};
 use execsnoopd::config::Config;
-use execsnoopd::daemon;
+use execsnoopd::daemon::Daemon;
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::record::Kind;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 
 /// How long a service that should end may go on before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,16 +45,14 @@ fn a_listener_that_fails_ends_the_service_though_another_could_answer() {
     let answering = TcpListener::bind("127.0.0.1:0").unwrap();
     // A file cannot be waited for (epoll_ctl(2): EPERM).
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
-    let ended = daemon::run_source(
-        source,
-        &means(),
-        &Config::default(),
-        vec![answering.into(), failing.into()],
-        async |_| {
-            sleep(PATIENCE).await;
-            Ok(()) // which is to stop, without an error
-        },
-    );
+    let listeners = vec![answering.into(), failing.into()];
+    let daemon = Daemon::new(source, &means(), &Config::default(), listeners).unwrap();
+    let (commands, commanded) = mpsc::unbounded_channel();
+    thread::spawn(move || {
+        thread::sleep(PATIENCE);
+        drop(commands); // which is to stop, without an error
+    });
+    let ended = daemon.run(commanded);
     let error = ended.unwrap_err().to_string();
     assert!(error.contains("a listener failed"), "{error}");
 }

@@ -12,8 +12,7 @@ use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
 use execsnoopd::capture::source::{ProgramStats, Source};
 use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::daemon;
-use execsnoopd::daemon::reload::Reloader;
+use execsnoopd::daemon::{Command, Daemon};
 use execsnoopd::pipeline::snapshot::Snapshot;
 use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers};
 use rustix::event::{EventfdFlags, eventfd};
@@ -154,7 +153,7 @@ impl Source for Fake {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    control: mpsc::UnboundedSender<Config>,
+    commands: mpsc::UnboundedSender<Command>,
     thread: JoinHandle<anyhow::Result<Arc<Snapshot>>>,
 }
 
@@ -166,21 +165,14 @@ pub(crate) fn run_on(
 ) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (control, mut controlled) = mpsc::unbounded_channel();
+    let (commands, commanded) = mpsc::unbounded_channel();
     let (means, config) = (means.clone(), config.clone());
     let thread = std::thread::spawn(move || {
-        let control = async |reloader: &mut Reloader| {
-            // No sender is left: stop, or the test is over.
-            while let Some(config) = controlled.recv().await {
-                reloader.reload(move || Ok(config)).await;
-            }
-            Ok(())
-        };
-        daemon::run_source(source, &means, &config, vec![listener.into()], control)
+        Daemon::new(source, &means, &config, vec![listener.into()])?.run(commanded)
     });
     Running {
         address,
-        control,
+        commands,
         thread,
     }
 }
@@ -192,19 +184,22 @@ impl Running {
 
     /// Have it take up another configuration. It may not have come to it on return.
     pub(crate) fn reload(&self, config: &Config) {
-        self.control.send(config.clone()).expect("it runs");
+        let config = config.clone();
+        let reload = Command::Reload(Box::new(move || Ok(config)));
+        self.commands.send(reload).expect("it runs");
     }
 
     /// Ask it to stop.
     pub(crate) fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
-        drop(self.control);
+        // An error means that it has ended by itself.
+        let _ = self.commands.send(Command::Stop);
         self.thread.join().expect("no panic in the service")
     }
 
     /// Wait until it ends by itself.
     pub(crate) fn ended(self) -> anyhow::Result<Arc<Snapshot>> {
         let ended = self.thread.join().expect("no panic in the service");
-        drop(self.control);
+        drop(self.commands);
         ended
     }
 }
