@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::config::{Config, DEFAULT_PATH, Error};
-use crate::http::live_config::Live;
+use crate::http::live_config;
 use crate::pipeline::view;
 use crate::record::Comm;
 use crate::sys::log::{LogFormat, LogLevel};
@@ -228,8 +228,8 @@ impl Cli {
             config.log.format = format;
         }
         config.validate()?;
-        // And what the web configuration says and names.
-        Live::load(&config.web.config_file)?;
+        // And the web configuration with the files that it names.
+        live_config::validate(&config.web.config_file)?;
         Ok(config)
     }
 }

@@ -7,6 +7,7 @@ pub mod auth;
 mod connections;
 pub mod listener;
 pub mod live_config;
+mod refresh;
 pub mod routes;
 pub mod server;
 mod tls;

@@ -9,8 +9,7 @@ use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
 use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::daemon;
-use execsnoopd::daemon::reload::Reloader;
+use execsnoopd::daemon::{Command, Daemon};
 use execsnoopd::pipeline::snapshot::Snapshot;
 use tokio::sync::mpsc;
 
@@ -24,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Running {
     pub address: SocketAddr,
-    control: mpsc::UnboundedSender<Config>,
+    commands: mpsc::UnboundedSender<Command>,
     thread: JoinHandle<anyhow::Result<Arc<Snapshot>>>,
 }
 
@@ -32,21 +31,14 @@ pub struct Running {
 pub fn run_on(source: impl Source + 'static, info: &CaptureInfo, config: &Config) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (control, mut controlled) = mpsc::unbounded_channel();
+    let (commands, commanded) = mpsc::unbounded_channel();
     let (info, config) = (info.clone(), config.clone());
     let thread = std::thread::spawn(move || {
-        let control = async |reloader: &mut Reloader| {
-            // The service stops when the sender is dropped.
-            while let Some(config) = controlled.recv().await {
-                reloader.reload(move || Ok(config)).await;
-            }
-            Ok(())
-        };
-        daemon::run_source(source, &info, &config, vec![listener.into()], control)
+        Daemon::new(source, &info, &config, vec![listener.into()])?.run(commanded)
     });
     Running {
         address,
-        control,
+        commands,
         thread,
     }
 }
@@ -58,19 +50,22 @@ impl Running {
 
     /// Sends a configuration to apply. The service may not have applied it yet on return.
     pub fn reload(&self, config: &Config) {
-        self.control.send(config.clone()).expect("it runs");
+        let config = config.clone();
+        let reload = Command::Reload(Box::new(move || Ok(config)));
+        self.commands.send(reload).expect("it runs");
     }
 
     /// Stops the service.
     pub fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
-        drop(self.control);
+        // Fails if the service has ended on its own.
+        let _ = self.commands.send(Command::Stop);
         self.thread.join().expect("no panic in the service")
     }
 
     /// Waits until the service ends on its own.
     pub fn wait(self) -> anyhow::Result<Arc<Snapshot>> {
         let result = self.thread.join().expect("no panic in the service");
-        drop(self.control);
+        drop(self.commands);
         result
     }
 }

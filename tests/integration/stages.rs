@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use execsnoopd::config::Config;
-use execsnoopd::daemon;
+use execsnoopd::daemon::Daemon;
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::record::Kind;
 use testkit::bytes::{encode, encode_subject};
@@ -19,7 +19,6 @@ use testkit::fake::{Fake, Kernel, event};
 use testkit::http::{Scrape, connect, request};
 use testkit::service::{Service, capture_info};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 
 #[test]
 fn a_stop_detaches_and_counts_pending_events() {
@@ -95,16 +94,14 @@ fn a_listener_that_fails_ends_the_service_even_if_another_works() {
     let answering = TcpListener::bind("127.0.0.1:0").unwrap();
     // epoll_ctl(2) refuses a regular file with EPERM.
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
-    let ended = daemon::run_source(
-        source,
-        &capture_info(),
-        &Config::default(),
-        vec![answering.into(), failing.into()],
-        async |_| {
-            sleep(PATIENCE).await;
-            Ok(()) // a stop without an error
-        },
-    );
+    let listeners = vec![answering.into(), failing.into()];
+    let daemon = Daemon::new(source, &capture_info(), &Config::default(), listeners).unwrap();
+    let (commands, commanded) = mpsc::unbounded_channel();
+    thread::spawn(move || {
+        thread::sleep(PATIENCE);
+        drop(commands); // a stop without an error
+    });
+    let ended = daemon.run(commanded);
     let error = ended.unwrap_err().to_string();
     assert!(error.contains("a listener failed"), "{error}");
 }
