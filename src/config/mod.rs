@@ -1,7 +1,9 @@
-//! TOML to a validated configuration.
+//! Files to a validated configuration.
 //!
-//! Every key is optional and unknown keys are refused. The keys that exist, with their
-//! defaults, are the fields of [`Config`]; `config.example.toml` shows them.
+//! The text of `config.toml` and of the web configuration file comes in, values go out. Every key
+//! is optional, and unknown keys are refused. The keys that exist, with their defaults, are the
+//! fields of [`Config`]; `config.example.toml` shows them. The thread that starts or reloads the
+//! daemon runs it. Each section has a file that decides what is valid in it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,21 +17,19 @@ use crate::pipeline::view::{self as counting, Label, grouping, name};
 use crate::sys::log::{LogFormat, LogLevel};
 
 mod address;
+mod fault;
 mod suggest;
 mod view;
 mod web;
 pub mod web_file;
 
 pub use self::address::{Address, resolve};
-pub(crate) use self::suggest::nearest;
-pub use self::view::View;
+use self::fault::Fault;
+pub use self::view::{MAX_SERIES, View};
 pub use self::web::{MAX_CONNECTIONS, Web};
 
 /// Read where no `--config` is given, if it exists.
 pub const DEFAULT_PATH: &str = "/etc/execsnoopd/config.toml";
-
-/// The hard cap on `max_series` of a view.
-pub const MAX_SERIES: usize = 100_000;
 
 /// The most pages of a CPU's ring: 64 MiB at 4 KiB a page.
 pub const MAX_BUFFER_PAGES: usize = 16_384;
@@ -162,22 +162,6 @@ pub enum Error {
     Flag(String),
 }
 
-/// A key that is wrong: its path in the document, and why.
-#[derive(Debug, PartialEq)]
-struct Fault {
-    key: Vec<String>,
-    message: String,
-}
-
-impl Fault {
-    fn new(key: &str, message: impl Into<String>) -> Self {
-        Self {
-            key: key.split('.').map(str::to_owned).collect(),
-            message: message.into(),
-        }
-    }
-}
-
 impl Config {
     /// Read and validate a file; without one, the one at [`DEFAULT_PATH`] where it exists,
     /// else the defaults.
@@ -216,7 +200,9 @@ impl Config {
                 error.message().to_owned(),
             )
         })?;
-        if let Some(unknown) = suggest::unknown(document.get_ref()) {
+        // The defaults have every key.
+        let known = toml::Table::try_from(Self::default()).unwrap_or_default();
+        if let Some(unknown) = suggest::unknown(document.get_ref(), &known) {
             return Err(invalid(
                 suggest::line_at(text, unknown.offset),
                 unknown.to_string(),

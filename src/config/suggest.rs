@@ -1,18 +1,16 @@
-//! Where in a document a key stands, and which keys do not belong there.
+//! Finds keys in a document: their lines, unknown ones, and the nearest known one.
 
 use std::fmt;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Config;
-
 /// A key that does not exist.
 #[derive(Debug)]
 pub(super) struct Unknown {
     path: String,
     nearest: Option<String>,
-    /// Where it stands, in bytes.
+    /// Its offset in bytes.
     pub(super) offset: usize,
 }
 
@@ -26,12 +24,9 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// The first key of the document that the configuration does not have.
-///
-/// Which ones it has is read off its defaults.
-pub(super) fn unknown(document: &DeTable<'_>) -> Option<Unknown> {
-    let known = toml::Table::try_from(Config::default()).ok()?;
-    unknown_in(document, &known, "")
+/// Returns the first key of the document that is not among the known ones.
+pub(super) fn unknown(document: &DeTable<'_>, known: &toml::Table) -> Option<Unknown> {
+    unknown_in(document, known, "")
 }
 
 fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Unknown> {
@@ -71,7 +66,7 @@ fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Un
     None
 }
 
-/// The most similar key, if any is similar at all.
+/// Returns the most similar key, if any is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
         .map(|key| (strsim::jaro_winkler(name, key), key))

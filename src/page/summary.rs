@@ -1,4 +1,4 @@
-//! A snapshot in short, for people: what the page shows.
+//! What the page shows of a snapshot.
 
 use std::cmp::Reverse;
 
@@ -11,28 +11,28 @@ use crate::pipeline::snapshot::{Loss, Snapshot};
 use crate::pipeline::view::{self, Counts, Label};
 use crate::record::Kind;
 
-/// How many series of a view are shown.
+/// The number of series shown of each view.
 const TOP: usize = 10;
 
-/// How many ends of processes are shown, beside those by a status.
+/// The number of signals shown.
 const TOP_SIGNALS: usize = 8;
 
-/// All that the page shows of one flush.
+/// What the page shows of one flush.
 #[derive(Debug)]
 pub struct Summary {
-    /// Execs, whatever is known of them; attempts in classic mode.
+    /// All execs; attempts in classic mode.
     pub execs: u64,
-    /// The last minutes.
+    /// The execs of the last minutes.
     pub recent: History,
     /// Failed execs; None if they are not observed.
     pub failures: Option<Failures>,
-    /// Ends of processes; None if they are not observed.
+    /// Process exits; None if they are not observed.
     pub ends: Option<Ends>,
     /// The views, in the order of the configuration.
     pub views: Vec<Top>,
-    /// How far the counts are right.
+    /// What the kernel saw against what was counted.
     pub account: Account,
-    /// How it is observed.
+    /// The hooks and the transport.
     pub capture_info: CaptureInfo,
 }
 
@@ -45,10 +45,10 @@ pub struct Failures {
     pub by_errno: Vec<(i32, u64)>,
 }
 
-/// How processes ended.
+/// Process exits by outcome.
 #[derive(Debug)]
 pub struct Ends {
-    /// All of them.
+    /// All exits.
     pub total: u64,
     /// With status 0.
     pub succeeded: u64,
@@ -58,9 +58,9 @@ pub struct Ends {
     pub signals: Vec<(String, u64)>,
     /// By other signals.
     pub other_signals: u64,
-    /// Counted, but nothing is known of them.
+    /// Counted without details.
     pub unknown: u64,
-    /// CPU time of them all, in nanoseconds; None if there is no view to count it.
+    /// CPU time of these processes in nanoseconds; None if no view counts it.
     pub cpu_ns: Option<u64>,
 }
 
@@ -78,15 +78,15 @@ pub struct Top {
     pub labels: Vec<Label>,
     /// At most ten, the most frequent first.
     pub series: Vec<Series>,
-    /// How many series there are beside them.
+    /// The number of further series.
     pub more: usize,
-    /// What was counted of those.
+    /// The sum of the further series.
     pub of_more: Counts,
-    /// What has no series of its own.
+    /// What was counted without a series.
     pub other: Counts,
-    /// What of it is for want of a place.
+    /// The execs among it that found no free slot.
     pub overflow: u64,
-    /// How many places there are.
+    /// The number of slots.
     pub max_series: usize,
 }
 

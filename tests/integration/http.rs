@@ -93,7 +93,7 @@ fn the_path_of_the_metrics_can_be_chosen() {
     assert!(
         get(service.address, "/")
             .text()
-            .contains("href=\"/probe/execs\"")
+            .contains("href=\"./probe/execs\"")
     );
 }
 
@@ -112,14 +112,14 @@ fn the_page_describes_the_daemon_and_loads_nothing_from_elsewhere() {
     let text = page.text();
     for part in [
         "<title>execsnoopd on ",
-        "href=\"/metrics\"",
-        "href=\"/-/ready\"",
+        "href=\"./metrics\"",
+        "href=\"./-/ready\"",
         env!("CARGO_PKG_VERSION"),
         "tp_btf/sched_process_exec",
         "perf buffers, 4 KiB",
         "fexit/execve",
         "tp_btf/sched_process_exit",
-        "Every exec, failed exec and end of a process that the kernel saw is counted: ledger difference 0.",
+        "Every exec, failed exec and process exit that the kernel saw is counted: ledger difference 0.",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
@@ -156,28 +156,28 @@ fn the_page_names_each_problem_its_extent_and_the_remedy() {
     let text = words(&capture_info());
     for part in [
         "The numbers are wrong.",
-        "The count of execs is 5 too low: ledger difference 5. Where it stays, it is a bug",
-        "The count of ends of processes is 1,000 too high: ledger difference -1000.",
+        "The count of execs is 5 too low: ledger difference 5. If it persists, it is a bug",
+        "The count of process exits is 1,000 too high: ledger difference -1000.",
         "Execs without a name: 4,321. They are in the total, and in each table under other.",
-        "The kernel skipped the programs at 21 of them; there is nothing to do.",
-        "The kernel may have skipped the programs at up to 3 ends of processes, which are then not counted",
-        "Events that did not fit into the buffer: 1,234,567. They are counted all the same",
+        "The kernel skipped the programs for 21 of them, which nothing can prevent.",
+        "The kernel may have skipped the programs for up to 3 process exits. These are not counted",
+        "Events that did not fit into the buffer: 1,234,567. They are counted, but exits among them",
         "Events on CPUs that came online after the start: 12. ",
         "Events that the kernel refused: 2. ",
         "Events that could not be read: 1. ",
-        "Execs without a place in the view by comm: 77. It has places for 100; the rest is other.",
+        "Execs without a series in the view by comm: 77. It has 100 slots for series; the rest is other.",
         "other 4,398 48.9 %",
-        "No view tells systemd’s units apart.",
+        "No view has systemd’s unit as a label.",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
     let text = words(&classic);
     for part in [
-        "Attempts a second",
+        "Attempts per second",
         "The count of attempts to exec is 5 too low",
-        "Classic mode counts attempts, failed ones too, by the first 15 bytes of the path.",
+        "Classic mode counts attempts to exec, including failed ones, by the first 15 bytes of the path.",
         "Failed execs Not observed. Either capture.failures is \"off\", or",
-        "Ends of processes Not observed. capture.exits = true observes them",
+        "Process exits Not observed. capture.exits = true observes them",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
@@ -245,7 +245,7 @@ fn the_page_reloads_itself_only_at_a_requested_interval() {
     ] {
         let page = get(service.address, path);
         assert_eq!(page.header("refresh"), seconds, "{path}");
-        let stays = page.text().contains("<a href=\"/\">by hand</a>");
+        let stays = page.text().contains("<a href=\"./\">by hand</a>");
         assert_eq!(stays, seconds.is_some(), "{path}");
     }
 }

@@ -193,7 +193,7 @@ fn the_numbers_of_the_page_are_those_of_the_metrics() {
         assert_eq!(times, [scrape.value(&sample)], "{sample}");
     }
     assert_eq!(
-        rows(&page.elements, "ends"),
+        rows(&page.elements, "exits"),
         [
             (
                 vec!["status 0".to_owned()],
@@ -247,7 +247,7 @@ fn the_chart_shows_each_span_of_the_last_minutes() {
         .map(|e| &*e.text)
         .collect();
     assert_eq!(titles.len(), SPANS);
-    let second = format!("{} a second, 14 min 50 s ago", counts[1] / 5);
+    let second = format!("{} per second, 14 min 50 s ago", counts[1] / 5);
     assert_eq!(titles[1], second);
 }
 
