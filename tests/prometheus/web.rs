@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use testkit::certificates::Authority;
-use testkit::host;
 use testkit::prometheus::{Prometheus, promtool};
 use testkit::service::Service;
 use testkit::web::{MUTUAL, SECRET, TLS, WebDir, users};
@@ -22,7 +21,6 @@ const BEARER: &str = "    authorization:\n      credentials: secret\n";
 /// Asserts that Prometheus can scrape with the lines in `accepted`, and cannot with those in `rejected`.
 #[track_caller]
 fn assert_up(web_config: &str, accepted: &[(&str, &[&str])], rejected: &[(&str, &[&str])]) {
-    let _shared = host::shared();
     let authority = Authority::new("ours");
     let dir = WebDir::tls(web_config, &authority);
     dir.identity("client", &authority.client());
