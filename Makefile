@@ -12,6 +12,7 @@
 #   docs/reliability.md.
 # make soak: the daemon on a busy host for SOAK_MINUTES (60), as root; writes docs/reliability.md
 #   and docs/soak.svg.
+# make charts: the charts of the documentation, drawn again from the figures in docs/data.
 # make pictures: the pictures of the documentation, from a real daemon; some minutes.
 # make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
 # make test-vm-arm64: exact counts on arm64 kernels, in guests, by a daemon cross-compiled for
@@ -21,7 +22,7 @@ BIN := target/release/execsnoopd
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: build run test fuzz fuzz-seeds assets deb rpm test-packages test-systemd bench \
-	bench-fleet bench-peers soak pictures test-vm test-vm-arm64
+	bench-fleet bench-peers soak charts pictures test-vm test-vm-arm64
 
 # Both packages are staged in the same place.
 .NOTPARALLEL:
@@ -69,6 +70,7 @@ bench:
 	./.ci/install bench
 	cargo bench --bench pipeline
 	cargo bench --bench system
+	./docs/pictures/charts.py benchmarks
 
 bench-fleet:
 	./.ci/install test
@@ -79,8 +81,13 @@ bench-peers:
 	. ./.ci/as-root && run_tests_as_root && cargo bench --bench peers
 
 soak:
-	./.ci/install test
-	PATH="$$PATH:$$PWD/target/tools/usr/bin" cargo bench --bench soak
+	./.ci/install soak
+	PATH="$$PATH:$$PWD/target/tools/usr/bin" cargo bench --bench soak; \
+	status=$$?; ./docs/pictures/charts.py soak; exit $$status
+
+charts:
+	./.ci/install charts
+	./docs/pictures/charts.py
 
 pictures: build
 	./.ci/install pictures

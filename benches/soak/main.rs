@@ -5,13 +5,13 @@
 //!
 //! [`schedule`] says what happens when; [`load`] executes and knows the truth; [`disturb`] stops,
 //! reloads and connects; [`sample`] looks at the daemon meanwhile; [`results`] judges; [`report`]
-//! and [`chart`] write into `docs/reliability.md` and `docs/soak.svg`.
+//! writes into `docs/reliability.md`; `docs/pictures/charts.py` draws `docs/soak.svg` from the
+//! [`figures`] in `docs/data`.
 //!
 //! Needs root, cgroup2 and Debian's package `prometheus`. Takes `SOAK_MINUTES`, 60 by default.
 
 #![allow(clippy::cast_precision_loss)] // counts far below 2^53
 
-mod chart;
 mod disturb;
 mod load;
 mod report;
@@ -26,6 +26,8 @@ mod answer;
 mod busy;
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../system/figures.rs"]
+mod figures;
 #[allow(dead_code)]
 #[path = "../system/machine.rs"]
 mod machine;
@@ -37,8 +39,6 @@ mod process;
 #[allow(dead_code)]
 #[path = "../system/quartiles.rs"]
 mod quartiles;
-#[path = "../system/svg.rs"]
-mod svg;
 
 use std::env;
 use std::fs::{self, File};
@@ -88,10 +88,9 @@ fn main() -> Result<()> {
     ensure!(minutes >= 2, "SOAK_MINUTES: two minutes are the least");
     let results = run(Duration::from_secs(minutes * 60))?;
     println!("{}", report::text(&results));
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/soak.svg");
-    fs::write(&picture, chart::svg(&results)).context("cannot write docs/soak.svg")?;
+    figures::write("soak", &results.figures())?;
     let page = report::write(&results)?;
-    println!("written: docs/soak.svg, {page}");
+    println!("written: docs/data/soak.json, {page}");
     let verdicts = results.judge();
     for verdict in &verdicts {
         println!(

@@ -193,7 +193,7 @@ fn failures(results: &Results) -> String {
 }
 
 /// A whole number, its digits in threes.
-pub(crate) fn grouped(number: f64) -> String {
+fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (n, digit) in digits.chars().enumerate() {

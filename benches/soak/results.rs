@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::common::http::Scrape;
 use crate::load::{STATUS, Truth};
 use crate::machine::Machine;
 use crate::quartiles::Quartiles;
+use crate::report::mb;
 use crate::sample::Sample;
 use crate::schedule::{Act, Storm};
 
@@ -159,4 +162,63 @@ impl Results {
         let others = (all - daemon - prometheus - load).max(0.0);
         others / self.length.as_secs_f64() / self.machine.cores as f64 * 100.0
     }
+
+    /// What the chart shows.
+    pub(crate) fn figures(&self) -> Figures<'_> {
+        let of = |column: fn(&Sample) -> f64| self.samples.iter().map(column).collect();
+        let acts = |act: Act| {
+            let acts = self.acts.iter().filter(move |(_, done)| *done == act);
+            acts.map(|(at, _)| at.as_secs_f64()).collect()
+        };
+        let storms = self.storms.iter().map(|storm| storm.at.as_secs_f64());
+        Figures {
+            machine: self.machine.caption(),
+            date: &self.machine.date,
+            minutes: self.length.as_secs_f64() / 60.0,
+            other_work_percent: self.others_percent(),
+            storms_s: storms.collect(),
+            stops_s: acts(Act::Stop),
+            reloads_s: acts(Act::Reload),
+            at_s: of(|sample| sample.at),
+            resident_mb: of(|sample| mb(sample.resident_kib)),
+            anonymous_mb: of(|sample| mb(sample.anonymous_kib)),
+            maps_mb: of(|sample| mb(sample.maps_kib)),
+            descriptors: of(|sample| sample.descriptors as f64),
+            threads: of(|sample| sample.threads as f64),
+            execs_per_second: self.rates(|sample| sample.execs),
+            lost_per_second: self.rates(|sample| sample.lost),
+            views_difference: of(|sample| sample.views_difference),
+            ledger_difference: of(|sample| sample.difference),
+        }
+    }
+
+    /// Per second, of a counter, since the sample before. The first sample has none before it: 0.
+    fn rates(&self, of: fn(&Sample) -> f64) -> Vec<f64> {
+        let pairs = self.samples.windows(2);
+        let rates = pairs.map(|pair| (of(&pair[1]) - of(&pair[0])) / (pair[1].at - pair[0].at));
+        std::iter::once(0.0).chain(rates).collect()
+    }
+}
+
+/// A column for each line of the chart, a value in each for each sample; and when what happened,
+/// in seconds since the beginning.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures<'a> {
+    machine: String,
+    date: &'a str,
+    minutes: f64,
+    other_work_percent: f64,
+    storms_s: Vec<f64>,
+    stops_s: Vec<f64>,
+    reloads_s: Vec<f64>,
+    at_s: Vec<f64>,
+    resident_mb: Vec<f64>,
+    anonymous_mb: Vec<f64>,
+    maps_mb: Vec<f64>,
+    descriptors: Vec<f64>,
+    threads: Vec<f64>,
+    execs_per_second: Vec<f64>,
+    lost_per_second: Vec<f64>,
+    views_difference: Vec<f64>,
+    ledger_difference: Vec<f64>,
 }

@@ -38,6 +38,14 @@ impl Machine {
                 .to_owned(),
         }
     }
+
+    /// The machine in a line below a chart's title.
+    pub(crate) fn caption(&self) -> String {
+        let Self {
+            cpu, cores, kernel, ..
+        } = self;
+        format!("{cpu}, {cores} CPUs, Linux {kernel}")
+    }
 }
 
 fn read(path: &str) -> String {

@@ -2,12 +2,13 @@
 //!
 //! [`worker`]s load the system, each pinned to its CPU; a [`tool`] watches, or none;
 //! [`slowdown`], [`counting`], [`kernel_time`] and [`idle`] measure; [`goals`] judges;
-//! [`report`] and [`chart`] write `docs/benchmarks.md` and `docs/benchmarks.svg`.
+//! [`report`] writes `docs/benchmarks.md`; `docs/pictures/charts.py` draws `docs/benchmarks.svg` from
+//! the [`figures`] in `docs/data`.
 //!
 //! Needs root. Takes about seven minutes and stops beginning anything new after that.
 
-mod chart;
 mod counting;
+mod figures;
 mod goals;
 mod idle;
 mod kernel_time;
@@ -19,7 +20,6 @@ mod quartiles;
 mod report;
 mod results;
 mod slowdown;
-mod svg;
 mod tool;
 mod worker;
 mod workspace;
@@ -67,16 +67,10 @@ fn run() -> Result<()> {
     slowdown::measure(&mut workspace, &mut results)?;
     results.took = workspace.elapsed();
 
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    fs::create_dir_all(&docs)?;
-    for (name, text) in [
-        ("benchmarks.md", report::markdown(&results)),
-        ("benchmarks.svg", chart::svg(&results)),
-    ] {
-        let path = docs.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
+    fs::write(&page, report::markdown(&results)).context("cannot write docs/benchmarks.md")?;
+    figures::write("benchmarks", &results.figures())?;
     println!("{}", report::summary(&results));
-    println!("written: docs/benchmarks.md, docs/benchmarks.svg");
+    println!("written: docs/benchmarks.md, docs/data/benchmarks.json");
     Ok(())
 }

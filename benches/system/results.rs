@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use serde::Serialize;
 
 use crate::counting::BigStorm;
 use crate::idle::Idle;
 use crate::kernel_time::KernelRound;
 use crate::machine::Machine;
 use crate::pipeline::Pipeline;
+use crate::quartiles::Quartiles;
 use crate::slowdown::Slowdown;
 use crate::tool::Tool;
 
@@ -73,4 +75,42 @@ impl Results {
     pub(crate) fn ours(&self) -> &Row {
         &self.rows[0] // the first of Tool::ALL
     }
+
+    /// What the chart shows.
+    pub(crate) fn figures(&self) -> Figures<'_> {
+        let tools = self.rows.iter().map(|row| {
+            let (counted, made) = row.counted();
+            ToolFigures {
+                name: row.tool.name(),
+                is_ours: row.tool.is_ours(),
+                slowdown: row.slowdown.execs.ratio(),
+                counted,
+                made,
+            }
+        });
+        Figures {
+            machine: self.machine.caption(),
+            date: &self.machine.date,
+            tools: tools.collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures<'a> {
+    machine: String,
+    date: &'a str,
+    tools: Vec<ToolFigures>,
+}
+
+/// Of one bar in each part of the chart.
+#[derive(Debug, Serialize)]
+struct ToolFigures {
+    name: &'static str,
+    is_ours: bool,
+    /// Of an exec in a storm on one CPU, as a factor. None if it could not be measured.
+    slowdown: Option<Quartiles>,
+    /// Execs in the storms on all CPUs.
+    counted: u64,
+    made: u64,
 }
