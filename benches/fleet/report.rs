@@ -55,7 +55,7 @@ pub(crate) fn text(results: &Results) -> String {
     let rules: Vec<_> = rules.collect();
     let rows = [
         (
-            "memory of Prometheus, resident; its peak",
+            "Prometheus: resident memory; peak",
             format!(
                 "{:.0} MB; {:.0} MB",
                 mb(results.resident_kib),
@@ -63,39 +63,43 @@ pub(crate) fn text(results: &Results) -> String {
             ),
         ),
         (
-            "its CPU time",
+            "Prometheus: CPU time",
             format!("{:.0} % of one core", results.cpu_share * 100.0),
         ),
         (
-            "duration of a scrape: median, 99 % below, longest",
+            "scrape duration: median, 99th percentile, longest",
             format!("{:.0} ms, {:.0} ms, {:.0} ms", at(50), at(99), at(100)),
         ),
         (
-            "size of a scrape, compressed",
+            "scrape size, compressed",
             format!("{:.1} kB", kb(results.scrape_bytes)),
         ),
-        ("evaluation of the rules", rules.join("; ")),
-        ("series in its head", results.head_series.to_string()),
+        ("rule evaluation", rules.join("; ")),
         (
-            "– of views, which remote write drops",
+            "Prometheus: series in the head block",
+            results.head_series.to_string(),
+        ),
+        (
+            "– of views, dropped by remote write",
             results.by_name.to_string(),
         ),
-        ("– recorded of hosts", results.of_hosts.to_string()),
-        ("– recorded of the fleet", results.of_fleet.to_string()),
+        ("– recorded per host", results.of_hosts.to_string()),
+        ("– recorded for the fleet", results.of_fleet.to_string()),
         (
-            "taken by a Prometheus above, fleet and hosts",
+            "federated to a global Prometheus, fleet and hosts",
             format!("{series} series, {:.0} kB", kb(bytes)),
         ),
         (
-            "taken by a Prometheus above, fleet only",
+            "federated to a global Prometheus, fleet only",
             format!("{fleet_series} series, {:.0} kB", kb(fleet_bytes)),
         ),
     ];
     let rows = rows.map(|(what, value)| format!("| {what} | {value} |\n"));
     format!(
-        "{HOSTS} hosts with {SERIES} series each, served by the real service in one process, 5 \
-         execs a second on\neach; scraped every 15 s for three minutes by one Prometheus {version} \
-         with the first configuration above.\n{cpu}, {cores} CPUs for all of it{kind}, of which other work took {others:.0} %.\n\n\
+        "One process ran the real service for {HOSTS} hosts with {SERIES} series and 5 execs per second \
+         each. One Prometheus\n{version} with the first configuration above scraped them every 15 s \
+         for three minutes. Machine: {cpu}, {cores} CPUs{kind},\nshared by all processes. Other work \
+         used {others:.0} % of it.\n\n\
          | | |\n|---|---|\n{rows}",
         version = results.version.split('+').next().unwrap_or_default(),
         cpu = machine.cpu,

@@ -34,8 +34,8 @@ pub(crate) fn write(rows: &[Row], machine: &Machine) -> Result<&'static str> {
 }
 
 pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
-    let mut text = "\n| attack | what happens | a second | honest scrapes answered | they took: \
-                    median, longest | memory: before, most | CPU |\n|---|---|---|---|---|---|---|\n"
+    let mut text = "\n| attack | what happens | per second | honest scrapes answered | scrape \
+                    duration: median, longest | memory: before, peak | CPU |\n|---|---|---|---|---|---|---|\n"
         .to_owned();
     for row in rows {
         let mut ms: Vec<_> = row.answered.iter().map(|t| t.as_secs_f64() * 1e3).collect();
@@ -67,9 +67,10 @@ pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
     writeln!(
         text,
         "\n{cpu}, {cores} CPUs{kind}, kernel {kernel}, {date}; load average before: {load}. Attackers, \
-         scraper\nand daemon share the CPUs. \"A second\" is what the attackers got done: connections, \
-         requests or, of\nslow peers, bytes. Memory is resident, of the daemon; what the kernel keeps \
-         for a connection is not in\nit. CPU is the daemon's, of one.\n",
+         scraper\nand daemon share the CPUs. \"Per second\" is the number of connections, requests or, \
+         for slow clients, bytes that the\nattackers completed. Memory is the resident memory of the \
+         daemon, without what the kernel holds for its connections.\nCPU is the daemon's share of one \
+         CPU.\n",
         cpu = machine.cpu,
         cores = machine.cores,
         kernel = machine.kernel,

@@ -28,7 +28,7 @@ pub(crate) fn text(results: &Results) -> String {
     format!(
         "![Memory, descriptors, execs and the ledger of these {minutes:.0} minutes](soak.svg)\n\n\
          {broken}{minutes:.0} minutes on {date}: {cpu}, {cores} CPUs{kind}, Linux {kernel}.\n\
-         The load took {load:.0} % of one CPU; other work took {others:.0} % of the machine, and its execs are counted, too.\n\n\
+         The load used {load:.0} % of one CPU. Other work used {others:.0} % of the machine, and its execs are counted as well.\n\n\
          | | |\n|---|---|\n{rows}",
         minutes = results.length.as_secs_f64() / 60.0,
         broken = broken.collect::<String>(),
@@ -62,19 +62,19 @@ fn counts(results: &Results) -> [(String, String); 8] {
             pair(truth.in_unit, results.counted_in_unit()),
         ),
         row(
-            "under names that did not come again",
+            "of these, under names that were used only once",
             grouped(truth.names as f64),
         ),
         (
-            format!("execs of {programs} programs that came again and again: made, counted"),
+            format!("execs of {programs} recurring programs: made, counted"),
             pair(made, counted),
         ),
         row(
-            "services and containers that came and went",
+            "short-lived services and containers",
             grouped(truth.cgroups as f64),
         ),
         row(
-            "ends with a status that nobody else's had: made, counted",
+            "exits with a status that only the load used: made, counted",
             pair(truth.with_status, results.counted_ends()),
         ),
         row(
@@ -82,12 +82,12 @@ fn counts(results: &Results) -> [(String, String); 8] {
             format!("{}{}", grouped(truth.failed as f64), failures(results)),
         ),
         row(
-            "execs of the host; execs and ends that lost their detail",
+            "execs of the host; execs and exits that lost their details",
             format!("{}; {}", grouped(last.execs), grouped(last.lost)),
         ),
         (
             format!(
-                "largest difference in {} samples: of the ledger, of a view's sum",
+                "largest difference in {} samples: ledger, sum of a view",
                 results.samples.len()
             ),
             format!(
@@ -114,7 +114,7 @@ fn costs(results: &Results) -> [(String, String); 6] {
     let scrape = |percent: usize| seconds[(seconds.len() - 1) * percent / 100] * 1e3;
     [
         row(
-            "resident memory: median of the second quarter, of the last; the most",
+            "resident memory: median of the second quarter, median of the last quarter; peak",
             format!(
                 "{:.2} MB, {:.2} MB; {:.2} MB",
                 mb(results.in_quarter(2).median),
@@ -123,7 +123,7 @@ fn costs(results: &Results) -> [(String, String); 6] {
             ),
         ),
         row(
-            "of that, the program's own (anonymous); beside it, BPF maps in the kernel",
+            "anonymous memory, included above; BPF maps in the kernel, not included",
             format!(
                 "{:.2} MB; {:.2} MB",
                 mb(last.anonymous_kib),
@@ -131,7 +131,7 @@ fn costs(results: &Results) -> [(String, String); 6] {
             ),
         ),
         row(
-            "descriptors, threads: at rest before and after; the most",
+            "descriptors, threads: idle before and after; peak",
             format!(
                 "{} and {}, {} and {}; {}, {}",
                 before.descriptors,
@@ -145,14 +145,14 @@ fn costs(results: &Results) -> [(String, String); 6] {
         row(
             "CPU time of the daemon",
             format!(
-                "{:.2} % of one CPU: {:.1} us for each exec, scrapes included",
+                "{:.2} % of one CPU: {:.1} us per exec, including scrapes",
                 results.percent(results.cpu.daemon),
                 results.cpu.daemon / last.execs * 1e6
             ),
         ),
         (
             format!(
-                "a scrape of {:.0} kB: median, 99 % below, longest (stops are of 2 s)",
+                "scrape of {:.0} kB: median, 99th percentile, longest (the stops last 2 s)",
                 last.scrape_bytes as f64 / 1e3
             ),
             format!(
@@ -164,7 +164,7 @@ fn costs(results: &Results) -> [(String, String); 6] {
         ),
         (
             format!(
-                "scrapes by a Prometheus {}, every {} s: made, answered; other connections",
+                "scrapes by Prometheus {} every {} s: made, answered; other connections",
                 results.version,
                 SCRAPE_EVERY.as_secs()
             ),
@@ -188,7 +188,7 @@ fn failures(results: &Results) -> String {
         .reduce(|sum, count| sum + count)
     {
         Some(counted) => format!("; {} of the host counted", grouped(counted)),
-        None => "; this kernel runs no program that would count them".to_owned(),
+        None => "; not counted, because this kernel has no hook for them".to_owned(),
     }
 }
 

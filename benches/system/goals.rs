@@ -64,7 +64,7 @@ fn in_the_kernel(results: &Results) -> Vec<Goal> {
                 .map(|ratio| (format!("{ratio:.3}"), ratio.median <= 1.02)),
         ),
         Goal::new(
-            "time in the kernel for each exec event",
+            "time in the kernel per exec event",
             "≤ 5x a no-op program",
             kernel_time.map(|time| {
                 let measured = format!(
@@ -75,7 +75,7 @@ fn in_the_kernel(results: &Results) -> Vec<Goal> {
             }),
         ),
         Goal::new(
-            "tax on other system calls (`getppid`)",
+            "overhead on other system calls (`getppid`)",
             "none measurable: at most the upper quartile of the control",
             ours.slowdown
                 .calls
@@ -112,7 +112,7 @@ fn in_user_space(results: &Results) -> Vec<Goal> {
         ),
         Goal::new(
             "wakeups of the reader when idle",
-            "≤ 2 a second",
+            "≤ 2 per second",
             reader.map(|reader| (format!("{:.1}", reader.wakeups), reader.wakeups <= 2.0)),
         ),
         Goal::new(
