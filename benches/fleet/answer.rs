@@ -1,6 +1,6 @@
-//! What is read out of Prometheus' answers.
+//! Parses answers of Prometheus.
 
-/// The values in an answer to a query, in its order: JSON's `[time,"value"]`.
+/// The values in the answer to a query, in its order: the JSON has `[time,"value"]`.
 pub(crate) fn values(answer: &str) -> Vec<f64> {
     let pairs = answer.split(",\"").skip(1);
     pairs
@@ -8,12 +8,12 @@ pub(crate) fn values(answer: &str) -> Vec<f64> {
         .collect()
 }
 
-/// How many samples a text has.
+/// The number of samples in the text format.
 pub(crate) fn sample_count(text: &str) -> usize {
     samples(text).count()
 }
 
-/// The samples of a family in a text: what is between their braces, and their values.
+/// The samples of a family in the text format: the labels with their braces, and the value.
 pub(crate) fn family<'a>(text: &'a str, name: &str) -> Vec<(&'a str, f64)> {
     samples(text)
         .filter_map(|sample| sample.strip_prefix(name)?.rsplit_once(' '))
@@ -22,7 +22,7 @@ pub(crate) fn family<'a>(text: &'a str, name: &str) -> Vec<(&'a str, f64)> {
         .collect()
 }
 
-/// A label's value, of what is between braces.
+/// The value of a label, given the labels with their braces.
 pub(crate) fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     let labels = labels.strip_prefix('{')?.strip_suffix("\"}")?;
     let pairs = labels

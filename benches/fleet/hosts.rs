@@ -1,4 +1,4 @@
-//! The hosts: services as they are shipped, on sources of made-up events.
+//! The hosts: the real service, with synthetic events.
 
 use std::net::SocketAddr;
 use std::thread::sleep;
@@ -14,24 +14,25 @@ use crate::common::bytes::encode;
 use crate::common::fake::{Service, event};
 use crate::common::http::{get, request};
 
-/// Execs of each host in each second, of one program each.
+/// Execs per second of each host, each of another program.
 const RATE: usize = 5;
 
-/// Users of each host.
+/// Number of users of each host.
 const USERS: usize = 16;
 
-/// An error that has no series before it occurs, to make an odd number even.
+/// An error whose series exists only after it has occurred. It makes an odd number of series
+/// possible.
 const EPERM: i32 = 1;
 
 pub(crate) struct Hosts {
     services: Vec<Service>,
-    /// How many programs each has.
+    /// Number of programs of each host.
     programs: usize,
     executed: usize,
 }
 
 impl Hosts {
-    /// So many hosts, each with exactly so many series.
+    /// Starts the hosts, each with exactly this number of series.
     pub(crate) fn start(hosts: usize, series: usize) -> Result<Self> {
         allow_descriptors()?;
         let services = (0..hosts).map(|_| Service::start(&Config::default()));
@@ -43,8 +44,8 @@ impl Hosts {
         hosts.execute_all();
         let missing = series
             .checked_sub(hosts.series(0))
-            .context("an idle host has more series than that")?;
-        // Execs and CPU time of each.
+            .context("an idle host already has more series")?;
+        // Each program has two series: execs and CPU time.
         hosts.programs += missing / 2;
         hosts.execute_all();
         for host in 0..hosts.services.len() {
@@ -64,7 +65,7 @@ impl Hosts {
             .collect()
     }
 
-    /// Let every host execute on, until then.
+    /// Lets every host execute programs until the end.
     pub(crate) fn execute_until(&mut self, end: Instant) {
         while Instant::now() < end {
             let programs = (self.executed..self.executed + RATE).map(|n| n % self.programs);
@@ -77,7 +78,7 @@ impl Hosts {
         }
     }
 
-    /// The size of a scrape as it crosses the network, in bytes.
+    /// The size of a compressed scrape with its headers, in bytes.
     pub(crate) fn scrape_bytes(&self) -> usize {
         let headers = "Accept-Encoding: gzip\r\n";
         let answer = request(self.services[0].address, "GET", "/metrics", headers);
@@ -109,7 +110,7 @@ impl Hosts {
     }
 }
 
-/// Three quarters of the programs are on every host, the others on one only.
+/// Three quarters of the programs exist on every host, the others on one host only.
 fn execution(host: usize, program: usize) -> Event {
     let name = match program % 4 {
         0 => format!("own-{host}-{program}"),
@@ -119,7 +120,7 @@ fn execution(host: usize, program: usize) -> Event {
     event(name.as_bytes(), uid, 0)
 }
 
-/// As many open files as may be: each host needs a handful.
+/// Raises the limit of open files: each host needs several.
 fn allow_descriptors() -> Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit {

@@ -1,7 +1,8 @@
-//! What a fleet costs its Prometheus: 200 hosts with 1000 series each, scraped every 15 s by a
-//! real Prometheus with the configuration of docs/fleet.md, into which the figures are written.
+//! Measures what a fleet costs its Prometheus: a real Prometheus with the configuration of
+//! docs/fleet.md scrapes 200 hosts with 1000 series each every 15 s. The results are written into
+//! that page.
 //!
-//! The hosts are services on sources of made-up events, all in this process and on loopback.
+//! The hosts are services with synthetic events, all in this process and on loopback.
 //! Takes three minutes, and needs Debian's package `prometheus` but not root.
 
 mod answer;
@@ -35,10 +36,10 @@ use crate::report::Results;
 const HOSTS: usize = 200;
 const SERIES: usize = 1000;
 
-/// How long Prometheus scrapes: twelve times each host.
+/// Duration of the run: each host is scraped twelve times.
 const RUN: Duration = Duration::from_secs(180);
 
-/// How long before the end its CPU time is measured: when it is set up, and four scrapes.
+/// The end of the run, in which CPU time is measured: four scrapes after all hosts are known.
 const STEADY: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
@@ -81,7 +82,7 @@ fn run() -> Result<Results> {
     };
     let matchers = federation_matchers()?;
     let status = std::fs::read_to_string(format!("/proc/{}/status", prometheus.pid()))?;
-    let kib = |name| process::field(&status, name).context("Prometheus has ended");
+    let kib = |name| process::field(&status, name).context("Prometheus has exited");
     Ok(Results {
         resident_kib: kib("VmRSS")?,
         peak_kib: kib("VmHWM")?,
@@ -97,15 +98,15 @@ fn run() -> Result<Results> {
         federated: federated(&matchers)?,
         federated_fleet: federated(&matchers[..1])?,
         version: label(family(&own, "prometheus_build_info")[0].0, "version")
-            .context("Prometheus says no version")?
+            .context("Prometheus has no version")?
             .to_owned(),
     })
 }
 
-/// Since some moment, in seconds.
+/// CPU seconds since an arbitrary time.
 struct CpuTime {
     prometheus: f64,
-    /// Of what is neither Prometheus nor the hosts.
+    /// Processes other than Prometheus and the hosts.
     others: f64,
 }
 
@@ -120,7 +121,7 @@ impl CpuTime {
     }
 }
 
-/// How long the groups of rules took that are evaluated so often, in seconds both.
+/// Evaluation times of the rule groups by evaluation interval, both in seconds.
 fn rules(own: &str) -> BTreeMap<u64, f64> {
     let intervals = family(own, "prometheus_rule_group_interval_seconds");
     let durations = family(own, "prometheus_rule_group_last_duration_seconds");
@@ -133,8 +134,8 @@ fn rules(own: &str) -> BTreeMap<u64, f64> {
     rules
 }
 
-/// The configuration that the documentation has for a Prometheus for some hundred hosts, with
-/// these as targets, and without a place to write to.
+/// The documented configuration of a Prometheus for several hundred hosts, with these hosts as
+/// targets and without remote write.
 fn config(hosts: &Hosts) -> Result<String> {
     let blocks = fenced(FLEET, "yaml");
     let documented = &blocks[0];
@@ -151,11 +152,11 @@ fn config(hosts: &Hosts) -> Result<String> {
     Ok(config)
 }
 
-/// What the documentation has the Prometheus above ask for, the fleet first.
+/// The documented matchers for federation. The first one selects the series of the fleet.
 fn federation_matchers() -> Result<Vec<String>> {
     let blocks = fenced(FLEET, "yaml");
     let block = blocks.iter().find(|block| block.contains("match[]"));
-    let block = block.context("no federation in docs/fleet.md")?;
+    let block = block.context("docs/fleet.md has no configuration for federation")?;
     let matchers = block
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- '")?.strip_suffix('\''));

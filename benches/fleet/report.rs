@@ -1,4 +1,4 @@
-//! The figures, in docs/fleet.md between two marks.
+//! Writes the results into docs/fleet.md, between two marks.
 
 use std::collections::BTreeMap;
 
@@ -13,29 +13,29 @@ const PAGE: &str = "docs/fleet.md";
 pub(crate) struct Results {
     pub(crate) resident_kib: u64,
     pub(crate) peak_kib: u64,
-    /// Of one CPU, in the last minute.
+    /// CPU time of Prometheus in the last minute, as a share of one CPU.
     pub(crate) cpu_share: f64,
-    /// Of what is no part of this, likewise.
+    /// CPU time of all other processes in the last minute, as a share of one CPU.
     pub(crate) others_share: f64,
-    /// All of the run.
+    /// Durations of all scrapes.
     pub(crate) scrape_seconds: Vec<f64>,
-    /// Of one scrape, compressed.
+    /// Size of a compressed scrape.
     pub(crate) scrape_bytes: usize,
-    /// How long all rules took that are evaluated every so many seconds.
+    /// Evaluation time of the rules by evaluation interval, both in seconds.
     pub(crate) rules: BTreeMap<u64, f64>,
     pub(crate) head_series: f64,
-    /// Series of views.
+    /// Number of series of views.
     pub(crate) by_name: f64,
-    /// Recorded series.
+    /// Numbers of recorded series.
     pub(crate) of_hosts: f64,
     pub(crate) of_fleet: f64,
-    /// Series and bytes.
+    /// Number of series, and bytes.
     pub(crate) federated: (usize, usize),
     pub(crate) federated_fleet: (usize, usize),
     pub(crate) version: String,
 }
 
-/// Replace what is between the marks.
+/// Replaces the text between the marks.
 pub(crate) fn write(results: &Results) -> Result<&'static str> {
     marked::write(PAGE, "bench-fleet", &text(results))?;
     Ok(PAGE)

@@ -1,8 +1,7 @@
-//! What peers that mean no good cost who scrapes honestly, and the daemon: written into
-//! docs/reliability.md. The attacks are those of `tests/peers.rs`.
+//! Measures what hostile clients cost honest scrapes and the daemon, and writes the results into
+//! docs/reliability.md. The tests run the same attacks.
 //!
-//! Takes two minutes and needs root. All of it is on loopback: attackers, scraper and daemon
-//! share the CPUs.
+//! Takes two minutes and needs root. Attackers, scraper and daemon share the CPUs and use loopback.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -34,11 +33,11 @@ use crate::common::web::{TLS, WebDir};
 use crate::machine::Machine;
 use crate::report::Row;
 
-/// Honest scrapes in each row, and how far apart they begin.
+/// Number of honest scrapes per attack, and the time from one to the next.
 const SCRAPES: usize = 50;
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long an honest scrape waits: as Prometheus by default.
+/// Timeout of an honest scrape: the default of Prometheus.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
@@ -57,7 +56,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A daemon of its own in each row: the largest memory is that of the row.
+/// Measures one attack, or none. Each has a daemon of its own, so that the peak of its memory belongs
+/// to the attack.
 fn measure(nuisance: Option<&Nuisance>, over_tls: bool) -> Result<Row> {
     let authority = Authority::new("ours");
     let dir = WebDir::tls(if over_tls { TLS } else { "" }, &authority);
@@ -99,7 +99,7 @@ fn measure(nuisance: Option<&Nuisance>, over_tls: bool) -> Result<Row> {
     })
 }
 
-/// One honest scrape on a connection of its own.
+/// One honest scrape on a new connection.
 fn scrape(address: SocketAddr, client: Option<&Client>) -> io::Result<()> {
     let answer = match client {
         Some(client) => client.get(address, "/metrics")?,

@@ -1,4 +1,4 @@
-//! The figures, in docs/reliability.md between two marks.
+//! Writes the results into docs/reliability.md, between two marks.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use crate::marked;
 
 const PAGE: &str = "docs/reliability.md";
 
-/// What was seen while somebody was a nuisance.
+/// The results for one attack.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// What the daemon does about it.
+    /// How the daemon responds.
     pub(crate) answer: &'static str,
-    /// Connections, requests or bytes, in a second.
+    /// Connections, requests or bytes per second.
     pub(crate) rate: f64,
-    /// Honest scrapes, and how long those took that were answered.
+    /// Number of honest scrapes, and the durations of those that were answered.
     pub(crate) asked: usize,
     pub(crate) answered: Vec<Duration>,
-    /// Of one CPU.
+    /// CPU time of the daemon, as a share of one CPU.
     pub(crate) cpu_share: f64,
     pub(crate) resident_kib: u64,
     pub(crate) peak_kib: u64,
 }
 
-/// Replace what is between the marks.
+/// Replaces the text between the marks.
 pub(crate) fn write(rows: &[Row], machine: &Machine) -> Result<&'static str> {
     marked::write(PAGE, "bench-peers", &text(rows, machine))?;
     Ok(PAGE)

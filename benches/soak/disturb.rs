@@ -1,4 +1,4 @@
-//! What is done to the daemon meanwhile: it is stopped, told to reload, and talked to.
+//! Disturbs the daemon: stops it, reloads it, and connects to it.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -14,24 +14,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::common::http::{Scrape, connect, get};
 use crate::schedule::{Act, STOP, Schedule};
 
-/// The views: those that the daemon has by itself, and two more.
+/// The default views and two more.
 pub(crate) const VIEWS: &str = "\
     [[view]]\nlabels = [\"comm\"]\n\
     [[view]]\nlabels = [\"uid\", \"user\"]\n\
     [[view]]\nlabels = [\"parent_comm\", \"comm\"]\n\
     [[view]]\nlabels = [\"unit\", \"container\"]\n";
 
-/// One more, that comes and goes with each reload.
+/// A view that is added by every other reload and removed by the next.
 const ANOTHER: &str = "[[view]]\nlabels = [\"slice\"]\n";
 const ITS_SERIES: &str = "execsnoop_series{view=\"slice\"}";
 
 /// How long a reload may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Connections that say nothing, at a time.
+/// Silent connections that are open at the same time.
 const SILENT: usize = 8;
 
-/// Seconds from one visit of the page to the next.
+/// Seconds between two visits of the page.
 const PAGE_EVERY: u64 = 5;
 
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
 }
 
-/// Stop it and have it reload, at their times.
+/// Stops and reloads the daemon at the scheduled times.
 pub(crate) fn act(schedule: &Schedule, target: Target, config: &Path) -> Result<()> {
     let mut has_another = false;
     for (at, act) in schedule.acts() {
@@ -60,7 +60,10 @@ pub(crate) fn act(schedule: &Schedule, target: Target, config: &Path) -> Result<
                 kill_process(target.pid, Signal::HUP)?;
                 let deadline = Instant::now() + PATIENCE;
                 while Scrape::of(target.address).find(ITS_SERIES).is_some() != has_another {
-                    ensure!(Instant::now() < deadline, "not reloaded in {PATIENCE:?}");
+                    ensure!(
+                        Instant::now() < deadline,
+                        "not reloaded within {PATIENCE:?}"
+                    );
                     sleep(Duration::from_millis(200));
                 }
             }
@@ -69,8 +72,8 @@ pub(crate) fn act(schedule: &Schedule, target: Target, config: &Path) -> Result<
     Ok(())
 }
 
-/// Visit the page, connect and say nothing, or begin a request and leave. Returns how often
-/// somebody connected.
+/// Visits the page, opens silent connections, and opens connections that close in the middle of a
+/// request. Returns the number of connections.
 pub(crate) fn visit(schedule: &Schedule, address: SocketAddr) -> Result<u64> {
     let mut silent = VecDeque::new();
     let mut connections = 0;

@@ -1,4 +1,4 @@
-//! What a busy host executes, and how often: the truth that the daemon is held to.
+//! The load of a busy host, and the true counts that the daemon is compared with.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,53 +13,53 @@ use crate::common::nop::{nop, ways};
 use crate::common::programs::Programs;
 use crate::schedule::{Schedule, Storm};
 
-/// What is done each second: execs of the same programs again and again, ...
-const FAMILIAR: u64 = 100;
-/// ... of programs with names that never come again, by as many users, ...
+/// Execs per second of recurring programs.
+const RECURRING: u64 = 100;
+/// Execs per second under names that are used only once, each by another user.
 const NEW: u64 = 200;
-/// ... in so many services and containers that come and go, ...
+/// Services and containers per second that are created and removed.
 const CGROUPS: u64 = 12;
-/// ... each of which executes this often, ...
+/// Execs in each of them.
 const IN_CGROUP: u64 = 3;
-/// ... and execs that fail.
+/// Execs per second that fail.
 const FAILING: u64 = 1000;
 
-/// How they fail.
+/// The errors of the execs that fail.
 const ERRORS: [&str; 5] = ["ENOENT", "EACCES", "EFAULT", "ENAMETOOLONG", "E2BIG"];
 
-/// With which a process ends each second; nobody else's do.
+/// An exit status that one process has each second, and no process outside of the load.
 pub(crate) const STATUS: u64 = 214;
 
-/// By which signal another one ends.
+/// The signal that kills another process each second.
 const SIGNAL: u64 = 15;
 
-/// Who executes in a storm, for each CPU: more than one, as other work wants its share, too.
-const RAGING: usize = 2;
+/// Threads per CPU that execute in a storm: more than one, because other work uses the CPUs as well.
+const STORM_THREADS: usize = 2;
 
-/// Names at a time, in a storm.
+/// Execs of one batch in a storm.
 const BATCH: u64 = 500;
 
-/// What was executed.
+/// The true counts.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Truth {
-    /// In the load's own unit, by whatever name.
+    /// Execs in the load's own unit.
     pub(crate) in_unit: u64,
-    /// By the name of the program, of those that come again.
+    /// Execs of the recurring programs, by name.
     pub(crate) by_program: BTreeMap<String, u64>,
-    /// Services and containers that came and went.
+    /// Services and containers that were created and removed.
     pub(crate) cgroups: u64,
-    /// Names that do not come again.
+    /// Names that were used only once.
     pub(crate) names: u64,
     pub(crate) failed: u64,
-    /// Processes that ended with [`STATUS`].
+    /// Processes that exited with [`STATUS`].
     pub(crate) with_status: u64,
 }
 
 pub(crate) struct Load<'a> {
     programs: &'a Programs,
-    /// What every name of this run begins with.
+    /// The prefix of all names of this run.
     prefix: String,
-    familiar: Vec<PathBuf>,
+    recurring: Vec<PathBuf>,
     in_cgroups: PathBuf,
     in_storms: PathBuf,
     seconds: usize,
@@ -67,13 +67,13 @@ pub(crate) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// To be made before the load's unit is entered.
+    /// To be called before the load's unit is entered, because it compiles programs.
     pub(crate) fn new(programs: &'a Programs) -> Self {
         let prefix = format!("soak{}", std::process::id());
-        ways(); // compiled
+        ways(); // compiles it
         Self {
             programs,
-            familiar: (0..10)
+            recurring: (0..10)
                 .map(|n| programs.named(format!("{prefix}-{n}")))
                 .collect(),
             in_cgroups: programs.named(format!("{prefix}-unit")),
@@ -84,16 +84,16 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// The unit that it is to run in, which `execsnoop_execs_by_unit_container_total` calls so.
+    /// The unit of the load, a label of `execsnoop_execs_by_unit_container_total`.
     pub(crate) fn unit(&self) -> String {
         format!("{}.service", self.prefix)
     }
 
-    /// Execute every program that comes again once: from then on it has a series.
+    /// Executes every recurring program once, so that it has a series from the beginning.
     pub(crate) fn introduce(&mut self) -> Result<()> {
         let programs = [&self.in_cgroups, &self.in_storms];
         for program in self
-            .familiar
+            .recurring
             .clone()
             .iter()
             .chain(programs.map(Clone::clone).iter())
@@ -103,7 +103,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Load the host until the end.
+    /// Loads the host until the end.
     pub(crate) fn run(mut self, schedule: &Schedule) -> Result<Truth> {
         let mut storms = schedule.storms().into_iter().peekable();
         let mut next = Duration::ZERO;
@@ -112,15 +112,15 @@ impl<'a> Load<'a> {
                 Some(storm) => self.storm(storm)?,
                 None => self.second()?,
             }
-            // What was missed is not made up for.
+            // Seconds that were missed are not made up for.
             next = schedule.elapsed().max(next + Duration::from_secs(1));
         }
         Ok(self.truth)
     }
 
     fn second(&mut self) -> Result<()> {
-        for program in self.familiar.clone() {
-            self.execute(&program, FAMILIAR / self.familiar.len() as u64)?;
+        for program in self.recurring.clone() {
+            self.execute(&program, RECURRING / self.recurring.len() as u64)?;
         }
         for _ in 0..CGROUPS {
             self.cgroup();
@@ -141,7 +141,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// A service, or a container, that comes, executes something, and goes.
+    /// Creates a service or a container, executes in it, and removes it.
     fn cgroup(&mut self) {
         let n = self.truth.cgroups;
         let path = if n.is_multiple_of(3) {
@@ -157,12 +157,12 @@ impl<'a> Load<'a> {
         *self.count_of(&self.in_cgroups.clone()) += IN_CGROUP;
     }
 
-    /// On all CPUs, for as long as it shall last.
+    /// Executes on all CPUs until the storm is over.
     fn storm(&mut self, storm: Storm) -> Result<()> {
-        let raging = RAGING * thread::available_parallelism()?.get();
+        let threads = STORM_THREADS * thread::available_parallelism()?.get();
         let end = Instant::now() + storm.length;
         let (program, names) = (self.in_storms.clone(), self.programs.path().join("s"));
-        let rage = || -> Result<u64> {
+        let execute_until_end = || -> Result<u64> {
             let mut batches = 0;
             while Instant::now() < end {
                 if storm.has_new_names {
@@ -175,8 +175,12 @@ impl<'a> Load<'a> {
             Ok(batches)
         };
         let batches = thread::scope(|scope| {
-            let rages: Vec<_> = (0..raging).map(|_| scope.spawn(rage)).collect();
-            let counts = rages.into_iter().map(|rage| rage.join().expect("no panic"));
+            let handles: Vec<_> = (0..threads)
+                .map(|_| scope.spawn(execute_until_end))
+                .collect();
+            let counts = handles
+                .into_iter()
+                .map(|handle| handle.join().expect("no panic"));
             counts.sum::<Result<u64>>()
         })?;
         self.truth.in_unit += batches * BATCH;
@@ -212,7 +216,7 @@ fn execute(program: &Path, times: u64) -> Result<()> {
     Ok(())
 }
 
-/// Programs with names that begin so, each executed once by another user.
+/// Executes programs with this prefix and a number, once each and each by another user.
 fn new_names(beginning: &Path, times: u64) -> Result<()> {
     let mut command = Command::new(ways());
     command.arg("names").arg(beginning).arg(times.to_string());
@@ -221,7 +225,7 @@ fn new_names(beginning: &Path, times: u64) -> Result<()> {
     Ok(())
 }
 
-/// A way that does not execute the program it is given.
+/// Runs one of the ways that do not execute the given program.
 fn way(
     name: &str,
     number: u64,

@@ -1,14 +1,14 @@
-//! An hour on a busy host: the daemon with its own views and two more, while hundreds of
-//! programs a second come under ever new names, services and users come and go, storms pass,
-//! and it is scraped, visited, stopped and reloaded. At the end every exec has to be counted,
-//! the ledger has to have closed all the time, and nothing may have grown.
+//! Runs the daemon for an hour on a busy host, with its default views and two more. Programs with
+//! new names start hundreds of times per second, services and users come and go, and there are
+//! storms of execs. Meanwhile the daemon is scraped, visited, stopped and reloaded. The run fails
+//! unless every exec is counted, the ledger is closed in every sample, and nothing has grown.
 //!
-//! [`schedule`] says what happens when; [`load`] executes and knows the truth; [`disturb`] stops,
-//! reloads and connects; [`sample`] looks at the daemon meanwhile; [`results`] judges; [`report`]
-//! writes into `docs/reliability.md`; `docs/pictures/charts.py` draws `docs/soak.svg` from the
+//! [`schedule`] decides what happens at which time. [`load`] executes the programs and keeps the true
+//! counts. [`disturb`] stops and reloads the daemon and connects to it. [`sample`] records its
+//! resources and metrics. [`results`] contains the checks. [`report`] writes into `docs/reliability.md`; `docs/pictures/charts.py` draws `docs/soak.svg` from the
 //! [`figures`] in `docs/data`.
 //!
-//! Needs root, cgroup2 and Debian's package `prometheus`. Takes `SOAK_MINUTES`, 60 by default.
+//! Needs root, cgroup v2 and Debian's package `prometheus`. Takes `SOAK_MINUTES`, 60 by default.
 
 #![allow(clippy::cast_precision_loss)] // counts far below 2^53
 
@@ -65,11 +65,11 @@ use crate::schedule::Schedule;
 
 pub(crate) const SCRAPE_EVERY: Duration = Duration::from_secs(5);
 
-/// In a run, unless that would be more than one every two seconds.
+/// Samples of a run, unless this would be more than one every two seconds.
 const SAMPLES: u32 = 360;
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 
-/// Within what connections that are closed are to be gone.
+/// How long the daemon may take to release closed connections.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
@@ -82,10 +82,10 @@ fn main() -> Result<()> {
         bail!("attaching to the kernel needs root: run `make soak` as root");
     }
     let minutes = match env::var("SOAK_MINUTES") {
-        Ok(minutes) => minutes.parse().context("SOAK_MINUTES is no number")?,
+        Ok(minutes) => minutes.parse().context("SOAK_MINUTES is not a number")?,
         Err(_) => 60,
     };
-    ensure!(minutes >= 2, "SOAK_MINUTES: two minutes are the least");
+    ensure!(minutes >= 2, "SOAK_MINUTES must be at least 2");
     let results = run(Duration::from_secs(minutes * 60))?;
     println!("{}", report::text(&results));
     figures::write("soak", &results.figures())?;
@@ -95,13 +95,13 @@ fn main() -> Result<()> {
     for verdict in &verdicts {
         println!(
             "{}: {}",
-            if verdict.holds { "right" } else { "WRONG" },
+            if verdict.holds { "ok" } else { "FAILED" },
             verdict.what
         );
     }
     ensure!(
         verdicts.iter().all(|verdict| verdict.holds),
-        "something is wrong"
+        "at least one check failed"
     );
     Ok(())
 }
@@ -115,7 +115,7 @@ fn run(length: Duration) -> Result<Results> {
         pid: Pid::from_raw(daemon.pid().cast_signed()).context("the daemon has no pid")?,
         address: daemon.address,
     };
-    // What is there from the first answers on.
+    // The first answers allocate what stays allocated.
     daemon.scrape();
     get(daemon.address, "/");
     process::settle(daemon.pid(), None, process::SET_UP)?;
@@ -175,24 +175,24 @@ fn run(length: Duration) -> Result<Results> {
     })
 }
 
-/// Scrapes of Prometheus, and how many of them were answered in time; its version.
+/// The scrapes that Prometheus made and those that were answered in time, and its version.
 fn known_to(prometheus: &Prometheus, length: Duration) -> Result<((f64, f64), String)> {
     let over = length.as_secs() + 60;
     let number = |query: &str| -> Result<f64> {
         let values = answer::values(&prometheus.query_until_there(query));
-        values.first().copied().context("Prometheus knows nothing")
+        values.first().copied().context("Prometheus has no data")
     };
     let made = number(&format!("count_over_time(up[{over}s])"))?;
     let answered = number(&format!("sum_over_time(up[{over}s])"))?;
     let own = prometheus.metrics();
     let build = answer::family(&own, "prometheus_build_info");
-    let (labels, _) = build.first().context("Prometheus says nothing of itself")?;
-    let version = answer::label(labels, "version").context("Prometheus says no version")?;
+    let (labels, _) = build.first().context("Prometheus has no build info")?;
+    let version = answer::label(labels, "version").context("Prometheus has no version")?;
     let version = version.split('+').next().unwrap_or_default();
     Ok(((made, answered), version.to_owned()))
 }
 
-/// Look at the daemon until the end. Each sample is a line of `soak.csv` as soon as it is taken.
+/// Samples the daemon until the end, and writes each sample to `soak.csv` immediately.
 fn sample_all(schedule: &Schedule, daemon: &Daemon) -> Result<Vec<Sample>> {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak.csv");
     let mut file = File::create(&path)?;
@@ -218,7 +218,7 @@ fn rest(pid: u32) -> Result<Rest> {
     })
 }
 
-/// The daemon at rest as it was before; or as it is when that does not come.
+/// Waits until the idle daemon is back at its earlier figures. Returns the last figures either way.
 fn await_rest(pid: u32, before: Rest) -> Result<Rest> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -231,10 +231,10 @@ fn await_rest(pid: u32, before: Rest) -> Result<Rest> {
     }
 }
 
-/// CPU time used up to now.
+/// CPU time used so far.
 fn used(daemon: &Daemon, prometheus: &Prometheus) -> Result<Cpu> {
-    // After the name in parentheses: the times are the 12th to the 15th, of this process and of
-    // its children that have ended (`proc_pid_stat(5)`).
+    // The fields 12 to 15 after the name in parentheses are the times of this process and of its
+    // children that have exited (`proc_pid_stat(5)`).
     let stat = fs::read_to_string("/proc/self/stat")?;
     let (_, fields) = stat
         .rsplit_once(") ")
@@ -250,7 +250,7 @@ fn used(daemon: &Daemon, prometheus: &Prometheus) -> Result<Cpu> {
     })
 }
 
-/// The configuration of a Prometheus that scrapes the daemon.
+/// The configuration of the Prometheus that scrapes the daemon.
 fn scraping(daemon: &Daemon) -> String {
     let every = SCRAPE_EVERY.as_secs();
     format!(

@@ -1,4 +1,4 @@
-//! The figures, in docs/reliability.md between two marks.
+//! Writes the results into docs/reliability.md, between two marks.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::{SCRAPE_EVERY, marked};
 
 const PAGE: &str = "docs/reliability.md";
 
-/// Replace what is between the marks.
+/// Replaces the text between the marks.
 pub(crate) fn write(results: &Results) -> Result<&'static str> {
     marked::write(PAGE, "soak", &text(results))?;
     Ok(PAGE)
@@ -24,7 +24,7 @@ pub(crate) fn text(results: &Results) -> String {
         .collect();
     let broken = broken
         .iter()
-        .map(|verdict| format!("**Wrong**: {}.\n\n", verdict.what));
+        .map(|verdict| format!("**Failed**: {}.\n\n", verdict.what));
     format!(
         "![Memory, descriptors, execs and the ledger of these {minutes:.0} minutes](soak.svg)\n\n\
          {broken}{minutes:.0} minutes on {date}: {cpu}, {cores} CPUs{kind}, Linux {kernel}.\n\
@@ -47,7 +47,7 @@ pub(crate) fn text(results: &Results) -> String {
     )
 }
 
-/// What was counted.
+/// The counts.
 fn counts(results: &Results) -> [(String, String); 8] {
     let truth = &results.truth;
     let last = results.last();
@@ -75,7 +75,7 @@ fn counts(results: &Results) -> [(String, String); 8] {
         ),
         row(
             "exits with a status that only the load used: made, counted",
-            pair(truth.with_status, results.counted_ends()),
+            pair(truth.with_status, results.counted_exits()),
         ),
         row(
             "execs that failed",
@@ -99,7 +99,7 @@ fn counts(results: &Results) -> [(String, String); 8] {
     ]
 }
 
-/// What it took.
+/// The cost.
 fn costs(results: &Results) -> [(String, String); 6] {
     let last = results.last();
     let row = |what: &str, value: String| (what.to_owned(), value);
@@ -180,7 +180,7 @@ fn pair(made: u64, counted: f64) -> String {
     format!("{}, {}", grouped(made as f64), grouped(counted))
 }
 
-/// What it was to the daemon that execs failed.
+/// What the daemon counted of the execs that failed.
 fn failures(results: &Results) -> String {
     let counts = results.scrape.family("execsnoop_exec_failures_total");
     match counts
@@ -192,7 +192,7 @@ fn failures(results: &Results) -> String {
     }
 }
 
-/// A whole number, its digits in threes.
+/// A whole number with its digits in groups of three.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -210,7 +210,7 @@ pub(crate) fn mb(kib: f64) -> f64 {
 }
 
 impl Results {
-    /// CPU seconds as percent of one CPU.
+    /// Converts CPU seconds to percent of one CPU.
     fn percent(&self, seconds: f64) -> f64 {
         seconds / self.length.as_secs_f64() * 100.0
     }

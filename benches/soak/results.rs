@@ -1,4 +1,4 @@
-//! Everything that was seen, and whether it is right.
+//! All results of the run, and the checks on them.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use crate::report::mb;
 use crate::sample::Sample;
 use crate::schedule::{Act, Storm};
 
-/// By how much more memory may be resident in the last quarter than in the second.
+/// How much resident memory may grow from the second quarter to the last.
 const GROWTH_KIB: f64 = 1024.0;
 
-/// Of a run in whose second quarter memory has grown as far as it may: what fills up last are the
-/// 8192 cgroups that the daemon remembers, by 12 a second.
+/// The shortest run whose second quarter begins with full caches. The cache of 8192 cgroups fills
+/// last, with 12 cgroups per second.
 const LONG: Duration = Duration::from_secs(46 * 60);
 
-/// The daemon without anybody connected.
+/// The daemon without connections.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rest {
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
 }
 
-/// CPU seconds used meanwhile.
+/// CPU seconds used during the run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cpu {
-    /// By everything on this machine.
+    /// All processes and the kernel.
     pub(crate) all: f64,
     pub(crate) daemon: f64,
     pub(crate) prometheus: f64,
-    /// By the load, and by whoever measures.
+    /// The load and the measurement.
     pub(crate) load: f64,
 }
 
@@ -56,22 +56,22 @@ pub(crate) struct Results {
     pub(crate) storms: Vec<Storm>,
     pub(crate) acts: Vec<(Duration, Act)>,
     pub(crate) truth: Truth,
-    /// The load's unit.
+    /// The unit of the load.
     pub(crate) unit: String,
-    /// The last of all.
+    /// The last scrape.
     pub(crate) scrape: Scrape,
     pub(crate) rest_before: Rest,
     pub(crate) rest_after: Rest,
     pub(crate) cpu: Cpu,
-    /// How often somebody connected, Prometheus aside.
+    /// Connections other than those of Prometheus.
     pub(crate) connections: u64,
-    /// Scrapes of Prometheus, and how many of them were answered in time.
+    /// Scrapes by Prometheus: made, and answered in time.
     pub(crate) scrapes: (f64, f64),
-    /// Of Prometheus.
+    /// The version of Prometheus.
     pub(crate) version: String,
 }
 
-/// What has to hold, and whether it does.
+/// The result of one check.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) what: String,
@@ -81,41 +81,47 @@ pub(crate) struct Verdict {
 impl Results {
     pub(crate) fn judge(&self) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        let mut has_to_hold = |what: String, holds| verdicts.push(Verdict { what, holds });
+        let mut check = |what: String, holds| verdicts.push(Verdict { what, holds });
         let largest = self.most(|sample| sample.difference);
-        has_to_hold(
-            format!("the ledger's difference is {largest}"),
+        check(
+            format!("largest ledger difference: {largest}"),
             largest == 0.0,
         );
         let largest = self.most(|sample| sample.views_difference);
-        has_to_hold(format!("a view's sum differs by {largest}"), largest == 0.0);
-        let nameless = self.scrape.value("execsnoop_unattributed_execs_total");
-        has_to_hold(format!("{nameless} execs have no name"), nameless == 0.0);
+        check(
+            format!("largest difference of the sum of a view: {largest}"),
+            largest == 0.0,
+        );
+        let unattributed = self.scrape.value("execsnoop_unattributed_execs_total");
+        check(
+            format!("unattributed execs: {unattributed}"),
+            unattributed == 0.0,
+        );
         let (counted, executed) = (self.counted_in_unit(), self.truth.in_unit);
-        has_to_hold(
-            format!("{counted} of {executed} execs are counted"),
+        check(
+            format!("{counted} of {executed} execs counted"),
             counted == executed as f64,
         );
         for (name, executed) in &self.truth.by_program {
             let counted = self.scrape.execs_of(name);
-            has_to_hold(
-                format!("{counted} of {executed} execs of {name} are counted"),
+            check(
+                format!("{counted} of {executed} execs of {name} counted"),
                 counted == *executed as f64,
             );
         }
-        let (counted, ended) = (self.counted_ends(), self.truth.with_status);
-        has_to_hold(
-            format!("{counted} of {ended} ends with status {STATUS} are counted"),
-            counted == ended as f64,
+        let (counted, exited) = (self.counted_exits(), self.truth.with_status);
+        check(
+            format!("{counted} of {exited} exits with status {STATUS} counted"),
+            counted == exited as f64,
         );
         let (before, after) = (self.rest_before, self.rest_after);
-        has_to_hold(
-            format!("{before:?} became {after:?}"),
+        check(
+            format!("idle before: {before:?}, after: {after:?}"),
             before.descriptors == after.descriptors && before.threads >= after.threads,
         );
         if self.length >= LONG {
             let grown = self.in_quarter(4).median - self.in_quarter(2).median;
-            has_to_hold(
+            check(
                 format!("memory grew by {grown} KiB from the second quarter to the last"),
                 grown <= GROWTH_KIB,
             );
@@ -129,12 +135,12 @@ impl Results {
         self.scrape.find(&sample).unwrap_or(0.0)
     }
 
-    pub(crate) fn counted_ends(&self) -> f64 {
+    pub(crate) fn counted_exits(&self) -> f64 {
         let sample = format!("execsnoop_exits_total{{reason=\"exited\",code=\"{STATUS}\"}}");
         self.scrape.find(&sample).unwrap_or(0.0)
     }
 
-    /// Resident memory in one of the quarters, in KiB.
+    /// Resident memory in one quarter of the run, in KiB.
     pub(crate) fn in_quarter(&self, quarter: usize) -> Quartiles {
         let count = self.samples.len();
         let samples = &self.samples[count * (quarter - 1) / 4..count * quarter / 4];
@@ -142,7 +148,7 @@ impl Results {
         Quartiles::of(resident).expect("a run has many samples")
     }
 
-    /// The largest that there was of something.
+    /// The largest value of all samples.
     pub(crate) fn most(&self, of: impl Fn(&Sample) -> f64) -> f64 {
         self.samples.iter().map(of).fold(0.0, f64::max)
     }
@@ -151,7 +157,7 @@ impl Results {
         self.samples.last().expect("a run has many samples")
     }
 
-    /// The share of all CPUs that is not this run's, in percent.
+    /// CPU time of processes outside of this run, in percent of all CPUs.
     pub(crate) fn others_percent(&self) -> f64 {
         let Cpu {
             all,
@@ -163,7 +169,7 @@ impl Results {
         others / self.length.as_secs_f64() / self.machine.cores as f64 * 100.0
     }
 
-    /// What the chart shows.
+    /// The data of the chart.
     pub(crate) fn figures(&self) -> Figures<'_> {
         let of = |column: fn(&Sample) -> f64| self.samples.iter().map(column).collect();
         let acts = |act: Act| {
@@ -192,7 +198,7 @@ impl Results {
         }
     }
 
-    /// Per second, of a counter, since the sample before. The first sample has none before it: 0.
+    /// The rate per second of a counter since the previous sample: 0 for the first sample.
     fn rates(&self, of: fn(&Sample) -> f64) -> Vec<f64> {
         let pairs = self.samples.windows(2);
         let rates = pairs.map(|pair| (of(&pair[1]) - of(&pair[0])) / (pair[1].at - pair[0].at));
@@ -200,8 +206,8 @@ impl Results {
     }
 }
 
-/// A column for each line of the chart, a value in each for each sample; and when what happened,
-/// in seconds since the beginning.
+/// The data of the chart: for each line a column with a value per sample, and the times of events in
+/// seconds since the beginning.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figures<'a> {
     machine: String,

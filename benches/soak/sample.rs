@@ -1,4 +1,4 @@
-//! The daemon at a moment: what `/proc` says of it, and what it says itself.
+//! A sample of the daemon: figures from `/proc` and from its own metrics.
 
 use std::fs;
 use std::io;
@@ -16,30 +16,30 @@ pub(crate) struct Sample {
     pub(crate) at: f64,
     pub(crate) resident_kib: f64,
     pub(crate) anonymous_kib: f64,
-    /// Of BPF maps, which are the kernel's.
+    /// BPF maps, in kernel memory.
     pub(crate) maps_kib: f64,
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
-    /// Used so far.
+    /// CPU time so far.
     pub(crate) cpu_seconds: f64,
-    /// Of a scrape, as whoever asks sees it.
+    /// Duration of a scrape, as seen by the client.
     pub(crate) scrape_seconds: f64,
     pub(crate) scrape_bytes: usize,
     pub(crate) execs: f64,
-    /// Execs and exits without detail.
+    /// Execs and exits that were counted without detail.
     pub(crate) lost: f64,
     pub(crate) unattributed: f64,
-    /// Execs under `other`, for want of a place, in the view by `comm`.
+    /// Execs under `other` in the view by `comm`, because there was no slot for their series.
     pub(crate) overflow: f64,
-    /// Of all views.
+    /// Series of all views.
     pub(crate) series: f64,
-    /// The ledger's largest of any kind, its sign aside.
+    /// The largest absolute ledger difference of any kind.
     pub(crate) difference: f64,
-    /// The largest difference of a view's sum from the total, its sign aside.
+    /// The largest absolute difference between the sum of a view and the total.
     pub(crate) views_difference: f64,
 }
 
-/// The columns of [`Sample::line`].
+/// The header for [`Sample::line`].
 pub(crate) const COLUMNS: &str = "at,resident_kib,anonymous_kib,maps_kib,descriptors,threads,\
     cpu_seconds,scrape_seconds,scrape_bytes,execs,lost,unattributed,overflow,series,difference,\
     views_difference";
@@ -52,7 +52,7 @@ impl Sample {
         let text = answer.text();
         let scrape = Scrape::parse(&text);
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let field = |name| process::field(&status, name).context("the daemon has ended");
+        let field = |name| process::field(&status, name).context("the daemon has exited");
         Ok(Self {
             at,
             resident_kib: field("VmRSS")? as f64,
@@ -68,12 +68,12 @@ impl Sample {
             unattributed: scrape.value("execsnoop_unattributed_execs_total"),
             overflow: scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
             series: scrape.sum("execsnoop_series"),
-            difference: furthest(scrape.family("execsnoop_ledger_difference")),
+            difference: largest(scrape.family("execsnoop_ledger_difference")),
             views_difference: views_difference(&scrape),
         })
     }
 
-    /// As a line of comma-separated values.
+    /// The sample as comma-separated values.
     pub(crate) fn line(&self) -> String {
         let values = [
             self.at,
@@ -105,11 +105,11 @@ pub(crate) fn threads(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/task"))?.count())
 }
 
-/// What the kernel says of each map that is open (`bpf_map_show_fdinfo()`).
+/// Sums the memory of all open maps, as reported by the kernel (`bpf_map_show_fdinfo()`).
 fn maps_kib(pid: u32) -> io::Result<f64> {
     let mut bytes = 0;
     for file in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        // It may be closed meanwhile.
+        // The descriptor may have been closed since it was listed.
         let text = fs::read_to_string(file?.path()).unwrap_or_default();
         if process::field(&text, "map_id").is_some() {
             bytes += process::field(&text, "memlock").unwrap_or(0);
@@ -118,8 +118,8 @@ fn maps_kib(pid: u32) -> io::Result<f64> {
     Ok(bytes as f64 / 1024.0)
 }
 
-/// The value of a family that is furthest from 0.
-fn furthest<'a>(samples: impl Iterator<Item = (&'a str, f64)>) -> f64 {
+/// The largest absolute value of a family.
+fn largest<'a>(samples: impl Iterator<Item = (&'a str, f64)>) -> f64 {
     samples.map(|(_, value)| value.abs()).fold(0.0, f64::max)
 }
 

@@ -1,11 +1,11 @@
-//! What happens when.
+//! The times of storms, stops and reloads.
 
 use std::iter::successors;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The longest that everything takes to happen once.
+/// The longest period of the schedule.
 const PERIOD: Duration = Duration::from_secs(300);
 
 /// The longest storm.
@@ -14,13 +14,13 @@ const STORM: Duration = Duration::from_secs(10);
 /// How long the daemon is stopped.
 pub(crate) const STOP: Duration = Duration::from_secs(2);
 
-/// After the beginning of a storm; a storm begins late by at most a second.
+/// Delay of a stop after the scheduled beginning of a storm, which begins up to a second late.
 const STOPPED_AFTER: Duration = Duration::from_secs(2);
 
-/// How often a part that waits looks whether another one has failed.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often a waiting part checks whether another one has failed.
+const CHECK_EVERY: Duration = Duration::from_millis(200);
 
-/// Times are those since the beginning.
+/// All times are relative to the beginning of the run.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     began: Instant,
@@ -28,20 +28,20 @@ pub(crate) struct Schedule {
     is_broken: AtomicBool,
 }
 
-/// Thousands of execs a second, on all CPUs.
+/// Thousands of execs per second on all CPUs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storm {
     pub(crate) at: Duration,
     pub(crate) length: Duration,
-    /// Each exec under a name of its own, or all under one.
+    /// Whether each exec has a new name, or all have the same.
     pub(crate) has_new_names: bool,
 }
 
-/// What is done to the daemon.
+/// An action on the daemon.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Act {
     Stop,
-    /// With a view more, or less.
+    /// Adds or removes a view.
     Reload,
 }
 
@@ -58,7 +58,7 @@ impl Schedule {
         self.began.elapsed()
     }
 
-    /// Wait until then. Returns whether the run still goes on.
+    /// Waits until this time. Returns whether the run is still going on.
     pub(crate) fn wait_until(&self, at: Duration) -> bool {
         loop {
             let now = self.elapsed();
@@ -69,11 +69,11 @@ impl Schedule {
             if left.is_zero() {
                 return true;
             }
-            sleep(LOOK.min(left));
+            sleep(CHECK_EVERY.min(left));
         }
     }
 
-    /// A part of the run: if it panics, the others end.
+    /// Runs a part of the run. If it panics, the other parts stop waiting.
     pub(crate) fn part<T>(&self, part: impl FnOnce() -> T) -> T {
         struct Breaks<'a>(&'a AtomicBool);
         impl Drop for Breaks<'_> {
@@ -87,7 +87,7 @@ impl Schedule {
         part()
     }
 
-    /// In the order of their times.
+    /// All storms, in order.
     pub(crate) fn storms(&self) -> Vec<Storm> {
         let period = self.period();
         let storms = self.periods().map(|(start, is_odd)| Storm {
@@ -98,8 +98,8 @@ impl Schedule {
         storms.collect()
     }
 
-    /// In the order of their times. The daemon is stopped in every other storm, and between
-    /// storms where not.
+    /// All actions, in order. The daemon is stopped during every other storm. In the other periods it
+    /// is stopped between two storms.
     pub(crate) fn acts(&self) -> Vec<(Duration, Act)> {
         let period = self.period();
         let acts = self.periods().flat_map(|(start, is_odd)| {
@@ -117,7 +117,7 @@ impl Schedule {
         PERIOD.min(self.length / 4)
     }
 
-    /// The beginning of each, and whether it is the second, the fourth and so on.
+    /// The beginning of each period, and whether its index, from 0, is odd.
     fn periods(&self) -> impl Iterator<Item = (Duration, bool)> {
         let period = self.period();
         let starts = successors(Some(Duration::ZERO), move |start| Some(*start + period));

@@ -1,4 +1,4 @@
-//! Storms on all CPUs: how many execs are counted, and what the tool itself costs.
+//! Storms on all CPUs: how many execs a tool counts, and the CPU time that it uses.
 
 #![allow(clippy::cast_precision_loss)] // counts and nanoseconds far below 2^53
 
@@ -14,18 +14,17 @@ use crate::workspace::{Program, Workspace};
 
 const ROUNDS: u32 = 6;
 
-/// One storm, beside one with nothing attached.
+/// A storm with a tool, paired with one without.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BigStorm {
-    /// How many execs there were.
     pub(crate) execs: u64,
-    /// How many the tool knew of.
+    /// How many of the execs the tool counted.
     pub(crate) counted: u64,
     pub(crate) ledger_difference: Option<f64>,
-    /// Seconds that the storm took, without and with the tool.
+    /// Seconds of the storm without and with the tool.
     alone: f64,
     with: f64,
-    /// CPU time of the tool, until it had worked off everything.
+    /// CPU time of the tool until it had processed its backlog.
     cpu_ns: u64,
     resident_kib: u64,
 }
@@ -39,7 +38,7 @@ pub(crate) fn measure(workspace: &mut Workspace, results: &mut Results) -> Resul
         let alone_first = round % 2 == 0;
         let program = workspace.program()?;
         let first = alone(workspace, &program)?;
-        thread::sleep(process::WORKED_OFF);
+        thread::sleep(process::DRAINED);
         let second = alone(workspace, &program)?;
         results.big_control.push(if alone_first {
             second / first
@@ -53,7 +52,7 @@ pub(crate) fn measure(workspace: &mut Workspace, results: &mut Results) -> Resul
     Ok(())
 }
 
-/// Seconds of a storm with nothing attached.
+/// Seconds of a storm with no tool attached.
 fn alone(workspace: &mut Workspace, program: &Program) -> Result<f64> {
     let job = Job::Exec(workspace.sizes.execs_each, &program.path);
     Ok(workspace.workers.all(job)?.as_secs_f64())
@@ -92,7 +91,7 @@ fn storm(workspace: &mut Workspace, row: &mut Row, alone_first: bool) -> Result<
 }
 
 impl Row {
-    /// Execs counted and made, of all storms.
+    /// Execs counted and execs made, summed over all storms.
     pub(crate) fn counted(&self) -> (u64, u64) {
         let storms = &self.big_storms;
         (
@@ -101,36 +100,36 @@ impl Row {
         )
     }
 
-    /// The share of execs counted, in percent.
+    /// The share of execs that were counted, in percent.
     pub(crate) fn share(&self) -> Option<f64> {
         let (counted, made) = self.counted();
         (made > 0).then(|| counted as f64 / made as f64 * 100.0)
     }
 
-    /// How much longer the storms took.
+    /// The duration of the storms with the tool, divided by the duration without.
     pub(crate) fn big_slowdown(&self) -> Option<Quartiles> {
         Quartiles::of(self.big_storms.iter().map(|storm| storm.with / storm.alone))
     }
 
-    /// Execs per second while the tool watched.
+    /// Execs per second with the tool.
     pub(crate) fn rate(&self) -> Option<f64> {
         let seconds: f64 = self.big_storms.iter().map(|storm| storm.with).sum();
         (seconds > 0.0).then(|| self.counted().1 as f64 / seconds)
     }
 
-    /// The tool's CPU time for an exec, in nanoseconds.
+    /// CPU time of the tool per exec, in nanoseconds.
     pub(crate) fn cpu_ns_per_exec(&self) -> Option<f64> {
         let cpu_ns: u64 = self.big_storms.iter().map(|storm| storm.cpu_ns).sum();
         let (_, made) = self.counted();
         (made > 0).then(|| cpu_ns as f64 / made as f64)
     }
 
-    /// The share of one core that the tool used, or would use, at a rate, in percent.
+    /// CPU time of the tool at this rate, in percent of one core.
     pub(crate) fn cpu_percent_at(&self, execs_per_second: f64) -> Option<f64> {
         Some(self.cpu_ns_per_exec()? * execs_per_second / 1e9 * 100.0)
     }
 
-    /// The most memory resident after a storm, in MB.
+    /// The largest resident memory after a storm, in MB.
     pub(crate) fn resident_mb(&self) -> Option<f64> {
         let most = self
             .big_storms
@@ -140,7 +139,7 @@ impl Row {
         Some(most as f64 * 1024.0 / 1e6)
     }
 
-    /// Whether every storm is counted to the last exec, and the ledger closed.
+    /// Whether every exec of every storm was counted and the ledger closed.
     pub(crate) fn is_exact(&self) -> Option<bool> {
         let exact = |storm: &BigStorm| {
             storm.counted == storm.execs && storm.ledger_difference.unwrap_or(0.0) == 0.0

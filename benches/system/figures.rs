@@ -1,4 +1,4 @@
-//! The figures that `docs/pictures/charts.py` draws: `docs/data/*.json`.
+//! Writes the data that `docs/pictures/charts.py` draws: `docs/data/*.json`.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// Replace `docs/data/NAME.json`.
+/// Replaces `docs/data/NAME.json`.
 pub(crate) fn write(name: &str, figures: &impl Serialize) -> Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/data");
     let path = directory.join(name).with_extension("json");

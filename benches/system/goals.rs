@@ -1,17 +1,16 @@
-//! The goals of the design, and whether what was measured meets them.
+//! The goals of the design, and whether the results meet them.
 
 use crate::kernel_time::KernelTime;
 use crate::results::Results;
 use crate::tool::Tool;
 
-/// The rate at which the daemon's own CPU time has a goal.
+/// The rate of execs for which the daemon's CPU time has a goal.
 pub(crate) const RATE: f64 = 10_000.0;
 
 #[derive(Debug)]
 pub(crate) struct Goal {
     pub(crate) what: &'static str,
     pub(crate) target: &'static str,
-    /// Why it was not, if it was not.
     pub(crate) measured: String,
     /// None if it was not measured.
     pub(crate) is_met: Option<bool>,

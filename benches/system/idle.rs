@@ -1,4 +1,4 @@
-//! What the tools do while nothing happens: all of them in the same ten seconds.
+//! What the tools use on an idle machine, measured for all of them in the same ten seconds.
 
 #![allow(clippy::cast_precision_loss)] // counts and nanoseconds far below 2^53
 
@@ -14,25 +14,25 @@ use crate::workspace::Workspace;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// After the scrape before, which is not to be measured.
+/// Keeps the first scrape out of the measurement.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A tool at rest.
+/// An idle tool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Idle {
-    /// How often its threads went to sleep, that is were woken, a second.
+    /// Voluntary context switches of its threads per second: each is followed by a wakeup.
     pub(crate) switches: f64,
     /// Percent of one core.
     pub(crate) cpu: f64,
     pub(crate) reader: Option<Reader>,
 }
 
-/// By the daemon's own metrics.
+/// From the daemon's own metrics.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader {
-    /// `execsnoop_reader_wakeups_total`, a second.
+    /// `execsnoop_reader_wakeups_total` per second.
     pub(crate) wakeups: f64,
-    /// Execs on this machine meanwhile, a second: how idle it was.
+    /// Execs on this machine per second, which shows how idle the machine was.
     pub(crate) execs: f64,
 }
 
@@ -51,7 +51,7 @@ impl Moment {
     }
 }
 
-/// A scrape of the daemon, and when.
+/// A scrape of the daemon, and its time.
 #[derive(Debug, Clone, Copy)]
 struct Scraped {
     at: Instant,
@@ -72,7 +72,7 @@ impl Scraped {
     fn until(self, after: Self) -> Reader {
         let seconds = (after.at - self.at).as_secs_f64();
         Reader {
-            // The second scrape woke the reader once itself.
+            // The second scrape itself woke the reader once.
             wakeups: (after.wakeups - self.wakeups - 1.0).max(0.0) / seconds,
             execs: (after.execs - self.execs) / seconds,
         }
@@ -83,7 +83,7 @@ pub(crate) fn measure(workspace: &Workspace, results: &mut Results) -> Result<()
     eprintln!("idle: {WINDOW:?}");
     let mut running = Vec::new();
     for (n, row) in results.rows.iter_mut().enumerate() {
-        let dir = workspace.dir().join(format!("idle{n}")); // each peer has its own output
+        let dir = workspace.dir().join(format!("idle{n}")); // a peer tool writes its output there
         std::fs::create_dir(&dir)?;
         row.attempt(|row| {
             running.push((n, row.tool.start(&dir)?));
@@ -114,7 +114,7 @@ pub(crate) fn measure(workspace: &Workspace, results: &mut Results) -> Result<()
 }
 
 impl crate::results::Row {
-    /// None, and the row has an error, if the tool has ended by itself.
+    /// Returns None and records the error if the tool has exited.
     fn moment(&mut self, tool: &Running) -> Option<Moment> {
         let mut moment = None;
         self.attempt(|_| {

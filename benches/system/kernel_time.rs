@@ -1,5 +1,5 @@
-//! Time in the kernel for each exec, as the kernel measures it (`kernel.bpf_stats_enabled`),
-//! against a program that does nothing at the same place and time.
+//! Time in the kernel per exec, as measured by the kernel (`kernel.bpf_stats_enabled`), compared
+//! with a program that does nothing, at the same attach point and in the same storm.
 
 #![allow(clippy::cast_precision_loss)] // runs and nanoseconds far below 2^53
 
@@ -17,7 +17,7 @@ use crate::tool::{Running, Setup, Tool};
 use crate::worker::Job;
 use crate::workspace::Workspace;
 
-/// What differs in the kernel. That exits are off changes nothing for an exec.
+/// The configurations that differ in the kernel. Without exits, an exec costs the same.
 pub(crate) const TOOLS: [Tool; 3] = [
     Tool::DEFAULTS,
     Tool::Execsnoopd(Setup::EveryView),
@@ -33,7 +33,7 @@ __attribute__((section("license"), used)) char LICENSE[] = "GPL";
 __attribute__((section("tp_btf/sched_process_exec"), used)) int noop(void *ctx) { return 0; }
 "#;
 
-/// Nanoseconds for one run, in the same storm.
+/// Nanoseconds per run, in the same storm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KernelRound {
     tool: Tool,
@@ -42,18 +42,18 @@ pub(crate) struct KernelRound {
     noop: f64,
 }
 
-/// Nanoseconds of ours, of the no-op, and the one in units of the other; medians.
+/// Nanoseconds per run of our program and of the no-op program, and their ratio.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KernelTime {
     pub(crate) ours: Quartiles,
     pub(crate) noop: Quartiles,
     pub(crate) ratio: Quartiles,
-    /// Of our program at the end of each process.
+    /// Our program at process exits.
     pub(crate) exit: Quartiles,
 }
 
 impl KernelTime {
-    /// Of the daemon as configured so. None without any round.
+    /// Summarizes the rounds with this configuration of the daemon. None if there are none.
     pub(crate) fn of(rounds: &[KernelRound], tool: Tool) -> Option<Self> {
         let rounds = || rounds.iter().filter(|round| round.tool == tool);
         Some(Self {
@@ -65,7 +65,7 @@ impl KernelTime {
     }
 }
 
-/// Time and number of a program's runs.
+/// Total time and number of a program's runs.
 #[derive(Debug, Clone, Copy)]
 struct Runs {
     ns: f64,
@@ -75,16 +75,18 @@ struct Runs {
 impl Runs {
     fn ns_per_run_since(self, before: Self) -> Result<f64> {
         let runs = self.runs - before.runs;
-        ensure!(runs > 0.0, "the kernel kept no statistics");
+        ensure!(runs > 0.0, "the kernel has no statistics of the program");
         Ok((self.ns - before.ns) / runs)
     }
 }
 
-/// All other measurements would contain the cost of these statistics.
+/// Fails if the statistics are enabled: all other measurements would contain their cost.
 pub(crate) fn require_stats_off() -> Result<()> {
     let state = fs::read_to_string(STATS).context("cannot read kernel.bpf_stats_enabled")?;
     if state.trim() != "0" {
-        bail!("kernel.bpf_stats_enabled is on and would be measured too: turn it off first");
+        bail!(
+            "kernel.bpf_stats_enabled is set and would add its cost to the results: set it to 0 first"
+        );
     }
     Ok(())
 }
@@ -104,8 +106,8 @@ pub(crate) fn measure(workspace: &mut Workspace) -> Result<Vec<KernelRound>> {
     Ok(rounds)
 }
 
-/// Programs run in the order they were attached; what the first one finds cold is warm
-/// for the second. So each is first in every other round.
+/// Programs run in the order in which they were attached, and the first one warms the caches for
+/// the second. Each of the two is therefore first in every other round.
 fn one_round(
     workspace: &mut Workspace,
     object: &Path,
@@ -139,7 +141,7 @@ fn one_round(
     })
 }
 
-/// Of one of the daemon's programs, by its own metrics, which are absent until one has run.
+/// The runs of one of the daemon's programs, from its metrics, which are absent until it has run.
 fn runs_of(daemon: &Running, program: &str) -> Result<Runs> {
     let scrape = daemon.scrape().context("not a daemon")?;
     let of = |family| {
@@ -152,7 +154,7 @@ fn runs_of(daemon: &Running, program: &str) -> Result<Runs> {
     })
 }
 
-/// Keeps `kernel.bpf_stats_enabled` set.
+/// Sets `kernel.bpf_stats_enabled` until it is dropped.
 struct StatsEnabled;
 
 impl StatsEnabled {
@@ -165,7 +167,7 @@ impl StatsEnabled {
 impl Drop for StatsEnabled {
     fn drop(&mut self) {
         if let Err(error) = fs::write(STATS, "0") {
-            eprintln!("kernel.bpf_stats_enabled is still set: {error}");
+            eprintln!("cannot reset kernel.bpf_stats_enabled: {error}");
         }
     }
 }
@@ -182,7 +184,7 @@ fn compile(dir: &Path) -> Result<std::path::PathBuf> {
     Ok(object)
 }
 
-/// The program that does nothing, attached.
+/// The attached program that does nothing.
 struct Noop {
     program: ProgramHandle,
     _link: Link,

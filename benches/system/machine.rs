@@ -1,10 +1,9 @@
-//! Where it was measured.
+//! The machine that the measurements ran on.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// A machine, in words.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
@@ -12,7 +11,7 @@ pub(crate) struct Machine {
     pub(crate) is_virtual: bool,
     pub(crate) kernel: String,
     pub(crate) date: String,
-    /// The load average of the minute before.
+    /// The load average of the previous minute.
     pub(crate) load: String,
 }
 
@@ -39,7 +38,7 @@ impl Machine {
         }
     }
 
-    /// The machine in a line below a chart's title.
+    /// The subtitle of a chart.
     pub(crate) fn caption(&self) -> String {
         let Self {
             cpu, cores, kernel, ..
@@ -58,7 +57,7 @@ fn today() -> String {
     String::from_utf8_lossy(&text).trim().to_owned()
 }
 
-/// Peers look for their tracepoints there. If it cannot be mounted they say so themselves.
+/// Peer tools look up their tracepoints there, and report it themselves if it is not mounted.
 pub(crate) fn mount_tracefs() {
     let mount_point = "/sys/kernel/tracing";
     if Path::new(mount_point).join("events").exists() {
@@ -68,6 +67,6 @@ pub(crate) fn mount_tracefs() {
         .args(["-t", "tracefs", "nodev", mount_point])
         .status();
     if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("cannot mount tracefs on {mount_point}: peers that need it will fail");
+        eprintln!("cannot mount tracefs on {mount_point}: tools that need it will fail");
     }
 }

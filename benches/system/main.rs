@@ -1,11 +1,11 @@
-//! What execsnoopd costs and what it counts, side by side with other tools in one run.
+//! Measures what execsnoopd costs and what it counts, side by side with other tools in one run.
 //!
-//! [`worker`]s load the system, each pinned to its CPU; a [`tool`] watches, or none;
-//! [`slowdown`], [`counting`], [`kernel_time`] and [`idle`] measure; [`goals`] judges;
-//! [`report`] writes `docs/benchmarks.md`; `docs/pictures/charts.py` draws `docs/benchmarks.svg` from
+//! [`worker`] processes load the system, each pinned to a CPU, while one [`tool`] watches, or none.
+//! [`slowdown`], [`counting`], [`kernel_time`] and [`idle`] measure. [`goals`] compares the results
+//! with the goals of the design. [`report`] writes `docs/benchmarks.md`; `docs/pictures/charts.py` draws `docs/benchmarks.svg` from
 //! the [`figures`] in `docs/data`.
 //!
-//! Needs root. Takes about seven minutes and stops beginning anything new after that.
+//! Needs root. Takes about seven minutes: after that, no new measurement is started.
 
 mod counting;
 mod figures;
@@ -13,7 +13,7 @@ mod goals;
 mod idle;
 mod kernel_time;
 mod machine;
-mod peer;
+mod peer_tool;
 mod pipeline;
 mod process;
 mod quartiles;

@@ -1,22 +1,22 @@
-//! What the benchmark `pipeline` has measured, as criterion left it on disk.
+//! The results of the benchmark `pipeline`, from the files that criterion writes.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Older figures may be of another program.
+/// Older results may belong to another version of the program.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// A benchmark's median.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Estimate {
-    /// Nanoseconds an iteration.
+    /// Nanoseconds per iteration.
     pub(crate) ns: f64,
-    /// What criterion calls elements, a second.
+    /// Elements, as criterion calls them, per second.
     pub(crate) per_second: f64,
 }
 
-/// By group and parameter. None where it was not measured within the last hour.
+/// The estimates by group and parameter. None where there is no result of the last hour.
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline(Vec<(&'static str, &'static str, Option<Estimate>)>);
 
@@ -30,9 +30,9 @@ impl Pipeline {
             ("decode_and_aggregate", "50"),
             ("decode_and_aggregate", "200"),
             ("decode_and_aggregate", "1000"),
-            ("road", "50"),
-            ("road", "200"),
-            ("road", "1000"),
+            ("data_flow", "50"),
+            ("data_flow", "200"),
+            ("data_flow", "1000"),
             ("scrape", "100"),
             ("scrape", "1000"),
             ("scrape", "10000"),
@@ -77,7 +77,7 @@ fn estimate(group: &str, parameter: &str) -> Option<Estimate> {
     })
 }
 
-/// The number behind the last of some keys, each sought behind the one before.
+/// The number after the last of these keys, each of which is searched for after the previous one.
 fn number_after(json: &str, keys: &[&str]) -> Option<f64> {
     let mut rest = json;
     for key in keys {

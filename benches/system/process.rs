@@ -1,4 +1,4 @@
-//! What `/proc` says of a process; `proc(5)`.
+//! Figures of a process from `/proc`; see `proc(5)`.
 
 use std::fs;
 use std::io;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// For how long a process must be quiet to count as set up.
+/// A process that has been quiet for this long has started.
 pub(crate) const SET_UP: Duration = Duration::from_millis(400);
-/// For how long to have worked off what it had to: more than the daemon's idle tick,
-/// after which nothing is left in its buffers.
-pub(crate) const WORKED_OFF: Duration = Duration::from_millis(1300);
-/// Use below a twentieth of a CPU is next to none.
+/// A process that has been quiet for this long has processed its backlog. It is longer than the
+/// daemon's idle tick, after which its buffers are empty.
+pub(crate) const DRAINED: Duration = Duration::from_millis(1300);
+/// The share of a CPU below which a process is quiet.
 const QUIET_SHARE: f64 = 0.05;
 const LOOK: Duration = Duration::from_millis(100);
 /// bpftrace compiles for a few seconds.
@@ -26,7 +26,7 @@ pub(crate) fn cpu_ns(pid: u32) -> io::Result<u64> {
     })
 }
 
-/// How often its threads went to sleep.
+/// Voluntary context switches of all threads.
 pub(crate) fn voluntary_switches(pid: u32) -> io::Result<u64> {
     sum_over_tasks(pid, "status", |text| field(text, "voluntary_ctxt_switches"))
 }
@@ -34,11 +34,11 @@ pub(crate) fn voluntary_switches(pid: u32) -> io::Result<u64> {
 /// Resident memory, in KiB.
 pub(crate) fn resident_kib(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    field(&status, "VmRSS").ok_or_else(|| io::Error::other("no VmRSS: the process has ended"))
+    field(&status, "VmRSS").ok_or_else(|| io::Error::other("no VmRSS: the process has exited"))
 }
 
-/// Wait until a process has been quiet for so long: neither used CPU, nor opened or
-/// closed files, nor written to its output.
+/// Waits until a process has been quiet for this long: it has used almost no CPU time, opened or
+/// closed no file, and written nothing to its output.
 pub(crate) fn settle(pid: u32, output: Option<&Path>, quiet: Duration) -> Result<()> {
     let began = Instant::now();
     let mut state = None;
@@ -46,7 +46,7 @@ pub(crate) fn settle(pid: u32, output: Option<&Path>, quiet: Duration) -> Result
     let mut quiet_since = Instant::now();
     while quiet_since.elapsed() < quiet {
         if began.elapsed() > PATIENCE {
-            bail!("did not come to rest within {PATIENCE:?}");
+            bail!("was not quiet within {PATIENCE:?}");
         }
         let looked = Instant::now();
         thread::sleep(LOOK);
@@ -54,7 +54,7 @@ pub(crate) fn settle(pid: u32, output: Option<&Path>, quiet: Duration) -> Result
         let written = output.map(fs::metadata).transpose()?.map(|m| m.len());
         let now = Some((files, written));
         let used = cpu_ns(pid)?;
-        // A thread that ended takes its time with it.
+        // The time of a thread that has exited is no longer in the sum.
         let used_share = Duration::from_nanos(used.saturating_sub(cpu)).as_secs_f64()
             / looked.elapsed().as_secs_f64();
         if now != state || used_share > QUIET_SHARE {
@@ -68,7 +68,7 @@ pub(crate) fn settle(pid: u32, output: Option<&Path>, quiet: Duration) -> Result
 fn sum_over_tasks(pid: u32, file: &str, value: impl Fn(&str) -> Option<u64>) -> io::Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end meanwhile.
+        // A thread may exit between the two reads.
         if let Ok(text) = fs::read_to_string(task?.path().join(file)) {
             sum += value(&text).unwrap_or(0);
         }
@@ -76,7 +76,7 @@ fn sum_over_tasks(pid: u32, file: &str, value: impl Fn(&str) -> Option<u64>) -> 
     Ok(sum)
 }
 
-/// The number in a line `name:\t  number`.
+/// The number in a line of the form `name:\t  number`.
 pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .filter_map(|line| line.split_once(':'))

@@ -1,4 +1,4 @@
-//! Median and spread.
+//! Median and quartiles.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub(crate) struct Quartiles {
 }
 
 impl Quartiles {
-    /// Of at least one value.
+    /// None without values.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.into_iter().collect();
         if values.is_empty() {
@@ -29,7 +29,7 @@ impl Quartiles {
     }
 }
 
-/// As a factor: `1.02x (1.00–1.03)`, or with as many digits as the format asks for.
+/// As a factor, `1.02x (1.00–1.03)`, with two decimals or the precision of the format.
 impl fmt::Display for Quartiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { low, median, high } = self;
@@ -38,7 +38,7 @@ impl fmt::Display for Quartiles {
     }
 }
 
-/// Between the two nearest values, as R and Excel do it by default.
+/// Interpolates between the two nearest values, the default of R and Excel.
 #[allow(clippy::cast_precision_loss)] // a remainder of 4
 fn interpolated(sorted: &[f64], quarters: usize) -> f64 {
     let position = (sorted.len() - 1) * quarters;

@@ -1,4 +1,4 @@
-//! The results in words: `docs/benchmarks.md`, and its tables on standard output.
+//! Writes the results as `docs/benchmarks.md`, and its tables to standard output.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use crate::quartiles::Quartiles;
 use crate::results::{Results, Row};
 use crate::slowdown::Slowdown;
 
-/// Where there is no figure.
+/// Stands for a missing figure.
 const NONE: &str = "–";
 
-/// How each column comes about: prose, and so kept as such.
+/// Explains each column.
 const METHOD: &str = include_str!("method.md");
 
 pub(crate) fn markdown(results: &Results) -> String {
@@ -55,7 +55,7 @@ pub(crate) fn markdown(results: &Results) -> String {
     )
 }
 
-/// What a terminal shows at the end.
+/// The summary on the terminal.
 pub(crate) fn summary(results: &Results) -> String {
     format!(
         "\n{}\n{}\n{}",
@@ -155,7 +155,7 @@ fn details_table(results: &Results) -> String {
     )
 }
 
-/// What does not fit a table: failures, and how idle it was.
+/// Failures, times in the kernel, and the activity of the machine while it was idle.
 fn notes(results: &Results) -> String {
     let mut notes = String::new();
     for row in &results.rows {
@@ -235,7 +235,7 @@ fn or_none<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| NONE.to_owned(), text)
 }
 
-/// A share that is not whole does not look like it, however little is missing.
+/// Rounds down, so that only a complete count is 100 %.
 pub(crate) fn share(row: &Row, percent: f64) -> String {
     let (counted, made) = row.counted();
     if counted == made {

@@ -1,4 +1,4 @@
-//! Everything that was measured.
+//! All results of the run.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::quartiles::Quartiles;
 use crate::slowdown::Slowdown;
 use crate::tool::Tool;
 
-/// What is known of a tool.
+/// The results of a tool.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) tool: Tool,
@@ -22,12 +22,12 @@ pub(crate) struct Row {
     pub(crate) slowdown: Slowdown,
     pub(crate) big_storms: Vec<BigStorm>,
     pub(crate) idle: Option<Idle>,
-    /// Why it was given up. What was measured before stands.
+    /// Why no more was measured. Earlier results remain valid.
     pub(crate) error: Option<String>,
 }
 
 impl Row {
-    /// Do something with the tool, unless it has failed before.
+    /// Runs a step with the tool, unless an earlier step failed.
     pub(crate) fn attempt(&mut self, what: impl FnOnce(&mut Self) -> Result<()>) {
         if self.error.is_none()
             && let Err(error) = what(self)
@@ -42,9 +42,9 @@ impl Row {
 pub(crate) struct Results {
     pub(crate) machine: Machine,
     pub(crate) rows: Vec<Row>,
-    /// Pairs with nothing attached in both halves: what the machine does by itself.
+    /// Pairs with no tool in either half: the variation of the machine itself.
     pub(crate) control: Slowdown,
-    /// The same for storms on all CPUs: ratios.
+    /// The same for storms on all CPUs, as ratios.
     pub(crate) big_control: Vec<f64>,
     pub(crate) kernel_time: Result<Vec<KernelRound>, String>,
     pub(crate) pipeline: Pipeline,
@@ -76,7 +76,7 @@ impl Results {
         &self.rows[0] // the first of Tool::ALL
     }
 
-    /// What the chart shows.
+    /// The data of the chart.
     pub(crate) fn figures(&self) -> Figures<'_> {
         let tools = self.rows.iter().map(|row| {
             let (counted, made) = row.counted();
@@ -103,12 +103,12 @@ pub(crate) struct Figures<'a> {
     tools: Vec<ToolFigures>,
 }
 
-/// Of one bar in each part of the chart.
+/// The data of one bar in each panel.
 #[derive(Debug, Serialize)]
 struct ToolFigures {
     name: &'static str,
     is_ours: bool,
-    /// Of an exec in a storm on one CPU, as a factor. None if it could not be measured.
+    /// The time of an exec in a storm on one CPU, as a factor. None if it was not measured.
     slowdown: Option<Quartiles>,
     /// Execs in the storms on all CPUs.
     counted: u64,

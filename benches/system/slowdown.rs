@@ -1,9 +1,9 @@
-//! How much slower execs and other system calls become, on one CPU.
+//! How much slower execs and other system calls become on one CPU.
 //!
-//! Always in pairs, one half with nothing attached. A machine's speed of exec may change
-//! by half every few seconds by itself (a shared virtual machine's does): the halves of a
-//! pair are cut in two and follow each other closely, without, with, with, without, so
-//! that a steady drift cancels out; and there are many short pairs, not a few long ones.
+//! They are measured in pairs, with a tool and without. On a shared virtual machine, the speed of an
+//! exec can change by half every few seconds. There are therefore many short pairs instead of a few
+//! long ones, and the halves of a pair are interleaved: without, with, with, without. A steady drift
+//! cancels out.
 
 use std::thread;
 use std::time::Duration;
@@ -16,22 +16,21 @@ use crate::tool::Tool;
 use crate::worker::Job;
 use crate::workspace::{Program, Workspace};
 
-/// Pairs of the defaults.
+/// Pairs with the daemon on its defaults.
 const ROUNDS: u32 = 36;
-/// Everything else takes part in each so-many-th: starting peers takes long.
+/// All other tools take part in one round out of this many, because they are slow to start.
 const OTHERS_EVERY: u32 = 4;
 
-/// What a tool's start and end leave behind to do, in its process and in the kernel.
+/// Time for deferred work in the kernel and in the tool after it has started or stopped.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
-/// Nanoseconds of one time, without and with a tool.
+/// Nanoseconds of one repetition, without and with a tool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pair {
     alone: f64,
     with: f64,
 }
 
-/// Pairs of the same kind.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs(Vec<Pair>);
 
@@ -44,25 +43,25 @@ impl Pairs {
         Quartiles::of(self.0.iter().map(|pair| pair.with / pair.alone))
     }
 
-    /// What is added to one time, in nanoseconds.
+    /// What a tool adds to one repetition, in nanoseconds.
     pub(crate) fn added(&self) -> Option<Quartiles> {
         Quartiles::of(self.0.iter().map(|pair| pair.with - pair.alone))
     }
 
-    /// What one time takes with nothing attached, in nanoseconds.
+    /// One repetition with no tool attached, in nanoseconds.
     pub(crate) fn alone(&self) -> Option<Quartiles> {
         Quartiles::of(self.0.iter().map(|pair| pair.alone))
     }
 }
 
-/// What a tool does to execs and to `getppid`.
+/// The effect of a tool on execs and on `getppid`.
 #[derive(Debug, Default)]
 pub(crate) struct Slowdown {
     pub(crate) execs: Pairs,
     pub(crate) calls: Pairs,
 }
 
-/// Half a half of both pairs.
+/// One of the four measurements of a pair, for execs and for `getppid`.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     exec: f64,
@@ -105,7 +104,7 @@ fn one_pair(workspace: &mut Workspace, tool: Option<Tool>, slowdown: &mut Slowdo
     let second = sample(workspace, &program)?;
     if let Some(running) = running {
         let account = running.finish(&program.name)?;
-        ensure!(account.execs > 0, "saw nothing of a storm");
+        ensure!(account.execs > 0, "counted no exec of a storm");
     }
     thread::sleep(AFTERMATH);
     let after = sample(workspace, &program)?;

@@ -1,4 +1,4 @@
-//! The tools compared, and one of them while it runs.
+//! The tools that are compared, and one of them while it runs.
 
 use std::fs;
 use std::path::Path;
@@ -8,28 +8,28 @@ use anyhow::Result;
 
 use crate::common::daemon::Daemon;
 use crate::common::http::Scrape;
-use crate::peer::Peer;
+use crate::peer_tool::PeerTool;
 use crate::process;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
-    /// The daemon, configured so.
+    /// The daemon with this configuration.
     Execsnoopd(Setup),
     LibbpfTools,
     Bpftrace,
     Forkstat,
 }
 
-/// What of the daemon's configuration is not at its default.
+/// How the daemon's configuration differs from the defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setup {
     Defaults,
-    /// Without the program at the end of processes.
+    /// Without the program at process exits.
     NoExits,
-    /// Over the other road.
+    /// Over the ring buffer.
     Ring,
     RingNoExits,
-    /// Each label in one view at least: all that the kernel side can be asked for.
+    /// With each label in at least one view: the kernel side reads everything that it can.
     EveryView,
 }
 
@@ -102,7 +102,7 @@ impl Tool {
         }
     }
 
-    /// The version, of the Debian package where it is one.
+    /// The version of the daemon, or of the Debian package of another tool.
     pub(crate) fn version(self) -> String {
         let package = match self {
             Self::Execsnoopd(_) => return env!("CARGO_PKG_VERSION").to_owned(),
@@ -119,22 +119,23 @@ impl Tool {
             .unwrap_or_else(|| "unknown".to_owned())
     }
 
-    /// Start it and wait until it watches.
+    /// Starts the tool and waits until it watches.
     pub(crate) fn start(self, dir: &Path) -> Result<Running> {
         let setup = match self {
             Self::Execsnoopd(setup) => setup,
-            // Not by their names alone: bcc's tool has the same.
+            // With the path, because bcc has a tool of the same name.
             Self::LibbpfTools => {
-                return Peer::start(&["/usr/sbin/execsnoop"], dir).map(Running::Peer);
+                return PeerTool::start(&["/usr/sbin/execsnoop"], dir).map(Running::PeerTool);
             }
             Self::Bpftrace => {
-                return Peer::start(&["/usr/sbin/execsnoop.bt"], dir).map(Running::Peer);
+                return PeerTool::start(&["/usr/sbin/execsnoop.bt"], dir).map(Running::PeerTool);
             }
             Self::Forkstat => {
-                return Peer::start(&["/usr/bin/forkstat", "-e", "exec"], dir).map(Running::Peer);
+                return PeerTool::start(&["/usr/bin/forkstat", "-e", "exec"], dir)
+                    .map(Running::PeerTool);
             }
         };
-        // Whatever is configured on this machine, this is what is measured.
+        // The configuration of this machine must not change what is measured.
         let config = dir.join("config.toml");
         fs::write(&config, setup.config())?;
         let daemon = Daemon::start(&[
@@ -146,17 +147,17 @@ impl Tool {
     }
 }
 
-/// A tool that watches. Ended with the value.
+/// A tool that watches. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) enum Running {
     Ours(Box<Daemon>),
-    Peer(Peer),
+    PeerTool(PeerTool),
 }
 
-/// What a tool knew in the end.
+/// What a tool had counted when it was stopped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Account {
-    /// Execs of the program that was asked for.
+    /// Execs of the requested program.
     pub(crate) execs: u64,
     /// The daemon's own `execsnoop_ledger_difference`.
     pub(crate) ledger_difference: Option<f64>,
@@ -166,28 +167,28 @@ impl Running {
     pub(crate) fn pid(&self) -> u32 {
         match self {
             Self::Ours(daemon) => daemon.pid(),
-            Self::Peer(peer) => peer.pid(),
+            Self::PeerTool(tool) => tool.pid(),
         }
     }
 
-    /// Wait until it has worked off what it had to, without asking it anything.
+    /// Waits until the tool has processed its backlog, without sending it a request.
     pub(crate) fn settle(&mut self) -> Result<()> {
         match self {
-            Self::Ours(daemon) => process::settle(daemon.pid(), None, process::WORKED_OFF),
-            Self::Peer(peer) => peer.settle(process::WORKED_OFF),
+            Self::Ours(daemon) => process::settle(daemon.pid(), None, process::DRAINED),
+            Self::PeerTool(tool) => tool.settle(process::DRAINED),
         }
     }
 
-    /// What it exposes, if it does.
+    /// The metrics of the daemon. None for a peer tool.
     pub(crate) fn scrape(&self) -> Option<Scrape> {
         match self {
             Self::Ours(daemon) => Some(daemon.scrape()),
-            Self::Peer(_) => None,
+            Self::PeerTool(_) => None,
         }
     }
 
-    /// End it. Returns what it knew of the execs of a program: a peer that has not
-    /// [settled](Self::settle) may know of more.
+    /// Stops the tool. Returns what it counted of the execs of a program: a lower bound if the tool
+    /// has not [settled](Self::settle).
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
     pub(crate) fn finish(self, program: &str) -> Result<Account> {
         match self {
@@ -199,8 +200,8 @@ impl Running {
                     ledger_difference: scrape.find("execsnoop_ledger_difference{kind=\"exec\"}"),
                 })
             }
-            Self::Peer(peer) => Ok(Account {
-                execs: peer.finish(program)?,
+            Self::PeerTool(tool) => Ok(Account {
+                execs: tool.finish(program)?,
                 ledger_difference: None,
             }),
         }

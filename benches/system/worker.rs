@@ -1,6 +1,6 @@
-//! Processes that load the system, each pinned to one CPU: this program itself, started
-//! once more. They live as long as the run, so that every storm comes from the same
-//! process, whatever is attached.
+//! Processes that load the system, each pinned to one CPU. A worker is another instance of this
+//! program. It lives as long as the run, so that all storms come from the same processes, whatever
+//! tool is attached.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write, stdin};
@@ -14,18 +14,18 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::getppid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The argument that makes this program a worker; the number of a CPU follows.
+/// The argument that makes this program a worker. The number of a CPU follows.
 pub(crate) const ROLE: &str = "worker";
 
-/// No storm takes longer than this unless something is broken.
+/// A storm that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a worker does, and times.
+/// What a worker does and how often.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Job<'a> {
-    /// Execute the program this often, one after another.
+    /// Executes the program this many times, one after another.
     Exec(u64, &'a Path),
-    /// Call `getppid` this often.
+    /// Calls `getppid` this many times.
     Getppid(u64),
 }
 
@@ -36,8 +36,8 @@ impl Job<'_> {
         }
     }
 
-    /// As it crosses the pipe. Not by arguments: what the worker executes would be in
-    /// its own command line, where a peer's output could repeat it.
+    /// The line that is sent to the worker. Arguments would put the name of the program into the
+    /// worker's own command line, which another tool may print.
     fn line(self) -> String {
         match self {
             Self::Exec(times, program) => format!("exec {times} {}\n", program.display()),
@@ -80,7 +80,8 @@ impl Job<'_> {
     }
 }
 
-/// The body of a worker: a job a line, answered with the nanoseconds that it took.
+/// Runs the worker: each line of standard input is a job, and is answered with its duration in
+/// nanoseconds.
 pub(crate) fn serve(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu);
@@ -147,12 +148,12 @@ impl Drop for Worker {
     }
 }
 
-/// A worker for each CPU.
+/// One worker for each CPU.
 #[derive(Debug)]
 pub(crate) struct Workers(Vec<Worker>);
 
 impl Workers {
-    /// On all CPUs that this process may use.
+    /// Starts a worker on each CPU that this process may use.
     pub(crate) fn start() -> Result<Self> {
         let cpus = sched_getaffinity(None)?;
         let workers: Vec<_> = (0..CpuSet::MAX_CPU)
@@ -166,8 +167,8 @@ impl Workers {
         self.0.len()
     }
 
-    /// Have one CPU do it, the last: the first has the most interrupts. Returns the
-    /// nanoseconds of one time.
+    /// Runs the job on the last CPU, because the first one handles the most interrupts. Returns the
+    /// nanoseconds of one repetition.
     pub(crate) fn one(&mut self, job: Job<'_>) -> Result<f64> {
         let Some(worker) = self.0.last_mut() else {
             bail!("no CPU to use");
@@ -177,7 +178,7 @@ impl Workers {
         Ok(per_time(took, job))
     }
 
-    /// Have all CPUs do it at once. Returns how long the slowest took.
+    /// Runs the job on all CPUs at once. Returns the time of the slowest.
     pub(crate) fn all(&mut self, job: Job<'_>) -> Result<Duration> {
         for worker in &mut self.0 {
             worker.begin(job)?;

@@ -1,4 +1,4 @@
-//! What all measurements share: the workers, a directory, names, and the time left.
+//! What all measurements share: the workers, a directory, program names, and the time budget.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,24 @@ use tempfile::TempDir;
 use crate::common::nop::nop;
 use crate::worker::{Job, Workers};
 
-/// After this nothing new is begun. What is under way then may take a minute more.
+/// After this time no new measurement is started. A running one may take another minute.
 const BUDGET: Duration = Duration::from_secs(7 * 60);
 
-/// How long a storm on one CPU shall last, with nothing attached.
+/// Duration of a storm on one CPU with no tool attached.
 const STORM: Duration = Duration::from_millis(200);
-/// How long a storm on all CPUs shall last, likewise.
+/// Duration of a storm on all CPUs with no tool attached.
 const BIG_STORM: Duration = Duration::from_secs(1);
-/// How long a loop of `getppid` shall last, likewise.
+/// Duration of a `getppid` loop with no tool attached.
 const LOOP: Duration = Duration::from_millis(50);
 
-/// A program to execute whose name nothing else has.
+/// A program to execute, with a unique name.
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
 }
 
-/// How often things are done, chosen so that they take long enough on this machine.
+/// Numbers of repetitions, calibrated so that the durations above are reached on this machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     /// Execs of a storm on one CPU.
@@ -50,7 +50,7 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) fn new() -> Result<Self> {
-        // Beside the program, which gets its names by links.
+        // On the file system of the program, which gets its names by hard links.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let mut workspace = Self {
             workers: Workers::start()?,
@@ -96,13 +96,13 @@ impl Workspace {
         self.began.elapsed()
     }
 
-    /// Whether there is time to begin something that may be left out.
+    /// Whether there is time for another optional measurement.
     pub(crate) fn has_time(&self) -> bool {
         self.elapsed() < BUDGET
     }
 
-    /// A new name for the program that does nothing: at most 15 bytes, so that it is
-    /// the whole `comm`.
+    /// A new name for the program that does nothing. It has at most 15 bytes, so that `comm` is not
+    /// truncated.
     pub(crate) fn program(&mut self) -> Result<Program> {
         self.programs += 1;
         let name = format!("bx{:x}z{:x}z", process::id(), self.programs);

@@ -108,7 +108,7 @@ def draw_soak(figures):
     figure.subplots_adjust(left=0.09, right=0.975, top=1 - 1.05 / figure.get_figheight(), bottom=0.055, hspace=0.4)
     memory, descriptors, rate, difference, events = panels
     heading(figure, f"{figures['minutes']:g} minutes on a busy host",
-            f"{figures['machine']}, {figures['date']}; other work took {figures['other_work_percent']:.0f} % of the machine")
+            f"{figures['machine']}, {figures['date']}; other work used {figures['other_work_percent']:.0f} % of the machine")
 
     def lines(axes, title, *names):
         axes.set_title(title, x=-0.075)

@@ -1,4 +1,4 @@
-//! Another tool, as a child process that writes to a file.
+//! A peer tool: a child process of another project, which writes its output to a file.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -12,22 +12,22 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process;
 
-/// How long it may take to write out what it has, once asked to end.
+/// How long a tool may take to write its remaining output after SIGINT.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A running peer, ended with the value.
+/// A running peer tool. Dropping it kills the process.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct PeerTool {
     child: Child,
     output: PathBuf,
     errors: PathBuf,
 }
 
-impl Peer {
-    /// Start it and wait until it watches.
+impl PeerTool {
+    /// Starts the tool and waits until it watches.
     pub(crate) fn start(command: &[&str], dir: &Path) -> Result<Self> {
-        let output = dir.join("peer.out");
-        let errors = dir.join("peer.err");
+        let output = dir.join("tool.out");
+        let errors = dir.join("tool.err");
         let (program, args) = command.split_first().context("no command")?;
         let child = Command::new(program)
             .args(args)
@@ -36,31 +36,30 @@ impl Peer {
             .stderr(File::create(&errors)?)
             .spawn()
             .with_context(|| format!("cannot run {program}"))?;
-        let mut peer = Self {
+        let mut tool = Self {
             child,
             output,
             errors,
         };
-        peer.settle(process::SET_UP)?;
-        Ok(peer)
+        tool.settle(process::SET_UP)?;
+        Ok(tool)
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Wait until it has been quiet for so long.
+    /// Waits until the tool has been quiet for this long.
     pub(crate) fn settle(&mut self, quiet: Duration) -> Result<()> {
         let settled = process::settle(self.pid(), Some(&self.output), quiet);
         if let Some(status) = self.child.try_wait()? {
-            bail!("ended by itself ({status}): {}", self.last_words());
+            bail!("exited unexpectedly ({status}): {}", self.last_errors());
         }
         settled
     }
 
-    /// End it gently, so that it writes what it holds back. For an exact account, wait
-    /// until it has [settled](Self::settle). Returns how many lines of its
-    /// output bear the name.
+    /// Stops the tool with SIGINT, so that it writes its buffered output. Returns how many lines of
+    /// its output contain the name: all of them only if the tool has [settled](Self::settle).
     pub(crate) fn finish(mut self, name: &str) -> Result<u64> {
         kill_process(Pid::from_child(&self.child), Signal::INT)?;
         let asked = Instant::now();
@@ -69,7 +68,7 @@ impl Peer {
                 break status;
             }
             if asked.elapsed() > PATIENCE {
-                bail!("did not end within {PATIENCE:?} of SIGINT");
+                bail!("did not exit within {PATIENCE:?} of SIGINT");
             }
             thread::sleep(Duration::from_millis(20));
         };
@@ -77,15 +76,15 @@ impl Peer {
             .signal()
             .is_some_and(|signal| signal != Signal::INT.as_raw())
         {
-            bail!("{status}: {}", self.last_words());
+            bail!("{status}: {}", self.last_errors());
         }
         let output = fs::read(&self.output)?;
         let lines = output.split(|&byte| byte == b'\n');
         Ok(lines.filter(|line| contains(line, name.as_bytes())).count() as u64)
     }
 
-    /// The end of what it wrote on standard error, in one line.
-    fn last_words(&self) -> String {
+    /// The last lines of the standard error, as one line.
+    fn last_errors(&self) -> String {
         let errors = fs::read(&self.errors).unwrap_or_default();
         let errors = String::from_utf8_lossy(&errors);
         let lines: Vec<_> = errors.lines().filter(|line| !line.is_empty()).collect();
@@ -93,7 +92,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for PeerTool {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             let _ = self.child.kill();
