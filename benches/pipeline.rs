@@ -20,10 +20,8 @@ use execsnoopd::source::{ProgramStats, Source};
 use execsnoopd::users::Users;
 use execsnoopd::view::{Counts, Key, ViewCounts};
 use rustix::event::{EventfdFlags, eventfd};
+use testkit::bytes::encode;
 use tokio::sync::{mpsc, watch};
-
-#[path = "../tests/common/bytes.rs"]
-mod bytes;
 
 /// The number of events after which the reader is woken: half a buffer of 64 pages, at 104 bytes
 /// per event with its perf record.
@@ -72,7 +70,7 @@ fn aggregator() -> Aggregator {
 }
 
 fn decode(c: &mut Criterion) {
-    let encoded: Vec<_> = events(200).iter().map(bytes::encode).collect();
+    let encoded: Vec<_> = events(200).iter().map(encode).collect();
     let mut group = c.benchmark_group("decode");
     group.throughput(Throughput::Elements(EVENTS as u64));
     group.bench_function("events", |b| {
@@ -106,7 +104,7 @@ fn decode_and_aggregate(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode_and_aggregate");
     group.throughput(Throughput::Elements(EVENTS as u64));
     for comms in COMMS {
-        let encoded: Vec<_> = events(comms).iter().map(bytes::encode).collect();
+        let encoded: Vec<_> = events(comms).iter().map(encode).collect();
         let mut aggregator = aggregator();
         group.bench_function(BenchmarkId::from_parameter(comms), |b| {
             b.iter(|| {
@@ -170,7 +168,7 @@ fn data_flow(c: &mut Criterion) {
     for comms in COMMS {
         let source = Refilled {
             wakeup: eventfd(0, EventfdFlags::empty()).unwrap(),
-            events: events(comms).iter().map(bytes::encode).collect(),
+            events: events(comms).iter().map(encode).collect(),
             ledgers: Ledgers::default(),
         };
         let (sender, mut messages) = mpsc::channel(16);

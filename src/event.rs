@@ -338,8 +338,4 @@ fn padded<T: Record>(bytes: &[u8]) -> Result<T, DecodeError> {
 }
 
 #[cfg(test)]
-#[path = "../tests/common/bytes.rs"]
-mod bytes;
-
-#[cfg(test)]
 mod tests;

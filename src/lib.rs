@@ -54,9 +54,6 @@
 //! bytes into the generated records, and `memory.rs`, for `malloc_trim(3)`; and the generated
 //! skeleton itself.
 
-#[cfg(test)]
-extern crate self as execsnoopd; // for the files that unit and integration tests share
-
 pub mod aggregator;
 mod blocking;
 mod bpf;

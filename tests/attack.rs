@@ -1,16 +1,14 @@
 //! Somebody who executes as many different programs as they can, as as many users as they
 //! can: what it costs the others. Needs root.
 
-mod common;
-
 use std::process::Command;
 use std::thread::{ScopedJoinHandle, scope, sleep};
 use std::time::Duration;
 
-use common::daemon::configured;
-use common::http::Scrape;
-use common::nop::ways;
-use common::programs::{Programs, exec_as, exec_times};
+use testkit::daemon::configured;
+use testkit::http::Scrape;
+use testkit::nop::ways;
+use testkit::programs::{Programs, exec_as, exec_times};
 
 /// How many different programs: this many, or as many as this variable says.
 const PROGRAMS: u32 = 100_000;

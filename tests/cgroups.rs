@@ -1,17 +1,12 @@
 //! Units, slices and containers, of real cgroups. Needs root and cgroup2.
 
-mod common;
-#[macro_use]
-#[path = "common/roads.rs"]
-mod roads;
-
 use std::thread::scope;
 
-use common::cgroups::Cgroup;
-use common::daemon::over;
-use common::http::Scrape;
-use common::programs::Programs;
 use rustix::process::Signal;
+use testkit::cgroups::Cgroup;
+use testkit::daemon::over;
+use testkit::http::Scrape;
+use testkit::programs::Programs;
 
 const VIEWS: &str = "\
     [[view]]\nlabels = [\"unit\"]\n\
@@ -24,10 +19,10 @@ const ID: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba98765432
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(common::nop::nop().exists());
+    assert!(testkit::nop::nop().exists());
 }
 
-over_both_roads! {
+testkit::over_both_roads! {
     a_cgroup_that_is_gone_before_anybody_looks_still_has_its_name
     new_cgroups_on_all_cpus_are_each_counted_under_their_own_name
     what_does_not_fit_the_buffer_keeps_its_unit

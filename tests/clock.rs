@@ -1,18 +1,16 @@
 //! The time of day is set a day ahead, and back, while the daemon counts. Sets the machine's
 //! clock: run by `make test-vm`, in a guest.
 
-mod common;
-
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::daemon::{Daemon, field};
-use common::guest::only_in_a_guest;
-use common::http::get;
-use common::programs::{Programs, exec_times};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+use testkit::daemon::{Daemon, field};
+use testkit::guest::only_in_a_guest;
+use testkit::http::get;
+use testkit::programs::{Programs, exec_times};
 
 const DAY: i64 = 86_400;
 const EACH: u32 = 50;
@@ -20,7 +18,7 @@ const EACH: u32 = 50;
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(common::nop::nop().exists());
+    assert!(testkit::nop::nop().exists());
 }
 
 fn set_ahead(seconds: i64) {

@@ -1,15 +1,13 @@
 //! The program as a shell sees it: arguments, messages, exit statuses. Needs no root;
 //! as root, it gives up what it must not have.
 
-mod common;
-
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
-use common::certificates::Authority;
-use common::confined::public_copy;
-use common::daemon::code;
-use common::web::{TLS, WebDir};
+use testkit::certificates::Authority;
+use testkit::confined::public_copy;
+use testkit::daemon::code;
+use testkit::web::{TLS, WebDir};
 
 fn execsnoopd(args: &[&str]) -> Output {
     run(Command::new(env!("CARGO_BIN_EXE_execsnoopd")).args(args))

@@ -1,13 +1,11 @@
 //! Containers, as a real runtime makes them. Needs root, runc and cgroup2.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::daemon::configured;
-use common::programs::Programs;
+use testkit::daemon::configured;
+use testkit::programs::Programs;
 
 const ID: &str = "1357924680abcdef1357924680abcdef1357924680abcdef1357924680abcdef";
 
@@ -47,7 +45,7 @@ fn execs_in_a_container_are_counted_under_its_short_id() {
     let (daemon, _config) =
         configured("[[view]]\nlabels = [\"container\", \"comm\"]\n[[view]]\nlabels = [\"uid\"]\n");
     let dir = tempfile::tempdir().unwrap();
-    bundle(dir.path(), common::nop::nop(), &format!("/{ID}"));
+    bundle(dir.path(), testkit::nop::nop(), &format!("/{ID}"));
     for _ in 0..TIMES {
         let output = Command::new("runc")
             .arg("--root")

@@ -2,20 +2,18 @@
 //! test says by which of its rules), asks only for what exists, and explains itself. Needs
 //! Debian's package `prometheus`.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use common::dashboard::{
-    config, dashboard, data_panels, list, no_value, panels, queries, queries_of, substituted, text,
-};
-use common::docs::{DASHBOARD, fenced, metric_types};
-use common::prometheus::promtool;
-use common::promql::{Selector, bare_words, selectors};
 use execsnoopd::config::Config;
 use execsnoopd::view;
 use serde_json::{Value, json};
+use testkit::dashboard::{
+    config, dashboard, data_panels, list, no_value, panels, queries, queries_of, substituted, text,
+};
+use testkit::docs::{DASHBOARD, fenced, metric_types};
+use testkit::prometheus::promtool;
+use testkit::promql::{Selector, bare_words, selectors};
 
 /// Those of Grafana's units that this dashboard has a use for.
 const UNITS: [&str; 6] = ["bytes", "cps", "locale", "percentunit", "s", "short"];

@@ -2,24 +2,22 @@
 //! daemon while programs ran, failed, crashed and burnt CPU. Needs root, cgroup2, tracefs
 //! and Debian's package `prometheus`.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::cgroups::Cgroup;
-use common::daemon::{Daemon, configured};
-use common::dashboard::{
-    Query, config_text, dashboard, data_panels, no_value, queries_of, substituted, text,
-};
-use common::mounts::with_tracefs;
-use common::nop::ways;
-use common::programs::{Programs, exec_as, exec_times};
-use common::prometheus::Prometheus;
 use rustix::process::Signal;
 use serde_json::Value;
+use testkit::cgroups::Cgroup;
+use testkit::daemon::{Daemon, configured};
+use testkit::dashboard::{
+    Query, config_text, dashboard, data_panels, no_value, queries_of, substituted, text,
+};
+use testkit::mounts::with_tracefs;
+use testkit::nop::ways;
+use testkit::programs::{Programs, exec_as, exec_times};
+use testkit::prometheus::Prometheus;
 
 /// The range of the dashboard, in seconds: more than the test takes.
 const RANGE: u64 = 600;

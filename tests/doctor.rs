@@ -1,12 +1,10 @@
 //! The report on this host, where all is there and where something is missing. Needs root.
 
-mod common;
-
 use std::process::{Command, Output};
 
-use common::confined::{public_copy, unit_capabilities};
-use common::daemon::code;
 use serde_json::Value;
+use testkit::confined::{public_copy, unit_capabilities};
+use testkit::daemon::code;
 
 /// Run it, after `prepare` in mounts of its own: the findings, and the exit status.
 fn report(prepare: &str) -> (Vec<Value>, i32) {

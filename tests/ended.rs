@@ -1,8 +1,6 @@
 //! The daemon ended at each stage of its start and its stop: nothing of it is left in the
 //! kernel, the next one takes its place, and SIGTERM always ends it. Needs root.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -10,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use common::daemon::{Daemon, code, configured, field};
-use common::http::{Scrape, connect, parsed};
-use common::programs::{Programs, exec_times};
-use common::remains::Unheld;
-use common::unix_http;
 use rustix::process::Signal;
+use testkit::daemon::{Daemon, code, configured, field};
+use testkit::http::{Scrape, connect, parsed};
+use testkit::programs::{Programs, exec_times};
+use testkit::remains::Unheld;
+use testkit::unix_http;
 
 /// How long it may take to end.
 const PATIENCE: Duration = Duration::from_secs(60);

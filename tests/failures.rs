@@ -1,23 +1,21 @@
 //! Failed execs, by fexit where the kernel runs it, else by tracepoint; and the classic
 //! mode, which counts attempts. Needs root.
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 use std::thread::scope;
 
-use common::daemon::{Daemon, code};
-use common::guest::in_a_guest;
-use common::http::Scrape;
-use common::mounts::{in_own_mounts, with_tracefs};
-use common::nop::ways;
-use common::programs::{Programs, exec_times, set_executable};
+use testkit::daemon::{Daemon, code};
+use testkit::guest::in_a_guest;
+use testkit::http::Scrape;
+use testkit::mounts::{in_own_mounts, with_tracefs};
+use testkit::nop::ways;
+use testkit::programs::{Programs, exec_times, set_executable};
 
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(common::nop::nop().exists());
+    assert!(testkit::nop::nop().exists());
     assert!(ways().exists());
 }
 
@@ -44,7 +42,7 @@ fn every_failure_is_counted_by_its_error() {
     let not_a_program = programs.path().join("not-a-program");
     std::fs::write(&not_a_program, "\u{7f}").unwrap();
     set_executable(&not_a_program);
-    let busy = programs.copied(common::nop::nop(), "busy");
+    let busy = programs.copied(testkit::nop::nop(), "busy");
     let endless = programs.path().join("endless");
     std::os::unix::fs::symlink(&endless, &endless).unwrap();
     let ways: [(&str, &Path, u32); 8] = [
@@ -115,7 +113,7 @@ fn the_classic_mode_counts_attempts_by_the_beginning_of_their_path() {
         );
         assert_eq!(scrape.value(&hook), 1.0);
     }
-    let help = common::http::get(daemon.address, "/metrics").text();
+    let help = testkit::http::get(daemon.address, "/metrics").text();
     assert!(help.contains("# HELP execsnoop_execs_total Attempts to exec"));
     scrape.assert_ledger_closes();
     daemon.stop();

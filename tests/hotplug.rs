@@ -1,17 +1,15 @@
 //! CPUs that go and come while the daemon runs. Switches the machine's CPUs off: run by
 //! `make test-vm`, in guests.
 
-mod common;
-
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use common::daemon::{field, over};
-use common::guest::only_in_a_guest;
-use common::programs::{Programs, exec, exec_times};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use testkit::daemon::{field, over};
+use testkit::guest::only_in_a_guest;
+use testkit::programs::{Programs, exec, exec_times};
 
 /// The CPU that goes and comes. The kernel may insist on keeping CPU 0.
 const CPU: usize = 1;

@@ -1,7 +1,5 @@
 //! What a client is answered, well-behaved or not. Without a kernel and without root.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -9,9 +7,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
-use common::fake::{Service, means};
-use common::fixed::{Fixed, serve};
-use common::http::{Answer, connect, get, request, send};
 use execsnoopd::capture::Means;
 use execsnoopd::capture::hooks::CLASSIC;
 use execsnoopd::config::{Config, Web};
@@ -19,6 +14,9 @@ use execsnoopd::event::Kind;
 use execsnoopd::http::server::Limits;
 use execsnoopd::snapshot::Snapshot;
 use execsnoopd::view::{Label, ViewCounts};
+use testkit::fake::{Service, means};
+use testkit::fixed::{Fixed, serve};
+use testkit::http::{Answer, connect, get, request, send};
 
 fn service() -> Service {
     Service::start(&Config::default())

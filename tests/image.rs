@@ -1,15 +1,13 @@
 //! The image in a pod of the `DaemonSet`: what it needs of a node, and what it does not.
 //! Needs root, runc, and dpkg's database, which the image is made from.
 
-mod common;
-
-use common::daemon::{Daemon, code};
-use common::http::{Scrape, get};
-use common::nop::nop;
-use common::pod::{Container, seccomp, seccomp_without, uid};
-use common::programs::{Programs, exec_times};
 use rustix::io::Errno;
 use serde_json::Value;
+use testkit::daemon::{Daemon, code};
+use testkit::http::{Scrape, get};
+use testkit::nop::nop;
+use testkit::pod::{Container, seccomp, seccomp_without, uid};
+use testkit::programs::{Programs, exec_times};
 
 const TIMES: u32 = 100;
 

@@ -1,14 +1,12 @@
 //! The manifests and the image agree with the program, and with each other. Needs promtool.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::docs::{KUBERNETES, config_for_alerts, fenced};
-use common::pod::manifest;
-use common::prometheus::promtool;
 use execsnoopd::config::Config;
+use testkit::docs::{KUBERNETES, config_for_alerts, fenced};
+use testkit::pod::manifest;
+use testkit::prometheus::promtool;
 
 const DOCKERFILE: &str = include_str!("../packaging/container/Dockerfile");
 const KUSTOMIZATION: &str = include_str!("../packaging/kubernetes/base/kustomization.yaml");

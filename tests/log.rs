@@ -2,8 +2,6 @@
 //! The daemon counts, answers and stops all the same, and says how many lines are missing.
 //! Needs root.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::path::{Path, PathBuf};
@@ -11,12 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::daemon::code;
-use common::http::Scrape;
-use common::programs::{Programs, exec_times};
-use common::unix_http;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use testkit::daemon::code;
+use testkit::http::Scrape;
+use testkit::programs::{Programs, exec_times};
+use testkit::unix_http;
 
 const LOST: &str = "execsnoop_log_lines_lost_total";
 /// What a pipe takes before anybody reads.

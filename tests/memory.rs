@@ -1,13 +1,11 @@
 //! Memory stays bounded whatever is executed. A binary of its own: it measures the
 //! process that it runs in.
 
-mod common;
-
-use common::bytes::encode;
-use common::fake::{Service, event};
-use common::http::Scrape;
 use execsnoopd::config::{Config, View};
 use execsnoopd::view::{Label, name};
+use testkit::bytes::encode;
+use testkit::fake::{Service, event};
+use testkit::http::Scrape;
 
 #[test]
 fn a_million_programs_fit_in_bounded_memory_and_are_all_counted() {

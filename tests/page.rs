@@ -1,17 +1,8 @@
 //! The page at `/`, as a browser has it. Without a kernel and without root, but with
 //! Chromium.
 
-mod common;
-
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use common::busy::busy;
-use common::bytes::{encode, encode_subject};
-use common::chromium::{Shown, keep_pictures, open};
-use common::dom::{Element, rows, value};
-use common::fake::{Service, event, means};
-use common::fixed::Fixed;
-use common::http::Scrape;
 use execsnoopd::capture::hooks::CLASSIC;
 use execsnoopd::capture::{Means, TransportKind};
 use execsnoopd::config::{Config, View};
@@ -19,6 +10,13 @@ use execsnoopd::event::Kind;
 use execsnoopd::label::escape;
 use execsnoopd::recent::SPANS;
 use execsnoopd::view::Label;
+use testkit::busy::busy;
+use testkit::bytes::{encode, encode_subject};
+use testkit::chromium::{Shown, keep_pictures, open};
+use testkit::dom::{Element, rows, value};
+use testkit::fake::{Service, event, means};
+use testkit::fixed::Fixed;
+use testkit::http::Scrape;
 
 /// Names that anybody may give a program.
 const HOSTILE_COMMS: [&[u8]; 10] = [

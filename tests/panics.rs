@@ -1,8 +1,6 @@
 //! A stage that fails or panics ends the service; a panic in answering one client, that answer.
 //! The reader's are in tests/pipeline.rs. Without a kernel and without root.
 
-mod common;
-
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -11,13 +9,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use common::bytes::encode;
-use common::fake::{Fake, Kernel, Service, event, means};
-use common::http::{Scrape, connect, request};
 use execsnoopd::config::Config;
 use execsnoopd::event::Kind;
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::service;
+use testkit::bytes::encode;
+use testkit::fake::{Fake, Kernel, Service, event, means};
+use testkit::http::{Scrape, connect, request};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 

@@ -1,20 +1,18 @@
 //! Peers that mean no good, and the real daemon: honest scrapes are answered meanwhile and
 //! exact, and nothing stays behind. Needs root and Debian's package `prometheus`.
 
-mod common;
-
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::certificates::Authority;
-use common::daemon::{Daemon, configured};
-use common::http::{Scrape, connect};
-use common::nuisances::{NUISANCES, Nuisance};
-use common::programs::{Programs, exec_times};
-use common::prometheus::Prometheus;
-use common::tls::Client;
-use common::web::{TLS, WebDir};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use testkit::certificates::Authority;
+use testkit::daemon::{Daemon, configured};
+use testkit::http::{Scrape, connect};
+use testkit::nuisances::{NUISANCES, Nuisance};
+use testkit::programs::{Programs, exec_times};
+use testkit::prometheus::Prometheus;
+use testkit::tls::Client;
+use testkit::web::{TLS, WebDir};
 
 /// How long what is waited for may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,18 +1,16 @@
 //! From bytes to GET, without a kernel and without root: the service as it is shipped,
 //! on a source that the test fills.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::bytes::{encode, encode_subject};
-use common::fake::{Service, event};
-use common::http::{Scrape, get};
 use execsnoopd::config::{Config, View};
 use execsnoopd::event::Kind;
 use execsnoopd::view::Label;
 use proptest::prelude::*;
+use testkit::bytes::{encode, encode_subject};
+use testkit::fake::{Service, event};
+use testkit::http::{Scrape, get};
 
 const RELOADED: &str = "execsnoop_config_last_reload_successful";
 
@@ -399,7 +397,7 @@ fn a_scrape_says_when_the_counts_cannot_be_fresh() {
     // Whoever holds the lock is a kernel that does not answer.
     let kernel = Arc::clone(&service.kernel);
     let held = kernel.lock().unwrap();
-    let answer = common::http::request(
+    let answer = testkit::http::request(
         service.address,
         "GET",
         "/metrics",

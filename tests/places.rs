@@ -1,8 +1,6 @@
 //! Who is served where more connect than may be, and who gives way. Without a kernel and
 //! without root.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -12,16 +10,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
-use common::certificates::Authority;
-use common::fake::Service;
-use common::fixed::run;
-use common::http::{Answer, answer, connect, get, parsed};
-use common::tls::Client;
-use common::web::{TLS, WebDir};
 use execsnoopd::config::{Config, Web};
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live::Live;
 use execsnoopd::http::server::{Limits, Server};
+use testkit::certificates::Authority;
+use testkit::fake::Service;
+use testkit::fixed::run;
+use testkit::http::{Answer, answer, connect, get, parsed};
+use testkit::tls::Client;
+use testkit::web::{TLS, WebDir};
 use tokio::sync::Semaphore;
 
 /// More than all the buffers between here and there hold.

@@ -1,19 +1,17 @@
 //! The real daemon before its real audience: promtool, and a Prometheus that scrapes it.
 //! Needs root and Debian's package `prometheus`.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use common::daemon::Daemon;
-use common::docs::metric_types;
-use common::http::get;
-use common::mounts::with_tracefs;
-use common::programs::{Programs, exec_times};
-use common::prometheus::{Prometheus, packaging, promtool};
 use execsnoopd::config::Config;
+use testkit::daemon::Daemon;
+use testkit::docs::metric_types;
+use testkit::http::get;
+use testkit::mounts::with_tracefs;
+use testkit::programs::{Programs, exec_times};
+use testkit::prometheus::{Prometheus, packaging, promtool};
 
 /// Types by name, as the `# TYPE` lines of a scrape have them.
 fn types_scraped(text: &str) -> BTreeMap<String, String> {

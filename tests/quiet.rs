@@ -2,16 +2,14 @@
 //! equality that is asked of all of them. Run by `make test-vm`, which takes the lines
 //! that begin with `fact` for its table.
 
-mod common;
-
 use std::process::Command;
 
-use common::confined::{public_copy, unit_capabilities};
-use common::daemon::{Daemon, code};
-use common::guest::only_in_a_guest;
-use common::http::Scrape;
-use common::nop::{failing, nop};
-use common::programs::{Programs, exec_times};
+use testkit::confined::{public_copy, unit_capabilities};
+use testkit::daemon::{Daemon, code};
+use testkit::guest::only_in_a_guest;
+use testkit::http::Scrape;
+use testkit::nop::{failing, nop};
+use testkit::programs::{Programs, exec_times};
 
 /// What a program that fails this many times ends with: nobody else's status.
 const STATUS: u8 = 77;

@@ -1,13 +1,11 @@
 //! The reader by itself: order, backpressure, and what it says at a flush.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use common::bytes::encode;
-use common::fake::{Fake, Kernel, event};
 use execsnoopd::reader::{Control, Error, Message, Reader};
+use testkit::bytes::encode;
+use testkit::fake::{Fake, Kernel, event};
 use tokio::sync::mpsc;
 
 struct Running {

@@ -1,11 +1,6 @@
 //! Real executions, real BPF, the real daemon. Needs root, or it fails: a tier that did
 //! not run must not look like one that passed.
 
-mod common;
-#[macro_use]
-#[path = "common/roads.rs"]
-mod roads;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -13,22 +8,22 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 
-use common::behind::always_skipping;
-use common::confined::{public_copy, unit_capabilities};
-use common::daemon::{Daemon, code, configured, field, over};
-use common::fake::run_on;
-use common::http::Scrape;
-use common::programs::{Programs, exec, exec_as, exec_times, set_executable};
 use execsnoopd::capture::hooks::{EXEC_RAW_TP, EXEC_TP_BTF};
 use execsnoopd::capture::{Capture, Options};
 use execsnoopd::config::Config;
 use rustix::process::Signal;
+use testkit::behind::always_skipping;
+use testkit::confined::{public_copy, unit_capabilities};
+use testkit::daemon::{Daemon, code, configured, field, over};
+use testkit::fake::run_on;
+use testkit::http::Scrape;
+use testkit::programs::{Programs, exec, exec_as, exec_times, set_executable};
 
 fn uid_sample(uid: u32) -> String {
     format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\",user=\"\"}}")
 }
 
-over_both_roads! {
+testkit::over_both_roads! {
     storms_on_all_cpus_are_counted_exactly_by_program_and_user
     a_scrape_right_after_the_last_wait_sees_it
     a_full_buffer_costs_detail_and_no_count

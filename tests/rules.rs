@@ -1,15 +1,13 @@
 //! The rules that we ship for Prometheus: promtool accepts them, their unit tests pass, and
 //! what they name exists. Needs Debian's package `prometheus`.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::docs::{ALERTS, FLEET, METRICS, config_for_alerts, fenced, metric_types};
-use common::prometheus::{packaging, promtool};
 use execsnoopd::config::Config;
 use execsnoopd::view;
+use testkit::docs::{ALERTS, FLEET, METRICS, config_for_alerts, fenced, metric_types};
+use testkit::prometheus::{packaging, promtool};
 
 /// The files of a directory, by name.
 fn files(dir: &Path) -> Vec<PathBuf> {

@@ -1,20 +1,18 @@
 //! No threads, or no memory, at the start and later: what the daemon cannot do without ends it
 //! with a reason, the rest waits. Needs root.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::confined::public_copy;
-use common::daemon::{Daemon, code, field};
-use common::http::request;
-use common::limits::Limited;
-use common::programs::{Programs, exec_times};
-use common::remains::Unheld;
-use common::web::{ALICE, ALICE_WRONG, NOBODY, users};
 use rustix::process::Signal;
+use testkit::confined::public_copy;
+use testkit::daemon::{Daemon, code, field};
+use testkit::http::request;
+use testkit::limits::Limited;
+use testkit::programs::{Programs, exec_times};
+use testkit::remains::Unheld;
+use testkit::web::{ALICE, ALICE_WRONG, NOBODY, users};
 
 /// A user who has no other process, and may have no more threads than this.
 fn with_threads(threads: u32, uid: u32, program: &Path) -> Command {

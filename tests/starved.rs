@@ -2,8 +2,6 @@
 //! continued by turns or somebody else has the CPUs, or of memory. Whatever it then answers is
 //! exact, or 503; and afterwards nothing is missing. Needs root.
 
-mod common;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,13 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{ScopedJoinHandle, available_parallelism, scope, sleep};
 use std::time::Duration;
 
-use common::daemon::{Daemon, configured, field};
-use common::http::{Scrape, request};
-use common::limits::Limited;
-use common::nop::ways;
-use common::programs::{Programs, exec, exec_as, exec_times};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use testkit::daemon::{Daemon, configured, field};
+use testkit::http::{Scrape, request};
+use testkit::limits::Limited;
+use testkit::nop::ways;
+use testkit::programs::{Programs, exec, exec_as, exec_times};
 
 /// A buffer that overflows at once.
 const SMALL: &str = "[capture]\nbuffer_pages = 1\n";

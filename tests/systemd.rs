@@ -1,8 +1,6 @@
 //! What passes between the daemon and systemd, with the test in systemd's place: notifications,
 //! reloads, sockets. Needs root.
 
-mod common;
-
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -11,11 +9,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::daemon::{Daemon, field};
-use common::http::{Scrape, answer, connect};
-use common::programs::{Programs, exec_times};
 use rustix::process::Signal;
 use tempfile::TempDir;
+use testkit::daemon::{Daemon, field};
+use testkit::http::{Scrape, answer, connect};
+use testkit::programs::{Programs, exec_times};
 
 /// What a daemon notifies.
 struct Notified {

@@ -1,11 +1,9 @@
 //! The daemon where `CLOCK_MONOTONIC` is not the clock of the kernel's events. Needs root.
 
-mod common;
-
 use std::process::Command;
 
-use common::daemon::Daemon;
-use common::programs::{Programs, exec_times};
+use testkit::daemon::Daemon;
+use testkit::programs::{Programs, exec_times};
 
 #[test]
 fn in_a_time_namespace_of_its_own_the_daemon_counts_exactly() {

@@ -1,30 +1,25 @@
 //! Every way to execute a program, and to end one, over both roads: counted once, under
 //! the right name. Needs root.
 
-mod common;
-#[macro_use]
-#[path = "common/roads.rs"]
-mod roads;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use common::behind::always_skipping;
-use common::daemon::{Daemon, over};
-use common::fake::run_on;
-use common::http::Scrape;
-use common::nop::ways;
-use common::programs::{Programs, exec_as, exec_times, set_executable};
 use execsnoopd::capture::hooks::{EXIT_LIVE, EXIT_TP_BTF};
 use execsnoopd::capture::{Capture, Options, TransportKind};
 use execsnoopd::config::Config;
 use execsnoopd::event::{self, Event, Kind, Observation};
 use execsnoopd::exits::End;
 use execsnoopd::source::Source;
+use testkit::behind::always_skipping;
+use testkit::daemon::{Daemon, over};
+use testkit::fake::run_on;
+use testkit::http::Scrape;
+use testkit::nop::ways;
+use testkit::programs::{Programs, exec_as, exec_times, set_executable};
 
-over_both_roads! {
+testkit::over_both_roads! {
     every_way_to_execute_is_counted_once_under_the_programs_name
     a_descriptor_is_executed_under_its_number_or_its_files_name
     scripts_and_chains_of_them_are_one_exec_under_the_scripts_name
@@ -42,9 +37,9 @@ over_both_roads! {
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(common::nop::nop().exists());
+    assert!(testkit::nop::nop().exists());
     #[cfg(target_arch = "x86_64")]
-    assert!(common::nop::nop32().exists());
+    assert!(testkit::nop::nop32().exists());
     assert!(ways().exists());
 }
 
@@ -101,7 +96,7 @@ fn a_descriptor_is_executed_under_its_number_or_its_files_name(road: &str) {
     let programs = Programs::new();
     let (daemon, _config) = over(road, "");
     let name = format!("w-fexecve{road}");
-    let program = programs.copied(common::nop::nop(), &name);
+    let program = programs.copied(testkit::nop::nop(), &name);
     let number = 980 + offset(road);
     for _ in 0..TIMES {
         assert!(go("fexecve", &program, number).success());
@@ -147,7 +142,7 @@ fn scripts_and_chains_of_them_are_one_exec_under_the_scripts_name(road: &str) {
 fn a_32_bit_program_is_counted(road: &str) {
     let programs = Programs::new();
     let (daemon, _config) = over(road, "");
-    let program = programs.copied(common::nop::nop32(), "w-32bit");
+    let program = programs.copied(testkit::nop::nop32(), "w-32bit");
     exec_times(&program, TIMES);
     let scrape = daemon.scrape();
     assert_eq!(scrape.execs_of("w-32bit"), f64::from(TIMES));
@@ -157,7 +152,7 @@ fn a_32_bit_program_is_counted(road: &str) {
 fn a_setuid_program_is_counted_for_the_user_who_executed_it(road: &str) {
     let programs = Programs::new();
     let (daemon, _config) = over(road, "");
-    let program = programs.copied(common::nop::nop(), "w-setuid");
+    let program = programs.copied(testkit::nop::nop(), "w-setuid");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
     (0..TIMES).for_each(|_| exec_as(&program, Some(700_300)));
     let scrape = daemon.scrape();
@@ -210,7 +205,7 @@ impl Drop for CorePattern {
 fn a_program_started_by_the_kernel_is_counted(road: &str) {
     let programs = Programs::new();
     let (daemon, _config) = over(road, "");
-    let helper = programs.copied(common::nop::nop(), "w-core-helper");
+    let helper = programs.copied(testkit::nop::nop(), "w-core-helper");
     let pattern = CorePattern::pipe_to(&helper);
     for _ in 0..TIMES {
         assert!(!go("crash", &helper, 1).success());

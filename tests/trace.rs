@@ -1,7 +1,5 @@
 //! The live table: what is shown of real execs. Needs root.
 
-mod common;
-
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
@@ -10,17 +8,17 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use common::cgroups::Cgroup;
-use common::daemon::code;
-use common::nop::{failing, ways};
-use common::programs::{Programs, exec, exec_as, exec_times};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use testkit::cgroups::Cgroup;
+use testkit::daemon::code;
+use testkit::nop::{failing, ways};
+use testkit::programs::{Programs, exec, exec_as, exec_times};
 
 /// A guest has no compiler: `make test-vm` runs this one before, on the host.
 #[test]
 fn programs_are_compiled() {
-    assert!(common::nop::nop().exists());
+    assert!(testkit::nop::nop().exists());
     assert!(ways().exists());
     assert!(failing(FAILURES, 0).exists());
 }
@@ -163,7 +161,7 @@ fn filters_let_through_what_has_all_that_is_asked_for_and_nothing_else() {
     let (wanted, other) = (programs.named("wanted"), programs.named("unwanted"));
     let script = programs.path().join("starter");
     std::fs::write(&script, format!("#!/bin/sh\n{}\n:\n", wanted.display())).unwrap();
-    common::programs::set_executable(&script);
+    testkit::programs::set_executable(&script);
     let unit = Cgroup::new("traced.slice/traced.service");
     let directory = unit.directory().parent().unwrap().display().to_string();
     for (filter, expected) in [
@@ -272,7 +270,7 @@ fn paths_and_arguments_are_whole_or_marked_as_cut() {
         .path()
         .join(format!("{0}/{0}/{0}", "d".repeat(200)));
     std::fs::create_dir_all(&deep).unwrap();
-    let far = programs.copied(common::nop::nop(), &format!("{}/argued", deep.display()));
+    let far = programs.copied(testkit::nop::nop(), &format!("{}/argued", deep.display()));
     let tracer = Tracer::start(&["--json", "--path", "--args", "--comm", "argued"]);
     let run = |program: &Path, args: &[&OsStr]| {
         assert!(Command::new(program).args(args).status().unwrap().success());

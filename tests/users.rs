@@ -1,7 +1,5 @@
 //! Names of users while the name service does not answer. Needs root.
 
-mod common;
-
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::daemon::{Daemon, field};
-use common::mounts::in_own_mounts;
-use common::programs::{Programs, exec_times};
 use nix::libc::{ENXIO, O_NONBLOCK};
 use tempfile::TempDir;
+use testkit::daemon::{Daemon, field};
+use testkit::mounts::in_own_mounts;
+use testkit::programs::{Programs, exec_times};
 
 /// How long a name may take to come before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);

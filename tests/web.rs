@@ -1,8 +1,6 @@
 //! TLS, client certificates and users, as the exporter-toolkit's web configuration file says.
 //! Without a kernel and without root.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -12,17 +10,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
-use common::certificates::Authority;
-use common::fake::Service;
-use common::fixed::run;
-use common::http::{Answer, answer, connect, get, request, send};
-use common::tls::{Client, agreed};
-use common::web::{ALICE, ALICE_WRONG, MUTUAL, NOBODY, TLS, WebDir, users};
 use execsnoopd::http::auth::protect;
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live::Live;
 use execsnoopd::http::server::{Limits, Server};
 use rcgen::SanType;
+use testkit::certificates::Authority;
+use testkit::fake::Service;
+use testkit::fixed::run;
+use testkit::http::{Answer, answer, connect, get, request, send};
+use testkit::tls::{Client, agreed};
+use testkit::web::{ALICE, ALICE_WRONG, MUTUAL, NOBODY, TLS, WebDir, users};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 

@@ -1,18 +1,16 @@
 //! The real daemon with a web configuration, as the systemd unit runs it. Needs root.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use common::certificates::Authority;
-use common::confined::{public_copy, unit_capabilities};
-use common::daemon::Daemon;
-use common::http::parsed;
-use common::tls::Client;
-use common::web::{ALICE, TLS, WebDir, users};
+use testkit::certificates::Authority;
+use testkit::confined::{public_copy, unit_capabilities};
+use testkit::daemon::Daemon;
+use testkit::http::parsed;
+use testkit::tls::Client;
+use testkit::web::{ALICE, TLS, WebDir, users};
 
 const NOBODY: u32 = 65534;
 

@@ -1,14 +1,12 @@
 //! A real Prometheus scrapes through each way that docs/web.md shows, and promtool accepts
 //! what is shown there. Needs Debian's package `prometheus`, no root.
 
-mod common;
-
 use std::process::Command;
 
-use common::certificates::Authority;
-use common::fake::Service;
-use common::prometheus::{Prometheus, promtool};
-use common::web::{MUTUAL, SECRET, TLS, WebDir, users};
+use testkit::certificates::Authority;
+use testkit::fake::Service;
+use testkit::prometheus::{Prometheus, promtool};
+use testkit::web::{MUTUAL, SECRET, TLS, WebDir, users};
 
 const SHIPPED: &str = include_str!("../packaging/web-config.yml");
 const DOCS: &str = include_str!("../docs/web.md");

@@ -10,9 +10,9 @@ use execsnoopd::event::{Event, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::answer::sample_count;
-use crate::common::bytes::encode;
-use crate::common::fake::{Service, event};
-use crate::common::http::{get, request};
+use testkit::bytes::encode;
+use testkit::fake::{Service, event};
+use testkit::http::{get, request};
 
 /// Execs per second of each host, each of another program.
 const RATE: usize = 5;

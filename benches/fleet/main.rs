@@ -11,8 +11,6 @@ mod hosts;
 mod marked;
 mod report;
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
 #[allow(dead_code)] // this needs a part of it
 #[path = "../system/machine.rs"]
 mod machine;
@@ -27,11 +25,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::answer::{family, label, sample_count, values};
-use crate::common::docs::{FLEET, fenced};
-use crate::common::http::request;
-use crate::common::prometheus::{Prometheus, escaped};
 use crate::hosts::Hosts;
 use crate::report::Results;
+use testkit::docs::{FLEET, fenced};
+use testkit::http::request;
+use testkit::prometheus::{Prometheus, escaped};
 
 const HOSTS: usize = 200;
 const SERIES: usize = 1000;

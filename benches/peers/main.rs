@@ -3,8 +3,6 @@
 //!
 //! Takes two minutes and needs root. Attackers, scraper and daemon share the CPUs and use loopback.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
 #[allow(dead_code)] // this needs a part of it
 #[path = "../system/machine.rs"]
 mod machine;
@@ -23,15 +21,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::common::certificates::Authority;
-use crate::common::daemon::Daemon;
-use crate::common::http::{Answer, Scrape, parsed};
-use crate::common::nuisances::{NUISANCES, Nuisance};
-use crate::common::peers::Attack;
-use crate::common::tls::Client;
-use crate::common::web::{TLS, WebDir};
 use crate::machine::Machine;
 use crate::report::Row;
+use testkit::certificates::Authority;
+use testkit::daemon::Daemon;
+use testkit::http::{Answer, Scrape, parsed};
+use testkit::nuisances::{NUISANCES, Nuisance};
+use testkit::peers::Attack;
+use testkit::tls::Client;
+use testkit::web::{TLS, WebDir};
 
 /// Number of honest scrapes per attack, and the time from one to the next.
 const SCRAPES: usize = 50;

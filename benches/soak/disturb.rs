@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::http::{Scrape, connect, get};
 use crate::schedule::{Act, STOP, Schedule};
+use testkit::http::{Scrape, connect, get};
 
 /// The default views and two more.
 pub(crate) const VIEWS: &str = "\

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::common::cgroups::Cgroup;
-use crate::common::nop::{nop, ways};
-use crate::common::programs::Programs;
 use crate::schedule::{Schedule, Storm};
+use testkit::cgroups::Cgroup;
+use testkit::nop::{nop, ways};
+use testkit::programs::Programs;
 
 /// Execs per second of recurring programs.
 const RECURRING: u64 = 100;

@@ -24,8 +24,6 @@ mod schedule;
 mod answer;
 #[path = "../fleet/busy.rs"]
 mod busy;
-#[path = "../../tests/common/mod.rs"]
-mod common;
 #[path = "../system/figures.rs"]
 mod figures;
 #[allow(dead_code)]
@@ -51,17 +49,17 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::Pid;
 
-use crate::common::cgroups::Cgroup;
-use crate::common::daemon::{Daemon, configured};
-use crate::common::http::get;
-use crate::common::programs::Programs;
-use crate::common::prometheus::Prometheus;
 use crate::disturb::{Target, VIEWS};
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::results::{Cpu, Rest, Results};
 use crate::sample::Sample;
 use crate::schedule::Schedule;
+use testkit::cgroups::Cgroup;
+use testkit::daemon::{Daemon, configured};
+use testkit::http::get;
+use testkit::programs::Programs;
+use testkit::prometheus::Prometheus;
 
 pub(crate) const SCRAPE_EVERY: Duration = Duration::from_secs(5);
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::common::http::{Scrape, get};
 use crate::process;
+use testkit::http::{Scrape, get};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {

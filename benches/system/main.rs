@@ -24,9 +24,6 @@ mod tool;
 mod worker;
 mod workspace;
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
 use std::env;
 use std::fs;
 use std::path::Path;

@@ -6,10 +6,12 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::common::daemon::Daemon;
-use crate::common::http::Scrape;
+use testkit::daemon::Daemon;
+use testkit::http::Scrape;
 use crate::peer_tool::PeerTool;
 use crate::process;
+use testkit::daemon::Daemon;
+use testkit::http::Scrape;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::common::nop::nop;
 use crate::worker::{Job, Workers};
+use testkit::nop::nop;
 
 /// After this time no new measurement is started. A running one may take another minute.
 const BUDGET: Duration = Duration::from_secs(7 * 60);

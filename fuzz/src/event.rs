@@ -5,7 +5,7 @@ use execsnoopd::event::{
     cgroup_name, failures, kind, ledger, tally_count,
 };
 
-use crate::bytes::{encode, encode_count, encode_subject};
+use testkit::bytes::{encode, encode_count, encode_subject};
 use crate::up_to_the_edge;
 
 /// Sizes of `bpf/execsnoop.h`, by hand, as are the places of fields below.

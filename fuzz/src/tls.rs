@@ -2,7 +2,7 @@
 //! clients a certificate is asked, and what it says is looked at: in TLS 1.2 it comes before
 //! anything has been proven.
 
-use crate::certificates::Authority;
+use testkit::certificates::Authority;
 use crate::server::Server;
 
 /// What a client is told that speaks HTTP.

@@ -5,9 +5,6 @@
 //! shipped ([`shipped`]); the others by the same rules with time going faster ([`scaled`]).
 //! Needs root and Debian's package `prometheus`.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod scaled;
 mod shipped;
 mod site;

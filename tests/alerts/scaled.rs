@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::common::prometheus::packaging;
+use testkit::prometheus::packaging;
 
 /// How much faster time goes.
 const FACTOR: u128 = 60;
@@ -62,7 +62,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::common::prometheus::promtool;
+    use testkit::prometheus::promtool;
 
     fn words(text: &str) -> Vec<&str> {
         let words = text.split(is_between);

@@ -3,10 +3,10 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::common::daemon::configured;
-use crate::common::docs::config_for_alerts;
-use crate::common::programs::{Programs, exec_times};
-use crate::common::prometheus::Prometheus;
+use testkit::daemon::configured;
+use testkit::docs::config_for_alerts;
+use testkit::programs::{Programs, exec_times};
+use testkit::prometheus::Prometheus;
 
 /// What is driven here.
 pub(crate) const DRIVEN: [&str; 2] = ["ExecsnoopSeriesOverflow", "ExecsnoopServiceUserShell"];

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::common::prometheus::{Prometheus, promtool};
 use crate::scaled::{scaled, write_rules};
+use testkit::prometheus::{Prometheus, promtool};
 
 /// How long an alert may take to fire.
 const PATIENCE: Duration = Duration::from_secs(120);

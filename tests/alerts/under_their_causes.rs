@@ -23,14 +23,14 @@ use execsnoopd::config::Config;
 use execsnoopd::event::Kind;
 use rustix::process::Signal;
 
-use crate::common::daemon::{Daemon, configured};
-use crate::common::fake::Service;
-use crate::common::mounts::with_tracefs;
-use crate::common::nop::ways;
-use crate::common::programs::Programs;
-use crate::common::prometheus::packaging;
 use crate::shipped;
 use crate::site::{Site, alert};
+use testkit::daemon::{Daemon, configured};
+use testkit::fake::Service;
+use testkit::mounts::with_tracefs;
+use testkit::nop::ways;
+use testkit::programs::Programs;
+use testkit::prometheus::packaging;
 
 const EXECS_ONLY: &str = "exits = false\nfailures = \"off\"\n";
 const EXECS_ONLY_BY_A_SMALL_BUFFER: &str = "exits = false\nfailures = \"off\"\nbuffer_pages = 1\n";
