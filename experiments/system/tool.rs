@@ -6,8 +6,6 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use testkit::daemon::Daemon;
-use testkit::http::Scrape;
 use crate::peer_tool::PeerTool;
 use crate::process;
 use testkit::daemon::Daemon;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use testkit::http::Scrape;
 use crate::load::{STATUS, Truth};
 use crate::machine::Machine;
 use crate::quartiles::Quartiles;
