@@ -8,17 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use execsnoopd::aggregator::Aggregator;
-use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF};
-use execsnoopd::capture::{Means, TransportKind};
+use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF};
+use execsnoopd::capture::source::{ProgramStats, Source};
+use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers, Observation};
 use execsnoopd::metrics::Metrics;
-use execsnoopd::reader::{Cgroups, Control, Message, Reader};
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::source::{ProgramStats, Source};
-use execsnoopd::users::Users;
-use execsnoopd::view::{Counts, Key, ViewCounts};
+use execsnoopd::names::users::Users;
+use execsnoopd::pipeline::aggregator::Aggregator;
+use execsnoopd::pipeline::cgroup_cache::Cgroups;
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::message::Message;
+use execsnoopd::pipeline::reader::Reader;
+use execsnoopd::pipeline::snapshot::Snapshot;
+use execsnoopd::pipeline::view::{Counts, Key, ViewCounts};
+use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers, Observation};
 use rustix::event::{EventfdFlags, eventfd};
 use testkit::bytes::encode;
 use tokio::sync::{mpsc, watch};
@@ -230,7 +233,7 @@ fn scrape(c: &mut Criterion) {
         .enable_all()
         .build()
         .unwrap();
-    let means = Means {
+    let means = CaptureInfo {
         hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::config::{Config, DEFAULT_PATH, Error, LogFormat, LogLevel};
-use crate::event::Comm;
-use crate::http::live::Live;
-use crate::view;
+use crate::config::{Config, DEFAULT_PATH, Error};
+use crate::http::live_config::Live;
+use crate::pipeline::view;
+use crate::record::Comm;
+use crate::sys::log::{LogFormat, LogLevel};
 
 /// Counts every program that this host executes, exactly, and serves the counts to
 /// Prometheus.

@@ -1,88 +1,97 @@
-//! execsnoopd: counts every program that a Linux host executes, each exactly once, and
-//! serves the counts to Prometheus.
+//! execsnoopd counts every program that a Linux host executes, each exactly once, and serves
+//! the counts to Prometheus.
 //!
-//! # The road
+//! # The data flow
 //!
-//! Data goes one way, and a stage knows only what comes before it:
+//! Data flows in one direction, and a stage knows only the stages before it:
 //!
 //! ```text
-//! bpf/execsnoop.bpf.c      programs observe; an event goes to the buffer (perf or ring) or,
-//!        |                 if that is full, as a count to the tally; the ledger accounts
-//!        |                 for it. Failed execs are only counted, by errno
-//!    [capture]             opens, loads, attaches; then is a [source] of bytes
-//!        |
-//!    [reader] -> [event]   a thread: waits, drains, decodes, orders; adds what each
-//!        |                 [cgroup] stands for
-//!    bounded channel       full: the reader waits
-//!        |
-//!    [aggregator]          a thread: counts, by [view]
-//!        |
-//!    [snapshot]            one for each [flush]
-//!        |
-//!    [named]               the views with all names spelled out
-//!        |
-//!    [metrics], [summary]  families and text; what the page shows
-//!        |
-//!    [http]                answers
+//! bpf/           programs observe execs and exits. An event goes to a buffer (perf or ring);
+//!   |            if the buffer is full, its count goes to the tally. The ledger accounts for
+//!   |            every observation. Failed execs are only counted, by errno
+//! capture        opens, loads and attaches the programs; then it is a source of bytes
+//!   |
+//! record         turns bytes into typed records
+//!   |
+//! pipeline       reader thread: waits, drains, decodes, orders, looks up cgroup names
+//!   |            bounded channel: when it is full, the reader waits
+//!   |            aggregator thread: counts, by view; publishes a snapshot at each flush
+//!   |
+//! metrics, page  one snapshot -> Prometheus formats; one snapshot -> HTML
+//!   |
+//! http           requests -> answers, on the runtime's thread
 //! ```
 //!
-//! [trace] is another end of the same road: it prints what the reader sends. [doctor] only
-//! tries what [capture] would.
+//! [`daemon`] connects the stages, starts, reloads and stops them. [`trace`] is another
+//! consumer of the same flow: it prints what the reader sends. [`doctor`] tries what
+//! [`capture`] would and reports it.
 //!
-//! Against the stream goes only a number: a scrape asks the reader for a flush
-//! ([`reader::Control`]) and waits for the snapshot that answers it, so that every exec
-//! that completed before the scrape began is in its answer. And, when the configuration has
-//! changed, other views for the aggregator to go on with ([`reload`]).
+//! Two things flow upstream. A scrape requests a flush ([`pipeline::flush::Control`]) and waits
+//! for the snapshot that answers it, so that the answer contains every exec that completed
+//! before the scrape began. A reload sends new views to the aggregator ([`daemon::reload`]).
 //!
-//! [`service`] puts the stages together, starts and stops them.
+//! # The modules, in the order of the flow
+//!
+//! A module uses only the modules above it; the test tier `integration` checks that.
+//!
+//! - [`sys`]: the operating system: clocks, privileges, threads, memory, the log
+//! - [`bpf`]: the generated skeletons of `bpf/`
+//! - [`record`]: bytes to typed records
+//! - [`names`]: text for what the kernel numbers or leaves raw
+//! - [`capture`]: the kernel side; the only module that talks to BPF
+//! - [`pipeline`]: from bytes to counts
+//! - [`config`]: files to validated values
+//! - [`page`]: a snapshot to HTML
+//! - [`metrics`]: a snapshot to Prometheus formats
+//! - [`http`]: requests to answers
+//! - [`cli`]: the command line
+//! - [`daemon`]: start, reload, stop
+//! - [`trace`]: the live table
+//! - [`doctor`]: the report on this host
+//!
+//! # Terms
+//!
+//! - *ledger*: the kernel's account: per kind, how many observations were seen and what became
+//!   of each
+//! - *tally*: a hash map in the kernel that counts, by subject, the events that did not fit the
+//!   buffer
+//! - *unattributed*: counted in a total, without a name: neither the buffer nor the tally had
+//!   room
+//! - *view*: counters grouped by a set of labels, with a bounded number of series
+//! - *overflow*: what a view counts as `other` because it has no free slot for a new series
+//! - *flush*: the reader drains everything that the kernel has seen so far and the aggregator
+//!   counts it
+//! - *snapshot*: all counts after one flush
 //!
 //! # Invariants
 //!
-//! 1. The ledger closes: the kernel counts what it sees before it tries anything else,
-//!    and every exec and exit seen is counted from an event, or from the tally, or as
-//!    unattributed; every failed exec by its errno. `execsnoop_ledger_difference` is what is missing.
+//! 1. The ledger closes. The kernel counts what it sees before it tries anything else. Every
+//!    exec and exit seen is counted from an event, from the tally, or as unattributed; every
+//!    failed exec is counted by its errno. `execsnoop_ledger_difference` is what is missing.
 //! 2. Loss takes detail, not counts.
-//! 3. Only the [`aggregator`] counts. The reader knows no metric, HTTP no event.
-//! 4. There is one place where detail can be lost, the kernel side, and it is counted
-//!    there. In user space a full channel makes the reader wait.
-//! 5. Nothing grows without bound, whatever is executed and whatever clients send.
-//! 6. No half-death: when a stage ends, the process ends, with a non-zero status.
+//! 3. Only the aggregator counts. The reader knows no metric, HTTP knows no event.
+//! 4. Detail can be lost in one place, the kernel side, and is counted there. In user space, a
+//!    full channel makes the reader wait.
+//! 5. Everything is bounded, whatever is executed and whatever clients send.
+//! 6. No half-death: when a stage ends, the process ends with a non-zero status.
 //!
 //! # Unsafe code
 //!
-//! Only `capture/perf_buffer.rs`, for libbpf's C interface, [`event`], for turning
-//! bytes into the generated records, and `memory.rs`, for `malloc_trim(3)`; and the generated
-//! skeleton itself.
+//! Three modules contain unsafe code: `capture/buffer/perf.rs` for libbpf's C interface,
+//! `record/bytes.rs` to turn bytes into the generated records, and `sys/malloc.rs` for
+//! `malloc_trim(3)`. So does the generated skeleton.
 
-pub mod aggregator;
-mod blocking;
-mod bpf;
+pub mod bpf;
 pub mod capture;
-pub mod cgroup;
 pub mod cli;
-mod clock;
 pub mod config;
+pub mod daemon;
 pub mod doctor;
-pub mod errno;
-pub mod event;
-pub mod exits;
-pub mod flush;
 pub mod http;
-pub mod label;
-pub mod log;
-mod memory;
 pub mod metrics;
-pub mod named;
-pub mod privileges;
-pub mod reader;
-pub mod recent;
-pub mod reload;
-mod seldom;
-pub mod service;
-pub mod snapshot;
-pub mod source;
-pub mod summary;
-pub mod systemd;
+pub mod names;
+pub mod page;
+pub mod pipeline;
+pub mod record;
+pub mod sys;
 pub mod trace;
-pub mod users;
-pub mod view;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use execsnoopd::cli::{self, Cli, Command};
-use execsnoopd::config::{self, LogLevel};
-use execsnoopd::http::web_config;
-use execsnoopd::{capture, doctor, log, service, trace};
+use execsnoopd::config::web_file;
+use execsnoopd::sys::log::{self, LogFormat, LogLevel};
+use execsnoopd::{capture, daemon, doctor, trace};
 use tracing::error;
 
 /// Exit statuses, as in `sysexits.h`.
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let config = match cli.load_config() {
         Ok(config) => config,
         Err(error) => {
-            log::say(&error);
+            log::print_error(&error);
             return ExitCode::from(EX_CONFIG);
         }
     };
@@ -37,11 +37,11 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = log::init(&config.log) {
-        log::say(format_args!("{error:#}"));
+    if let Err(error) = log::init(config.log.level, config.log.format) {
+        log::print_error(format_args!("{error:#}"));
         return ExitCode::FAILURE;
     }
-    match service::run(&config, move || cli.load_config()) {
+    match daemon::run(&config, move || cli.load_config()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
@@ -51,18 +51,14 @@ fn main() -> ExitCode {
 }
 
 fn trace(args: &cli::Trace) -> ExitCode {
-    let warnings = config::Log {
-        level: LogLevel::Warn,
-        ..config::Log::default()
-    };
-    let traced = log::init(&warnings)
-        .map_err(service::Error::Other)
+    let traced = log::init(LogLevel::Warn, LogFormat::Auto)
+        .map_err(daemon::Error::Other)
         .and_then(|()| trace::run(args));
     match traced {
         Ok(lost) if lost && args.strict => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            log::say(&error);
+            log::print_error(&error);
             status(&error)
         }
     }
@@ -75,22 +71,20 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
         // Nobody reads it any more.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            log::say(format_args!("cannot write the report: {error}"));
+            log::print_error(format_args!("cannot write the report: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn status(error: &service::Error) -> ExitCode {
+fn status(error: &daemon::Error) -> ExitCode {
     match error {
-        service::Error::Capture(capture::Error::NotPermitted(_) | capture::Error::Buffer(_)) => {
+        daemon::Error::Capture(capture::Error::NotPermitted(_) | capture::Error::Buffer(_)) => {
             ExitCode::from(EX_NOPERM)
         }
-        service::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
-        service::Error::Other(error) if error.is::<web_config::Error>() => {
-            ExitCode::from(EX_CONFIG)
-        }
-        service::Error::Capture(capture::Error::OutOfMemory(_)) | service::Error::Other(_) => {
+        daemon::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
+        daemon::Error::Other(error) if error.is::<web_file::Error>() => ExitCode::from(EX_CONFIG),
+        daemon::Error::Capture(capture::Error::OutOfMemory(_)) | daemon::Error::Other(_) => {
             ExitCode::FAILURE
         }
     }

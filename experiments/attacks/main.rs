@@ -23,12 +23,12 @@ use anyhow::Result;
 
 use crate::machine::Machine;
 use crate::report::Row;
+use testkit::attacks::{ATTACKS, Attack};
 use testkit::certificates::Authority;
 use testkit::daemon::Daemon;
 use testkit::http::{Answer, Scrape, parsed};
-use testkit::nuisances::{NUISANCES, Nuisance};
-use testkit::peers::Attack;
 use testkit::tls::Client;
+use testkit::traffic::Traffic;
 use testkit::web::{TLS, WebDir};
 
 /// Number of honest scrapes per attack, and the time from one to the next.
@@ -46,8 +46,8 @@ fn main() -> Result<()> {
     }
     let machine = Machine::here();
     let mut rows = vec![measure(None, false)?, measure(None, true)?];
-    for nuisance in &NUISANCES {
-        rows.push(measure(Some(nuisance), nuisance.over_tls)?);
+    for attack in &ATTACKS {
+        rows.push(measure(Some(attack), attack.over_tls)?);
     }
     let path = report::write(&rows, &machine)?;
     println!("{}\nwritten: {path}", report::text(&rows, &machine));
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
 
 /// Measures one attack, or none. Each has a daemon of its own, so that the peak of its memory belongs
 /// to the attack.
-fn measure(nuisance: Option<&Nuisance>, over_tls: bool) -> Result<Row> {
+fn measure(attack: Option<&Attack>, over_tls: bool) -> Result<Row> {
     let authority = Authority::new("ours");
     let dir = WebDir::tls(if over_tls { TLS } else { "" }, &authority);
     let file = format!("--web.config.file={}", dir.web_config().display());
@@ -65,8 +65,8 @@ fn measure(nuisance: Option<&Nuisance>, over_tls: bool) -> Result<Row> {
     let scrape = || scrape(daemon.address, client.as_ref());
     scrape()?;
     let resident_before = process::resident_kib(daemon.pid())?;
-    let attack = nuisance.map(|nuisance| nuisance.start(daemon.address));
-    let done = || attack.as_ref().map_or(0, Attack::done);
+    let traffic = attack.map(|attack| attack.start(daemon.address));
+    let done = || traffic.as_ref().map_or(0, Traffic::done);
     let (began, done_before) = (Instant::now(), done());
     let cpu_before = process::cpu_ns(daemon.pid())?;
     let mut answered = Vec::new();
@@ -76,18 +76,18 @@ fn measure(nuisance: Option<&Nuisance>, over_tls: bool) -> Result<Row> {
         let asked = Instant::now();
         match scrape() {
             Ok(()) => answered.push(asked.elapsed()),
-            Err(error) => println!("{}: {error}", nuisance.map_or("quiet", |n| n.name)),
+            Err(error) => println!("{}: {error}", attack.map_or("quiet", |attack| attack.name)),
         }
     }
     let elapsed = began.elapsed().as_secs_f64();
     let cpu = process::cpu_ns(daemon.pid())? - cpu_before;
     let rate = (done() - done_before) as f64 / elapsed;
-    drop(attack);
+    drop(traffic);
     let peak_kib = daemon.peak_kib();
     daemon.stop();
     Ok(Row {
-        name: nuisance.map_or(if over_tls { "TLS: none" } else { "none" }, |n| n.name),
-        answer: nuisance.map_or("–", |n| n.answer),
+        name: attack.map_or(if over_tls { "TLS: none" } else { "none" }, |a| a.name),
+        answer: attack.map_or("–", |a| a.defence),
         rate,
         asked: SCRAPES,
         answered,

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use execsnoopd::config::Config;
-use execsnoopd::event::{Event, Kind};
+use execsnoopd::record::{Event, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::answer::sample_count;
 use testkit::bytes::encode;
-use testkit::fake::{Service, event};
+use testkit::fake::event;
 use testkit::http::{get, request};
+use testkit::service::Service;
 
 /// Execs per second of each host, each of another program.
 const RATE: usize = 5;

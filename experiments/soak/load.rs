@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::schedule::{Schedule, Storm};
 use testkit::cgroups::Cgroup;
-use testkit::nop::{nop, ways};
+use testkit::compiled::{nop, ways};
 use testkit::programs::Programs;
 
 /// Execs per second of recurring programs.

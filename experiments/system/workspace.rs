@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::worker::{Job, Workers};
-use testkit::nop::nop;
+use testkit::compiled::nop;
 
 /// After this time no new measurement is started. A running one may take another minute.
 const BUDGET: Duration = Duration::from_secs(7 * 60);

@@ -1,7 +1,7 @@
 //! Names of cgroups, which whoever may make one chooses.
 
-use execsnoopd::cgroup::{Cgroup, path};
-use execsnoopd::event::CgroupName;
+use execsnoopd::names::cgroup::{Cgroup, path};
+use execsnoopd::record::CgroupName;
 
 /// How deep the kernel side looks, and how long a name is with its NUL.
 const DEEPEST: usize = 16;

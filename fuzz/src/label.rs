@@ -1,6 +1,6 @@
 //! Names that anybody may choose, as label values and in columns.
 
-use execsnoopd::label::{OTHER, escape, printable};
+use execsnoopd::names::escape::{OTHER, escape, printable};
 
 /// Any name: what stands for it is text of which it can be told, and nobody else's.
 pub fn check(bytes: &[u8]) {

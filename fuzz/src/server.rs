@@ -17,17 +17,17 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{self, Next};
-use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
-use execsnoopd::capture::{Means, TransportKind};
-use execsnoopd::flush::Flusher;
+use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::http::auth::protect;
-use execsnoopd::http::live::Live;
+use execsnoopd::http::live_config::Live;
 use execsnoopd::http::routes::{App, router};
 use execsnoopd::http::server::{self, Limits};
 use execsnoopd::metrics::Metrics;
-use execsnoopd::reader::Control;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::users::Users;
+use execsnoopd::names::users::Users;
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::flusher::Flusher;
+use execsnoopd::pipeline::snapshot::Snapshot;
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -168,7 +168,7 @@ impl Server {
 
 /// Routes that answer from one snapshot for ever.
 fn app() -> (watch::Sender<Arc<Snapshot>>, Arc<App>) {
-    let means = Means {
+    let means = CaptureInfo {
         hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,

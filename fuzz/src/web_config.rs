@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use execsnoopd::http::web_config::{Error, WebConfig};
+use execsnoopd::config::web_file::{Error, WebConfig};
 
 use crate::hint;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::hooks::Refusal;
+use super::hook::Refusal;
 
 /// Capturing could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -7,16 +7,23 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
 
 use super::error::{Cause, Error};
-use super::hooks::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
-use super::{Live, Options, Transport};
+use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
+use super::options::{Live, Options};
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
-use crate::event::Event;
+use crate::record::Event;
 
 /// Bytes before each record in the ring buffer.
 const RING_HEADER: usize = 8;
 
 /// Cgroups whose names are kept, 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
+
+/// A transport with what the kernel side has to know of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Transport {
+    Perf,
+    Ring { bytes: u32 },
+}
 
 /// A loaded object's maps, by our own descriptors.
 #[derive(Debug)]
@@ -31,7 +38,7 @@ pub(super) struct Maps {
 }
 
 /// Load and attach one program by itself, and let go of it.
-pub(super) fn try_out(hook: Hook) -> Result<Hook, Refusal> {
+pub fn try_out(hook: Hook) -> Result<Hook, Refusal> {
     load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
         hook,
         step,
@@ -83,8 +90,8 @@ pub(super) fn load<'a>(
         let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
         rodata.failure_at_sys_exit = at_sys_exit(&SYS_EXIT[0]);
-        for behind in hooks.iter().filter(|hook| hook.rank > 1) {
-            rodata.may_be_skipped[behind.kind.index() as usize] = 1;
+        for standby in hooks.iter().filter(|hook| !hook.is_first_copy()) {
+            rodata.has_standby[standby.kind.index() as usize] = 1;
         }
     }
     let configuring = failed("configuring the BPF object");
@@ -143,12 +150,12 @@ fn select(
     if let Transport::Ring { bytes } = transport {
         open.maps.ring.set_max_entries(bytes)?;
     }
-    let notes = lru_entries(4096, cpus);
-    if hooks.iter().any(|hook| hook.rank > 1) {
-        open.maps.notes.set_max_entries(notes)?;
+    let in_flight = lru_entries(4096, cpus);
+    if hooks.iter().any(|hook| !hook.is_first_copy()) {
+        open.maps.claims.set_max_entries(in_flight)?;
     }
     if hooks.iter().any(|hook| EXIT_LIVE.contains(hook)) {
-        open.maps.ended_groups.set_max_entries(notes)?;
+        open.maps.exited_groups.set_max_entries(in_flight)?;
     }
     let chosen: HashSet<&str> = hooks.iter().map(|hook| hook.program).collect();
     for mut program in open.open_object_mut().progs_mut() {
@@ -161,7 +168,7 @@ fn select(
     Ok(())
 }
 
-/// Attach the programs, in this order: from here on they run.
+/// Attach the programs: from here on they run.
 pub(super) fn attach(
     skel: &mut ExecsnoopSkel<'_>,
     hooks: &[Hook],

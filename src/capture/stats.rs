@@ -6,8 +6,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::hooks::Hook;
-use crate::source::ProgramStats;
+use super::hook::Hook;
+use crate::capture::source::ProgramStats;
 
 pub(super) fn of(program: &impl AsFd, hook: &Hook) -> io::Result<ProgramStats> {
     Ok(parse(&fdinfo(program)?, hook))
@@ -38,7 +38,8 @@ fn parse(fdinfo: &str, hook: &Hook) -> ProgramStats {
     let value = |key| value(fdinfo, key).unwrap_or(0);
     ProgramStats {
         name: hook.program,
-        each_run: hook.each_run(),
+        observes: hook.is_first_copy().then_some(hook.kind),
+        each_run_observes: hook.each_run_observes(),
         missed_runs: value(SKIPPED),
         runs: value("run_cnt"),
         run_time_ns: value("run_time_ns"),
@@ -47,9 +48,9 @@ fn parse(fdinfo: &str, hook: &Hook) -> ProgramStats {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hooks::EXEC_TP_BTF;
+    use super::super::hook::EXEC_TP_BTF;
     use super::*;
-    use crate::event::Kind;
+    use crate::record::Kind;
 
     #[test]
     fn statistics_are_read_from_fdinfo_by_name_and_absent_ones_are_zero() {
@@ -58,7 +59,8 @@ mod tests {
             parse(fdinfo, &EXEC_TP_BTF),
             ProgramStats {
                 name: "exec_tp_btf",
-                each_run: Some(Kind::Exec),
+                observes: Some(Kind::Exec),
+                each_run_observes: true,
                 missed_runs: 0,
                 runs: 3,
                 run_time_ns: 1500,

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::MAX_SERIES;
-use crate::view::{self, Label};
+use crate::pipeline::view::{self, Label};
+
+/// The hard cap on `max_series` of a view.
+pub const MAX_SERIES: usize = 100_000;
 
 /// `[[view]]`: execs counted by some labels.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -13,19 +15,19 @@ use crate::view::{self, Label};
 pub struct View {
     /// What to group by.
     pub labels: Vec<Label>,
-    /// Series of their own, at most [`MAX_SERIES`]; what finds no place is `other`.
+    /// The number of slots for series, at most [`MAX_SERIES`]; what finds no free slot is `other`.
     #[serde(default = "View::default_max_series")]
     pub max_series: usize,
-    /// For how long a series must have been idle before a new one may take its place.
+    /// How long a series must have been idle before a new one can evict it.
     #[serde(default = "View::default_idle_after", with = "humantime_serde")]
     pub idle_after: Duration,
-    /// Values of the one label that have their series from the start and keep it.
+    /// Values of the one label that have a series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
 }
 
 impl View {
-    /// By these labels, all else at its default.
+    /// A view by these labels, with defaults for all other keys.
     pub fn by(labels: &[Label]) -> Self {
         Self {
             labels: labels.to_vec(),
@@ -52,7 +54,7 @@ impl View {
         if labels.is_empty() {
             Some(("labels", "a view needs at least one label".to_owned()))
         } else if let Some((_, label)) = twice {
-            Some(("labels", format!("`{}` stands twice", label.name())))
+            Some(("labels", format!("`{}` is listed twice", label.name())))
         } else if !(1..=MAX_SERIES).contains(&self.max_series) {
             Some((
                 "max_series",
@@ -69,7 +71,7 @@ impl View {
         }
     }
 
-    /// The keys of `always`, or what is wrong with one.
+    /// Returns the keys of `always`, or what is wrong with one of them.
     fn reserved(&self) -> Result<Vec<view::Key>, String> {
         let values = self.always.iter();
         values
@@ -77,7 +79,7 @@ impl View {
             .collect()
     }
 
-    /// A view without any count yet; or why a user of `always` is not found any more.
+    /// Returns a view without counts, or why a user of `always` is not found any more.
     pub fn build(&self) -> Result<view::View, String> {
         let view = view::View::new(self.labels.clone(), self.max_series);
         Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, resolve};
+use super::address::resolve;
+use super::fault::Fault;
 
 /// The most connections that may be served at a time.
 pub const MAX_CONNECTIONS: usize = 65_535;
@@ -18,8 +19,8 @@ pub struct Web {
     pub listen: Vec<String>,
     /// Path of the metrics.
     pub telemetry_path: String,
-    /// Connections served at a time, at most [`MAX_CONNECTIONS`]; for more, those that wait for
-    /// their peer give way.
+    /// The number of connections served at a time, at most [`MAX_CONNECTIONS`]. Further connections
+    /// evict those that wait for their client.
     pub max_connections: usize,
     /// The exporter-toolkit's web configuration file (TLS, users); none if it is empty.
     /// Relative to the directory of the configuration file.

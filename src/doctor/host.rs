@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
 
-use super::Finding;
-use crate::privileges;
+use super::finding::Finding;
+use crate::sys::privileges;
 
 /// The inode of the first pid namespace (`PROC_PID_INIT_INO` in
 /// `include/uapi/linux/nsfs.h`).

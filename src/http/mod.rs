@@ -4,13 +4,9 @@
 //! It knows snapshots and text, no event and no counter.
 
 pub mod auth;
-mod handshake;
+mod connections;
 pub mod listener;
-pub mod live;
-mod page;
-mod places;
-mod rate;
+pub mod live_config;
 pub mod routes;
 pub mod server;
 mod tls;
-pub mod web_config;

@@ -16,15 +16,15 @@ use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
-use super::page;
-use crate::capture::Means;
-use crate::flush::Flusher;
-use crate::label;
+use crate::capture::CaptureInfo;
 use crate::metrics::{CONTENT_TYPE, Metrics};
-use crate::seldom::Seldom;
-use crate::snapshot::Snapshot;
-use crate::summary::Summary;
-use crate::users::Users;
+use crate::names::escape;
+use crate::names::users::Users;
+use crate::page;
+use crate::page::summary::Summary;
+use crate::pipeline::flusher::Flusher;
+use crate::pipeline::snapshot::Snapshot;
+use crate::sys::throttle::Throttle;
 
 /// Longest request target that is looked at, in bytes; a longer one is answered 414.
 pub const MAX_TARGET: usize = 2048;
@@ -40,13 +40,13 @@ const SCRAPE_MARGIN: Duration = Duration::from_millis(500);
 pub struct App {
     flusher: Flusher,
     metrics: Metrics,
-    means: Means,
+    capture_info: CaptureInfo,
     users: Users,
     telemetry_path: String,
     host: String,
     encoded: OfFlush,
     counts: OfFlush,
-    unanswered: Seldom,
+    unanswered: Throttle,
     ready: AtomicBool,
 }
 
@@ -55,7 +55,7 @@ impl App {
     pub fn new(
         flusher: Flusher,
         metrics: Metrics,
-        means: Means,
+        capture_info: CaptureInfo,
         users: Users,
         telemetry_path: String,
     ) -> Self {
@@ -63,13 +63,13 @@ impl App {
         Self {
             flusher,
             metrics,
-            means,
+            capture_info,
             users,
             telemetry_path,
-            host: label::printable(&host),
+            host: escape::printable(&host),
             encoded: OfFlush::default(),
             counts: OfFlush::default(),
-            unanswered: Seldom::default(),
+            unanswered: Throttle::default(),
             ready: AtomicBool::new(true),
         }
     }
@@ -81,7 +81,7 @@ impl App {
 
     /// Whoever asks says how long they wait: they could have it as often as they like.
     fn warn(&self, error: &str) {
-        if let Some(times) = self.unanswered.happened(Instant::now()) {
+        if let Some(times) = self.unanswered.allow(Instant::now()) {
             warn!(error, times, "request not answered");
         }
     }
@@ -211,7 +211,7 @@ async fn index(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
 async fn counts(app: &App) -> Result<Bytes, String> {
     let snapshot = fresh(app, SCRAPE_DEADLINE).await?;
     let make = async || {
-        let summary = Summary::of(&snapshot, &app.means, &app.users).await;
+        let summary = Summary::of(&snapshot, &app.capture_info, &app.users).await;
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         Ok(page::counts(&summary, &now).into_bytes())
     };

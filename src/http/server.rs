@@ -24,11 +24,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch}
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::handshake::shake;
-use super::listener::{Accepting, Connection, Listener};
-use super::live::Live;
-use super::places::{Place, Places};
-use crate::seldom::Seldom;
+use crate::http::connections::{Place, Places};
+use crate::http::listener::{Accepting, Connection, Listener};
+use crate::http::live_config::Live;
+use crate::http::tls::handshake::shake;
+use crate::sys::throttle::Throttle;
 
 /// Largest head of a request, in bytes; a larger one is answered 431. hyper's minimum.
 const MAX_HEAD: usize = 8192;
@@ -102,7 +102,7 @@ pub struct Server {
     tls: Option<Arc<Live>>,
     places: Arc<Places>,
     refusals: Arc<Semaphore>,
-    not_accepted: Arc<Seldom>,
+    not_accepted: Arc<Throttle>,
     stop: watch::Sender<bool>,
 }
 
@@ -196,7 +196,7 @@ impl Server {
 
     /// A connection could not be accepted.
     async fn recover_from(&self, error: &io::Error) {
-        if let Some(times) = self.not_accepted.happened(Instant::now()) {
+        if let Some(times) = self.not_accepted.allow(Instant::now()) {
             warn!(%error, times, "accepting a connection failed");
         }
         // Where descriptors have run out, who waits longest gives one back.

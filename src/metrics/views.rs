@@ -2,13 +2,13 @@
 
 use prometheus::proto::{LabelPair, Metric, MetricFamily};
 
-use super::family::{count, counted_as, counter, gauge, pair, value};
+use super::families::{count, counted_as, counter, gauge, pair, value};
 use super::{Execs, seconds};
-use crate::event::Kind;
-use crate::label::OTHER;
-use crate::named;
-use crate::snapshot::Snapshot;
-use crate::view::{self, Label};
+use crate::names::escape::OTHER;
+use crate::pipeline::series;
+use crate::pipeline::snapshot::Snapshot;
+use crate::pipeline::view::{self, Label};
+use crate::record::Kind;
 
 impl Execs {
     pub(super) fn views(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
@@ -24,8 +24,8 @@ impl Execs {
             // The sum over a view is the total: what has no series, for want of a place
             // or of a name, is in the one named `other`, which is there from the start.
             let others = vec![OTHER.to_owned(); view.labels.len()];
-            let mut samples = vec![(others, named::other(view, snapshot))];
-            samples.extend(named::series(view, &self.users));
+            let mut samples = vec![(others, series::other(view, snapshot))];
+            samples.extend(series::series(view, &self.users));
             let samples = samples
                 .into_iter()
                 .map(|(values, counts)| (label_pairs(&view.labels, values), counts));
@@ -44,7 +44,7 @@ impl Execs {
                 &format!("Execs by {by}."),
                 execs,
             ));
-            if self.means.observes(Kind::Exit) {
+            if self.capture_info.observes(Kind::Exit) {
                 families.push(counter(
                     &format!("execsnoop_cpu_seconds_by_{name}_total"),
                     &format!("CPU time of processes that ended, by {by}."),

@@ -152,6 +152,42 @@ static int fail_times(const char *program, long times, int expected)
 	return 0;
 }
 
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void run_on_cpu_0(void)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity");
+}
+
+/* Execute the program again and again for this time, on CPU 0. Prints how often. */
+static int storm(const char *program, long ms)
+{
+	long until = now_ms() + ms, execs = 0;
+
+	run_on_cpu_0();
+	for (; now_ms() < until; execs++) {
+		pid_t child = vfork();
+		if (!child) {
+			run(program);
+			_exit(99);
+		}
+		wait_for(child);
+	}
+	printf("%ld\n", execs);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *way = argc > 2 ? argv[1] : "", *program = argv[2];
@@ -306,6 +342,26 @@ int main(int argc, char **argv)
 		getrusage(RUSAGE_CHILDREN, &used);
 		printf("%lld\n", (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000LL +
 				       (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL);
+		return 0;
+	}
+	WAY("storm") return storm(program, n);
+	WAY("idle-storm") {
+		struct sched_param none = {0};
+		if (sched_setscheduler(0, SCHED_IDLE, &none))
+			fail("SCHED_IDLE");
+		return storm(program, n);
+	}
+	WAY("bursts") {
+		/* Busy for up to 20 ms, then asleep for up to 60 ms, for N ms on CPU 0. */
+		long until = now_ms() + n;
+		run_on_cpu_0();
+		srand(getpid());
+		while (now_ms() < until) {
+			long busy_until = now_ms() + rand() % 20;
+			while (now_ms() < busy_until)
+				;
+			usleep(rand() % 60000);
+		}
 		return 0;
 	}
 	WAY("sleep") {

@@ -1,12 +1,11 @@
-//! Counts as a host has them that has been at work for a while.
+//! The counts of a host that has been busy for a while.
 
 use std::time::Duration;
 
-use execsnoopd::recent::{Recent, SPAN};
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::view::{Counts, Key, Label, ViewCounts};
+use execsnoopd::pipeline::history::{History, SPAN};
+use execsnoopd::pipeline::snapshot::Snapshot;
+use execsnoopd::pipeline::view::{Counts, Key, Label, ViewCounts};
 
-/// A host that has been at work for a while.
 pub fn busy() -> Snapshot {
     let counts = |execs: u64, cpu_ms: u64| Counts {
         execs,
@@ -102,8 +101,8 @@ pub fn busy() -> Snapshot {
     snapshot
 }
 
-fn recent() -> Recent {
-    let mut recent = Recent::default();
+fn recent() -> History {
+    let mut recent = History::default();
     for n in 0..400_u64 {
         let burst = if (350..372).contains(&n) || n % 60 < 2 {
             900

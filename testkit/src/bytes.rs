@@ -1,8 +1,7 @@
-//! The layout of `bpf/execsnoop.h` written out once more, by hand, on purpose: what
-//! the decoder must agree with, and how tests and benchmarks make events without a
-//! kernel.
+//! The layout of `bpf/execsnoop.h`, written out a second time on purpose. The decoder has to agree
+//! with it, and tests and benchmarks create events with it without a kernel.
 
-use execsnoopd::event::Event;
+use execsnoopd::record::Event;
 
 /// The 88 bytes of a `struct event`.
 pub fn encode(event: &Event) -> Vec<u8> {

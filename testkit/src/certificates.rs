@@ -1,12 +1,12 @@
-//! Certificates for the tests.
+//! Certificates for tests.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
-/// An authority that signs certificates.
+/// A certificate authority.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its own certificate, as PEM.
+    /// Its certificate, as PEM.
     pub pem: String,
 }
 
@@ -30,7 +30,7 @@ impl Authority {
         }
     }
 
-    /// For localhost, by name and by address.
+    /// Signs a certificate for localhost, by name and by address.
     pub fn server(&self) -> Identity {
         self.sign(vec![
             SanType::DnsName("localhost".try_into().unwrap()),
@@ -38,12 +38,12 @@ impl Authority {
         ])
     }
 
-    /// For a client.
+    /// Signs a certificate for a client.
     pub fn client(&self) -> Identity {
         self.sign(vec![SanType::DnsName("prometheus".try_into().unwrap())])
     }
 
-    /// With these names.
+    /// Signs a certificate with these names.
     pub fn sign(&self, names: Vec<SanType>) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();

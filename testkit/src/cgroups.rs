@@ -1,39 +1,39 @@
-//! Real cgroups of version 2, made and removed by the test.
+//! Cgroups of version 2.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the hierarchy is: alone, or beside those of version 1.
+/// The mount point of the hierarchy. A host may have hierarchies of version 1, too.
 fn hierarchy() -> &'static Path {
-    let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    let mount_points = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
     let is_there = |path: &&Path| path.join("cgroup.procs").exists();
-    places
+    mount_points
         .into_iter()
         .find(is_there)
         .expect("cgroup2 is mounted")
 }
 
-/// A cgroup, removed with the value. Make inner ones after outer ones.
+/// A cgroup, removed when the value is dropped. Create outer ones before inner ones.
 #[derive(Debug)]
 pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// Made, with those above it, at this path from the root.
+    /// Creates the cgroup and its parents, by a path from the root.
     pub fn new(path: &str) -> Self {
         let path = hierarchy().join(path);
-        // Another one that ends may take away what is above, just then.
-        let mut made = fs::create_dir_all(&path);
+        // Another value that is dropped at the same time may remove a parent.
+        let mut created = fs::create_dir_all(&path);
         for _ in 0..1000 {
-            match &made {
+            match &created {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    made = fs::create_dir_all(&path);
+                    created = fs::create_dir_all(&path);
                 }
                 _ => break,
             }
         }
-        made.expect("cgroups can be made");
+        created.expect("cgroups can be created");
         Self(path)
     }
 
@@ -41,7 +41,7 @@ impl Cgroup {
         &self.0
     }
 
-    /// Move this process into it, with whatever it starts from now on, until the value is gone.
+    /// Moves this process, and so its future children, into the cgroup until the value is dropped.
     pub fn enter(&self) -> Inside<'_> {
         let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap();
         let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
@@ -53,7 +53,7 @@ impl Cgroup {
         }
     }
 
-    /// Have a program executed in it this many times: beside it, only a shell is.
+    /// Executes a program this many times in the cgroup. One shell is executed outside of it.
     pub fn exec_times(&self, program: &Path, times: u32) {
         let script = "echo 0 >\"$1/cgroup.procs\" && n=0 && while [ $n -lt $3 ]; do \"$2\"; n=$((n + 1)); done";
         let status = Command::new("sh")
@@ -72,7 +72,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// This process in a cgroup; back where it was after the value.
+/// This process in a cgroup. It moves back when the value is dropped.
 #[derive(Debug)]
 pub struct Inside<'a> {
     before: PathBuf,
@@ -89,8 +89,7 @@ fn move_to(cgroup: &Path) {
     fs::write(cgroup.join("cgroup.procs"), "0").expect("a process can be moved to a cgroup");
 }
 
-/// Remove a cgroup if it is there, and those above it that are empty by then; the root
-/// never is.
+/// Removes a cgroup if it exists, and then each parent that is empty. The root cannot be removed.
 fn remove_empty(mut path: &Path) {
     let is_gone = |path| match fs::remove_dir(path) {
         Ok(()) => true,
@@ -101,9 +100,9 @@ fn remove_empty(mut path: &Path) {
     }
 }
 
-/// The same in every hierarchy, those of version 1 included, where a container runtime has
-/// left it.
-pub fn remove_empty_everywhere(path: &str) {
+/// Removes a cgroup, and empty parents, from every hierarchy, version 1 included: container
+/// runtimes leave parents behind.
+pub(crate) fn remove_empty_everywhere(path: &str) {
     let path = path.trim_start_matches('/');
     remove_empty(&Path::new("/sys/fs/cgroup").join(path));
     for hierarchy in fs::read_dir("/sys/fs/cgroup").expect("cgroups are mounted") {

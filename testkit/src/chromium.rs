@@ -1,4 +1,4 @@
-//! Chromium without a screen.
+//! Headless Chromium.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::process::{Command, Output};
 
 use crate::dom::{Element, elements};
 
-/// What it shows, and what it has to say about it.
+/// A page as Chromium shows it.
 #[derive(Debug)]
 pub struct Shown {
     pub elements: Vec<Element>,
-    /// Messages to whoever opens the console: refusals by the policy, errors.
+    /// The messages on the console, such as violations of the content security policy.
     pub console: Vec<String>,
 }
 
-/// Open a page.
+/// Opens a page.
 pub fn open(address: SocketAddr, path: &str) -> Shown {
     let output = run(address, path, &["--enable-logging=stderr", "--dump-dom"]);
     let log = String::from_utf8_lossy(&output.stderr);
@@ -25,8 +25,8 @@ pub fn open(address: SocketAddr, path: &str) -> Shown {
     }
 }
 
-/// Keep pictures of a page in the directory that `EXECSNOOPD_PICTURES` names, if it does:
-/// for people to look at.
+/// Saves pictures of a page in the directory that `EXECSNOOPD_PICTURES` names, if it is set, for
+/// people to look at.
 pub fn keep_pictures(address: SocketAddr, name: &str) {
     let Some(directory) = std::env::var_os("EXECSNOOPD_PICTURES") else {
         return;
@@ -51,13 +51,13 @@ pub fn keep_pictures(address: SocketAddr, name: &str) {
     }
 }
 
-/// A minute is enough for any page.
+/// Stops after a minute.
 fn run(address: SocketAddr, path: &str, arguments: &[&str]) -> Output {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new("timeout")
         .args(["60", "chromium", "--headless"])
         .args([
-            "--no-sandbox", // which root has none of; the page is our own
+            "--no-sandbox", // Chromium refuses to run as root with one
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-gpu",

@@ -1,19 +1,19 @@
-//! The daemon's program for users who may not look into this checkout.
+//! The daemon's program, run by unprivileged users.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
-/// util-linux's; by its path, as a shell that is busybox takes its own, which knows less.
+/// The one of util-linux. A busybox shell would use its own, which has fewer options.
 const SETPRIV: &str = "/usr/bin/setpriv";
 
-/// A copy that everybody may execute, and the directory that it goes with.
+/// A copy that every user may execute, and its directory. Users may not have access to the repository.
 pub fn public_copy() -> (PathBuf, TempDir) {
     let dir = tempfile::tempdir().expect("a directory for the program");
     crate::programs::set_executable(dir.path());
     let copy = dir.path().join("execsnoopd");
-    // By another process, as in `Programs::new`.
+    // By another process, as in `Programs::copied`.
     let status = Command::new("cp")
         .arg(crate::paths::daemon())
         .arg(&copy)
@@ -22,12 +22,12 @@ pub fn public_copy() -> (PathBuf, TempDir) {
     (copy, dir)
 }
 
-/// A command that runs the program as nobody with what the systemd unit grants: two
-/// capabilities, and memory for BPF maps, which kernels before 5.11 count as locked.
+/// A command that runs the program as the user nobody with the privileges of the systemd unit: two
+/// capabilities, and memory for BPF maps, which kernels before 5.11 count as locked memory.
 pub fn unit_capabilities(program: &Path) -> Command {
     let mut command = Command::new("sh");
     command
-        // A host that does not allow the limit to be raised may be one that needs none.
+        // Where raising the limit fails, the kernel may not need it.
         .args([
             "-c",
             "ulimit -l unlimited 2>/dev/null; exec \"$@\"",

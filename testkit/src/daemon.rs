@@ -1,4 +1,4 @@
-//! The real daemon, as a child process.
+//! The daemon as a child process.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::paths;
 /// How long a log line may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A daemon on a free port, ended with the value.
+/// A daemon on a free port, killed when the value is dropped.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -26,12 +26,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Start it with further arguments.
+    /// Starts a daemon with further arguments.
     pub fn start(args: &[&str]) -> Self {
         Self::start_with(args, |_| ())
     }
 
-    /// Start it, the command changed by `prepare` first.
+    /// Starts a daemon after `prepare` has changed the command.
     pub fn start_with(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(paths::daemon());
         command.args(args);
@@ -39,12 +39,12 @@ impl Daemon {
         Self::spawn(command)
     }
 
-    /// Start it by this command. Returns once it listens.
+    /// Starts a daemon by this command. Returns once it listens.
     pub fn spawn(command: Command) -> Self {
         Self::spawn_with(command, |_| ())
     }
 
-    /// As [`spawn`](Self::spawn), with arguments after ours: what is listened on first is ours.
+    /// Like [`spawn`](Self::spawn), with `further` arguments after the first listen address.
     pub fn spawn_with(mut command: Command, further: impl FnOnce(&mut Command)) -> Self {
         command
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"])
@@ -83,7 +83,7 @@ impl Daemon {
         kill_process(pid, signal).expect("the daemon can be signalled");
     }
 
-    /// The next log line with `part` in it.
+    /// Waits for a log line that contains `part`.
     #[track_caller]
     pub fn await_log(&mut self, part: &str) -> String {
         let mut seen = Vec::new();
@@ -99,7 +99,7 @@ impl Daemon {
         }
     }
 
-    /// Stop it by SIGTERM: its last log line, once it has exited with 0.
+    /// Stops the daemon by SIGTERM and returns its last log line. It has to exit with 0.
     pub fn stop(mut self) -> String {
         self.signal(Signal::TERM);
         let last = self.await_log("\"message\":\"stopped\"");
@@ -108,7 +108,7 @@ impl Daemon {
         last
     }
 
-    /// As [`stop`](Self::stop): all that was logged since the line that was waited for last.
+    /// Like [`stop`](Self::stop), but returns every line after the one that was last waited for.
     pub fn stop_logging(mut self) -> Vec<String> {
         self.signal(Signal::TERM);
         let status = self.wait();
@@ -116,13 +116,13 @@ impl Daemon {
         self.log.iter().collect()
     }
 
-    /// How many descriptors it has open.
+    /// The number of open descriptors.
     pub fn descriptors(&self) -> usize {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
         open.expect("it runs, and we are root").count()
     }
 
-    /// The largest resident size so far, in KiB.
+    /// The peak of the resident memory, in KiB.
     pub fn peak_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -138,14 +138,14 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            // It may be stopped (SIGSTOP): nothing gentler would reach it.
+            // A stopped process (SIGSTOP) reacts to no other signal.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
-/// A field of a JSON log line, as text.
+/// The value of a field of a JSON log line, as text.
 #[track_caller]
 pub fn field<'a>(line: &'a str, name: &str) -> &'a str {
     let start = line
@@ -160,14 +160,14 @@ pub fn field<'a>(line: &'a str, name: &str) -> &'a str {
         .trim_matches('"')
 }
 
-/// The status of a program that was not ended by a signal.
+/// The exit status of a program that was not killed by a signal.
 #[track_caller]
 pub fn code(status: ExitStatus) -> i32 {
     assert_eq!(status.signal(), None);
     status.code().unwrap()
 }
 
-/// A daemon with this configuration, and where the file is.
+/// A daemon with this configuration, and the directory of its file.
 pub fn configured(config: &str) -> (Daemon, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
@@ -176,7 +176,7 @@ pub fn configured(config: &str) -> (Daemon, TempDir) {
     (daemon, dir)
 }
 
-/// A daemon on this road, with further lines in `[capture]` and behind it.
-pub fn over(road: &str, config: &str) -> (Daemon, TempDir) {
-    configured(&format!("[capture]\ntransport = \"{road}\"\n{config}"))
+/// A daemon with this transport. `config` continues the section `[capture]`.
+pub fn with_transport(transport: &str, config: &str) -> (Daemon, TempDir) {
+    configured(&format!("[capture]\ntransport = \"{transport}\"\n{config}"))
 }

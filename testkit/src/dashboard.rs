@@ -1,4 +1,4 @@
-//! The Grafana dashboard that we ship, and the configuration that it asks for.
+//! The Grafana dashboard of the packages, and the configuration of the daemon that it needs.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::docs::{DASHBOARD, fenced};
 use crate::paths::repository;
 
-/// A query of a panel, as it stands in the dashboard.
+/// A query of a panel, as written in the dashboard.
 #[derive(Debug)]
 pub struct Query<'a> {
     pub panel: &'a str,
     pub expr: &'a str,
-    /// Over the range shown; else at its end.
+    /// Whether it is evaluated over the range shown, or at its end.
     pub is_range: bool,
 }
 
@@ -23,7 +23,7 @@ pub fn dashboard() -> Value {
     serde_json::from_str(&text).expect("the dashboard is JSON")
 }
 
-/// A string; all that is asked for here must be there.
+/// A string that must exist.
 #[track_caller]
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     let found = value.pointer(pointer).and_then(Value::as_str);
@@ -36,7 +36,7 @@ pub fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     found.unwrap_or_else(|| panic!("no {pointer} in {value:#}"))
 }
 
-/// All panels, rows too.
+/// All panels, including rows.
 pub fn panels(dashboard: &Value) -> &[Value] {
     list(dashboard, "/panels")
 }
@@ -59,13 +59,13 @@ pub fn queries_of(panel: &Value) -> impl Iterator<Item = Query<'_>> {
     })
 }
 
-/// What the panel says where there is nothing to show.
+/// The text of a panel that has no data.
 pub fn no_value(panel: &Value) -> &str {
     text(panel, "/fieldConfig/defaults/noValue")
 }
 
-/// A query as Grafana sends it for a range of so many seconds, with all of `job` and
-/// `instance` chosen. Rates are over the whole range.
+/// A query as Grafana sends it for a range in seconds, with every `job` and `instance` selected.
+/// Rates are over the whole range.
 pub fn substituted(expr: &str, range: u64) -> String {
     let all = expr.replace("$job", ".+").replace("$instance", ".+");
     all.replace("$__range_s", &range.to_string())
@@ -73,8 +73,7 @@ pub fn substituted(expr: &str, range: u64) -> String {
         .replace("$__range", &format!("{range}s"))
 }
 
-/// The configuration of execsnoopd that the dashboard asks for, as it stands in its
-/// documentation.
+/// The configuration of the daemon that the dashboard needs, as documented.
 pub fn config_text() -> String {
     let blocks = fenced(DASHBOARD, "toml");
     assert_eq!(blocks.len(), 1);

@@ -1,4 +1,4 @@
-//! What the documentation says, for tests to hold it to that.
+//! The pages of the documentation that tests verify.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ pub const FLEET: &str = include_str!("../../docs/fleet.md");
 pub const KUBERNETES: &str = include_str!("../../docs/kubernetes.md");
 pub const METRICS: &str = include_str!("../../docs/metrics.md");
 
-/// The blocks of a page that are fenced as this language.
+/// The fenced blocks of a page that are marked as this language.
 pub fn fenced(page: &str, language: &str) -> Vec<String> {
     let opening = format!("```{language}\n");
     page.split(&opening)
@@ -20,14 +20,14 @@ pub fn fenced(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// The configuration of execsnoopd that the alerts ask for.
+/// The configuration of the daemon that the alerts need.
 pub fn config_for_alerts() -> Config {
     let blocks = fenced(ALERTS, "toml");
     assert_eq!(blocks.len(), 1);
     Config::parse(&blocks[0], Path::new("docs/alerts.md")).expect("the configuration is valid")
 }
 
-/// The metrics of docs/metrics.md: types by name. Its tables of other things have no type.
+/// The types of the metrics in docs/metrics.md by name. Rows of other tables have no type.
 pub fn metric_types() -> BTreeMap<String, String> {
     METRICS
         .lines()

@@ -1,14 +1,14 @@
-//! What a browser made of a page: its DOM as Chromium writes it out, every `<`, `>`, `&` and
-//! `"` that is not markup escaped.
+//! The DOM of a page, parsed from what Chromium prints. It escapes every `<`, `>`, `&` and `"` that
+//! is not markup.
 
 use std::collections::BTreeMap;
 
-/// An element, in the order of the document.
+/// An element.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Element {
     pub name: String,
     pub attributes: BTreeMap<String, String>,
-    /// Between its start and whatever tag comes next.
+    /// The text between its start tag and the next tag.
     pub text: String,
 }
 
@@ -18,7 +18,7 @@ impl Element {
     }
 }
 
-/// All elements of a document.
+/// All elements of a document, in its order.
 pub fn elements(document: &str) -> Vec<Element> {
     let starts = document.split('<').skip(1);
     starts
@@ -53,7 +53,7 @@ fn unescaped(text: &str) -> String {
     text.replace("&amp;", "&")
 }
 
-/// The rows of the table that is labelled by an element: names and numbers.
+/// The rows of the table with this `aria-labelledby`: names and numbers.
 pub fn rows(elements: &[Element], labelled_by: &str) -> Vec<(Vec<String>, Vec<f64>)> {
     let is_table =
         |e: &&Element| e.name == "table" && e.attribute("aria-labelledby") == Some(labelled_by);
@@ -83,7 +83,7 @@ pub fn rows(elements: &[Element], labelled_by: &str) -> Vec<(Vec<String>, Vec<f6
     rows
 }
 
-/// The exact number that an element shows.
+/// The exact number behind the text of an element.
 pub fn value(element: &Element) -> f64 {
     element.attribute("value").unwrap().parse().unwrap()
 }

@@ -1,40 +1,26 @@
-//! A source of bytes that is no kernel, and the service on top of it.
+//! A source of events that is no kernel.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use execsnoopd::capture::hooks::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
-use execsnoopd::capture::{Means, TransportKind};
-use execsnoopd::config::Config;
-use execsnoopd::event::{Event, FailureCounts, Kind, Ledgers};
-use execsnoopd::reload::Reloader;
-use execsnoopd::service;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::source::{ProgramStats, Source};
+use execsnoopd::capture::source::{ProgramStats, Source};
+use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers};
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::mpsc;
 
 use crate::bytes::encode_count;
-use crate::http::Scrape;
 
-/// How long what is waited for may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the kernel side would hold. Tests fill it; the reader empties it.
+/// The contents of the kernel side. Tests fill it, the reader drains it.
 #[derive(Debug, Default)]
 pub struct Kernel {
     pub events: VecDeque<Vec<u8>>,
     pub tally: Vec<(Vec<u8>, Vec<u8>)>,
     pub ledgers: Ledgers,
     pub failures: FailureCounts,
-    /// Paths of cgroups.
+    /// The paths of cgroups by id.
     pub cgroups: HashMap<u64, Vec<u8>>,
-    /// The next read of the ledger fails with this.
+    /// If set, the next read of the ledger fails with it.
     pub ledger_error: Option<io::Error>,
     /// The next drain of the events panics.
     pub panic: bool,
@@ -42,7 +28,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// As a program does it when the buffer has room.
+    /// Does what a BPF program does when the buffer has room.
     pub fn emit(&mut self, bytes: Vec<u8>) {
         self.emit_as(Kind::Exec, bytes);
     }
@@ -53,7 +39,7 @@ impl Kernel {
         self.events.push_back(bytes);
     }
 
-    /// As a program does it when the buffer is full.
+    /// Does what a BPF program does when the buffer is full.
     pub fn tally(&mut self, key: Vec<u8>, count: u64) {
         self.tally_as(Kind::Exec, key, count, 0);
     }
@@ -66,7 +52,7 @@ impl Kernel {
         self.tally.push((key, encode_count(count, cpu_ns)));
     }
 
-    /// As a program does it when the tally is full too.
+    /// Does what a BPF program does when the tally is full, too.
     pub fn fail_to_attribute(&mut self, kind: Kind, count: u64) {
         let ledger = &mut self.ledgers[kind];
         ledger.seen += count;
@@ -150,121 +136,7 @@ impl Source for Fake {
     }
 }
 
-/// The service as it is shipped, but for its way to stop.
-#[derive(Debug)]
-pub struct Running {
-    pub address: SocketAddr,
-    control: mpsc::UnboundedSender<Config>,
-    thread: JoinHandle<anyhow::Result<Arc<Snapshot>>>,
-}
-
-/// Run the service on a source.
-pub fn run_on(source: impl Source + 'static, means: &Means, config: &Config) -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (control, mut controlled) = mpsc::unbounded_channel();
-    let (means, config) = (means.clone(), config.clone());
-    let thread = std::thread::spawn(move || {
-        let control = async |reloader: &mut Reloader| {
-            // No sender is left: stop, or the test is over.
-            while let Some(config) = controlled.recv().await {
-                reloader.reload(move || Ok(config)).await;
-            }
-            Ok(())
-        };
-        service::run_source(source, &means, &config, vec![listener.into()], control)
-    });
-    Running {
-        address,
-        control,
-        thread,
-    }
-}
-
-impl Running {
-    pub fn scrape(&self) -> Scrape {
-        Scrape::of(self.address)
-    }
-
-    /// Have it take up another configuration. It may not have come to it on return.
-    pub fn reload(&self, config: &Config) {
-        self.control.send(config.clone()).expect("it runs");
-    }
-
-    /// Ask it to stop.
-    pub fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
-        drop(self.control);
-        self.thread.join().expect("no panic in the service")
-    }
-
-    /// Wait until it ends by itself.
-    pub fn ended(self) -> anyhow::Result<Arc<Snapshot>> {
-        let ended = self.thread.join().expect("no panic in the service");
-        drop(self.control);
-        ended
-    }
-}
-
-/// The service on a kernel side that the test fills.
-#[derive(Debug)]
-pub struct Service {
-    pub kernel: Arc<Mutex<Kernel>>,
-    pub address: SocketAddr,
-    running: Running,
-}
-
-impl Service {
-    pub fn start(config: &Config) -> Self {
-        let (source, kernel) = Fake::new(Kernel::default());
-        let running = run_on(source, &means(), config);
-        Self {
-            kernel,
-            address: running.address,
-            running,
-        }
-    }
-
-    /// Fill the kernel side.
-    pub fn kernel(&self, fill: impl FnOnce(&mut Kernel)) {
-        fill(&mut self.kernel.lock().unwrap());
-    }
-
-    /// Have it take up another configuration. It may not have come to it on return.
-    pub fn reload(&self, config: &Config) {
-        self.running.reload(config);
-    }
-
-    /// Scrape until a sample is there with this value.
-    #[track_caller]
-    pub fn await_sample(&self, sample: &str, value: f64) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.running.scrape().find(sample) != Some(value) {
-            assert!(Instant::now() < deadline, "{sample} is not {value}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Ask it to stop.
-    pub fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
-        self.running.stop()
-    }
-
-    /// Wait until it ends by itself.
-    pub fn ended(self) -> anyhow::Result<Arc<Snapshot>> {
-        self.running.ended()
-    }
-}
-
-/// What observes on most kernels.
-pub fn means() -> Means {
-    Means {
-        hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
-        transport: TransportKind::Perf,
-        buffer_bytes: 4096,
-    }
-}
-
-/// An event of a program, by a user, at a time.
+/// The event of an exec by a user at a time in nanoseconds.
 pub fn event(comm: &[u8], uid: u32, time_ns: u64) -> Event {
     let mut event = Event {
         time_ns,

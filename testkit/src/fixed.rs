@@ -1,4 +1,4 @@
-//! The shipped routes on counts that a test makes up.
+//! The routes of the daemon on fixed counts.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -7,36 +7,36 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use execsnoopd::capture::Means;
-use execsnoopd::flush::Flusher;
+use execsnoopd::capture::CaptureInfo;
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::routes::{App, router};
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::metrics::Metrics;
-use execsnoopd::reader::Control;
-use execsnoopd::snapshot::Snapshot;
-use execsnoopd::users::Users;
+use execsnoopd::names::users::Users;
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::flusher::Flusher;
+use execsnoopd::pipeline::snapshot::Snapshot;
 use tokio::sync::{mpsc, watch};
 
-/// A server of them.
+/// A server whose counts never change.
 #[derive(Debug)]
 pub struct Fixed {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
-    /// Dropped, it would be the end of the aggregator.
+    /// The routes take a dropped sender for the end of the aggregator.
     _snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
 impl Fixed {
-    /// Every flush finds these counts.
-    pub fn serve(snapshot: Snapshot, means: &Means) -> Self {
-        Self::serve_through(snapshot, means, |response| response)
+    /// Serves these counts.
+    pub fn serve(snapshot: Snapshot, info: &CaptureInfo) -> Self {
+        Self::serve_through(snapshot, info, |response| response)
     }
 
-    /// The same, each answer changed on its way.
+    /// Like [`serve`](Self::serve), with each response changed by `change`.
     pub fn serve_through(
         mut snapshot: Snapshot,
-        means: &Means,
+        info: &CaptureInfo,
         change: fn(Response) -> Response,
     ) -> Self {
         snapshot.flush.request = u64::MAX;
@@ -44,7 +44,7 @@ impl Fixed {
         let (channel, _) = mpsc::channel(1);
         let users = Users::default();
         let metrics = Metrics::new(
-            means.clone(),
+            info.clone(),
             receiver.clone(),
             channel.downgrade(),
             users.clone(),
@@ -52,7 +52,7 @@ impl Fixed {
         let app = App::new(
             Flusher::new(Control::new().unwrap(), receiver),
             metrics.unwrap(),
-            means.clone(),
+            info.clone(),
             users,
             "/metrics".to_owned(),
         );
@@ -70,13 +70,13 @@ impl Fixed {
         }
     }
 
-    /// What was asked for so far.
+    /// The targets of the requests so far.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
 
-/// Serve a router within limits; it ends with the test process.
+/// Serves a router within limits until the test process exits.
 pub fn serve(router: Router, limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -84,7 +84,7 @@ pub fn serve(router: Router, limits: Limits) -> SocketAddr {
     address
 }
 
-/// Run a server; it ends with the test process.
+/// Runs a server until the test process exits.
 pub fn run(server: Server, listener: Listener) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,15 +1,14 @@
-//! Tests that need a machine of their own.
+//! Guests: virtual machines that tests have for themselves.
 
-/// Whether this is one: then nothing else executes anything.
+/// Whether this is a guest of `make test-vm`, where nothing but the test executes programs.
 pub fn in_a_guest() -> bool {
     std::env::var_os("EXECSNOOPD_GUEST").is_some()
 }
 
-/// Refuse to go on anywhere but in a guest of `make test-vm`: on another machine these
-/// tests would disturb what runs there, or be disturbed by it.
+/// Panics outside of a guest: the test would disturb other programs, or be disturbed by them.
 pub fn only_in_a_guest() {
     assert!(
         in_a_guest(),
-        "this needs a machine of its own: run it by `make test-vm`"
+        "this test needs a machine of its own: run it by `make test-vm`"
     );
 }

@@ -1,4 +1,4 @@
-//! A plain HTTP client, and what it scraped.
+//! A plain HTTP client, and scrapes.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How long a server may keep silent before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An answer, taken apart.
+/// An answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -21,7 +21,7 @@ impl Answer {
         String::from_utf8(self.body.clone()).expect("the answer is UTF-8")
     }
 
-    /// The value of a header, by its name in lower case.
+    /// The value of a header. Its name has to be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
@@ -29,8 +29,8 @@ impl Answer {
     }
 }
 
-/// Connect, with a limit on how long reads may take; and with `TCP_NODELAY`, as Go and so Prometheus
-/// does: else the first request over TLS waits 40 ms until the end of the handshake is acknowledged.
+/// Connects, with a time limit on reads. Sets `TCP_NODELAY`, as Go and so Prometheus does: without
+/// it, the first request over TLS waits 40 ms for the acknowledgement of the handshake's end.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -38,21 +38,21 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Send bytes as they are and read the answer until the server closes.
+/// Sends bytes and reads the answer until the server closes the connection.
 pub fn send(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = connect(address);
     stream.write_all(request).expect("the server reads");
     answer(&mut stream)
 }
 
-/// Read an answer until the server closes.
+/// Reads an answer until the server closes the connection.
 pub fn answer(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("the server answers");
     parsed(&bytes)
 }
 
-/// Take an answer apart.
+/// Parses an answer.
 pub fn parsed(bytes: &[u8]) -> Answer {
     let end = bytes
         .windows(4)
@@ -71,7 +71,7 @@ pub fn parsed(bytes: &[u8]) -> Answer {
     }
 }
 
-/// A request with headers (each ending in `\r\n`), the connection closed after it.
+/// Sends a request with headers, each ending in `\r\n`, on a connection of its own.
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
     let request =
         format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
@@ -82,7 +82,7 @@ pub fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, "GET", path, "")
 }
 
-/// Samples by what stands before their value: `name{label="value",...}`.
+/// The samples of a scrape by name and labels: `name{label="value",...}`.
 #[derive(Debug, PartialEq)]
 pub struct Scrape(BTreeMap<String, f64>);
 
@@ -107,7 +107,7 @@ impl Scrape {
         Self(samples.collect())
     }
 
-    /// A sample that must be there.
+    /// The value of a sample that must exist.
     #[track_caller]
     pub fn value(&self, sample: &str) -> f64 {
         self.find(sample)
@@ -118,13 +118,13 @@ impl Scrape {
         self.0.get(sample).copied()
     }
 
-    /// Execs of a program, by its name as the label has it; 0 if it has no series.
+    /// The execs of a program by the value of its label, or 0 without a series.
     pub fn execs_of(&self, comm: &str) -> f64 {
         self.find(&format!("execsnoop_execs_by_comm_total{{comm=\"{comm}\"}}"))
             .unwrap_or(0.0)
     }
 
-    /// The sum of a family's samples.
+    /// The sum of the samples of a family.
     pub fn sum(&self, family: &str) -> f64 {
         self.family(family).map(|(_, value)| value).sum()
     }
@@ -137,7 +137,7 @@ impl Scrape {
             .map(|(sample, value)| (sample.as_str(), *value))
     }
 
-    /// Every exec is accounted for, and in every view.
+    /// Asserts that every exec is accounted for, in the ledger and in every view.
     #[track_caller]
     pub fn assert_ledger_closes(&self) {
         for (sample, difference) in self.family("execsnoop_ledger_difference") {
@@ -151,8 +151,7 @@ impl Scrape {
         }
     }
 
-    /// The execs in each view, by the view's family. Every view has its sample of all others
-    /// from the start.
+    /// The execs of each view, by its family.
     pub fn sums_of_views(&self) -> BTreeMap<&str, f64> {
         let mut sums = BTreeMap::new();
         for (sample, value) in &self.0 {

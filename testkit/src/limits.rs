@@ -1,4 +1,4 @@
-//! Cgroups that limit what is in them, of version 1 or 2: whichever has the controller.
+//! Cgroups with limits, of version 1 or 2, depending on which one has the controller.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// A cgroup with a limit, removed with the value. What was in it must have ended by then or
-/// been [`released`](Self::release).
+/// A cgroup with a limit, removed when the value is dropped. By then, its processes must have exited
+/// or have been [`released`](Self::release).
 #[derive(Debug)]
 pub struct Limited {
     directory: PathBuf,
@@ -16,7 +16,7 @@ pub struct Limited {
 }
 
 impl Limited {
-    /// Of memory, in bytes.
+    /// Limits memory, in bytes.
     pub fn memory(bytes: u64) -> Self {
         let limited = Self::new("memory");
         let files = ["memory.limit_in_bytes", "memory.max"];
@@ -24,7 +24,7 @@ impl Limited {
         limited
     }
 
-    /// To so many thousandths of one CPU.
+    /// Limits CPU time, in thousandths of one CPU.
     pub fn cpu(thousandths: u32) -> Self {
         let limited = Self::new("cpu");
         let quota = thousandths * 100;
@@ -53,17 +53,17 @@ impl Limited {
         let parent = if version == 1 { &of_version_1 } else { root };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = parent.join(format!("execsnoopd-{}-{number}", std::process::id()));
-        fs::create_dir(&directory).expect("cgroups can be made");
+        fs::create_dir(&directory).expect("cgroups can be created");
         Self { directory, version }
     }
 
-    /// To the file of version 1 or of version 2.
+    /// Writes to the file of version 1 or of version 2.
     fn write(&self, files: [&str; 2], value: &str) {
         let file = self.directory.join(files[usize::from(self.version - 1)]);
         fs::write(&file, value).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 
-    /// A command that runs a program in it.
+    /// A command that runs a program in the cgroup.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("sh");
         command
@@ -73,29 +73,29 @@ impl Limited {
         command
     }
 
-    /// From now on, this process is in it.
-    pub fn take_in(&self, pid: u32) {
+    /// Moves a process into the cgroup.
+    pub fn add(&self, pid: u32) {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 
-    /// From now on, this process is in the one above.
+    /// Moves a process into the parent cgroup.
     pub fn release(&self, pid: u32) {
         let parent = self.directory.parent().unwrap();
         fs::write(parent.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 
-    /// How many processes in it were killed for want of memory.
+    /// The number of processes killed for lack of memory.
     pub fn oom_kills(&self) -> u64 {
         let file = ["memory.oom_control", "memory.events"][usize::from(self.version - 1)];
         let text = fs::read_to_string(self.directory.join(file)).unwrap();
         let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        kills.expect("a kernel that counts them").parse().unwrap()
+        kills.expect("the kernel counts them").parse().unwrap()
     }
 }
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        // A process that has been waited for may not have left it yet.
+        // A process that was waited for may not have left the cgroup yet.
         for _ in 0..1000 {
             if fs::remove_dir(&self.directory).is_ok() {
                 return;

@@ -1,4 +1,4 @@
-//! The daemon with mounts of its own.
+//! The daemon in a mount namespace of its own.
 
 use std::process::Command;
 
@@ -6,8 +6,9 @@ use tempfile::TempDir;
 
 use crate::daemon::Daemon;
 
-/// The daemon in a mount namespace of its own, after `prepare` has been done there.
-pub fn in_own_mounts(prepare: &str, config: &str) -> (Command, TempDir) {
+/// A command that runs the daemon in a mount namespace of its own, after the shell commands in
+/// `prepare`.
+pub fn in_mount_namespace(prepare: &str, config: &str) -> (Command, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
     std::fs::write(&file, config).unwrap();
@@ -22,9 +23,9 @@ pub fn in_own_mounts(prepare: &str, config: &str) -> (Command, TempDir) {
     (command, dir)
 }
 
-/// A daemon that finds tracefs, wherever this host may have it.
+/// A daemon with tracefs, even where the host has not mounted it.
 pub fn with_tracefs(config: &str) -> (Daemon, TempDir) {
     let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null";
-    let (command, dir) = in_own_mounts(mount, config);
+    let (command, dir) = in_mount_namespace(mount, config);
     (Daemon::spawn(command), dir)
 }

@@ -1,46 +1,46 @@
-//! Programs that nobody else executes, and executing them.
+//! Programs with names that nothing else on the host has.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::RwLockWriteGuard;
 
 use tempfile::TempDir;
 
-use crate::nop::nop;
+use crate::compiled::{nop, ways};
+use crate::host;
 
-/// A directory of programs with names that nobody else has.
+/// A directory of programs with names that nothing else on the host has.
 ///
-/// One at a time in a test process: every daemon sees what every test executes. So make
-/// this before the daemon.
+/// The test has the [host](host::exclusive) to itself while the value exists, because every daemon
+/// sees what every test executes. Create it before the daemon.
 #[derive(Debug)]
 pub struct Programs {
     directory: TempDir,
-    _alone: MutexGuard<'static, ()>,
+    _exclusive: RwLockWriteGuard<'static, ()>,
 }
 
 impl Programs {
     pub fn new() -> Self {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let exclusive = host::exclusive();
         let directory = tempfile::tempdir().expect("a directory for programs");
-        // Other users execute from it, too.
+        // Other users execute programs in it, too.
         set_executable(directory.path());
         let programs = Self {
             directory,
-            _alone: alone,
+            _exclusive: exclusive,
         };
         programs.copied(nop(), "nop");
         programs
     }
 
-    /// A copy of a program, of this name.
+    /// Copies a program to this name.
     pub fn copied(&self, program: &Path, name: &str) -> PathBuf {
         let copy = self.directory.path().join(name);
-        // By another process: a descriptor open for writing, inherited by a child that
-        // another test forks just then, would make executing it fail with ETXTBSY.
+        // By another process. If this one had the copy open for writing, a child that another
+        // test forks meanwhile would inherit the descriptor, and exec would fail with ETXTBSY.
         let status = Command::new("cp").arg(program).arg(&copy).status();
         assert!(status.expect("cp can be executed").success());
         copy
@@ -50,7 +50,7 @@ impl Programs {
         self.directory.path()
     }
 
-    /// A program of this name. What a link is called is what the kernel calls the program.
+    /// Links a program of this name, which is the name that the kernel gives it.
     pub fn named(&self, name: impl AsRef<Path>) -> PathBuf {
         let path = self.directory.path().join(name);
         symlink("nop", &path).expect("the name is free");
@@ -62,7 +62,7 @@ pub fn set_executable(path: &Path) {
     std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Execute a program and wait for its end.
+/// Executes a program and waits until it exits.
 pub fn exec(program: &Path) {
     exec_as(program, None);
 }
@@ -79,4 +79,14 @@ pub fn exec_as(program: &Path, uid: Option<u32>) {
 
 pub fn exec_times(program: &Path, times: u32) {
     (0..times).for_each(|_| exec(program));
+}
+
+/// Executes a program in one of the ways of [`ways`], or takes a way that needs a number only.
+pub fn go(way: &str, program: &Path, number: u32) -> ExitStatus {
+    Command::new(ways())
+        .arg(way)
+        .arg(program)
+        .arg(number.to_string())
+        .status()
+        .expect("the program of ways can be executed")
 }

@@ -1,4 +1,4 @@
-//! The real Prometheus, as a child process, and its promtool.
+//! Prometheus as a child process, and promtool.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,15 +12,15 @@ use tempfile::TempDir;
 use crate::http::{get, request, send};
 use crate::paths::repository;
 
-/// How long a query may be without a result before a test fails.
+/// How long a query may have no result before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What we ship for Prometheus.
+/// The files for Prometheus in our packages.
 pub fn packaging() -> PathBuf {
     repository().join("packaging/prometheus")
 }
 
-/// What promtool says to these arguments, in a directory; it must be content.
+/// The output of promtool, run in a directory. It has to succeed.
 #[track_caller]
 pub fn promtool(dir: &Path, args: &[&str]) -> String {
     let output = Command::new("promtool")
@@ -28,18 +28,18 @@ pub fn promtool(dir: &Path, args: &[&str]) -> String {
         .current_dir(dir)
         .output()
         .expect("promtool runs");
-    let said = said(&output);
-    assert!(output.status.success(), "{args:?}: {said}");
-    said
+    let printed = printed(&output);
+    assert!(output.status.success(), "{args:?}: {printed}");
+    printed
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     [&output.stdout, &output.stderr]
         .map(|bytes| String::from_utf8_lossy(bytes))
         .join("")
 }
 
-/// A Prometheus on a free port, ended with the value.
+/// A Prometheus on a free port, killed when the value is dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     child: Child,
@@ -48,15 +48,15 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// With this configuration, to which `rules/` is the directory that we ship.
+    /// Starts it with this configuration, in which `rules/` is the directory of our packages.
     pub fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(packaging().join("rules"), dir.path().join("rules")).unwrap();
         Self::start_in(dir, config, &[])
     }
 
-    /// With this configuration in a directory that has what it names, and in `data/` what is
-    /// stored already; with further arguments.
+    /// Starts it with this configuration and further arguments. The directory contains the files
+    /// that the configuration names, and its database in `data/`.
     pub fn start_in(dir: TempDir, config: &str, args: &[&str]) -> Self {
         let file = dir.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
@@ -82,12 +82,12 @@ impl Prometheus {
         self.child.id()
     }
 
-    /// The answer to a query as soon as it has a result.
+    /// Waits until a query has a result and returns the answer.
     #[track_caller]
     pub fn query_until_there(&self, query: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Until it listens, nobody can be asked.
+            // It may not listen yet.
             if TcpStream::connect(self.address).is_ok() {
                 let path = format!("/api/v1/query?query={}", escaped(query));
                 let answer = request(self.address, "GET", &path, "");
@@ -103,10 +103,10 @@ impl Prometheus {
         }
     }
 
-    /// The answer to a query over so much time until now, by seconds; or as of now.
+    /// The answer to a query now, or over this time until now, in steps of a second.
     #[track_caller]
     pub fn answer(&self, query: &str, over: Option<Duration>) -> String {
-        // The last scrape is not later than this.
+        // No sample is later than this.
         let now = SystemTime::now() + Duration::from_secs(1);
         let now = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
         let (query, end) = (escaped(query), format!("&end={now}&time={now}"));
@@ -114,14 +114,14 @@ impl Prometheus {
             Some(over) => format!("query_range?step=1&start={}", now - over.as_secs()),
             None => "query?".to_owned(),
         };
-        // HTTP/1.0 knows no chunks.
+        // HTTP/1.0 has no chunks.
         let request = format!("GET /api/v1/{path}&query={query}{end} HTTP/1.0\r\n\r\n");
         let answer = send(self.address, request.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.text()
     }
 
-    /// The labels of each result that a query has now.
+    /// The labels of each result of a query now.
     #[track_caller]
     pub fn labels(&self, query: &str) -> Vec<BTreeMap<String, String>> {
         let answer: Value = serde_json::from_str(&self.answer(query, None)).unwrap();
@@ -130,7 +130,7 @@ impl Prometheus {
         results.iter().map(labels).collect()
     }
 
-    /// What it says of itself.
+    /// The metrics of Prometheus itself.
     pub fn metrics(&self) -> String {
         get(self.address, "/metrics").text()
     }
@@ -143,7 +143,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// A query as it may stand in a URL.
+/// A query, escaped for a URL.
 pub fn escaped(query: &str) -> String {
     query
         .bytes()

@@ -1,5 +1,5 @@
-//! As much of the query language as it takes to check queries. That they are queries at all
-//! is promtool's to say; strings with brackets in them are not understood here.
+//! Enough of the query language to find the selectors of valid queries, which promtool checks.
+//! Strings that contain brackets are not supported.
 
 /// A selector of series: `function(metric{matchers}[range]`.
 #[derive(Debug, PartialEq)]
@@ -12,10 +12,10 @@ pub struct Selector<'a> {
 
 const KEYWORDS: [&str; 4] = ["and", "or", "unless", "bool"];
 
-/// What stands before a list of labels.
+/// The keywords before a list of labels.
 const GROUPINGS: [&str; 5] = ["by", "on", "without", "ignoring", "group_left"];
 
-/// The selectors of a query. Each must have its braces, and so its matchers.
+/// The selectors of a query. Each must have braces.
 #[track_caller]
 pub fn selectors(query: &str) -> Vec<Selector<'_>> {
     assert_eq!(bare_words(query), [""; 0], "without matchers in {query}");
@@ -26,7 +26,9 @@ pub fn selectors(query: &str) -> Vec<Selector<'_>> {
 fn selector(query: &str, opening: usize) -> Selector<'_> {
     let metric = last_word(&query[..opening]);
     let before = &query[..opening - metric.len()];
-    let (matchers, after) = query[opening + 1..].split_once('}').expect("it is closed");
+    let (matchers, after) = query[opening + 1..]
+        .split_once('}')
+        .expect("the bracket is closed");
     let range = after
         .strip_prefix('[')
         .and_then(|range| range.split_once(']'));
@@ -47,7 +49,7 @@ fn last_word(text: &str) -> &str {
     &text[end.len()..]
 }
 
-/// Words that are no function, keyword, label or number, and have no braces.
+/// The metrics without braces: words that are no function, keyword, label or number.
 pub fn bare_words(query: &str) -> Vec<String> {
     let query = without_lists_of_labels(&without_brackets_and_strings(query));
     let mut bare = Vec::new();
@@ -70,7 +72,7 @@ pub fn bare_words(query: &str) -> Vec<String> {
     bare
 }
 
-/// Of each pair of brackets or quotes only the opening one stays.
+/// Removes what is in brackets or quotes, and the closing one.
 fn without_brackets_and_strings(query: &str) -> String {
     let mut kept = String::new();
     let mut rest = query;
@@ -81,7 +83,10 @@ fn without_brackets_and_strings(query: &str) -> String {
             _ => '"',
         };
         kept.push_str(&rest[..=at]);
-        rest = rest[at + 1..].split_once(close).expect("it is closed").1;
+        rest = rest[at + 1..]
+            .split_once(close)
+            .expect("the bracket is closed")
+            .1;
     }
     kept + rest
 }
@@ -91,9 +96,40 @@ fn without_lists_of_labels(query: &str) -> String {
     for grouping in GROUPINGS {
         let opening = format!("{grouping} (");
         while let Some(at) = query.find(&opening) {
-            let end = at + query[at..].find(')').expect("it is closed");
+            let end = at + query[at..].find(')').expect("the bracket is closed");
             query.replace_range(at..=end, "");
         }
     }
     query
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_found_with_their_range_and_function() {
+        let query = "sum by (a) (rate(x{b=\"c\", d!=\"\"}[5m])) * on (e) f{g=\"h\"} or vector(0)";
+        let expected = [
+            Selector {
+                metric: "x",
+                matchers: vec!["b=\"c\"", "d!=\"\""],
+                range: Some("5m"),
+                function: Some("rate"),
+            },
+            Selector {
+                metric: "f",
+                matchers: vec!["g=\"h\""],
+                range: None,
+                function: None,
+            },
+        ];
+        assert_eq!(selectors(query), expected);
+    }
+
+    #[test]
+    fn metrics_without_matchers_are_found() {
+        let query = "sum(x) / on (y) z[5m] > 1.5 or a{b=\"c\"} or label_replace(d{e=\"f\"}, \"g\", \"h\", \"\", \"\")";
+        assert_eq!(bare_words(query), ["x", "z"]);
+    }
 }

@@ -1,4 +1,4 @@
-//! A client that speaks TLS.
+//! An HTTP client over TLS.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{
 use crate::certificates::Identity;
 use crate::http::{Answer, connect, parsed};
 
-/// A connection that shook hands.
+/// A connection after its handshake.
 pub type Connection = StreamOwned<ClientConnection, TcpStream>;
 
 /// A client.
@@ -26,12 +26,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// That trusts an authority, and has no certificate.
+    /// A client that trusts an authority and has no certificate.
     pub fn trusting(authority: &str) -> Self {
         Self::new(authority, None, &[&TLS13, &TLS12])
     }
 
-    /// With a certificate.
+    /// A client that trusts an authority and has a certificate.
     pub fn with(authority: &str, identity: &Identity) -> Self {
         Self::new(authority, Some(identity), &[&TLS13, &TLS12])
     }
@@ -66,12 +66,13 @@ impl Client {
         }
     }
 
-    /// Shake hands; what a server thinks of our certificate shows when it answers.
+    /// Connects and completes the handshake. With TLS 1.3, the server rejects a client's certificate
+    /// only when it answers.
     pub fn connect(&self, address: SocketAddr) -> io::Result<Connection> {
         self.shake(connect(address))
     }
 
-    /// As [`connect`](Self::connect), over a connection that is there.
+    /// Like [`connect`](Self::connect), over an existing connection.
     pub fn shake<S: Read + Write>(
         &self,
         mut stream: S,
@@ -84,7 +85,7 @@ impl Client {
         Ok(StreamOwned::new(session, stream))
     }
 
-    /// The answer to a request with these headers, up to the end that the server marks.
+    /// The answer to a request with these headers, up to the `close_notify` of the server.
     pub fn request(&self, address: SocketAddr, path: &str, headers: &str) -> io::Result<Answer> {
         let mut connection = self.connect(address)?;
         let request =
@@ -100,8 +101,8 @@ impl Client {
     }
 }
 
-/// What was agreed on.
-pub fn agreed(connection: &Connection) -> (ProtocolVersion, CipherSuite, NamedGroup) {
+/// The version, the cipher suite and the group that were negotiated.
+pub fn negotiated(connection: &Connection) -> (ProtocolVersion, CipherSuite, NamedGroup) {
     let session = &connection.conn;
     (
         session.protocol_version().unwrap(),

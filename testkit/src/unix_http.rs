@@ -1,4 +1,4 @@
-//! Scraping over a Unix socket: where it listens is known without its log.
+//! Scrapes over a Unix socket. Its path is known without reading the log of the daemon.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,14 +10,14 @@ use crate::http::{Scrape, parsed};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Scrape, as soon as somebody listens.
+/// Waits until the daemon listens, and scrapes it.
 #[track_caller]
 pub fn scrape(socket: &Path) -> Scrape {
     let deadline = Instant::now() + PATIENCE;
     let bytes = loop {
         match get(socket) {
             Ok(bytes) => break bytes,
-            Err(error) => assert!(Instant::now() < deadline, "nobody answers: {error}"),
+            Err(error) => assert!(Instant::now() < deadline, "no answer: {error}"),
         }
         sleep(Duration::from_millis(20));
     };

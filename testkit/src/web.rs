@@ -1,4 +1,4 @@
-//! A directory with a web configuration and what it names.
+//! A directory with a web configuration and the files that it names.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::certificates::{Authority, Identity};
 
-/// For password "secret": the least cost that there is, tests are many.
+/// The hash of the password "secret", with the lowest cost that bcrypt has.
 pub const SECRET: &str = "$2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK";
 
 /// `alice:secret`, `alice:wrong` and `nobody:secret`.
@@ -15,10 +15,10 @@ pub const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
 pub const ALICE_WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n";
 pub const NOBODY: &str = "Authorization: Basic bm9ib2R5OnNlY3JldA==\r\n";
 
-/// TLS by the certificate and key of [`WebDir::tls`].
+/// TLS with the certificate and key of [`WebDir::tls`].
 pub const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
 
-/// Clients must have a certificate of the authority of [`WebDir::tls`].
+/// Clients need a certificate of the authority of [`WebDir::tls`].
 pub const MUTUAL: &str =
     "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
 
@@ -33,7 +33,7 @@ impl WebDir {
         dir
     }
 
-    /// With certificate and key of a server, and the authority's certificate.
+    /// Adds the certificate and key of a server, and the certificate of its authority.
     pub fn tls(web_config: &str, authority: &Authority) -> Self {
         let dir = Self::new(web_config);
         dir.identity("server", &authority.server());
@@ -49,18 +49,18 @@ impl WebDir {
         self.path().join("web.yml")
     }
 
-    /// Write a file, or put another one in its place.
+    /// Writes or replaces a file.
     pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path().join(name), text).unwrap();
     }
 
-    /// Write `NAME.crt` and `NAME.key`.
+    /// Writes `NAME.crt` and `NAME.key`.
     pub fn identity(&self, name: &str, identity: &Identity) {
         self.write(&format!("{name}.crt"), &identity.certificate);
         self.write(&format!("{name}.key"), &identity.key);
     }
 
-    /// The defaults, with this web configuration.
+    /// The default configuration with this web configuration.
     pub fn config(&self) -> Config {
         Config {
             web: Web {
@@ -72,7 +72,7 @@ impl WebDir {
     }
 }
 
-/// The users section for some who all have the password "secret".
+/// A section of users who all have the password "secret".
 pub fn users(names: &[&str]) -> String {
     let lines = names.iter().map(|name| format!("  {name}: {SECRET}\n"));
     format!("basic_auth_users:\n{}", lines.collect::<String>())

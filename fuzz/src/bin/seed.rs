@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use execsnoopd::capture::hooks::Failures;
+use execsnoopd::capture::options::FailureHooks;
+use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, Live, Options, TransportKind};
-use execsnoopd::event::{Event, Observation, Subject, Traced, kind, nul_terminated};
-use execsnoopd::source::Source;
+use execsnoopd::record::{Event, Observation, Subject, Traced, kind, nul_terminated};
 
 /// More than the smallest buffers hold.
 const STORM: usize = 200;
@@ -58,7 +58,7 @@ fn records(directory: &Path) -> Result<()> {
 
     let shown = Options {
         transports: vec![TransportKind::Ring],
-        failures: Some(Failures::FexitOrTracepoint),
+        failures: Some(FailureHooks::FexitOrTracepoint),
         live: Live {
             failures: true,
             path: true,

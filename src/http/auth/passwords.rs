@@ -17,8 +17,8 @@ use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
 use tracing::error;
 
-use crate::blocking;
-use crate::seldom::Seldom;
+use crate::sys::thread;
+use crate::sys::throttle::Throttle;
 
 /// How many right and how many wrong answers are kept.
 const KEPT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
@@ -45,7 +45,7 @@ pub(super) struct Passwords {
     key: Option<hmac::Key>,
     answers: Arc<Mutex<Answers>>,
     one_at_a_time: Arc<Semaphore>,
-    not_compared: Seldom,
+    not_compared: Throttle,
 }
 
 impl Passwords {
@@ -61,7 +61,7 @@ impl Passwords {
                 wrong: LruCache::new(KEPT),
             })),
             one_at_a_time: Arc::new(Semaphore::new(1)),
-            not_compared: Seldom::default(),
+            not_compared: Throttle::default(),
         }
     }
 
@@ -94,14 +94,14 @@ impl Passwords {
         }
         // Goes on if the client leaves: the answer is there when it comes again.
         let answers = Arc::clone(&self.answers);
-        let compared = blocking::run("passwords", move || {
+        let compared = thread::run("passwords", move || {
             let _permit = permit;
             let answer = bcrypt::verify(password, &hash).unwrap_or(false) && known;
             lock(&answers).put(digest, answer);
             answer
         });
         compared.await.map_err(|error| {
-            if let Some(times) = self.not_compared.happened(Instant::now()) {
+            if let Some(times) = self.not_compared.allow(Instant::now()) {
                 error!(%error, times, "a password cannot be compared now");
             }
             NotCompared

@@ -1,0 +1,18 @@
+//! The buffers by which events reach user space.
+
+pub(in crate::capture) mod perf;
+mod records;
+pub(in crate::capture) mod ring;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// The user-space end of a transport.
+pub(in crate::capture) trait Buffer: Send + std::fmt::Debug {
+    /// Bytes of the buffers of all CPUs.
+    fn bytes(&self) -> usize;
+    /// Becomes readable when a buffer is half full.
+    fn wakeup_fd(&self) -> BorrowedFd<'_>;
+    /// Empty the buffers, calling `sample` with the bytes of each sample.
+    fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()>;
+}

@@ -1,0 +1,147 @@
+//! Finds keys in a document: their lines, unknown ones, and the nearest known one.
+
+use std::fmt;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A key that does not exist.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    path: String,
+    nearest: Option<String>,
+    /// Its offset in bytes.
+    pub(super) offset: usize,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown key `{}`", self.path)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns the first key of the document that is not among the known ones.
+pub(super) fn unknown(document: &DeTable<'_>, known: &toml::Table) -> Option<Unknown> {
+    unknown_in(document, known, "")
+}
+
+fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Unknown> {
+    let mut keys: Vec<_> = table.iter().collect();
+    keys.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in keys {
+        let name = key.get_ref().as_ref();
+        let path = if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        };
+        let Some(expected) = known.get(name) else {
+            return Some(Unknown {
+                path,
+                nearest: nearest(name, known.keys().map(String::as_str)),
+                offset: key.span().start,
+            });
+        };
+        let unknown = match (value.get_ref(), expected) {
+            (DeValue::Table(table), toml::Value::Table(known)) => unknown_in(table, known, &path),
+            (DeValue::Array(tables), toml::Value::Array(known)) => {
+                let known = known.first().and_then(toml::Value::as_table);
+                tables
+                    .iter()
+                    .find_map(|item| match (item.get_ref(), known) {
+                        (DeValue::Table(table), Some(known)) => unknown_in(table, known, &path),
+                        _ => None,
+                    })
+            }
+            _ => None,
+        };
+        if unknown.is_some() {
+            return unknown;
+        }
+    }
+    None
+}
+
+/// Returns the most similar key, if any is similar enough.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|key| (strsim::jaro_winkler(name, key), key))
+        .filter(|(similarity, _)| *similarity > 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, key)| key.to_owned())
+}
+
+/// Where the value of a key begins, in bytes; of a key that the document does not have,
+/// the nearest table around it.
+pub(super) fn offset(document: &DeTable<'_>, path: &[String]) -> usize {
+    let mut at = 0;
+    let Some((first, mut rest)) = path.split_first() else {
+        return at;
+    };
+    let Some(mut value) = document.get(first.as_str()) else {
+        return at;
+    };
+    loop {
+        at = value.span().start;
+        let Some((next, further)) = rest.split_first() else {
+            return at;
+        };
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => table.get(next.as_str()),
+            DeValue::Array(items) => next.parse().ok().and_then(|i: usize| items.get(i)),
+            _ => None,
+        };
+        match inner {
+            Some(inner) => (value, rest) = (inner, further),
+            None => return at,
+        }
+    }
+}
+
+/// The path of the key whose value is there; empty if there is none. What is inside of
+/// tables is looked at first: the span of one may be its header alone.
+pub(super) fn key_at(document: &DeTable<'_>, offset: usize) -> Vec<String> {
+    let values = document
+        .iter()
+        .map(|(key, value)| (key.get_ref().to_string(), value));
+    path_to(values, offset).unwrap_or_default()
+}
+
+fn path_to<'a, 'i: 'a>(
+    values: impl Iterator<Item = (String, &'a Spanned<DeValue<'i>>)>,
+    offset: usize,
+) -> Option<Vec<String>> {
+    for (key, value) in values {
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => {
+                let values = table
+                    .iter()
+                    .map(|(key, value)| (key.get_ref().to_string(), value));
+                path_to(Box::new(values) as Box<dyn Iterator<Item = _>>, offset)
+            }
+            DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
+                let values = items
+                    .iter()
+                    .enumerate()
+                    .map(|(i, item)| (i.to_string(), item));
+                path_to(Box::new(values) as Box<dyn Iterator<Item = _>>, offset)
+            }
+            _ if value.span().contains(&offset) => Some(Vec::new()),
+            _ => None,
+        };
+        if let Some(inner) = inner {
+            return Some([vec![key], inner].concat());
+        }
+    }
+    None
+}
+
+/// The line of an offset, counted from 1; of the end, the last one.
+pub(super) fn line_at(text: &str, offset: usize) -> usize {
+    let line = text.get(..offset).unwrap_or(text).matches('\n').count() + 1;
+    line.min(text.lines().count().max(1))
+}

@@ -1,0 +1,334 @@
+use super::*;
+
+const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+
+fn parse(text: &str) -> Result<WebConfig, Error> {
+    WebConfig::parse(text, Path::new("/etc/x/web.yml"))
+}
+
+#[track_caller]
+fn accepted(text: &str) -> WebConfig {
+    parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// A TLS section with further lines.
+fn tls(lines: &str) -> String {
+    format!("tls_server_config:\n  cert_file: a.crt\n  key_file: /b/b.key\n{lines}")
+}
+
+#[track_caller]
+fn section(lines: &str) -> TlsSection {
+    accepted(&tls(lines)).tls.expect("TLS is on")
+}
+
+fn file(pem: &Pem) -> &Path {
+    match &pem.source {
+        Source::File(path) => path,
+        Source::Inline(_) => panic!("{} is no file", pem.name),
+    }
+}
+
+#[test]
+fn an_empty_file_asks_for_nothing() {
+    for text in [
+        "",
+        "# nothing\n",
+        "---\n",
+        "{}",
+        "tls_server_config:\nbasic_auth_users:\nhttp_server_config:\n",
+        "tls_server_config: {}\nhttp_server_config: {http2: false}\n",
+        // What does not switch TLS on in the toolkit does not here.
+        "tls_server_config:\n  min_version: TLS13\n",
+    ] {
+        let config = accepted(text);
+        assert!(config.tls.is_none(), "{text}");
+        assert!(config.users.is_empty() && config.headers.is_empty());
+        assert!(config.rate_limit.is_none() && !config.authenticates());
+    }
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let tls = section("");
+    assert_eq!(file(&tls.cert), Path::new("/etc/x/a.crt"));
+    assert_eq!(file(&tls.key), Path::new("/b/b.key"));
+}
+
+#[test]
+fn certificates_may_stand_in_the_file_itself() {
+    let text = "tls_server_config:\n  cert: |\n    -----BEGIN\n    x\n  key: y\n";
+    let tls = accepted(text).tls.unwrap();
+    assert!(matches!(tls.cert.source, Source::Inline(text) if text == "-----BEGIN\nx\n"));
+    assert!(matches!(tls.key.source, Source::Inline(text) if text == "y"));
+    // Where both are given, the file counts.
+    assert_eq!(
+        file(&section("  cert: y\n").cert),
+        Path::new("/etc/x/a.crt")
+    );
+}
+
+#[test]
+fn each_client_authentication_type_of_the_toolkit_is_known() {
+    for (name, requires, verifies, authenticates) in [
+        ("NoClientCert", false, false, false),
+        ("RequestClientCert", false, false, false),
+        ("RequireAnyClientCert", true, false, false),
+        ("RequireClientCert", true, false, false),
+        ("VerifyClientCertIfGiven", false, true, false),
+        ("RequireAndVerifyClientCert", true, true, true),
+    ] {
+        let ca = if verifies {
+            "  client_ca_file: ca.crt\n"
+        } else {
+            ""
+        };
+        let config = accepted(&tls(&format!("  client_auth_type: {name}\n{ca}")));
+        assert_eq!(config.authenticates(), authenticates, "{name}");
+        let client_auth = config.tls.unwrap().client_auth;
+        assert_eq!(client_auth.requires(), requires, "{name}");
+        assert_eq!(client_auth.verifies(), verifies, "{name}");
+    }
+}
+
+#[test]
+fn versions_are_a_range() {
+    for (lines, count) in [
+        ("", 2),
+        ("  min_version: TLS12\n", 2),
+        ("  min_version: TLS13\n", 1),
+        ("  max_version: TLS12\n", 1),
+        ("  min_version: TLS12\n  max_version: TLS13\n", 2),
+    ] {
+        assert_eq!(section(lines).versions.len(), count, "{lines}");
+    }
+}
+
+#[test]
+fn a_list_of_cipher_suites_is_of_those_before_tls_1_3() {
+    let named = "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n";
+    let suites = section(named).cipher_suites;
+    let tls12: Vec<_> = suites.iter().filter(|s| s.tls13().is_none()).collect();
+    assert_eq!((suites.len(), tls12.len()), (4, 1));
+    assert_eq!(section("  cipher_suites: []\n").cipher_suites.len(), 9);
+    let tls13 = "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n";
+    assert_eq!(section(tls13).cipher_suites.len(), 3);
+}
+
+#[test]
+fn curves_are_in_the_order_of_the_file() {
+    let curves = section("  curve_preferences:\n  - CurveP384\n  - X25519\n").curves;
+    let names: Vec<_> = curves.iter().map(|c| format!("{:?}", c.name())).collect();
+    assert_eq!(names, ["secp384r1", "X25519"]);
+    assert_eq!(section("").curves.len(), 3);
+}
+
+#[test]
+fn booleans_are_those_of_yaml_1_1() {
+    for (word, value) in [("true", true), ("no", false), ("Off", false), ("y", true)] {
+        let lines = format!("  prefer_server_cipher_suites: {word}\n");
+        assert_eq!(section(&lines).prefer_server, value, "{word}");
+    }
+    assert!(section("").prefer_server);
+}
+
+#[test]
+fn users_headers_and_a_rate_limit_are_read() {
+    let config = accepted(&format!(
+        "basic_auth_users:\n  alice: {HASH}\n  7: '{HASH}'\n\
+         http_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: deny\n    \
+         Strict-Transport-Security: max-age=1\n    Content-Security-Policy: ''\n\
+         rate_limit:\n  interval: 1m30s\n  burst: 5\n"
+    ));
+    let users: Vec<_> = config.users.keys().collect();
+    assert_eq!(users, ["7", "alice"]);
+    assert!(config.authenticates());
+    let headers: Vec<_> = config
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(headers, ["x-frame-options", "strict-transport-security"]);
+    let limit = config.rate_limit.unwrap();
+    assert_eq!((limit.interval.as_secs(), limit.burst), (90, 5));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_file_line_and_key() {
+    let users = |hash: &str| format!("basic_auth_users:\n  alice: {hash}");
+    let cases: &[(&str, usize, &str)] = &[
+        ("a: b\n", 1, "unknown key `a`"),
+        (
+            "tls_config:\n",
+            1,
+            "unknown key `tls_config`; did you mean `tls_server_config`?",
+        ),
+        (
+            "tls_server_config:\n  cert_fil: a\n",
+            2,
+            "unknown key `tls_server_config.cert_fil`; did you mean `cert_file`?",
+        ),
+        ("- a\n", 1, "keys and values are expected"),
+        ("tls_server_config: x\n", 1, "tls_server_config: keys and"),
+        ("a: b: c\n", 1, ""),
+        (
+            "rate_limit: &x\n  burst: 1\n  interval: *x\n",
+            3,
+            "an alias",
+        ),
+        (
+            "http_server_config:\n  http2: 1\n",
+            2,
+            "http_server_config.http2: `1` is",
+        ),
+        (
+            "http_server_config:\n  http2: true\n  http2: true\n",
+            3,
+            "`http_server_config.http2` is listed twice",
+        ),
+        (
+            "http_server_config:\n  headers:\n    Server: x\n",
+            3,
+            "unknown key `http_server_config.headers.Server`",
+        ),
+        (
+            "http_server_config:\n  headers:\n    X-Frame-Options: allow\n",
+            3,
+            "http_server_config.headers.X-Frame-Options: `allow` is none of deny, sameorigin",
+        ),
+        (
+            "http_server_config:\n  headers:\n    X-XSS-Protection: \"a\\nb\"\n",
+            3,
+            "http_server_config.headers.X-XSS-Protection: is no value",
+        ),
+        (
+            "rate_limit:\n  interval: soon\n",
+            2,
+            "rate_limit.interval: `soon`",
+        ),
+        ("rate_limit:\n  burst: -1\n", 2, "rate_limit.burst: `-1`"),
+        (&users(""), 2, "basic_auth_users.alice: is not a bcrypt"),
+        (
+            &users("secret"),
+            2,
+            "basic_auth_users.alice: is not a bcrypt",
+        ),
+        (
+            &users(&HASH.replace("$10$", "$32$")),
+            2,
+            "basic_auth_users.alice: ",
+        ),
+        (
+            "tls_server_config:\n  key_file: b\n",
+            1,
+            "tls_server_config: cert_file (or cert) is missing",
+        ),
+        (
+            "tls_server_config:\n  cert_file: b\n",
+            1,
+            "tls_server_config: key_file (or key) is missing",
+        ),
+        (
+            "tls_server_config:\n  client_auth_type: NoClientCert\n",
+            1,
+            "tls_server_config: cert_file",
+        ),
+    ];
+    for (text, line, message) in cases {
+        assert_refused(text, *line, message);
+    }
+}
+
+#[test]
+fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
+    for (text, line) in [
+        ("[", 1),
+        ("[\n", 1),
+        ("a: [\r\nb,\r\n", 2),
+        ("a: [\rb,\r", 2),
+        (
+            "tls_server_config:\n  cert_file: a\n  curve_preferences:\n  -\n",
+            4,
+        ),
+    ] {
+        assert_refused(text, line, "");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_by_name_with_what_can() {
+    let tls = |lines| tls(lines);
+    for (lines, line, key, says) in [
+        (
+            "  min_version: TLS10\n",
+            4,
+            "min_version: TLS10",
+            "TLS12, TLS13",
+        ),
+        (
+            "  max_version: TLS11\n",
+            4,
+            "max_version: TLS11",
+            "TLS12, TLS13",
+        ),
+        (
+            "  min_version: SSL3\n",
+            4,
+            "min_version: `SSL3`",
+            "TLS12, TLS13",
+        ),
+        (
+            "  min_version: TLS13\n  max_version: TLS12\n",
+            4,
+            "min_version: is above",
+            "max_version",
+        ),
+        (
+            "  cipher_suites:\n  - TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\n  \
+             - TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA\n",
+            6,
+            "cipher_suites: TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        ),
+        (
+            "  curve_preferences: [CurveP521]\n",
+            4,
+            "curve_preferences: CurveP521",
+            "X25519, CurveP256, CurveP384",
+        ),
+        (
+            "  client_auth_type: Maybe\n",
+            4,
+            "client_auth_type: `Maybe`",
+            "NoClientCert",
+        ),
+        (
+            "  client_auth_type: RequireAndVerifyClientCert\n",
+            1,
+            "client_ca_file is missing",
+            "/etc/ssl/certs/ca-certificates.crt",
+        ),
+        (
+            "  client_ca_file: ca.crt\n",
+            1,
+            "client_ca_file does",
+            "client_auth_type",
+        ),
+        (
+            "  client_allowed_sans: [a]\n",
+            4,
+            "client_allowed_sans: client_auth_type",
+            "RequireAnyClientCert",
+        ),
+    ] {
+        let message = assert_refused(&tls(lines), line, "tls_server_config");
+        assert!(message.contains(key) && message.contains(says), "{message}");
+    }
+}
+
+#[track_caller]
+fn assert_refused(text: &str, line: usize, message: &str) -> String {
+    let said = parse(text).expect_err(text).to_string();
+    let expected = format!("/etc/x/web.yml:{line}: {message}");
+    assert!(said.starts_with(&expected), "{text}: {said}");
+    said
+}

@@ -1,0 +1,324 @@
+//! YAML with the lines on which things stand, so that a message can name them.
+
+use std::time::Duration;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+
+use crate::config::suggest::nearest;
+
+/// How deep a file may nest: the format has three levels.
+const MAX_DEPTH: usize = 8;
+
+/// What is wrong, and on which line, counted from 1.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) line: usize,
+    pub(crate) message: String,
+}
+
+/// A value, its line, and the path of its key, as `tls_server_config.cert_file`.
+#[derive(Debug)]
+pub(super) struct Node {
+    path: String,
+    pub(super) line: usize,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Null,
+    /// Plain or in quotes: only what is plain may be anything but text.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+}
+
+/// The first document of a text, as the toolkit takes it; an empty one is null.
+pub(super) fn parse(text: &str) -> Result<Node, Fault> {
+    Loader(Parser::new_from_str(text)).document()
+}
+
+/// The number of the last line of a text, as YAML counts (1.2.2, 5.4): what is missing at its
+/// end is found missing on a line behind.
+pub(super) fn last_line(text: &str) -> usize {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    text.lines().count().max(1)
+}
+
+struct Loader<'input>(Parser<'input, StrInput<'input>>);
+
+impl<'input> Loader<'input> {
+    fn document(&mut self) -> Result<Node, Fault> {
+        loop {
+            match self.next()? {
+                (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
+                (Event::StreamEnd | Event::DocumentEnd, span) => {
+                    return Ok(Node {
+                        path: String::new(),
+                        line: span.start.line(),
+                        content: Content::Null,
+                    });
+                }
+                (event, span) => return self.node(event, span, String::new(), 0),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<(Event<'input>, Span), Fault> {
+        match self.0.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(syntax(&error)),
+            None => Err(Fault {
+                line: 1,
+                message: "the document does not end".to_owned(),
+            }),
+        }
+    }
+
+    fn node(
+        &mut self,
+        event: Event<'input>,
+        span: Span,
+        path: String,
+        depth: usize,
+    ) -> Result<Node, Fault> {
+        let line = span.start.line();
+        let fault = |message: &str| Fault {
+            line,
+            message: message.to_owned(),
+        };
+        if depth > MAX_DEPTH {
+            return Err(fault("nested too deeply"));
+        }
+        let content = match event {
+            Event::Scalar(text, style, ..) => {
+                let plain = style == ScalarStyle::Plain;
+                match text.as_ref() {
+                    "" | "~" | "null" | "Null" | "NULL" if plain => Content::Null,
+                    _ => Content::Scalar {
+                        text: text.into_owned(),
+                        plain,
+                    },
+                }
+            }
+            Event::SequenceStart(..) => {
+                let mut items = Vec::new();
+                loop {
+                    match self.next()? {
+                        (Event::SequenceEnd, _) => break Content::List(items),
+                        (event, span) => {
+                            items.push(self.node(event, span, path.clone(), depth + 1)?);
+                        }
+                    }
+                }
+            }
+            Event::MappingStart(..) => self.mapping(&path, depth)?,
+            Event::Alias(_) => {
+                return Err(fault(
+                    "an alias (`*name`) stands here: write out what it stands for",
+                ));
+            }
+            _ => return Err(fault("a value is missing")),
+        };
+        Ok(Node {
+            path,
+            line,
+            content,
+        })
+    }
+
+    fn mapping(&mut self, path: &str, depth: usize) -> Result<Content, Fault> {
+        let mut entries: Vec<(String, Node)> = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            let line = span.start.line();
+            let key = match event {
+                Event::MappingEnd => return Ok(Content::Map(entries)),
+                Event::Scalar(key, ..) => key.into_owned(),
+                _ => {
+                    return Err(Fault {
+                        line,
+                        message: "a key is one word".to_owned(),
+                    });
+                }
+            };
+            let path = match path {
+                "" => key.clone(),
+                path => format!("{path}.{key}"),
+            };
+            if entries.iter().any(|(other, _)| *other == key) {
+                return Err(Fault {
+                    line,
+                    message: format!("`{path}` is listed twice"),
+                });
+            }
+            let (event, span) = self.next()?;
+            let mut value = self.node(event, span, path, depth + 1)?;
+            value.line = line;
+            entries.push((key, value));
+        }
+    }
+}
+
+fn syntax(error: &ScanError) -> Fault {
+    Fault {
+        line: error.marker().line(),
+        message: error.info().to_owned(),
+    }
+}
+
+impl Node {
+    /// What is wrong with this value.
+    pub(super) fn fault(&self, message: impl std::fmt::Display) -> Fault {
+        let message = match self.path.as_str() {
+            "" => message.to_string(),
+            path => format!("{path}: {message}"),
+        };
+        Fault {
+            line: self.line,
+            message,
+        }
+    }
+
+    /// Keys and their values. Null has none.
+    pub(super) fn entries(self) -> Result<Vec<(String, Self)>, Fault> {
+        match self.content {
+            Content::Null => Ok(Vec::new()),
+            Content::Map(entries) => Ok(entries),
+            _ => Err(self.fault("keys and values are expected")),
+        }
+    }
+
+    /// As [`entries`](Self::entries), all of whose keys must be among these. One whose value
+    /// is null is as if it was not there.
+    pub(super) fn fields(self, known: &[&str]) -> Result<Vec<(String, Self)>, Fault> {
+        if let Content::Map(entries) = &self.content {
+            let unknown = entries
+                .iter()
+                .find(|(key, _)| !known.contains(&key.as_str()));
+            if let Some((key, node)) = unknown {
+                let mut message = format!("unknown key `{}`", node.path);
+                if let Some(nearest) = nearest(key, known.iter().copied()) {
+                    message = format!("{message}; did you mean `{nearest}`?");
+                }
+                return Err(Fault {
+                    line: node.line,
+                    message,
+                });
+            }
+        }
+        let mut fields = self.entries()?;
+        fields.retain(|(_, node)| !matches!(node.content, Content::Null));
+        Ok(fields)
+    }
+
+    pub(super) fn list(self) -> Result<Vec<Self>, Fault> {
+        match self.content {
+            Content::List(items) => Ok(items),
+            Content::Null => Ok(Vec::new()),
+            _ => Err(self.fault("a list is expected")),
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<&str, Fault> {
+        match &self.content {
+            Content::Scalar { text, .. } => Ok(text),
+            Content::Null => Ok(""),
+            _ => Err(self.fault("one value is expected")),
+        }
+    }
+
+    /// With the words that YAML 1.1 has for it: the toolkit reads these.
+    pub(super) fn boolean(&self) -> Result<bool, Fault> {
+        match &self.content {
+            Content::Scalar { text, plain: true } => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "y" | "on" => Ok(true),
+                "false" | "no" | "n" | "off" => Ok(false),
+                _ => Err(self.fault(format_args!("`{text}` is neither true nor false"))),
+            },
+            _ => Err(self.fault("true or false is expected")),
+        }
+    }
+
+    pub(super) fn number(&self) -> Result<u32, Fault> {
+        let text = self.text()?;
+        text.parse()
+            .map_err(|_| self.fault(format_args!("`{text}` is not a whole number from 0 on")))
+    }
+
+    /// As Go writes durations, `1m30s` or `1.5s`; a number alone is nanoseconds.
+    pub(super) fn duration(&self) -> Result<Duration, Fault> {
+        let text = self.text()?;
+        duration(text).ok_or_else(|| {
+            self.fault(format_args!(
+                "`{text}` is not a duration, as 500ms, 1s or 1m30s"
+            ))
+        })
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    if let Ok(nanoseconds) = text.parse() {
+        return Some(Duration::from_nanos(nanoseconds));
+    }
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, unit) = rest.split_at(digits);
+        let end = unit
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(unit.len());
+        let (unit, further) = unit.split_at(end);
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+        total = total.checked_add(part)?;
+        rest = further;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("1s", 1000),
+            ("500ms", 500),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            ("1000000", 1),
+        ] {
+            assert_eq!(
+                duration(text),
+                Some(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        for text in ["", "s", "1", "1d", "-1s", "1 s", "1e400s"] {
+            let nanosecond = (text == "1").then_some(Duration::from_nanos(1));
+            assert_eq!(duration(text), nanosecond, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_nests_without_end_is_refused() {
+        let fault = parse(&format!("{}x", "- ".repeat(20))).unwrap_err();
+        assert_eq!(fault.message, "nested too deeply");
+        assert!(parse(&"[".repeat(100_000)).is_err());
+    }
+}

@@ -1,0 +1,272 @@
+//! Taking up a changed configuration while counting goes on.
+//!
+//! All of it or nothing: where a change needs what only the start can give (programs are
+//! loaded, addresses bound, privileges gone), the configuration that runs stays as a whole.
+//! The counters of what stays go on.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tracing::{error, info};
+
+use crate::config::{self, Config};
+use crate::daemon::notify;
+use crate::pipeline::view::{Label, View};
+use crate::sys::{log, thread};
+
+/// How long reading the configuration may take: it may look up users and hosts.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The keys that may change while running.
+const LIVE: [&str; 2] = ["log.level", "view"];
+
+/// Takes up changed configurations.
+#[derive(Debug)]
+pub struct Reloader {
+    running: Config,
+    observed: Observed,
+    views: SyncSender<Vec<View>>,
+    successful: prometheus::Gauge,
+    status: String,
+    note: watch::Sender<String>,
+    reading: Arc<Semaphore>,
+}
+
+/// What the kernel side was switched on to tell of each exec.
+#[derive(Debug, Clone, Copy)]
+struct Observed {
+    parent_comm: bool,
+    cgroup: bool,
+}
+
+impl Observed {
+    fn by(config: &Config) -> Self {
+        Self {
+            parent_comm: config.has_label(|label| label == Label::ParentComm),
+            cgroup: config.has_label(Label::is_of_cgroup),
+        }
+    }
+
+    fn has(self, label: Label) -> bool {
+        match label {
+            Label::ParentComm => self.parent_comm,
+            label => self.cgroup || !label.is_of_cgroup(),
+        }
+    }
+}
+
+impl Reloader {
+    /// From `running`, which the service was started with. New views go to `views`, what came
+    /// of it to `successful` and to systemd, which is told `status` while all is well.
+    pub fn new(
+        running: Config,
+        views: SyncSender<Vec<View>>,
+        successful: prometheus::Gauge,
+        status: String,
+    ) -> Self {
+        Self {
+            observed: Observed::by(&running),
+            running,
+            views,
+            successful,
+            status,
+            note: watch::Sender::default(),
+            reading: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// What systemd is to be told beside what it is told anyway.
+    pub fn note(&self) -> watch::Receiver<String> {
+        self.note.subscribe()
+    }
+
+    /// Take up the configuration that `load` reads, or say why it is refused.
+    pub async fn reload(
+        &mut self,
+        load: impl FnOnce() -> Result<Config, config::Error> + Send + 'static,
+    ) {
+        notify::reloading();
+        let taken_up = self.take_up(load).await;
+        self.successful.set(f64::from(u8::from(taken_up.is_ok())));
+        let note = match taken_up {
+            Ok(()) => {
+                info!("configuration reloaded");
+                String::new()
+            }
+            Err(refused) => {
+                let refused = format!("{refused:#}");
+                error!("the configuration was not reloaded, the old one stays: {refused}");
+                // A status is one line.
+                let refused = refused.replace('\n', " ");
+                format!("; configuration not reloaded: {refused}")
+            }
+        };
+        notify::ready(&format!("{}{note}", self.status));
+        self.note.send_replace(note);
+    }
+
+    async fn take_up(
+        &mut self,
+        load: impl FnOnce() -> Result<Config, config::Error> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        // One that hangs must not take the threads that others need, too.
+        let reading = Arc::clone(&self.reading).try_acquire_owned();
+        let reading = reading.context("the reload before it still reads the configuration")?;
+        let load = thread::run("configuration", move || {
+            let _reading = reading;
+            let config = load()?;
+            let views = config.build_views()?;
+            anyhow::Ok((config, views))
+        });
+        let loaded = timeout(DEADLINE, load).await;
+        let (config, views) = loaded
+            .with_context(|| format!("reading it took longer than {DEADLINE:?}"))?
+            .context("reading it failed")??;
+        let refusals = self.refusals(&config)?;
+        if !refusals.is_empty() {
+            bail!("{}", refusals.join("; "));
+        }
+        self.views.try_send(views).map_err(|error| match error {
+            TrySendError::Full(_) => anyhow!("the change before it is not taken up yet; try again"),
+            TrySendError::Disconnected(_) => anyhow!("the pipeline has ended"),
+        })?;
+        log::set_level(config.log.level);
+        self.running = config;
+        Ok(())
+    }
+
+    /// What of a configuration cannot be taken up while running, and why.
+    fn refusals(&self, config: &Config) -> anyhow::Result<Vec<String>> {
+        let table = |config| toml::Table::try_from(config).context("a key cannot be compared");
+        let mut changed = Vec::new();
+        differing(&table(&self.running)?, &table(config)?, "", &mut changed);
+        let mut refusals: Vec<_> = changed
+            .into_iter()
+            .filter(|key| !LIVE.contains(&key.as_str()))
+            .map(|key| format!("{key} can only change by a restart"))
+            .collect();
+        for label in Label::ALL {
+            if config.has_label(|used| used == label) && !self.observed.has(label) {
+                refusals.push(format!(
+                    "view: the label `{}` needs a restart: the kernel side was started without it",
+                    label.name()
+                ));
+            }
+        }
+        Ok(refusals)
+    }
+}
+
+/// The paths of the keys in which two tables differ.
+fn differing(old: &toml::Table, new: &toml::Table, path: &str, keys: &mut Vec<String>) {
+    let mut names: Vec<_> = old.keys().chain(new.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let path = match path {
+            "" => name.clone(),
+            path => format!("{path}.{name}"),
+        };
+        match (old.get(name), new.get(name)) {
+            (Some(toml::Value::Table(old)), Some(toml::Value::Table(new))) => {
+                differing(old, new, &path, keys);
+            }
+            (old, new) if old == new => {}
+            _ => keys.push(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, Path::new("config.toml")).unwrap()
+    }
+
+    fn reloader(running: &str) -> (Reloader, Receiver<Vec<View>>) {
+        let (views, changes) = sync_channel(1);
+        let successful = prometheus::Gauge::new("successful", "help").unwrap();
+        let status = "Counting".to_owned();
+        let reloader = Reloader::new(config(running), views, successful, status);
+        (reloader, changes)
+    }
+
+    #[tokio::test]
+    async fn level_and_views_are_taken_up() {
+        let (mut reloader, changes) = reloader("");
+        let text = "log.level = \"debug\"\n[[view]]\nlabels = [\"user\"]\nmax_series = 7\n";
+        let new = config(text);
+        let loaded = new.clone();
+        reloader.reload(move || Ok(loaded)).await;
+        assert_eq!(reloader.successful.get(), 1.0);
+        assert_eq!(*reloader.note().borrow(), "");
+        assert_eq!(reloader.running, new);
+        let views = changes.try_recv().unwrap();
+        let views = views.iter().map(View::counts);
+        let views: Vec<_> = views.map(|view| (view.labels, view.max_series)).collect();
+        assert_eq!(views, [(vec![Label::User], 7)]);
+    }
+
+    #[tokio::test]
+    async fn one_change_too_many_and_nothing_is_taken_up() {
+        let (mut reloader, changes) = reloader("");
+        let text = "log.level = \"debug\"\ncapture.exits = false\nweb.listen = [\":1\"]\n\
+                    [[view]]\nlabels = [\"unit\", \"parent_comm\"]\n";
+        let loaded = config(text);
+        reloader.reload(move || Ok(loaded)).await;
+        assert_eq!(reloader.successful.get(), 0.0);
+        assert_eq!(reloader.running, Config::default());
+        assert!(changes.try_recv().is_err());
+        assert_eq!(
+            *reloader.note().borrow(),
+            "; configuration not reloaded: capture.exits can only change by a restart; \
+             web.listen can only change by a restart; \
+             view: the label `parent_comm` needs a restart: the kernel side was started without it; \
+             view: the label `unit` needs a restart: the kernel side was started without it"
+        );
+
+        // The next one is told by what runs, not by what was refused.
+        reloader.reload(|| Ok(Config::default())).await;
+        assert_eq!(reloader.successful.get(), 1.0);
+        assert_eq!(*reloader.note().borrow(), "");
+    }
+
+    #[tokio::test]
+    async fn a_label_that_the_start_asked_for_may_come_back() {
+        let by_unit = "[[view]]\nlabels = [\"unit\"]\n";
+        let (mut reloader, changes) = reloader(by_unit);
+        for text in [
+            "",
+            by_unit,
+            "[[view]]\nlabels = [\"container\", \"comm\"]\n",
+        ] {
+            let loaded = config(text);
+            reloader.reload(move || Ok(loaded)).await;
+            assert_eq!(reloader.successful.get(), 1.0);
+            assert!(changes.try_recv().is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_wrong_is_refused_with_its_line() {
+        let (mut reloader, changes) = reloader("");
+        let parse = || Config::parse("[log]\nlevle = \"debug\"\n", Path::new("config.toml"));
+        reloader.reload(parse).await;
+        assert_eq!(reloader.successful.get(), 0.0);
+        assert!(changes.try_recv().is_err());
+        let note = reloader.note().borrow().clone();
+        assert!(
+            note.contains("config.toml:2: unknown key `log.levle`"),
+            "{note}"
+        );
+    }
+}

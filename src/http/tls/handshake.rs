@@ -1,0 +1,134 @@
+//! From a connection to TLS, within a time limit.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+use crate::http::live_config::Live;
+
+/// What a client is told that speaks HTTP where TLS is spoken: Go's words.
+const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\n\
+    Client sent an HTTP request to an HTTPS server.\n";
+
+/// The alert `internal_error` (RFC 8446, 6.2), as a record: what Go sends where its
+/// configuration cannot be had.
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
+/// Shake hands, with the configuration of this moment. None where that failed, which the
+/// client was told as far as it can be.
+pub(in crate::http) async fn shake<S>(stream: S, live: &Live) -> Option<TlsStream<Sniffed<S>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), Sniffed::new(stream));
+    let mut start = match (&mut acceptor).await {
+        Ok(start) => start,
+        Err(error) => {
+            debug!(%error, "no TLS handshake");
+            if let Some(mut stream) = acceptor.take_io()
+                && stream.speaks_http()
+            {
+                end_with(&mut stream, NOT_HTTPS).await;
+            }
+            return None;
+        }
+    };
+    let Some(config) = live.tls() else {
+        end_with(&mut start.io, &INTERNAL_ERROR).await;
+        return None;
+    };
+    match start.into_stream(config).await {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            debug!(%error, "TLS handshake failed");
+            None
+        }
+    }
+}
+
+async fn end_with<S: AsyncWrite + Unpin>(stream: &mut S, last: &[u8]) {
+    let ended = async {
+        stream.write_all(last).await?;
+        stream.shutdown().await
+    };
+    if let Err(error) = ended.await {
+        debug!(%error, "connection ended");
+    }
+}
+
+/// A connection that gives nothing to read if what comes first is an HTTP request.
+#[derive(Debug)]
+pub(in crate::http) struct Sniffed<S> {
+    stream: S,
+    /// Unknown until something came.
+    http: Option<bool>,
+}
+
+impl<S> Sniffed<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, http: None }
+    }
+
+    fn speaks_http(&self) -> bool {
+        self.http == Some(true)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Sniffed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if self.http.is_none()
+            && let Some(first) = buffer.filled().get(before)
+        {
+            // A method's first letter; a TLS record begins with 20 to 24.
+            let http = first.is_ascii_uppercase();
+            self.http = Some(http);
+            if http {
+                buffer.set_filled(before);
+                return Poll::Ready(Err(io::Error::other("an HTTP request")));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Sniffed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

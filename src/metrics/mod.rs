@@ -1,0 +1,322 @@
+//! Counts to Prometheus families. Every metric's name and help text is in this file.
+//!
+//! The families are built at each scrape from a snapshot of the aggregator's own exact
+//! tables, not kept in the `prometheus` crate's vectors, which tell children apart by an
+//! unkeyed 64-bit hash of their label values alone: different names could be made to
+//! share a series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{Metric, MetricFamily};
+use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::sync::{mpsc, watch};
+
+use crate::capture::CaptureInfo;
+use crate::capture::source::ProgramStats;
+use crate::names::errno;
+use crate::names::users::Users;
+use crate::pipeline::exits::LIFETIME_BUCKETS;
+use crate::pipeline::message::Message;
+use crate::pipeline::series;
+use crate::pipeline::snapshot::Snapshot;
+use crate::record::Kind;
+use crate::sys::log;
+
+mod families;
+mod views;
+
+use families::{count, counted_as, counter, gauge, histogram, pair, plain, value};
+
+/// Errors of execs that have a sample before they first occur.
+const USUAL_ERRNOS: [Errno; 5] = [
+    Errno::ENOENT,
+    Errno::EACCES,
+    Errno::ENOEXEC,
+    Errno::E2BIG,
+    Errno::ENOMEM,
+];
+
+/// The value of the `Content-Type` header for [`Metrics::encode`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Everything there is to expose.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    scrape_duration: prometheus::Gauge,
+    reload_successful: prometheus::Gauge,
+    users: Users,
+}
+
+impl Metrics {
+    /// Metrics of the latest snapshot. `channel` is observed only, and weakly: it does
+    /// not keep the aggregator waiting for messages.
+    pub fn new(
+        capture_info: CaptureInfo,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        channel: mpsc::WeakSender<Message>,
+        users: Users,
+    ) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        registry.register(Box::new(Execs {
+            snapshots,
+            capture_info,
+            channel,
+            users: users.clone(),
+        }))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let scrape_duration = prometheus::Gauge::new(
+            "execsnoop_scrape_duration_seconds",
+            "Time it took to answer the scrape before this one, flush included.",
+        )?;
+        registry.register(Box::new(scrape_duration.clone()))?;
+        let reload_successful = prometheus::Gauge::new(
+            "execsnoop_config_last_reload_successful",
+            "Whether the configuration was taken up when that was last asked for; 1 from the start.",
+        )?;
+        reload_successful.set(1.0);
+        registry.register(Box::new(reload_successful.clone()))?;
+        Ok(Self {
+            registry,
+            scrape_duration,
+            reload_successful,
+            users,
+        })
+    }
+
+    /// All families, of the latest snapshot, in text format 0.0.4.
+    pub async fn encode(&self, snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
+        series::resolve(snapshot, &self.users).await;
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// Where it is to be said whether a changed configuration was taken up.
+    pub fn reload_successful(&self) -> prometheus::Gauge {
+        self.reload_successful.clone()
+    }
+
+    /// To be called when a scrape has been answered.
+    pub fn scraped(&self, duration: std::time::Duration) {
+        self.scrape_duration.set(duration.as_secs_f64());
+    }
+}
+
+/// Builds all `execsnoop_*` families but the duration of scrapes.
+struct Execs {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    capture_info: CaptureInfo,
+    channel: mpsc::WeakSender<Message>,
+    users: Users,
+}
+
+impl Collector for Execs {
+    /// None: the names depend on the configured views. The registry then leaves it to us
+    /// that they are unique, which configuration and tests see to.
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let snapshot = self.snapshots.borrow().clone();
+        let mut families = self.totals(&snapshot);
+        if self.capture_info.observes(Kind::Failure) {
+            families.extend(Self::failures(&snapshot));
+        }
+        if self.capture_info.observes(Kind::Exit) {
+            families.extend(Self::exits(&snapshot));
+        }
+        families.extend(self.views(&snapshot));
+        families.extend(self.pipeline(&snapshot));
+        families
+    }
+}
+
+impl Execs {
+    fn totals(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
+        let differences = Kind::ALL.into_iter().zip(snapshot.differences);
+        vec![
+            counter(
+                "execsnoop_execs_total",
+                if self.capture_info.is_classic() {
+                    "Attempts to exec on this host, failed ones too (classic mode)."
+                } else {
+                    "Successful execs on this host."
+                },
+                [plain(snapshot.execs)],
+            ),
+            counter(
+                "execsnoop_lost_events_total",
+                "Execs and exits whose event was lost and with it pid and time; they are still \
+                 counted.",
+                snapshot
+                    .lost()
+                    .map(|(reason, n)| count(vec![pair("reason", reason.name())], n)),
+            ),
+            counter(
+                "execsnoop_unattributed_execs_total",
+                "Execs that are counted in execsnoop_execs_total, but by no program or user.",
+                [plain(snapshot.unattributed)],
+            ),
+            gauge(
+                "execsnoop_ledger_difference",
+                "What the kernel saw minus what is accounted for; 0 when all is well.",
+                differences
+                    .filter(|(kind, _)| self.capture_info.observes(*kind))
+                    .map(|(kind, n)| value(vec![pair("kind", kind.name())], n as f64))
+                    .collect::<Vec<_>>(),
+            ),
+        ]
+    }
+
+    fn failures(snapshot: &Snapshot) -> Vec<MetricFamily> {
+        let mut by_errno: BTreeMap<i32, u64> = USUAL_ERRNOS.map(|errno| (errno as i32, 0)).into();
+        by_errno.extend(snapshot.flush.failures.iter());
+        let samples = by_errno
+            .into_iter()
+            .map(|(errno, n)| count(vec![pair("errno", errno::name(errno))], n));
+        vec![counter(
+            "execsnoop_exec_failures_total",
+            "Execs that failed, by error.",
+            samples.collect::<Vec<_>>(),
+        )]
+    }
+
+    fn exits(snapshot: &Snapshot) -> Vec<MetricFamily> {
+        let exits = &snapshot.exits;
+        let unattributed = snapshot.flush.after[Kind::Exit].unattributed;
+        let labels = |reason: &str, code: &str| vec![pair("reason", reason), pair("code", code)];
+        let mut samples = vec![count(labels("unknown", ""), unattributed)];
+        samples.extend(
+            exits
+                .ends
+                .iter()
+                .map(|(end, n)| count(labels(end.reason(), &end.code()), *n)),
+        );
+        vec![
+            counter(
+                "execsnoop_exits_total",
+                "Processes that ended, by how: their status or the signal that ended them.",
+                samples,
+            ),
+            histogram(
+                "execsnoop_process_lifetime_seconds",
+                "Time from fork to end of processes that ended, those whose event was lost left \
+                 out.",
+                &LIFETIME_BUCKETS,
+                &exits.lifetimes,
+                exits.lifetime_ns as f64 / 1e9,
+            ),
+        ]
+    }
+
+    fn pipeline(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
+        let flush = &snapshot.flush;
+        let depth = self
+            .channel
+            .upgrade()
+            .map_or(0, |channel| channel.max_capacity() - channel.capacity());
+        let hooks = self.capture_info.hooks.iter().map(|hook| {
+            let labels = vec![
+                pair("event", hook.kind.name()),
+                pair("program", hook.program),
+                pair("type", hook.program_type),
+            ];
+            value(labels, 1.0)
+        });
+        let mut families = vec![
+            gauge(
+                "execsnoop_hook_info",
+                "The BPF programs chosen to observe each kind of event, and their types.",
+                hooks.collect::<Vec<_>>(),
+            ),
+            gauge(
+                "execsnoop_transport_info",
+                "How events cross from the kernel.",
+                [value(
+                    vec![pair("transport", self.capture_info.transport.name())],
+                    1.0,
+                )],
+            ),
+            gauge(
+                "execsnoop_buffer_bytes",
+                "Size of the buffers of all CPUs together.",
+                [value(vec![], self.capture_info.buffer_bytes as f64)],
+            ),
+            counter(
+                "execsnoop_reader_wakeups_total",
+                "How often the reader thread woke up.",
+                [plain(flush.wakeups)],
+            ),
+            counter(
+                "execsnoop_reader_batches_total",
+                "Batches of events and counts that the reader sent to the aggregator.",
+                [plain(flush.batches)],
+            ),
+            gauge(
+                "execsnoop_channel_depth",
+                "Batches between reader and aggregator.",
+                [value(vec![], depth as f64)],
+            ),
+            counter(
+                "execsnoop_log_lines_lost_total",
+                "Lines of the log that standard error did not take.",
+                [plain(log::lost_lines())],
+            ),
+            gauge(
+                "execsnoop_build_info",
+                "The version that runs.",
+                [value(
+                    vec![
+                        pair("arch", std::env::consts::ARCH),
+                        pair("version", env!("CARGO_PKG_VERSION")),
+                    ],
+                    1.0,
+                )],
+            ),
+        ];
+        families.extend(programs(snapshot));
+        families
+    }
+}
+
+fn programs(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    let programs = &snapshot.flush.programs;
+    let by_program = |of: &dyn Fn(&ProgramStats) -> f64| -> Vec<Metric> {
+        programs
+            .iter()
+            .map(|stats| counted_as(vec![pair("program", stats.name)], of(stats)))
+            .collect()
+    };
+    let mut families = Vec::new();
+    if !programs.is_empty() {
+        families.push(counter(
+            "execsnoop_program_missed_runs_total",
+            "Times the kernel skipped a BPF program; another one behind it may have taken its place.",
+            by_program(&|stats| stats.missed_runs as f64),
+        ));
+    }
+    // Without kernel.bpf_stats_enabled the kernel counts neither.
+    if programs.iter().any(|stats| stats.runs > 0) {
+        families.push(counter(
+            "execsnoop_program_runs_total",
+            "Times a BPF program ran while kernel.bpf_stats_enabled was set.",
+            by_program(&|stats| stats.runs as f64),
+        ));
+        families.push(counter(
+            "execsnoop_program_run_seconds_total",
+            "Time spent in a BPF program while kernel.bpf_stats_enabled was set.",
+            by_program(&|stats| seconds(stats.run_time_ns)),
+        ));
+    }
+    families
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}

@@ -1,0 +1,98 @@
+//! Escapes names that any user can choose, for label values and columns.
+
+use std::fmt::Write;
+
+/// The label value of everything that has no series of its own.
+pub const OTHER: &str = "other";
+
+/// Returns a label value for these bytes: like [`printable`], but never [`OTHER`]. A program of
+/// that name becomes `\x6fther`.
+pub fn escape(bytes: &[u8]) -> String {
+    if bytes == OTHER.as_bytes() {
+        let mut value = String::new();
+        escape_bytes(&mut value, &bytes[..1]);
+        value.push_str(&OTHER[1..]);
+        return value;
+    }
+    printable(bytes)
+}
+
+/// Returns text for these bytes. Printable UTF-8 is unchanged; each other byte, and each
+/// backslash, becomes `\xNN`. Distinct bytes give distinct text.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c != '\\' && is_printable(c) {
+                text.push(c);
+            } else {
+                escape_bytes(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        escape_bytes(&mut text, chunk.invalid());
+    }
+    text
+}
+
+fn escape_bytes(value: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a String does not fail.
+        let _ = write!(value, "\\x{byte:02x}");
+    }
+}
+
+/// Follows `Debug` for `str` of the standard library, except that quotes are not escaped: control,
+/// format, private and unassigned characters and lone combining marks are not printable.
+fn is_printable(c: char) -> bool {
+    matches!(c, '\'' | '"') || c.escape_debug().eq([c])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Undo the escape: what makes it injective.
+    fn unescape(value: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut rest = value;
+        while let Some((plain, escaped)) = rest.split_once('\\') {
+            bytes.extend(plain.as_bytes());
+            bytes.push(u8::from_str_radix(&escaped[1..3], 16).unwrap());
+            rest = &escaped[3..];
+        }
+        bytes.extend(rest.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn printable_names_stay_and_all_else_is_spelled_out() {
+        assert_eq!(escape(b"python3.11"), "python3.11");
+        assert_eq!(escape("näme 日本".as_bytes()), "näme 日本");
+        assert_eq!(escape(b"a\"b'c"), "a\"b'c");
+        assert_eq!(escape(b"a\\b"), "a\\x5cb");
+        assert_eq!(escape(b"a\nb\x1b[0m"), "a\\x0ab\\x1b[0m");
+        assert_eq!(escape(b"\xff\xfe"), "\\xff\\xfe");
+        // a right-to-left override, and the first two bytes of a three-byte character
+        assert_eq!(escape("\u{202e}".as_bytes()), "\\xe2\\x80\\xae");
+        assert_eq!(escape(&"日".as_bytes()[..2]), "\\xe6\\x97");
+        assert_eq!(escape(b""), "");
+    }
+
+    #[test]
+    fn no_program_can_pass_for_the_rest() {
+        assert_eq!(escape(b"other"), "\\x6fther");
+        assert_eq!(escape(b"others"), "others");
+    }
+
+    proptest! {
+        #[test]
+        fn distinct_bytes_give_distinct_values(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
+            let value = escape(&bytes);
+            prop_assert_eq!(unescape(&value), bytes);
+            prop_assert!(value != OTHER);
+            prop_assert!(!value.chars().any(char::is_control));
+        }
+    }
+}

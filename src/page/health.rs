@@ -1,0 +1,202 @@
+//! The accuracy of the counts, in sentences.
+
+use maud::{Markup, html};
+
+use super::numbers::grouped;
+use super::words::{execs, one, several};
+use crate::page::summary::Summary;
+use crate::pipeline::snapshot::Loss;
+use crate::pipeline::view;
+use crate::record::Kind;
+
+/// The severity of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    /// Nothing is wrong.
+    Fine,
+    /// Everything is counted, some of it with less detail.
+    Notice,
+    /// Everything is counted, some of it without a name.
+    Warning,
+    /// Some failures or exits may not be counted.
+    Doubt,
+    /// The numbers are wrong.
+    Fault,
+}
+
+impl Level {
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Notice => "notice",
+            Self::Warning | Self::Doubt => "warning",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// A statement about the accuracy.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub(super) level: Level,
+    pub(super) text: Markup,
+}
+
+/// The headline: the worst of the statements.
+pub(super) fn verdict(statements: &[Statement]) -> &'static str {
+    match statements.iter().map(|statement| statement.level).max() {
+        None | Some(Level::Fine) => "Everything is counted, each under its name.",
+        Some(Level::Notice) => "Everything is counted, some of it with less detail.",
+        Some(Level::Warning) => "Everything is counted, some of it without a name.",
+        Some(Level::Doubt) => "Every exec is counted; some failed execs or exits may not be.",
+        Some(Level::Fault) => "The numbers are wrong.",
+    }
+}
+
+/// Returns what is right, what is wrong, how many observations that affects, and what to do.
+pub(super) fn statements(summary: &Summary) -> Vec<Statement> {
+    let mut statements = vec![];
+    statements.extend(ledger(summary));
+    statements.push(names(summary));
+    statements.extend(missed(summary));
+    statements.extend(lost(summary));
+    statements.extend(overflow(summary));
+    statements
+}
+
+fn ledger(summary: &Summary) -> Vec<Statement> {
+    let is_classic = summary.capture_info.is_classic();
+    let differences = &summary.account.differences;
+    let wrong = differences.iter().filter(|(_, n)| *n != 0);
+    let wrong: Vec<_> = wrong
+        .map(|(kind, n)| Statement {
+            level: Level::Fault,
+            text: html! {
+                b {
+                    "The count of " (several(*kind, is_classic)) " is " (grouped(n.unsigned_abs()))
+                    @if *n > 0 { " too low" } @else { " too high" }
+                }
+                ": ledger difference " (n) ". If it persists, it is a bug: please report it, with the metrics, the \
+                 daemon’s log and the kernel’s version. Save them before a restart, which resets the counts."
+            },
+        })
+        .collect();
+    if !wrong.is_empty() {
+        return wrong;
+    }
+    let kinds: Vec<_> = differences
+        .iter()
+        .map(|(kind, _)| one(*kind, is_classic))
+        .collect();
+    let kinds = match kinds.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => kinds.concat(),
+    };
+    vec![Statement {
+        level: Level::Fine,
+        text: html! { "Every " (kinds) " that the kernel saw is counted: ledger difference 0." },
+    }]
+}
+
+fn names(summary: &Summary) -> Statement {
+    let account = &summary.account;
+    if account.unattributed == 0 {
+        return Statement {
+            level: Level::Fine,
+            text: html! { "No " (one(Kind::Exec, summary.capture_info.is_classic())) " was counted without its name." },
+        };
+    }
+    let of = execs(summary.capture_info.is_classic());
+    let lost = account.lost.iter();
+    let unreadable: u64 = lost
+        .filter(|(loss, _)| *loss == Loss::Undecodable)
+        .map(|(_, n)| n)
+        .sum();
+    Statement {
+        level: Level::Warning,
+        text: html! {
+            b { (of) " without a name: " (grouped(account.unattributed)) "." }
+            " They are in the total, and in each table under " code { "other" } "."
+            @if account.missed > 0 {
+                " The kernel skipped the programs for " (grouped(account.missed)) " of them, which nothing can prevent."
+            }
+            @if account.missed + unreadable < account.unattributed {
+                " The buffer and the tally were full: look for a storm of programs with ever new names."
+            }
+        },
+    }
+}
+
+fn missed(summary: &Summary) -> Vec<Statement> {
+    let is_classic = summary.capture_info.is_classic();
+    let missed = summary.account.missed_at_most.iter();
+    missed
+        .map(|(kind, n)| Statement {
+            level: Level::Doubt,
+            text: html! {
+                "The kernel may have skipped the programs for up to " (grouped(*n)) " " (several(*kind, is_classic))
+                ". These are not counted, which nothing can prevent."
+            },
+        })
+        .collect()
+}
+
+fn lost(summary: &Summary) -> Vec<Statement> {
+    let lost = &summary.account.lost;
+    if lost.is_empty() {
+        return vec![Statement {
+            level: Level::Fine,
+            text: html! { "No event was lost." },
+        }];
+    }
+    let statement = |(loss, n): &(Loss, u64)| {
+        let n = grouped(*n);
+        let (level, text) = match loss {
+            Loss::BufferFull => (
+                Level::Notice,
+                html! {
+                    b { "Events that did not fit into the buffer: " (n) "." } " They are counted, but exits among them without their \
+                     lifetimes. A larger " code { "capture.buffer_pages" } " holds more."
+                },
+            ),
+            Loss::NoBuffer => (
+                Level::Notice,
+                html! {
+                    b { "Events on CPUs that came online after the start: " (n) "." } " They are counted. A \
+                     restart gives these CPUs a buffer."
+                },
+            ),
+            Loss::Other => (
+                Level::Notice,
+                html! {
+                    b { "Events that the kernel refused: " (n) "." } " They are counted. Please report it, \
+                     with the kernel’s version."
+                },
+            ),
+            Loss::Undecodable => (
+                Level::Warning,
+                html! {
+                    b { "Events that could not be read: " (n) "." } " They are counted without a name. It is a bug: please \
+                     report it."
+                },
+            ),
+        };
+        Statement { level, text }
+    };
+    lost.iter().map(statement).collect()
+}
+
+fn overflow(summary: &Summary) -> Vec<Statement> {
+    let of = execs(summary.capture_info.is_classic());
+    let views = summary.views.iter().filter(|view| view.overflow > 0);
+    let statement = |view: &crate::page::summary::Top| Statement {
+        level: Level::Notice,
+        text: html! {
+            b { (of) " without a series in the view by " (view::name(&view.labels)) ": " (grouped(view.overflow)) "." }
+            " It has " (grouped(view.max_series as u64)) " slots for series; the rest is " code { "other" }
+            ". If the names are real, raise its " code { "max_series" } "; if they are random, lower its "
+            code { "idle_after" } "."
+        },
+    };
+    views.map(statement).collect()
+}

@@ -1,0 +1,282 @@
+//! What the page shows of a snapshot.
+
+use std::cmp::Reverse;
+
+use crate::capture::CaptureInfo;
+use crate::names::users::Users;
+use crate::pipeline::exits::End;
+use crate::pipeline::history::History;
+use crate::pipeline::series::{self, Series};
+use crate::pipeline::snapshot::{Loss, Snapshot};
+use crate::pipeline::view::{self, Counts, Label};
+use crate::record::Kind;
+
+/// The number of series shown of each view.
+const TOP: usize = 10;
+
+/// The number of signals shown.
+const TOP_SIGNALS: usize = 8;
+
+/// What the page shows of one flush.
+#[derive(Debug)]
+pub struct Summary {
+    /// All execs; attempts in classic mode.
+    pub execs: u64,
+    /// The execs of the last minutes.
+    pub recent: History,
+    /// Failed execs; None if they are not observed.
+    pub failures: Option<Failures>,
+    /// Process exits; None if they are not observed.
+    pub ends: Option<Ends>,
+    /// The views, in the order of the configuration.
+    pub views: Vec<Top>,
+    /// What the kernel saw against what was counted.
+    pub account: Account,
+    /// The hooks and the transport.
+    pub capture_info: CaptureInfo,
+}
+
+/// Failed execs.
+#[derive(Debug)]
+pub struct Failures {
+    /// All of them.
+    pub total: u64,
+    /// By errno, the most frequent first.
+    pub by_errno: Vec<(i32, u64)>,
+}
+
+/// Process exits by outcome.
+#[derive(Debug)]
+pub struct Ends {
+    /// All exits.
+    pub total: u64,
+    /// With status 0.
+    pub succeeded: u64,
+    /// With another status.
+    pub failed: u64,
+    /// By a signal, the most frequent first; no more than a few.
+    pub signals: Vec<(String, u64)>,
+    /// By other signals.
+    pub other_signals: u64,
+    /// Counted without details.
+    pub unknown: u64,
+    /// CPU time of these processes in nanoseconds; None if no view counts it.
+    pub cpu_ns: Option<u64>,
+}
+
+impl Ends {
+    /// By any signal.
+    pub fn signaled(&self) -> u64 {
+        self.signals.iter().map(|(_, n)| n).sum::<u64>() + self.other_signals
+    }
+}
+
+/// The series of a view with the most execs.
+#[derive(Debug)]
+pub struct Top {
+    /// What the view groups by.
+    pub labels: Vec<Label>,
+    /// At most ten, the most frequent first.
+    pub series: Vec<Series>,
+    /// The number of further series.
+    pub more: usize,
+    /// The sum of the further series.
+    pub of_more: Counts,
+    /// What was counted without a series.
+    pub other: Counts,
+    /// The execs among it that found no free slot.
+    pub overflow: u64,
+    /// The number of slots.
+    pub max_series: usize,
+}
+
+/// What the kernel saw against what was counted.
+#[derive(Debug)]
+pub struct Account {
+    /// What the kernel saw minus what is accounted for, of the kinds that are observed.
+    pub differences: Vec<(Kind, i64)>,
+    /// Execs in the total that have no name.
+    pub unattributed: u64,
+    /// Those of them at which the kernel skipped every program.
+    pub missed: u64,
+    /// The most failures and exits at which it can have skipped every program.
+    pub missed_at_most: Vec<(Kind, u64)>,
+    /// Events that were lost, and are counted all the same.
+    pub lost: Vec<(Loss, u64)>,
+}
+
+impl Summary {
+    /// Of a snapshot. Waits a moment for names of users that are not known yet.
+    pub async fn of(snapshot: &Snapshot, capture_info: &CaptureInfo, users: &Users) -> Self {
+        series::resolve(snapshot, users).await;
+        let views = snapshot.views.iter();
+        let differences = Kind::ALL.into_iter().zip(snapshot.differences);
+        Self {
+            execs: snapshot.execs,
+            recent: snapshot.recent.clone(),
+            failures: capture_info
+                .observes(Kind::Failure)
+                .then(|| failures(snapshot)),
+            ends: capture_info.observes(Kind::Exit).then(|| ends(snapshot)),
+            views: views.map(|view| top(view, snapshot, users)).collect(),
+            account: Account {
+                differences: differences
+                    .filter(|(kind, _)| capture_info.observes(*kind))
+                    .collect(),
+                unattributed: snapshot.unattributed,
+                missed: snapshot.missed,
+                missed_at_most: Kind::ALL
+                    .into_iter()
+                    .zip(snapshot.missed_at_most)
+                    .filter(|(kind, n)| *kind != Kind::Exec && *n > 0)
+                    .collect(),
+                lost: snapshot
+                    .lost()
+                    .into_iter()
+                    .filter(|(_, n)| *n > 0)
+                    .collect(),
+            },
+            capture_info: capture_info.clone(),
+        }
+    }
+}
+
+fn failures(snapshot: &Snapshot) -> Failures {
+    let counts = &snapshot.flush.failures;
+    let mut by_errno: Vec<_> = counts.iter().collect();
+    by_errno.sort_by_key(|(errno, n)| (Reverse(*n), *errno));
+    Failures {
+        total: counts.total(),
+        by_errno,
+    }
+}
+
+fn ends(snapshot: &Snapshot) -> Ends {
+    let unknown = snapshot.flush.after[Kind::Exit].unattributed;
+    let (mut succeeded, mut failed, mut signals) = (0, 0, Vec::new());
+    for (end, n) in &snapshot.exits.ends {
+        match end {
+            End::Exited(0) => succeeded += n,
+            End::Exited(_) => failed += n,
+            End::Signaled(_) => signals.push((end.code(), *n)),
+        }
+    }
+    signals.sort_by_key(|(_, n)| Reverse(*n));
+    let rest = signals.split_off(signals.len().min(TOP_SIGNALS));
+    let of_view = |view: &view::ViewCounts| {
+        let series: u64 = view.series.iter().map(|(_, counts)| counts.cpu_ns).sum();
+        series + series::other(view, snapshot).cpu_ns
+    };
+    Ends {
+        total: snapshot.exits.total() + unknown,
+        succeeded,
+        failed,
+        signals,
+        other_signals: rest.iter().map(|(_, n)| n).sum(),
+        unknown,
+        cpu_ns: snapshot.views.first().map(of_view),
+    }
+}
+
+fn top(view: &view::ViewCounts, snapshot: &Snapshot, users: &Users) -> Top {
+    let mut series = series::series(view, users);
+    series.sort_by(|(name, counts), (other_name, other)| {
+        let most = (other.execs, other.cpu_ns).cmp(&(counts.execs, counts.cpu_ns));
+        most.then_with(|| name.cmp(other_name))
+    });
+    let more = series.split_off(series.len().min(TOP));
+    let mut of_more = Counts::default();
+    for (_, counts) in &more {
+        of_more += *counts;
+    }
+    Top {
+        labels: view.labels.clone(),
+        series,
+        more: more.len(),
+        of_more,
+        other: series::other(view, snapshot),
+        overflow: view.overflow.execs,
+        max_series: view.max_series,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::TransportKind;
+    use crate::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+    use crate::pipeline::view::{Key, ViewCounts};
+
+    fn capture_info() -> CaptureInfo {
+        CaptureInfo {
+            hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+            transport: TransportKind::Perf,
+            buffer_bytes: 4096,
+        }
+    }
+
+    async fn summary(snapshot: &Snapshot) -> Summary {
+        Summary::of(snapshot, &capture_info(), &Users::default()).await
+    }
+
+    #[tokio::test]
+    async fn a_view_is_cut_to_its_top_and_still_sums_up_to_the_total() {
+        let key = |n: u8| Key {
+            comm: std::array::from_fn(|i| if i == 0 { n } else { 0 }),
+            ..Key::default()
+        };
+        let counts = |execs| Counts { execs, cpu_ns: 1 };
+        let series = (1..=14).map(|n| (key(b'a' + n), counts(u64::from(n / 2))));
+        let snapshot = Snapshot {
+            execs: 49 + 100 + 20 + 3,
+            unattributed: 100,
+            views: vec![ViewCounts {
+                labels: vec![Label::Comm],
+                series: series.collect(),
+                overflow: counts(20),
+                nameless: counts(3),
+                max_series: 14,
+            }],
+            ..Snapshot::default()
+        };
+        let summary = summary(&snapshot).await;
+        let top = &summary.views[0];
+        let names: Vec<_> = top.series.iter().map(|(name, _)| &*name[0]).collect();
+        assert_eq!(names, ["o", "m", "n", "k", "l", "i", "j", "g", "h", "e"]);
+        assert_eq!((top.more, top.of_more.execs), (4, 4));
+        assert_eq!((top.other.execs, top.overflow), (123, 20));
+        let shown: u64 = top.series.iter().map(|(_, counts)| counts.execs).sum();
+        assert_eq!(shown + 4 + 123, snapshot.execs);
+        assert_eq!(summary.ends.unwrap().cpu_ns, Some(16));
+    }
+
+    #[tokio::test]
+    async fn ends_are_told_apart_by_what_people_ask_first() {
+        let mut snapshot = Snapshot::default();
+        for (status, n) in [(0, 5), (1 << 8, 3), (127 << 8, 4)] {
+            snapshot.exits.add(status, n);
+        }
+        for signal in 1..=10 {
+            snapshot.exits.add(signal, u64::from(signal.unsigned_abs()));
+        }
+        snapshot.flush.after[Kind::Exit].unattributed = 2;
+        let ends = summary(&snapshot).await.ends.unwrap();
+        assert_eq!((ends.succeeded, ends.failed, ends.unknown), (5, 7, 2));
+        assert_eq!(ends.signals[0], ("SIGUSR1".to_owned(), 10));
+        assert_eq!((ends.signals.len(), ends.other_signals), (8, 1 + 2));
+        assert_eq!(ends.total, 5 + 7 + 2 + 55);
+        assert_eq!(ends.cpu_ns, None);
+    }
+
+    #[tokio::test]
+    async fn the_most_frequent_error_stands_first() {
+        let mut snapshot = Snapshot::default();
+        snapshot.flush.failures.add(2, 7);
+        snapshot.flush.failures.add(13, 9);
+        let failures = summary(&snapshot).await.failures.unwrap();
+        assert_eq!(
+            (failures.total, failures.by_errno),
+            (16, vec![(13, 9), (2, 7)])
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! Tables of the views, of failures by errno, and of process exits.
+
+use maud::{Markup, html};
+
+use super::numbers::{count, grouped, percent, seconds, share};
+use super::words::execs;
+use crate::names::errno;
+use crate::names::escape::OTHER;
+use crate::page::summary::{Summary, Top};
+use crate::pipeline::view::{self, Counts, Label, grouping};
+
+/// A view's busiest series.
+pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
+    let id = format!("by-{}", view::name(&view.labels));
+    let has_cpu = summary.ends.is_some();
+    let row = |name: Markup, counts: Counts| {
+        html! {
+            tr {
+                (name)
+                td { (count(counts.execs)) }
+                (part(counts.execs, summary.execs))
+                @if has_cpu { td { data value=(counts.cpu_ns as f64 / 1e9) { (seconds(counts.cpu_ns)) } } }
+            }
+        }
+    };
+    let across = view.labels.len();
+    let is_empty = view.series.is_empty() && view.other == Counts::default();
+    html! {
+        section aria-labelledby=(id) {
+            h2 id=(id) { (heading(&view.labels)) }
+            @if is_empty { p.note { "None so far." } } @else {
+                table aria-labelledby=(id) {
+                    thead {
+                        tr {
+                            @for label in &view.labels { th scope="col" { (column(*label)) } }
+                            th.number scope="col" { (execs(summary.capture_info.is_classic())) }
+                            td.bar {}
+                            th.number scope="col" { "Share" }
+                            @if has_cpu { th.number scope="col" { "CPU s" } }
+                        }
+                    }
+                    tbody {
+                        @for (values, counts) in &view.series {
+                            (row(names(&view.labels, values), *counts))
+                        }
+                        @if view.more > 0 {
+                            (row(html! { td.rest colspan=(across) { (grouped(view.more as u64)) " more" } }, view.of_more))
+                        }
+                        @if view.other != Counts::default() {
+                            (row(html! { td.rest colspan=(across) { (OTHER) } }, view.other))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns whether any view has the unit as a label.
+pub(super) fn has_unit(summary: &Summary) -> bool {
+    let mut views = summary.views.iter();
+    views.any(|view| view.labels.contains(&Label::Unit))
+}
+
+/// Shows the configuration of a view by unit. Views in the file replace the default ones.
+pub(super) fn how_to_see_units(summary: &Summary) -> Markup {
+    let views = summary.views.iter().map(|view| view.labels.clone());
+    let labels = |labels: Vec<Label>| {
+        let names: Vec<_> = labels.iter().map(|l| format!("{:?}", l.name())).collect();
+        format!("[[view]]\nlabels = [{}]\n", names.join(", "))
+    };
+    let views: Vec<_> = views.chain([vec![Label::Unit]]).map(labels).collect();
+    html! {
+        section aria-labelledby="units" {
+            h2 #units { "Units" }
+            p.note {
+                "No view has systemd’s unit as a label. This configuration adds one to the current views (keep the other settings of each):"
+            }
+            pre { code { (views.join("\n")) } }
+        }
+    }
+}
+
+/// Failed execs by errno.
+pub(super) fn failures(summary: &Summary) -> Markup {
+    html! {
+        section aria-labelledby="failures" {
+            h2 #failures { "Failed execs" }
+            @match &summary.failures {
+                None => p.note {
+                    "Not observed. Either " code { "capture.failures" } " is " code { "\"off\"" }
+                    ", or this kernel does not support fexit programs. In that case " code { "capture.failures = \"tracepoint\"" }
+                    " observes them if tracefs is mounted, and slows every system call by some 20 ns. "
+                    "The log says which it is when the daemon starts."
+                },
+                Some(failures) if failures.by_errno.is_empty() => p.note { "None so far." },
+                Some(failures) => table aria-labelledby="failures" {
+                    thead {
+                        tr {
+                            th scope="col" { "Error" }
+                            th.text scope="col" { "Meaning" }
+                            th.number scope="col" { "Times" }
+                            td.bar {}
+                            th.number scope="col" { "Share" }
+                        }
+                    }
+                    tbody {
+                        @for (errno, n) in &failures.by_errno {
+                            tr {
+                                th.code scope="row" { (errno::name(*errno)) }
+                                td.text { (errno::meaning(*errno)) }
+                                td { (count(*n)) }
+                                (part(*n, failures.total))
+                            }
+                        }
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Process exits by status and signal.
+pub(super) fn exits(summary: &Summary) -> Markup {
+    let Some(ends) = &summary.ends else {
+        return html! {
+            section aria-labelledby="exits" {
+                h2 #exits { "Process exits" }
+                p.note {
+                    "Not observed. " code { "capture.exits = true" }
+                    " observes them if the kernel allows it. If it does not, the log says why."
+                }
+            }
+        };
+    };
+    let mut rows = vec![
+        ("status 0", "success", ends.succeeded),
+        ("other status", "error", ends.failed),
+    ];
+    let signals = ends.signals.iter();
+    rows.extend(signals.map(|(name, n)| (&**name, signal(name), *n)));
+    rows.push(("other signals", "", ends.other_signals));
+    rows.push(("unknown", "counted without details", ends.unknown));
+    rows.retain(|(_, _, n)| *n > 0);
+    html! {
+        section aria-labelledby="exits" {
+            h2 #exits { "Process exits" }
+            @if rows.is_empty() { p.note { "None so far." } } @else {
+                table aria-labelledby="exits" {
+                    thead {
+                        tr {
+                            th scope="col" { "Outcome" }
+                            th.text scope="col" { "Meaning" }
+                            th.number scope="col" { "Times" }
+                            td.bar {}
+                            th.number scope="col" { "Share" }
+                        }
+                    }
+                    tbody {
+                        @for (name, meaning, n) in rows {
+                            tr {
+                                th.code scope="row" { (name) }
+                                td.text { (meaning) }
+                                td { (count(n)) }
+                                (part(n, ends.total))
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The usual reason for a signal, `signal(7)`.
+fn signal(name: &str) -> &'static str {
+    match name {
+        "SIGABRT" => "called abort()",
+        "SIGALRM" => "timer expired",
+        "SIGBUS" | "SIGSEGV" => "invalid memory access",
+        "SIGFPE" => "arithmetic error",
+        "SIGHUP" => "terminal closed",
+        "SIGILL" | "SIGTRAP" => "invalid instruction or trap",
+        "SIGINT" => "interrupted, for example by Ctrl-C",
+        "SIGKILL" => "killed, or out of memory",
+        "SIGPIPE" => "wrote to a closed pipe",
+        "SIGQUIT" => "quit with a core dump",
+        "SIGSYS" => "forbidden system call",
+        "SIGTERM" => "asked to terminate",
+        "SIGXCPU" | "SIGXFSZ" => "resource limit exceeded",
+        _ => "",
+    }
+}
+
+/// Any user can choose names: each is isolated, so that its direction and its marks affect nothing
+/// else.
+fn names(labels: &[Label], values: &[String]) -> Markup {
+    html! {
+        @for (i, (label, value)) in labels.iter().zip(values).enumerate() {
+            @let name = html! {
+                @if value.is_empty() { i { "none" } } @else { bdi title=(value) { (value) } }
+            };
+            @let is_code = *label == Label::Uid;
+            @if i == 0 { th.code[is_code] scope="row" { (name) } }
+            @else { td.name.code[is_code] { (name) } }
+        }
+    }
+}
+
+/// Two cells: a share as a bar and as a number.
+fn part(n: u64, of: u64) -> Markup {
+    html! {
+        td.bar {
+            svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true" {
+                rect width={ (format!("{:.1}", percent(n, of))) } height="1" {}
+            }
+        }
+        td { (share(n, of)) }
+    }
+}
+
+fn heading(labels: &[Label]) -> String {
+    let names = grouping(labels).map(|label| match label {
+        Label::Comm => "programs",
+        Label::ParentComm => "parents",
+        Label::Uid | Label::User => "users",
+        Label::Unit => "units",
+        Label::Slice => "slices",
+        Label::Container => "containers",
+    });
+    let names: Vec<_> = names.collect();
+    let text = match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    };
+    let (first, rest) = text.split_at(text.len().min(1));
+    format!("{}{rest}", first.to_uppercase())
+}
+
+fn column(label: Label) -> &'static str {
+    match label {
+        Label::Comm => "Program",
+        Label::ParentComm => "Parent",
+        Label::Uid => "UID",
+        Label::User => "User",
+        Label::Unit => "Unit",
+        Label::Slice => "Slice",
+        Label::Container => "Container",
+    }
+}

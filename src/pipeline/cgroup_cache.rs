@@ -1,0 +1,62 @@
+//! What is known of cgroups: each is asked for once.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use tracing::debug;
+
+use crate::capture::source::Source;
+use crate::names::cgroup::Cgroup;
+
+/// How many are remembered; of those that are in use more are rare.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+
+/// Cgroups by id.
+pub type Cgroups = HashMap<u64, Arc<Cgroup>>;
+
+#[derive(Debug)]
+pub(super) struct CgroupCache(LruCache<u64, Arc<Cgroup>>);
+
+impl Default for CgroupCache {
+    fn default() -> Self {
+        // It grows with what is in it.
+        let mut known = LruCache::unbounded();
+        known.resize(REMEMBERED);
+        Self(known)
+    }
+}
+
+impl CgroupCache {
+    /// Those of these ids; 0 is the id of none. Missing are those whose name is not known.
+    pub(super) fn among(
+        &mut self,
+        ids: impl IntoIterator<Item = u64>,
+        source: &mut impl Source,
+    ) -> Cgroups {
+        let mut found = Cgroups::new();
+        for id in ids {
+            if id == 0 || found.contains_key(&id) {
+                continue;
+            }
+            if let Some(cgroup) = self.get(id, source) {
+                found.insert(id, cgroup);
+            }
+        }
+        found
+    }
+
+    fn get(&mut self, id: u64, source: &mut impl Source) -> Option<Arc<Cgroup>> {
+        if let Some(cgroup) = self.0.get(&id) {
+            return Some(Arc::clone(cgroup));
+        }
+        let path = source.cgroup_path(id).unwrap_or_else(|error| {
+            debug!(%error, id, "reading the name of a cgroup");
+            None
+        })?;
+        let cgroup = Arc::new(Cgroup::of_path(&path));
+        self.0.put(id, Arc::clone(&cgroup));
+        Some(cgroup)
+    }
+}

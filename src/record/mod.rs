@@ -1,0 +1,25 @@
+//! Bytes to typed records.
+//!
+//! Bytes come from the buffers and maps of the kernel side; values of the records that
+//! `bpf/execsnoop.h` defines go out. Pure: no I/O, no clock, and no panic, whatever the bytes
+//! are. The reader's thread runs it. `bytes.rs` decides which bytes are a record.
+
+mod bytes;
+mod event;
+mod failures;
+mod kind;
+mod ledger;
+mod traced;
+
+pub use self::bytes::DecodeError;
+pub use self::event::{
+    CgroupName, Comm, Event, Observation, Subject, TallyCount, decode_cgroup_name,
+    decode_tally_count, kind, nul_terminated,
+};
+pub use self::failures::{FailureCounts, decode_failures};
+pub use self::kind::Kind;
+pub use self::ledger::{Ledger, Ledgers, decode_ledger};
+pub use self::traced::{Text, Traced};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! The clock of the kernel's events, `bpf_ktime_get_ns()`: `CLOCK_MONOTONIC` of the initial
+//! time namespace. It never jumps.
+//!
+//! A process in another time namespace reads a `CLOCK_MONOTONIC` with an offset
+//! (`time_namespaces(7)`).
+
+use std::fs;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Returns the time since boot.
+pub(crate) fn now() -> Duration {
+    static AHEAD_NS: LazyLock<i128> = LazyLock::new(|| {
+        // The file shows the offsets for children, which may be in another namespace. Kernels
+        // without time namespaces have none of these files.
+        let namespace = |name| fs::read_link(format!("/proc/self/ns/{name}")).ok();
+        if namespace("time") != namespace("time_for_children") {
+            return 0;
+        }
+        let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        monotonic_offset(&offsets).unwrap_or(0)
+    });
+    let now = clock_gettime(ClockId::Monotonic);
+    let ns = i128::from(now.tv_sec) * NS + i128::from(now.tv_nsec) - *AHEAD_NS;
+    // The clock starts at boot, and u64 nanoseconds last for five centuries.
+    Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
+}
+
+const NS: i128 = 1_000_000_000;
+
+/// Returns how far the namespace's clock is ahead, in nanoseconds.
+fn monotonic_offset(offsets: &str) -> Option<i128> {
+    let mut words = offsets.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some("monotonic")).then_some(words)
+    })?;
+    let mut number = || words.next()?.parse::<i128>().ok();
+    Some(number()? * NS + number()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_of_a_time_namespace_is_seconds_and_nanoseconds() {
+        let offsets = "monotonic        -20         5\nboottime          70         0\n";
+        assert_eq!(monotonic_offset(offsets), Some(-20 * NS + 5));
+        assert_eq!(monotonic_offset("boottime  1  0\n"), None);
+        assert_eq!(monotonic_offset("monotonic  soon\n"), None);
+    }
+}

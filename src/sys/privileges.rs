@@ -1,0 +1,71 @@
+//! Checks and drops capabilities.
+
+use std::io;
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
+    set_no_new_privs,
+};
+
+/// The capabilities that remain after [`drop_all`], for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// No capability.
+    Nothing,
+    /// `CAP_BPF`, on kernels that check it at each use of a BPF map.
+    Bpf,
+}
+
+/// Returns the capabilities that capturing needs and that this thread lacks.
+///
+/// `CAP_BPF` loads the programs and `CAP_PERFMON` lets them read kernel memory (both
+/// since Linux 5.8); `CAP_SYS_ADMIN` includes them (`capabilities(7)`).
+pub fn missing_for_bpf() -> io::Result<Vec<&'static str>> {
+    let effective = capabilities(None)?.effective;
+    if effective.contains(CapabilitySet::SYS_ADMIN) {
+        return Ok(Vec::new());
+    }
+    let needed = [
+        (CapabilitySet::BPF, "CAP_BPF"),
+        (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    ];
+    Ok(needed
+        .into_iter()
+        .filter(|(capability, _)| !effective.contains(*capability))
+        .map(|(_, name)| name)
+        .collect())
+}
+
+/// Drops every capability for good, in this thread and in the threads that it starts later.
+///
+/// If `kernel.unprivileged_bpf_disabled` is set, kernels before 5.19 check `CAP_BPF` (or
+/// `CAP_SYS_ADMIN`) at every `bpf(2)` call. Later kernels check only the map's descriptor.
+/// `works_without` finds out which kernel this is. It is called while the capabilities are
+/// disabled but not dropped yet. If it fails, `CAP_BPF` alone is kept.
+pub fn drop_all(works_without: impl FnOnce() -> io::Result<()>) -> io::Result<Kept> {
+    let before = capabilities(None)?;
+    let mut off = before;
+    off.effective = CapabilitySet::empty();
+    set_capabilities(None, off)?;
+    let kept = match works_without() {
+        Ok(()) => Kept::Nothing,
+        Err(_) if before.permitted.contains(CapabilitySet::BPF) => Kept::Bpf,
+        Err(error) => return Err(error),
+    };
+
+    let keep = match kept {
+        Kept::Nothing => CapabilitySet::empty(),
+        Kept::Bpf => CapabilitySet::BPF,
+    };
+    clear_ambient_capability_set()?;
+    set_no_new_privs(true)?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: keep,
+            permitted: keep,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    Ok(kept)
+}
