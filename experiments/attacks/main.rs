@@ -3,26 +3,16 @@
 //!
 //! Takes two minutes and needs root. Attackers, scraper and daemon share the CPUs and use loopback.
 
-#[allow(dead_code)] // this needs a part of it
-#[path = "../system/machine.rs"]
-mod machine;
-#[path = "../fleet/marked.rs"]
-mod marked;
-#[allow(dead_code)] // likewise
-#[path = "../system/process.rs"]
-mod process;
 mod report;
 
-use std::env;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-
-use crate::machine::Machine;
-use crate::report::Row;
+use experiments::machine::Machine;
+use experiments::process;
 use testkit::attacks::{ATTACKS, Attack};
 use testkit::certificates::Authority;
 use testkit::daemon::Daemon;
@@ -30,6 +20,8 @@ use testkit::http::{Answer, Scrape, parsed};
 use testkit::tls::Client;
 use testkit::traffic::Traffic;
 use testkit::web::{TLS, WebDir};
+
+use crate::report::Row;
 
 /// Number of honest scrapes per attack, and the time from one to the next.
 const SCRAPES: usize = 50;
@@ -39,11 +31,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
-    // `cargo test --all-targets` starts benchmarks too, without this.
-    if !env::args().any(|arg| arg == "--bench") {
-        println!("nothing measured: this runs by `cargo bench` only");
-        return Ok(());
-    }
+    experiments::require_release_build()?;
+    experiments::require_root()?;
     let machine = Machine::here();
     let mut rows = vec![measure(None, false)?, measure(None, true)?];
     for attack in &ATTACKS {

@@ -4,9 +4,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::Result;
-
-use crate::machine::Machine;
-use crate::marked;
+use experiments::machine::Machine;
+use experiments::marked;
 
 const PAGE: &str = "docs/reliability.md";
 
@@ -29,7 +28,7 @@ pub(crate) struct Row {
 
 /// Replaces the text between the marks.
 pub(crate) fn write(rows: &[Row], machine: &Machine) -> Result<&'static str> {
-    marked::write(PAGE, "bench-peers", &text(rows, machine))?;
+    marked::write(PAGE, "bench-attacks", &text(rows, machine))?;
     Ok(PAGE)
 }
 

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use execsnoopd::config::Config;
 use execsnoopd::record::{Event, Kind};
+use experiments::prometheus_answer::sample_count;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::answer::sample_count;
 use testkit::bytes::encode;
 use testkit::fake::event;
 use testkit::http::{get, request};

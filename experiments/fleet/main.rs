@@ -5,31 +5,21 @@
 //! The hosts are services with synthetic events, all in this process and on loopback.
 //! Takes three minutes, and needs Debian's package `prometheus` but not root.
 
-mod answer;
-mod busy;
 mod hosts;
-mod marked;
 mod report;
 
-#[allow(dead_code)] // this needs a part of it
-#[path = "../system/machine.rs"]
-mod machine;
-#[allow(dead_code)] // likewise
-#[path = "../system/process.rs"]
-mod process;
-
 use std::collections::BTreeMap;
-use std::env;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-
-use crate::answer::{family, label, sample_count, values};
-use crate::hosts::Hosts;
-use crate::report::Results;
+use experiments::prometheus_answer::{family, label, sample_count, values};
+use experiments::{busy, process};
 use testkit::docs::{FLEET, fenced};
 use testkit::http::request;
 use testkit::prometheus::{Prometheus, escaped};
+
+use crate::hosts::Hosts;
+use crate::report::Results;
 
 const HOSTS: usize = 200;
 const SERIES: usize = 1000;
@@ -41,11 +31,7 @@ const RUN: Duration = Duration::from_secs(180);
 const STEADY: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
-    // `cargo test --all-targets` starts benchmarks too, without this.
-    if !env::args().any(|arg| arg == "--bench") {
-        println!("nothing measured: this runs by `cargo bench` only");
-        return Ok(());
-    }
+    experiments::require_release_build()?;
     let results = run()?;
     let path = report::write(&results)?;
     println!("{}\nwritten: {path}", report::text(&results));

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use experiments::machine::Machine;
+use experiments::marked;
 
-use crate::machine::Machine;
-use crate::{HOSTS, SERIES, marked};
+use crate::{HOSTS, SERIES};
 
 const PAGE: &str = "docs/fleet.md";
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::http::{Scrape, connect, get};
 
 use crate::schedule::{Act, STOP, Schedule};
-use testkit::http::{Scrape, connect, get};
 
 /// The default views and two more.
 pub(crate) const VIEWS: &str = "\

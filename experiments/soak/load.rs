@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-
-use crate::schedule::{Schedule, Storm};
 use testkit::cgroups::Cgroup;
 use testkit::compiled::{nop, ways};
 use testkit::programs::Programs;
+
+use crate::schedule::{Schedule, Storm};
 
 /// Execs per second of recurring programs.
 const RECURRING: u64 = 100;

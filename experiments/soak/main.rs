@@ -6,11 +6,9 @@
 //! [`schedule`] decides what happens at which time. [`load`] executes the programs and keeps the true
 //! counts. [`disturb`] stops and reloads the daemon and connects to it. [`sample`] records its
 //! resources and metrics. [`results`] contains the checks. [`report`] writes into `docs/reliability.md`; `docs/pictures/charts.py` draws `docs/soak.svg` from the
-//! [`figures`] in `docs/data`.
+//! [`figures`](experiments::figures) in `docs/data`.
 //!
 //! Needs root, cgroup v2 and Debian's package `prometheus`. Takes `SOAK_MINUTES`, 60 by default.
-
-#![allow(clippy::cast_precision_loss)] // counts far below 2^53
 
 mod disturb;
 mod load;
@@ -19,47 +17,29 @@ mod results;
 mod sample;
 mod schedule;
 
-#[path = "../fleet/answer.rs"]
-#[allow(dead_code)] // this needs a part of it, as of all that follows
-mod answer;
-#[path = "../fleet/busy.rs"]
-mod busy;
-#[path = "../system/figures.rs"]
-mod figures;
-#[allow(dead_code)]
-#[path = "../system/machine.rs"]
-mod machine;
-#[path = "../fleet/marked.rs"]
-mod marked;
-#[allow(dead_code)]
-#[path = "../system/process.rs"]
-mod process;
-#[allow(dead_code)]
-#[path = "../system/quartiles.rs"]
-mod quartiles;
-
 use std::env;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use experiments::machine::Machine;
+use experiments::{busy, figures, process, prometheus_answer};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::Pid;
-
-use crate::disturb::{Target, VIEWS};
-use crate::load::Load;
-use crate::machine::Machine;
-use crate::results::{Cpu, Rest, Results};
-use crate::sample::Sample;
-use crate::schedule::Schedule;
 use testkit::cgroups::Cgroup;
 use testkit::daemon::{Daemon, configured};
 use testkit::http::get;
+use testkit::paths::scratch;
 use testkit::programs::Programs;
 use testkit::prometheus::Prometheus;
+
+use crate::disturb::{Target, VIEWS};
+use crate::load::Load;
+use crate::results::{Cpu, Rest, Results};
+use crate::sample::Sample;
+use crate::schedule::Schedule;
 
 pub(crate) const SCRAPE_EVERY: Duration = Duration::from_secs(5);
 
@@ -71,14 +51,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
-    // `cargo test --all-targets` starts benchmarks too, without this.
-    if !env::args().any(|arg| arg == "--bench") {
-        println!("nothing measured: this runs by `cargo bench` only");
-        return Ok(());
-    }
-    if !rustix::process::geteuid().is_root() {
-        bail!("attaching to the kernel needs root: run `make soak` as root");
-    }
+    experiments::require_release_build()?;
+    experiments::require_root()?;
     let minutes = match env::var("SOAK_MINUTES") {
         Ok(minutes) => minutes.parse().context("SOAK_MINUTES is not a number")?,
         Err(_) => 60,
@@ -177,22 +151,23 @@ fn run(length: Duration) -> Result<Results> {
 fn known_to(prometheus: &Prometheus, length: Duration) -> Result<((f64, f64), String)> {
     let over = length.as_secs() + 60;
     let number = |query: &str| -> Result<f64> {
-        let values = answer::values(&prometheus.query_until_there(query));
+        let values = prometheus_answer::values(&prometheus.query_until_there(query));
         values.first().copied().context("Prometheus has no data")
     };
     let made = number(&format!("count_over_time(up[{over}s])"))?;
     let answered = number(&format!("sum_over_time(up[{over}s])"))?;
     let own = prometheus.metrics();
-    let build = answer::family(&own, "prometheus_build_info");
+    let build = prometheus_answer::family(&own, "prometheus_build_info");
     let (labels, _) = build.first().context("Prometheus has no build info")?;
-    let version = answer::label(labels, "version").context("Prometheus has no version")?;
+    let version =
+        prometheus_answer::label(labels, "version").context("Prometheus has no version")?;
     let version = version.split('+').next().unwrap_or_default();
     Ok(((made, answered), version.to_owned()))
 }
 
 /// Samples the daemon until the end, and writes each sample to `soak.csv` immediately.
 fn sample_all(schedule: &Schedule, daemon: &Daemon) -> Result<Vec<Sample>> {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak.csv");
+    let path = scratch().join("soak.csv");
     let mut file = File::create(&path)?;
     println!("samples: {}", path.display());
     writeln!(file, "{}", sample::COLUMNS)?;

@@ -1,9 +1,10 @@
 //! Writes the results into docs/reliability.md, between two marks.
 
 use anyhow::Result;
+use experiments::marked;
 
+use crate::SCRAPE_EVERY;
 use crate::results::Results;
-use crate::{SCRAPE_EVERY, marked};
 
 const PAGE: &str = "docs/reliability.md";
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use experiments::machine::Machine;
+use experiments::quartiles::Quartiles;
 use serde::Serialize;
+use testkit::http::Scrape;
 
 use crate::load::{STATUS, Truth};
-use crate::machine::Machine;
-use crate::quartiles::Quartiles;
 use crate::report::mb;
 use crate::sample::Sample;
 use crate::schedule::{Act, Storm};
-use testkit::http::Scrape;
 
 /// How much resident memory may grow from the second quarter to the last.
 const GROWTH_KIB: f64 = 1024.0;

@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-
-use crate::process;
+use experiments::process;
 use testkit::http::{Scrape, get};
 
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use std::io;
 use rustix::param::clock_ticks_per_second;
 
 /// CPU time of all processes and the kernel since boot, in seconds.
-pub(crate) fn busy_seconds() -> io::Result<f64> {
+pub fn busy_seconds() -> io::Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
     // user, nice, system, idle, iowait, irq, softirq, steal. user includes guest.
     let ticks = stat.split_whitespace().skip(1).take(8).enumerate();

@@ -5,18 +5,18 @@ use std::path::Path;
 use std::process::Command;
 
 #[derive(Debug)]
-pub(crate) struct Machine {
-    pub(crate) cpu: String,
-    pub(crate) cores: usize,
-    pub(crate) is_virtual: bool,
-    pub(crate) kernel: String,
-    pub(crate) date: String,
+pub struct Machine {
+    pub cpu: String,
+    pub cores: usize,
+    pub is_virtual: bool,
+    pub kernel: String,
+    pub date: String,
     /// The load average of the previous minute.
-    pub(crate) load: String,
+    pub load: String,
 }
 
 impl Machine {
-    pub(crate) fn here() -> Self {
+    pub fn here() -> Self {
         let cpuinfo = read("/proc/cpuinfo");
         let cpu = cpuinfo
             .lines()
@@ -39,7 +39,7 @@ impl Machine {
     }
 
     /// The subtitle of a chart.
-    pub(crate) fn caption(&self) -> String {
+    pub fn caption(&self) -> String {
         let Self {
             cpu, cores, kernel, ..
         } = self;
@@ -58,7 +58,7 @@ fn today() -> String {
 }
 
 /// Peer tools look up their tracepoints there, and report it themselves if it is not mounted.
-pub(crate) fn mount_tracefs() {
+pub fn mount_tracefs() {
     let mount_point = "/sys/kernel/tracing";
     if Path::new(mount_point).join("events").exists() {
         return;

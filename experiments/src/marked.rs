@@ -1,16 +1,16 @@
 //! Writes the generated part of a page of the documentation, between two marks.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result};
+use testkit::paths::repository;
 
 const END: &str = "<!-- End -->";
 
 /// Replaces the part of this page that `make TARGET` writes.
-pub(crate) fn write(page: &str, target: &str, text: &str) -> Result<()> {
+pub fn write(page: &str, target: &str, text: &str) -> Result<()> {
     let begin = format!("<!-- Written by `make {target}` -->\n");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let path = repository().join(page);
     let old = fs::read_to_string(&path).with_context(|| format!("cannot read {page}"))?;
     let (before, rest) = old
         .split_once(&begin)

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// A process that has been quiet for this long has started.
-pub(crate) const SET_UP: Duration = Duration::from_millis(400);
+pub const SET_UP: Duration = Duration::from_millis(400);
 /// A process that has been quiet for this long has processed its backlog. It is longer than the
 /// daemon's idle tick, after which its buffers are empty.
-pub(crate) const DRAINED: Duration = Duration::from_millis(1300);
+pub const DRAINED: Duration = Duration::from_millis(1300);
 /// The share of a CPU below which a process is quiet.
 const QUIET_SHARE: f64 = 0.05;
 const LOOK: Duration = Duration::from_millis(100);
@@ -20,26 +20,26 @@ const LOOK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// CPU time of all threads, in nanoseconds.
-pub(crate) fn cpu_ns(pid: u32) -> io::Result<u64> {
+pub fn cpu_ns(pid: u32) -> io::Result<u64> {
     sum_over_tasks(pid, "schedstat", |text| {
         text.split(' ').next()?.parse().ok()
     })
 }
 
 /// Voluntary context switches of all threads.
-pub(crate) fn voluntary_switches(pid: u32) -> io::Result<u64> {
+pub fn voluntary_switches(pid: u32) -> io::Result<u64> {
     sum_over_tasks(pid, "status", |text| field(text, "voluntary_ctxt_switches"))
 }
 
 /// Resident memory, in KiB.
-pub(crate) fn resident_kib(pid: u32) -> io::Result<u64> {
+pub fn resident_kib(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     field(&status, "VmRSS").ok_or_else(|| io::Error::other("no VmRSS: the process has exited"))
 }
 
 /// Waits until a process has been quiet for this long: it has used almost no CPU time, opened or
 /// closed no file, and written nothing to its output.
-pub(crate) fn settle(pid: u32, output: Option<&Path>, quiet: Duration) -> Result<()> {
+pub fn settle(pid: u32, output: Option<&Path>, quiet: Duration) -> Result<()> {
     let began = Instant::now();
     let mut state = None;
     let mut cpu = cpu_ns(pid)?;
@@ -77,7 +77,7 @@ fn sum_over_tasks(pid: u32, file: &str, value: impl Fn(&str) -> Option<u64>) -> 
 }
 
 /// The number in a line of the form `name:\t  number`.
-pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
+pub fn field(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(key, _)| *key == name)

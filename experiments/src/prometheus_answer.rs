@@ -1,7 +1,7 @@
 //! Parses answers of Prometheus.
 
 /// The values in the answer to a query, in its order: the JSON has `[time,"value"]`.
-pub(crate) fn values(answer: &str) -> Vec<f64> {
+pub fn values(answer: &str) -> Vec<f64> {
     let pairs = answer.split(",\"").skip(1);
     pairs
         .filter_map(|rest| rest.split_once("\"]")?.0.parse().ok())
@@ -9,12 +9,12 @@ pub(crate) fn values(answer: &str) -> Vec<f64> {
 }
 
 /// The number of samples in the text format.
-pub(crate) fn sample_count(text: &str) -> usize {
+pub fn sample_count(text: &str) -> usize {
     samples(text).count()
 }
 
 /// The samples of a family in the text format: the labels with their braces, and the value.
-pub(crate) fn family<'a>(text: &'a str, name: &str) -> Vec<(&'a str, f64)> {
+pub fn family<'a>(text: &'a str, name: &str) -> Vec<(&'a str, f64)> {
     samples(text)
         .filter_map(|sample| sample.strip_prefix(name)?.rsplit_once(' '))
         .filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'))
@@ -23,7 +23,7 @@ pub(crate) fn family<'a>(text: &'a str, name: &str) -> Vec<(&'a str, f64)> {
 }
 
 /// The value of a label, given the labels with their braces.
-pub(crate) fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
+pub fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     let labels = labels.strip_prefix('{')?.strip_suffix("\"}")?;
     let pairs = labels
         .split("\",")

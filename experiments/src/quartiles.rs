@@ -6,15 +6,15 @@ use serde::Serialize;
 
 /// The three quartiles of some values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Quartiles {
-    pub(crate) low: f64,
-    pub(crate) median: f64,
-    pub(crate) high: f64,
+pub struct Quartiles {
+    pub low: f64,
+    pub median: f64,
+    pub high: f64,
 }
 
 impl Quartiles {
     /// None without values.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.into_iter().collect();
         if values.is_empty() {
             return None;
@@ -39,7 +39,6 @@ impl fmt::Display for Quartiles {
 }
 
 /// Interpolates between the two nearest values, the default of R and Excel.
-#[allow(clippy::cast_precision_loss)] // a remainder of 4
 fn interpolated(sorted: &[f64], quarters: usize) -> f64 {
     let position = (sorted.len() - 1) * quarters;
     let (below, rest) = (position / 4, position % 4);

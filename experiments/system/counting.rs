@@ -1,13 +1,11 @@
 //! Storms on all CPUs: how many execs a tool counts, and the CPU time that it uses.
 
-#![allow(clippy::cast_precision_loss)] // counts and nanoseconds far below 2^53
-
 use std::thread;
 
 use anyhow::Result;
+use experiments::process;
+use experiments::quartiles::Quartiles;
 
-use crate::process;
-use crate::quartiles::Quartiles;
 use crate::results::{Results, Row};
 use crate::worker::Job;
 use crate::workspace::{Program, Workspace};

@@ -1,13 +1,11 @@
 //! What the tools use on an idle machine, measured for all of them in the same ten seconds.
 
-#![allow(clippy::cast_precision_loss)] // counts and nanoseconds far below 2^53
-
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use experiments::process;
 
-use crate::process;
 use crate::results::Results;
 use crate::tool::Running;
 use crate::workspace::Workspace;

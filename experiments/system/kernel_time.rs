@@ -1,18 +1,16 @@
 //! Time in the kernel per exec, as measured by the kernel (`kernel.bpf_stats_enabled`), compared
 //! with a program that does nothing, at the same attach point and in the same storm.
 
-#![allow(clippy::cast_precision_loss)] // runs and nanoseconds far below 2^53
-
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use experiments::process;
+use experiments::quartiles::Quartiles;
 use libbpf_rs::{Link, ObjectBuilder, ProgramHandle};
 
-use crate::process;
-use crate::quartiles::Quartiles;
 use crate::tool::{Running, Setup, Tool};
 use crate::worker::Job;
 use crate::workspace::Workspace;

@@ -3,20 +3,16 @@
 //! [`worker`] processes load the system, each pinned to a CPU, while one [`tool`] watches, or none.
 //! [`slowdown`], [`counting`], [`kernel_time`] and [`idle`] measure. [`goals`] compares the results
 //! with the goals of the design. [`report`] writes `docs/benchmarks.md`; `docs/pictures/charts.py` draws `docs/benchmarks.svg` from
-//! the [`figures`] in `docs/data`.
+//! the [`figures`](experiments::figures) in `docs/data`.
 //!
-//! Needs root. Takes about seven minutes: after that, no new measurement is started.
+//! Needs root. Starts no new measurement after `BENCH_SECONDS`, 420 by default.
 
 mod counting;
-mod figures;
 mod goals;
 mod idle;
 mod kernel_time;
-mod machine;
 mod peer_tool;
 mod pipeline;
-mod process;
-mod quartiles;
 mod report;
 mod results;
 mod slowdown;
@@ -26,9 +22,11 @@ mod workspace;
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use experiments::{figures, machine};
+use testkit::paths::repository;
 
 use crate::results::Results;
 use crate::workspace::Workspace;
@@ -40,22 +38,20 @@ fn main() -> Result<()> {
     {
         return worker::serve(cpu.parse()?);
     }
-    // `cargo test --all-targets` starts benchmarks too, without this.
-    if !args.iter().any(|arg| arg == "--bench") {
-        println!("nothing measured: this runs by `cargo bench` only");
-        return Ok(());
-    }
-    if !rustix::process::geteuid().is_root() {
-        bail!("attaching to the kernel needs root: run `cargo bench --bench system` as root");
-    }
-    run()
+    experiments::require_release_build()?;
+    experiments::require_root()?;
+    let seconds = match env::var("BENCH_SECONDS") {
+        Ok(seconds) => seconds.parse().context("BENCH_SECONDS is not a number")?,
+        Err(_) => 420,
+    };
+    run(Duration::from_secs(seconds))
 }
 
-fn run() -> Result<()> {
+fn run(budget: Duration) -> Result<()> {
     let mut results = Results::new(machine::Machine::here());
     machine::mount_tracefs();
     kernel_time::require_stats_off()?;
-    let mut workspace = Workspace::new()?;
+    let mut workspace = Workspace::new(budget)?;
 
     results.pipeline = pipeline::Pipeline::read();
     results.kernel_time = kernel_time::measure(&mut workspace).map_err(|e| format!("{e:#}"));
@@ -64,7 +60,7 @@ fn run() -> Result<()> {
     slowdown::measure(&mut workspace, &mut results)?;
     results.took = workspace.elapsed();
 
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
+    let page = repository().join("docs/benchmarks.md");
     fs::write(&page, report::markdown(&results)).context("cannot write docs/benchmarks.md")?;
     figures::write("benchmarks", &results.figures())?;
     println!("{}", report::summary(&results));

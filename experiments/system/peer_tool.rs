@@ -8,9 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use experiments::process;
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::process;
 
 /// How long a tool may take to write its remaining output after SIGINT.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,8 +1,9 @@
 //! The results of the benchmark `pipeline`, from the files that criterion writes.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
+
+use testkit::paths::scratch;
 
 /// Older results may belong to another version of the program.
 const MAX_AGE: Duration = Duration::from_secs(3600);
@@ -56,13 +57,8 @@ impl Pipeline {
 }
 
 fn estimate(group: &str, parameter: &str) -> Option<Estimate> {
-    // <target>/tmp -> <target>/criterion
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
-    let dir = target
-        .join("criterion")
-        .join(group)
-        .join(parameter)
-        .join("new");
+    let criterion = scratch().with_file_name("criterion");
+    let dir = criterion.join(group).join(parameter).join("new");
     let file = dir.join("estimates.json");
     if fs::metadata(&file).ok()?.modified().ok()?.elapsed().ok()? > MAX_AGE {
         return None;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use experiments::quartiles::Quartiles;
+
 use crate::goals;
 use crate::kernel_time::{self, KernelTime};
-use crate::quartiles::Quartiles;
 use crate::results::{Results, Row};
 use crate::slowdown::Slowdown;
 

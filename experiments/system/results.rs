@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use experiments::machine::Machine;
+use experiments::quartiles::Quartiles;
 use serde::Serialize;
 
 use crate::counting::BigStorm;
 use crate::idle::Idle;
 use crate::kernel_time::KernelRound;
-use crate::machine::Machine;
 use crate::pipeline::Pipeline;
-use crate::quartiles::Quartiles;
 use crate::slowdown::Slowdown;
 use crate::tool::Tool;
 

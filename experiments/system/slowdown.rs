@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use experiments::quartiles::Quartiles;
 
-use crate::quartiles::Quartiles;
 use crate::results::Results;
 use crate::tool::Tool;
 use crate::worker::Job;

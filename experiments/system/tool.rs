@@ -1,15 +1,17 @@
 //! The tools that are compared, and one of them while it runs.
 
 use std::fs;
+use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use anyhow::Result;
-
-use crate::peer_tool::PeerTool;
-use crate::process;
+use experiments::process;
 use testkit::daemon::Daemon;
 use testkit::http::Scrape;
+use testkit::paths::daemon;
+
+use crate::peer_tool::PeerTool;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -104,18 +106,17 @@ impl Tool {
 
     /// The version of the daemon, or of the Debian package of another tool.
     pub(crate) fn version(self) -> String {
-        let package = match self {
-            Self::Execsnoopd(_) => return env!("CARGO_PKG_VERSION").to_owned(),
-            Self::LibbpfTools => "libbpf-tools",
-            Self::Bpftrace => "bpftrace",
-            Self::Forkstat => "forkstat",
+        let output = match self {
+            Self::Execsnoopd(_) => Command::new(daemon()).arg("--version").output(),
+            Self::LibbpfTools => query_package("libbpf-tools"),
+            Self::Bpftrace => query_package("bpftrace"),
+            Self::Forkstat => query_package("forkstat"),
         };
-        Command::new("dpkg-query")
-            .args(["--show", "--showformat=${Version}", package])
-            .output()
+        output
             .ok()
             .filter(|output| output.status.success())
             .and_then(|output| String::from_utf8(output.stdout).ok())
+            .and_then(|text| Some(text.split_whitespace().last()?.to_owned()))
             .unwrap_or_else(|| "unknown".to_owned())
     }
 
@@ -145,6 +146,12 @@ impl Tool {
         ]);
         Ok(Running::Ours(Box::new(daemon)))
     }
+}
+
+fn query_package(package: &str) -> io::Result<Output> {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${Version}", package])
+        .output()
 }
 
 /// A tool that watches. Dropping it kills the process.

@@ -191,7 +191,6 @@ impl Workers {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // far below 2^53
 fn per_time(took: Duration, job: Job<'_>) -> f64 {
     took.as_nanos() as f64 / job.times() as f64
 }

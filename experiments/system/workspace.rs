@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
+use testkit::compiled::nop;
+use testkit::paths::scratch;
 
 use crate::worker::{Job, Workers};
-use testkit::compiled::nop;
-
-/// After this time no new measurement is started. A running one may take another minute.
-const BUDGET: Duration = Duration::from_secs(7 * 60);
 
 /// Duration of a storm on one CPU with no tool attached.
 const STORM: Duration = Duration::from_millis(200);
@@ -46,12 +44,16 @@ pub(crate) struct Workspace {
     dir: TempDir,
     programs: u32,
     began: Instant,
+    /// After this time no new measurement is started. A running one may take another minute.
+    budget: Duration,
 }
 
 impl Workspace {
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(budget: Duration) -> Result<Self> {
         // On the file system of the program, which gets its names by hard links.
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let scratch = scratch();
+        fs::create_dir_all(&scratch)?;
+        let dir = tempfile::tempdir_in(scratch)?;
         let mut workspace = Self {
             workers: Workers::start()?,
             sizes: Sizes {
@@ -62,6 +64,7 @@ impl Workspace {
             dir,
             programs: 0,
             began: Instant::now(),
+            budget,
         };
         workspace.calibrate()?;
         Ok(workspace)
@@ -98,7 +101,7 @@ impl Workspace {
 
     /// Whether there is time for another optional measurement.
     pub(crate) fn has_time(&self) -> bool {
-        self.elapsed() < BUDGET
+        self.elapsed() < self.budget
     }
 
     /// A new name for the program that does nothing. It has at most 15 bytes, so that `comm` is not
