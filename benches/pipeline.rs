@@ -1,5 +1,5 @@
-//! The road in user space, without a kernel: how fast events become counts, and counts
-//! become an answer.
+//! The data flow in user space, without a kernel: from events to counts, and from counts to the
+//! answer of a scrape.
 
 use std::hint::black_box;
 use std::io;
@@ -26,23 +26,22 @@ use rustix::event::{EventfdFlags, eventfd};
 use testkit::bytes::encode;
 use tokio::sync::{mpsc, watch};
 
-/// What a wakeup finds at the least: half a buffer of 64 pages, at 104 bytes for each
-/// event with its perf record.
+/// The number of events after which the reader is woken: half a buffer of 64 pages, at 104 bytes
+/// per event with its perf record.
 const EVENTS: usize = 1250;
 
-/// How many programs take part: a quiet server, a busy one, all that the default budget
-/// has room for.
+/// Numbers of programs: a quiet server, a busy one, and as many as the default budget allows.
 const COMMS: [u64; 3] = [50, 200, 1000];
 
-/// How many users do.
+/// Number of users.
 const UIDS: u64 = 16;
 
-/// Two CPUs' events in the order they come out of the buffers: sorted for each CPU. A
-/// few programs make most execs, as on a real host.
+/// Events of two CPUs in the order of the buffers: sorted within each CPU. As on a real host, a few
+/// programs make most of the execs.
 fn events(comms: u64) -> Vec<Event> {
     let mut state = 1_u64;
     let mut random = move || {
-        // Knuth's MMIX generator: the same events in every run.
+        // Knuth's MMIX generator, so that every run has the same events.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -56,7 +55,7 @@ fn events(comms: u64) -> Vec<Event> {
                 ppid: 1,
                 ..Event::default()
             };
-            // The smaller of two: low numbers are more frequent.
+            // The minimum of two random numbers makes low numbers more frequent.
             let comm = (random() % comms).min(random() % comms);
             let name = format!("program-{comm}");
             event.subject.comm[..name.len()].copy_from_slice(name.as_bytes());
@@ -123,7 +122,7 @@ fn decode_and_aggregate(c: &mut Criterion) {
     group.finish();
 }
 
-/// Buffers that are found with the same events in them each time.
+/// A source whose buffers contain the same events at each drain.
 struct Refilled {
     wakeup: OwnedFd,
     events: Vec<Vec<u8>>,
@@ -165,9 +164,9 @@ impl Source for Refilled {
     fn detach(&mut self) {}
 }
 
-/// The shipped road on one thread: drain, decode, order across CPUs, channel, count.
-fn road(c: &mut Criterion) {
-    let mut group = c.benchmark_group("road");
+/// The shipped reader and aggregator on one thread: drain, decode, sort across CPUs, channel, count.
+fn data_flow(c: &mut Criterion) {
+    let mut group = c.benchmark_group("data_flow");
     group.throughput(Throughput::Elements(EVENTS as u64));
     for comms in COMMS {
         let source = Refilled {
@@ -190,8 +189,8 @@ fn road(c: &mut Criterion) {
     group.finish();
 }
 
-/// Counts that make as many series, over the two default views: each key makes two, of its
-/// execs and of its CPU time.
+/// Counts that make this number of series in the two default views. Each key makes two series, one
+/// of execs and one of CPU time.
 fn snapshot(series: u32) -> Snapshot {
     let uids = u32::try_from(UIDS).unwrap();
     let key_of_comm = |n: u32| {
@@ -264,6 +263,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = decode, aggregate, decode_and_aggregate, road, scrape
+    targets = decode, aggregate, decode_and_aggregate, data_flow, scrape
 }
 criterion_main!(pipeline);

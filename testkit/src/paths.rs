@@ -17,7 +17,7 @@ pub fn daemon() -> PathBuf {
 
 /// Cargo's directory for files that tests create: `CARGO_TARGET_TMPDIR`, which a library does not
 /// know either.
-pub(crate) fn scratch() -> PathBuf {
+pub fn scratch() -> PathBuf {
     profile().with_file_name("tmp")
 }
 
