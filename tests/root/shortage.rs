@@ -89,11 +89,13 @@ fn allow_threads(daemon: &Daemon, threads: u32, uid: u32) {
 
 #[test]
 fn a_password_that_no_thread_can_compare_is_answered_503_not_401() {
+    // The main thread, the reader, the aggregator, and the one that reads the web configuration.
+    const THREADS: u32 = 4;
     let (program, dir) = public_copy();
     let web_config = dir.path().join("web.yml");
     fs::write(&web_config, users(&["alice"])).unwrap();
     let uid = 700_930;
-    let mut command = with_threads(3, uid, &program);
+    let mut command = with_threads(THREADS, uid, &program);
     command.arg("--web.config.file").arg(&web_config);
     let mut daemon = Daemon::spawn(command);
     let address = daemon.address;
@@ -114,7 +116,7 @@ fn a_password_that_no_thread_can_compare_is_answered_503_not_401() {
     allow_threads(&daemon, 64, uid);
     assert_eq!(answer(ALICE).status, 200);
     assert_eq!(answer(NOBODY).status, 401);
-    allow_threads(&daemon, 3, uid);
+    allow_threads(&daemon, THREADS, uid);
     assert_eq!(answer(ALICE).status, 200, "it has been compared");
     is_not_compared(ALICE_WRONG);
     daemon.stop();
