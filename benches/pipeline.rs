@@ -4,7 +4,6 @@
 use std::hint::black_box;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -19,12 +18,13 @@ use execsnoopd::pipeline::cgroup_cache::Cgroups;
 use execsnoopd::pipeline::flush::Control;
 use execsnoopd::pipeline::message::Message;
 use execsnoopd::pipeline::reader::Reader;
+use execsnoopd::pipeline::series;
 use execsnoopd::pipeline::snapshot::Snapshot;
 use execsnoopd::pipeline::view::{Counts, Key, ViewCounts};
 use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers, Observation};
 use rustix::event::{EventfdFlags, eventfd};
 use testkit::bytes::encode;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 /// The number of events after which the reader is woken: half a buffer of 64 pages, at 104 bytes
 /// per event with its perf record.
@@ -240,19 +240,16 @@ fn scrape(c: &mut Criterion) {
     };
     let mut group = c.benchmark_group("scrape");
     for series in [100, 1_000, 10_000] {
-        let snapshot = Arc::new(snapshot(series));
-        let (_sender, receiver) = watch::channel(Arc::clone(&snapshot));
-        let (channel, _messages) = mpsc::channel(1);
-        let metrics = Metrics::new(
-            means.clone(),
-            receiver,
-            channel.downgrade(),
-            Users::default(),
-        )
-        .unwrap();
+        let snapshot = snapshot(series);
+        let metrics = Metrics::new(means.clone()).unwrap();
+        let users = Users::default();
+        let scrape = async || {
+            let names = series::resolve(&snapshot, &users).await;
+            metrics.encode(&snapshot, &names)
+        };
         group.throughput(Throughput::Elements(u64::from(series)));
         group.bench_function(BenchmarkId::from_parameter(series), |b| {
-            b.iter(|| runtime.block_on(metrics.encode(&snapshot)).unwrap());
+            b.iter(|| runtime.block_on(scrape()).unwrap());
         });
     }
     group.finish();

@@ -176,15 +176,12 @@ fn app() -> (watch::Sender<Arc<Snapshot>>, Arc<App>) {
     let mut snapshot = Snapshot::default();
     snapshot.flush.request = u64::MAX;
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-    let (channel, _) = mpsc::channel(1);
-    let users = Users::default();
-    let (channel, counts) = (channel.downgrade(), receiver.clone());
-    let metrics = Metrics::new(means.clone(), counts, channel, users.clone());
+    let metrics = Metrics::new(means.clone());
     let app = App::new(
         Flusher::new(Control::new().expect("an eventfd"), receiver),
         metrics.expect("metrics"),
         means,
-        users,
+        Users::default(),
         "/metrics".to_owned(),
     );
     (snapshots, Arc::new(app))

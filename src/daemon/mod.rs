@@ -145,7 +145,6 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         let control = Control::new().context("cannot make an eventfd")?;
         let (sender, messages) = mpsc::channel(CHANNEL);
-        let channel = sender.downgrade();
         let mut reader = Reader::new(source, control.clone(), sender);
         drop_privileges(&mut reader)?;
 
@@ -157,11 +156,9 @@ impl Daemon {
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
-        let snapshots = pipeline.snapshots.clone();
-        let flusher = Flusher::new(control.clone(), snapshots.clone());
+        let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
         let users = Users::default();
-        let metrics = Metrics::new(capture_info.clone(), snapshots, channel, users.clone())
-            .context("cannot set up the metrics")?;
+        let metrics = Metrics::new(capture_info.clone()).context("cannot set up the metrics")?;
         let status = format!(
             "Counting execs by {} over the {} buffer",
             capture_info.list(Kind::Exec).unwrap_or_default(),

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::capture::CaptureInfo;
-use crate::names::users::Users;
+use crate::names::users::UserNames;
 use crate::pipeline::exits::End;
 use crate::pipeline::history::History;
 use crate::pipeline::series::{self, Series};
@@ -106,9 +106,8 @@ pub struct Account {
 }
 
 impl Summary {
-    /// Of a snapshot. Waits a moment for names of users that are not known yet.
-    pub async fn of(snapshot: &Snapshot, capture_info: &CaptureInfo, users: &Users) -> Self {
-        series::resolve(snapshot, users).await;
+    /// Of a snapshot, its users under these names.
+    pub fn of(snapshot: &Snapshot, capture_info: &CaptureInfo, names: &UserNames) -> Self {
         let views = snapshot.views.iter();
         let differences = Kind::ALL.into_iter().zip(snapshot.differences);
         Self {
@@ -118,7 +117,7 @@ impl Summary {
                 .observes(Kind::Failure)
                 .then(|| failures(snapshot)),
             ends: capture_info.observes(Kind::Exit).then(|| ends(snapshot)),
-            views: views.map(|view| top(view, snapshot, users)).collect(),
+            views: views.map(|view| top(view, snapshot, names)).collect(),
             account: Account {
                 differences: differences
                     .filter(|(kind, _)| capture_info.observes(*kind))
@@ -178,8 +177,8 @@ fn ends(snapshot: &Snapshot) -> Ends {
     }
 }
 
-fn top(view: &view::ViewCounts, snapshot: &Snapshot, users: &Users) -> Top {
-    let mut series = series::series(view, users);
+fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
+    let mut series = series::series(view, names);
     series.sort_by(|(name, counts), (other_name, other)| {
         let most = (other.execs, other.cpu_ns).cmp(&(counts.execs, counts.cpu_ns));
         most.then_with(|| name.cmp(other_name))
@@ -215,12 +214,12 @@ mod tests {
         }
     }
 
-    async fn summary(snapshot: &Snapshot) -> Summary {
-        Summary::of(snapshot, &capture_info(), &Users::default()).await
+    fn summary(snapshot: &Snapshot) -> Summary {
+        Summary::of(snapshot, &capture_info(), &UserNames::default())
     }
 
-    #[tokio::test]
-    async fn a_view_is_cut_to_its_top_and_still_sums_up_to_the_total() {
+    #[test]
+    fn a_view_is_cut_to_its_top_and_still_sums_up_to_the_total() {
         let key = |n: u8| Key {
             comm: std::array::from_fn(|i| if i == 0 { n } else { 0 }),
             ..Key::default()
@@ -239,7 +238,7 @@ mod tests {
             }],
             ..Snapshot::default()
         };
-        let summary = summary(&snapshot).await;
+        let summary = summary(&snapshot);
         let top = &summary.views[0];
         let names: Vec<_> = top.series.iter().map(|(name, _)| &*name[0]).collect();
         assert_eq!(names, ["o", "m", "n", "k", "l", "i", "j", "g", "h", "e"]);
@@ -250,8 +249,8 @@ mod tests {
         assert_eq!(summary.ends.unwrap().cpu_ns, Some(16));
     }
 
-    #[tokio::test]
-    async fn ends_are_told_apart_by_what_people_ask_first() {
+    #[test]
+    fn ends_are_told_apart_by_what_people_ask_first() {
         let mut snapshot = Snapshot::default();
         for (status, n) in [(0, 5), (1 << 8, 3), (127 << 8, 4)] {
             snapshot.exits.add(status, n);
@@ -260,7 +259,7 @@ mod tests {
             snapshot.exits.add(signal, u64::from(signal.unsigned_abs()));
         }
         snapshot.flush.after[Kind::Exit].unattributed = 2;
-        let ends = summary(&snapshot).await.ends.unwrap();
+        let ends = summary(&snapshot).ends.unwrap();
         assert_eq!((ends.succeeded, ends.failed, ends.unknown), (5, 7, 2));
         assert_eq!(ends.signals[0], ("SIGUSR1".to_owned(), 10));
         assert_eq!((ends.signals.len(), ends.other_signals), (8, 1 + 2));
@@ -268,12 +267,12 @@ mod tests {
         assert_eq!(ends.cpu_ns, None);
     }
 
-    #[tokio::test]
-    async fn the_most_frequent_error_stands_first() {
+    #[test]
+    fn the_most_frequent_error_stands_first() {
         let mut snapshot = Snapshot::default();
         snapshot.flush.failures.add(2, 7);
         snapshot.flush.failures.add(13, 9);
-        let failures = summary(&snapshot).await.failures.unwrap();
+        let failures = summary(&snapshot).failures.unwrap();
         assert_eq!(
             (failures.total, failures.by_errno),
             (16, vec![(13, 9), (2, 7)])

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub views: Vec<ViewCounts>,
     /// The stages before, when they were flushed.
     pub flush: Flush,
+    /// Messages that waited for the aggregator then.
+    pub channel_depth: usize,
 }
 
 impl Snapshot {

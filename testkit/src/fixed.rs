@@ -41,19 +41,12 @@ impl Fixed {
     ) -> Self {
         snapshot.flush.request = u64::MAX;
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-        let (channel, _) = mpsc::channel(1);
-        let users = Users::default();
-        let metrics = Metrics::new(
-            info.clone(),
-            receiver.clone(),
-            channel.downgrade(),
-            users.clone(),
-        );
+        let metrics = Metrics::new(info.clone());
         let app = App::new(
             Flusher::new(Control::new().unwrap(), receiver),
             metrics.unwrap(),
             info.clone(),
-            users,
+            Users::default(),
             "/metrics".to_owned(),
         );
         let requests = Arc::<Mutex<Vec<_>>>::default();

@@ -107,7 +107,9 @@ impl Aggregator {
                 self.change_views(views);
             }
             if self.apply(message) {
-                snapshots.send_replace(Arc::new(self.snapshot()));
+                let mut snapshot = self.snapshot();
+                snapshot.channel_depth = messages.len();
+                snapshots.send_replace(Arc::new(snapshot));
             }
         }
         Arc::new(self.snapshot())
@@ -235,6 +237,7 @@ impl Aggregator {
             differences,
             views: self.views.iter().map(View::counts).collect(),
             flush,
+            channel_depth: 0,
         }
     }
 }
