@@ -188,7 +188,7 @@ pub enum AttachPoint {
 }
 
 /// What the kernel answered to a hook.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Refusal {
     /// The hook that was tried.
     pub hook: Hook,

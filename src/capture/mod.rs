@@ -3,13 +3,15 @@
 
 mod buffer;
 mod error;
+pub mod facts;
 pub mod hook;
 pub mod info;
 pub mod libbpf_log;
+mod note;
 mod object;
 pub mod options;
 pub mod preemption;
-mod select;
+pub mod select;
 pub mod source;
 mod stats;
 mod tally;
@@ -25,8 +27,10 @@ use tracing::{debug, info};
 use self::buffer::Buffer;
 use self::buffer::perf::PerfBuffer;
 use self::buffer::ring::Ring;
+use self::facts::Host;
 use self::hook::Hook;
 use self::object::Transport;
+use self::select::{Selection, select};
 use self::source::{ProgramStats, Source};
 use self::tally::Tally;
 use crate::names::cgroup;
@@ -35,7 +39,7 @@ use crate::sys::privileges;
 
 pub use self::error::Error;
 pub use self::info::CaptureInfo;
-pub use self::object::try_out;
+pub use self::note::Note;
 pub use self::options::{FailureHooks, Live, Options, TransportKind};
 
 /// Attached programs and the user's ends of what they write to.
@@ -61,8 +65,8 @@ impl Capture {
         if !missing.is_empty() {
             return Err(Error::missing_capabilities(&missing));
         }
-        let chosen = select::choose(options)?;
-        let hooks = select::with_standbys(chosen, options.may_skip);
+        let Selection { hooks, notes } = select(options, &mut Host::new(options.may_skip))?;
+        notes.iter().for_each(Note::log);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
             match Self::start_over(kind, &hooks, options) {

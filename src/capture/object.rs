@@ -37,19 +37,18 @@ pub(super) struct Maps {
     pub(super) tally: [MapHandle; 2],
 }
 
-/// Load and attach one program by itself, and let go of it.
-pub fn try_out(hook: Hook) -> Result<Hook, Refusal> {
+/// Loads and attaches one program, and unloads it.
+pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
         hook,
         step,
         not_permitted: error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
         out_of_memory: error.is_out_of_memory(),
         error: format!("{error:#}"),
-    })?;
-    Ok(hook)
+    })
 }
 
-/// Whether all of these can be had, tried at once.
+/// Whether the kernel loads and attaches all of these in one object.
 pub(super) fn can_have_all(hooks: &[Hook]) -> bool {
     load_and_attach(hooks).is_ok()
 }
