@@ -7,8 +7,8 @@
 //! the last reading is parsed.
 //!
 //! If the files are invalid, all requests and handshakes are rejected. If a reading takes longer
-//! than [`PATIENCE`] because the file system hangs, the last reading counts until it is older
-//! than [`GRACE`]; after that, requests are answered 503 and handshakes fail until a reading
+//! than `PATIENCE` because the file system hangs, the last reading counts until it is older
+//! than `GRACE`; after that, requests are answered 503 and handshakes fail until a reading
 //! succeeds.
 
 use std::fmt;
