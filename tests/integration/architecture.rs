@@ -1,12 +1,10 @@
 //! Imports point in one direction: between the folders of `src/` in the order that `src/lib.rs`
 //! lists, and between files without circles.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use petgraph::algo::tarjan_scc;
-use petgraph::graphmap::DiGraphMap;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The top-level modules: each may import from those before it.
@@ -177,6 +175,21 @@ fn resolve(module: &Module, path: Vec<String>, modules: &BTreeSet<Module>) -> Op
     Some(absolute)
 }
 
+/// The files that a file uses, directly or through others; itself among them if it is in a circle.
+fn reachable<'a>(
+    file: &Module,
+    uses: &BTreeMap<&'a Module, &'a BTreeSet<Module>>,
+) -> BTreeSet<&'a Module> {
+    let mut reached = BTreeSet::new();
+    let mut next: Vec<&Module> = uses[file].iter().collect();
+    while let Some(file) = next.pop() {
+        if reached.insert(file) {
+            next.extend(uses[file]);
+        }
+    }
+    reached
+}
+
 /// Every import against the order of the folders, and every circle of files.
 fn violations(src: &Path) -> Vec<String> {
     let files = files(src);
@@ -186,7 +199,14 @@ fn violations(src: &Path) -> Vec<String> {
             .iter()
             .position(|name| Some(*name) == module.first().map(String::as_str))
     };
-    let mut graph: DiGraphMap<&Module, ()> = DiGraphMap::new();
+    let uses: BTreeMap<_, _> = files
+        .iter()
+        .map(|file| (&file.module, &file.uses))
+        .collect();
+    let reached: BTreeMap<_, _> = uses
+        .keys()
+        .map(|file| (*file, reachable(file, &uses)))
+        .collect();
     for file in &files {
         for used in &file.uses {
             if let (Some(from), Some(to)) = (position(&file.module), position(used))
@@ -194,18 +214,22 @@ fn violations(src: &Path) -> Vec<String> {
             {
                 violations.push(format!("{} uses {}", file.module.join("/"), used.join("/")));
             }
-            graph.add_edge(&file.module, used, ());
         }
         if !file.module.is_empty() && position(&file.module).is_none() {
             violations.push(format!("{} is not in the order", file.module.join("/")));
         }
     }
-    for circle in tarjan_scc(&graph) {
-        if circle.len() > 1 {
-            let names: BTreeSet<_> = circle.iter().map(|module| module.join("/")).collect();
-            violations.push(format!("circle: {names:?}"));
-        }
-    }
+    let circles: BTreeSet<BTreeSet<String>> = reached
+        .iter()
+        .filter(|(file, others)| others.contains(**file))
+        .map(|(file, others)| {
+            let circle = others
+                .iter()
+                .filter(|other| reached[*other].contains(*file));
+            circle.map(|module| module.join("/")).collect()
+        })
+        .collect();
+    violations.extend(circles.iter().map(|circle| format!("circle: {circle:?}")));
     violations
 }
 
