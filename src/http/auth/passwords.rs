@@ -52,7 +52,7 @@ impl Passwords {
     pub(super) fn new() -> Self {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
         if key.is_none() {
-            error!("no random numbers: nobody is let in");
+            error!("no random numbers: rejecting all passwords");
         }
         Self {
             key,
