@@ -6,7 +6,7 @@ mod common;
 use common::bytes::encode;
 use common::fake::{Service, event};
 use common::http::Scrape;
-use execsnoopd::config::{Config, View};
+use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::{Label, name};
 
 #[test]
@@ -21,7 +21,7 @@ fn a_million_programs_fit_in_bounded_memory_and_are_all_counted() {
         &[Label::Unit, Label::Slice, Label::Container, Label::Comm],
     ];
     let config = Config {
-        view: views.map(View::by).to_vec(),
+        view: views.map(ViewConfig::by).to_vec(),
         ..Config::default()
     };
     let service = Service::start(&config);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::view::{self as counting, Label, grouping, name};
+use crate::pipeline::view::{Label, View, grouping, name};
 use crate::sys::log::{LogFormat, LogLevel};
 
 mod address;
@@ -22,7 +22,7 @@ pub mod web_file;
 
 pub use self::address::{Address, resolve};
 pub(crate) use self::suggest::nearest;
-pub use self::view::View;
+pub use self::view::ViewConfig;
 pub use self::web::{MAX_CONNECTIONS, Web};
 
 /// Read where no `--config` is given, if it exists.
@@ -45,7 +45,7 @@ pub struct Config {
     /// `[log]`
     pub log: Log,
     /// `[[view]]`
-    pub view: Vec<View>,
+    pub view: Vec<ViewConfig>,
 }
 
 /// `[capture]`
@@ -105,8 +105,8 @@ impl Default for Config {
             web: Web::default(),
             log: Log::default(),
             view: vec![
-                View::by(&[Label::Comm]),
-                View::by(&[Label::Uid, Label::User]),
+                ViewConfig::by(&[Label::Comm]),
+                ViewConfig::by(&[Label::Uid, Label::User]),
             ],
         }
     }
@@ -250,8 +250,8 @@ impl Config {
     }
 
     /// The views without any count yet; or why a user of `always` is not found any more.
-    pub fn build_views(&self) -> anyhow::Result<Vec<counting::View>> {
-        let views = self.view.iter().map(View::build);
+    pub fn build_views(&self) -> anyhow::Result<Vec<View>> {
+        let views = self.view.iter().map(ViewConfig::build);
         let views: Result<_, _> = views.collect();
         views.map_err(|error| anyhow!(error).context("cannot reserve a series"))
     }
@@ -284,7 +284,7 @@ impl Config {
             ));
         }
         faults.extend(self.web.faults());
-        let mut seen: Vec<&View> = Vec::new();
+        let mut seen: Vec<&ViewConfig> = Vec::new();
         for (i, view) in self.view.iter().enumerate() {
             if let Some((key, message)) = view.fault() {
                 faults.push(Fault::new(&format!("view.{i}.{key}"), message));

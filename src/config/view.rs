@@ -5,26 +5,26 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_SERIES;
-use crate::pipeline::view::{self, Label};
+use crate::pipeline::view::{self, Label, View};
 
 /// `[[view]]`: execs counted by some labels.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct View {
+pub struct ViewConfig {
     /// What to group by.
     pub labels: Vec<Label>,
     /// Series of their own, at most [`MAX_SERIES`]; what finds no place is `other`.
-    #[serde(default = "View::default_max_series")]
+    #[serde(default = "ViewConfig::default_max_series")]
     pub max_series: usize,
     /// For how long a series must have been idle before a new one may take its place.
-    #[serde(default = "View::default_idle_after", with = "humantime_serde")]
+    #[serde(default = "ViewConfig::default_idle_after", with = "humantime_serde")]
     pub idle_after: Duration,
     /// Values of the one label that have their series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
 }
 
-impl View {
+impl ViewConfig {
     /// By these labels, all else at its default.
     pub fn by(labels: &[Label]) -> Self {
         Self {
@@ -78,8 +78,8 @@ impl View {
     }
 
     /// A view without any count yet; or why a user of `always` is not found any more.
-    pub fn build(&self) -> Result<view::View, String> {
-        let view = view::View::new(self.labels.clone(), self.max_series);
+    pub fn build(&self) -> Result<View, String> {
+        let view = View::new(self.labels.clone(), self.max_series);
         Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))
     }
 }
