@@ -72,7 +72,7 @@ fn events(comms: u64) -> Vec<Event> {
 
 fn aggregator() -> Aggregator {
     let views = Config::default().view;
-    Aggregator::new(views.iter().map(|view| view.build().unwrap()).collect())
+    Aggregator::new(views.iter().map(|view| view.resolve().unwrap()).collect())
 }
 
 fn decode(c: &mut Criterion) {

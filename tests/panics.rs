@@ -49,7 +49,7 @@ fn a_listener_that_fails_ends_the_service_though_another_could_answer() {
     let ended = daemon::run_source(
         source,
         &means(),
-        &Config::default(),
+        Config::default().resolve().unwrap(),
         vec![answering.into(), failing.into()],
         async |_| {
             sleep(PATIENCE).await;

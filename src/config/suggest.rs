@@ -2,10 +2,9 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-use super::Config;
 
 /// A key that does not exist.
 #[derive(Debug)]
@@ -26,11 +25,11 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// The first key of the document that the configuration does not have.
+/// The first key of the document that a configuration of type `C` does not have.
 ///
-/// Which ones it has is read off its defaults.
-pub(super) fn unknown(document: &DeTable<'_>) -> Option<Unknown> {
-    let known = toml::Table::try_from(Config::default()).ok()?;
+/// The keys that it has are those of its serialized defaults.
+pub(super) fn unknown<C: Default + Serialize>(document: &DeTable<'_>) -> Option<Unknown> {
+    let known = toml::Table::try_from(C::default()).ok()?;
     unknown_in(document, &known, "")
 }
 

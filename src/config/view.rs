@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::MAX_SERIES;
 use crate::pipeline::view::{self, Label, View};
+
+/// The hard cap on `max_series` of a view.
+pub const MAX_SERIES: usize = 100_000;
 
 /// `[[view]]`: execs counted by some labels.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -63,10 +65,20 @@ impl ViewConfig {
                 "always",
                 format!("{} names for {} series", self.always.len(), self.max_series),
             ))
+        } else if self.is_by_user() {
+            // Only a look-up shows which users exist.
+            None
         } else {
             let fault = self.reserved().err();
             fault.map(|message| ("always", message))
         }
+    }
+
+    /// Whether `always` names users.
+    fn is_by_user(&self) -> bool {
+        let mut grouping = view::grouping(&self.labels);
+        let first = grouping.next();
+        matches!(first, Some(Label::Uid | Label::User)) && grouping.next().is_none()
     }
 
     /// The keys of `always`, or what is wrong with one.
@@ -77,8 +89,8 @@ impl ViewConfig {
             .collect()
     }
 
-    /// A view without any count yet; or why a user of `always` is not found any more.
-    pub fn build(&self) -> Result<View, String> {
+    /// A view without any count yet, or why a user of `always` is not found.
+    pub fn resolve(&self) -> Result<View, String> {
         let view = View::new(self.labels.clone(), self.max_series);
         Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))
     }

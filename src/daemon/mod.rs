@@ -3,6 +3,7 @@
 //! Each stage owns what it needs and ends when the stage before it does; that the
 //! pipeline has ended, for whatever reason, shows as the end of its snapshots.
 
+mod listen;
 pub mod notify;
 pub mod reload;
 mod watchdog;
@@ -25,7 +26,7 @@ use crate::capture::TransportKind;
 use crate::capture::options::FailureHooks;
 use crate::capture::source::Source;
 use crate::capture::{self, Capture, CaptureInfo};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Resolved};
 use crate::daemon::reload::Reloader;
 use crate::http::auth;
 use crate::http::listener::Listener;
@@ -68,19 +69,18 @@ pub enum Error {
 /// Capture what this host executes until SIGTERM or SIGINT, or until a stage fails. At each
 /// SIGHUP, take up what `load` reads.
 pub fn run(
-    config: &Config,
-    load: impl Fn() -> Result<Config, config::Error> + Clone + Send + 'static,
+    resolved: Resolved,
+    load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
     // Before there are threads: it reads and clears the environment.
     let passed = passed(ListenFd::from_env())?;
-    let capture = Capture::start(&options(config))?;
+    let capture = Capture::start(&options(&resolved.config))?;
     malloc::give_back();
     let capture_info = capture.info().clone();
     let listeners = if passed.is_empty() {
         // An address that cannot be bound is an error: half of what was asked for would look
         // like all of it.
-        let listeners = config.web.listen.iter();
-        let listeners = listeners.map(|address| Listener::bind(address));
+        let listeners = resolved.listen.iter().map(listen::bind);
         listeners.collect::<Result<_, _>>()?
     } else {
         info!(
@@ -92,7 +92,7 @@ pub fn run(
     run_source(
         capture,
         &capture_info,
-        config,
+        resolved,
         listeners,
         async |reloader: &mut Reloader| {
             let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
@@ -144,10 +144,15 @@ fn options(config: &Config) -> capture::Options {
 pub fn run_source<S: Source + 'static>(
     source: S,
     capture_info: &CaptureInfo,
-    config: &Config,
+    resolved: Resolved,
     listeners: Vec<Listener>,
     stop: impl AsyncFnOnce(&mut Reloader) -> anyhow::Result<()>,
 ) -> anyhow::Result<Arc<Snapshot>> {
+    let Resolved {
+        config,
+        views: initial_views,
+        ..
+    } = resolved;
     let control = Control::new().context("cannot make an eventfd")?;
     let (sender, messages) = mpsc::channel(CHANNEL);
     let channel = sender.downgrade();
@@ -164,7 +169,7 @@ pub fn run_source<S: Source + 'static>(
     // With no more privileges than it is read with later.
     let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
     let (views, changes) = std_mpsc::sync_channel(1);
-    let pipeline = Pipeline::start(reader, messages, config, changes)?;
+    let pipeline = Pipeline::start(reader, messages, initial_views, changes)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -254,10 +259,10 @@ impl Pipeline {
     fn start<S: Source + 'static>(
         reader: Reader<S>,
         messages: mpsc::Receiver<Message>,
-        config: &Config,
+        views: Vec<View>,
         changes: std_mpsc::Receiver<Vec<View>>,
     ) -> anyhow::Result<Self> {
-        let aggregator = Aggregator::new(config.build_views()?).with_changes(changes);
+        let aggregator = Aggregator::new(views).with_changes(changes);
         let (publish, snapshots) = watch::channel(Arc::default());
         Ok(Self {
             reader: thread::Builder::new()

@@ -166,17 +166,18 @@ pub(crate) fn run_on(
 ) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (control, mut controlled) = mpsc::unbounded_channel();
+    let (control, mut controlled) = mpsc::unbounded_channel::<Config>();
     let (means, config) = (means.clone(), config.clone());
     let thread = std::thread::spawn(move || {
         let control = async |reloader: &mut Reloader| {
             // No sender is left: stop, or the test is over.
             while let Some(config) = controlled.recv().await {
-                reloader.reload(move || Ok(config)).await;
+                reloader.reload(move || Ok(config.resolve()?)).await;
             }
             Ok(())
         };
-        daemon::run_source(source, &means, &config, vec![listener.into()], control)
+        let resolved = config.resolve()?;
+        daemon::run_source(source, &means, resolved, vec![listener.into()], control)
     });
     Running {
         address,
