@@ -90,7 +90,7 @@ impl ViewConfig {
     }
 
     /// A view without any count yet, or why a user of `always` is not found.
-    pub fn resolve(&self) -> Result<View, String> {
+    pub(super) fn resolve(&self) -> Result<View, String> {
         let view = View::new(self.labels.clone(), self.max_series);
         Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))
     }
