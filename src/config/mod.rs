@@ -154,23 +154,17 @@ impl Config {
 
     /// Parses and validates a file. Looks up neither hosts nor users.
     pub fn parse_file(file: &File) -> Result<Self, Error> {
-        let text = &file.text;
         let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-        let document = toml::de::DeTable::parse(text)
+        let document = toml::de::DeTable::parse(&file.text)
             .map_err(|error| file.invalid(at(&error), error.message().to_owned()))?;
         if let Some(unknown) = suggest::unknown::<Self>(document.get_ref()) {
             return Err(file.invalid(unknown.offset, unknown.to_string()));
         }
-        let mut config: Self = toml::from_str(text).map_err(|error| {
-            let key = suggest::key_at(document.get_ref(), at(&error)).join(".");
-            let message = error.message();
-            // The error for a missing key has no position.
-            let message = if key.is_empty() {
-                message.to_owned()
-            } else {
-                format!("{key}: {message}")
-            };
-            file.invalid(at(&error), message)
+        let document = toml::de::Deserializer::from(document);
+        let mut config: Self = serde_path_to_error::deserialize(document).map_err(|error| {
+            let key = suggest::key_at(error.path());
+            let message = error.inner().message();
+            file.invalid(at(error.inner()), format!("{key}: {message}"))
         })?;
         config.validate().map_err(|fault| file.locate(&fault))?;
         if config.web.config_file != Path::new("") {

@@ -150,6 +150,14 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_missing_key_is_reported_with_the_table_that_lacks_it() {
+    assert_eq!(
+        refused("\n[[view]]\nmax_series = 3\n"),
+        "x.toml:2: view: missing field `labels`"
+    );
+}
+
+#[test]
 fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
     for (text, line) in [
         ("a = \"\"\"\n", 1),
