@@ -1,29 +1,35 @@
-# make run: install what is missing, build, run the daemon on its built-in defaults.
-# make test: install what is missing, run every test that this host can run.
-# make fuzz: run each fuzz target for FUZZ_SECONDS (60), as many at a time as there are CPUs.
-# make fuzz-seeds: what they begin with, of real clients and a real kernel, made again.
-# make assets: man pages and the completions of bash, zsh and fish, in target/assets.
-# make deb, make rpm: packages, in target/package.
-# make test-packages: what is in them, and that they are the same when built again.
-# make test-systemd: the deb on a real systemd, in a guest: installing, upgrading, removing, and
-#   the service from its start to its restarts.
-# make bench-fleet: what 200 hosts cost their Prometheus; three minutes, writes docs/fleet.md.
-# make bench-peers: what peers that mean no good cost who scrapes; two minutes, writes
+# make build: install missing packages and build the daemon.
+# make run: build, and run the daemon with its default configuration.
+# make test: install missing packages and run every test that this host can run.
+# make fuzz: run each fuzz target for FUZZ_SECONDS (60), one target per CPU at a time.
+# make fuzz-seeds: recreate the seeds of the fuzz targets with real clients and a real kernel.
+# make assets: write man pages and completions for bash, zsh and fish to target/assets.
+# make deb, make rpm: build a package in target/package.
+# make test-packages: check the contents of the packages, and that builds are reproducible.
+# make test-systemd: test the deb on a real systemd in a guest: install, upgrade and remove it, and
+#   start, reload and restart the service.
+# make bench: compare the daemon with other tools for BENCH_SECONDS (420), as root; writes
+#   docs/benchmarks.md and docs/benchmarks.svg.
+# make bench-fleet: measure the cost of 200 hosts for Prometheus; three minutes, writes
+#   docs/fleet.md.
+# make bench-attacks: measure scrapes during attacks on the endpoint; two minutes, writes
 #   docs/reliability.md.
-# make soak: the daemon on a busy host for SOAK_MINUTES (60), as root; writes docs/reliability.md
-#   and docs/soak.svg.
-# make pictures: the pictures of the documentation, from a real daemon; some minutes.
-# make test-vm: the tests that need a real kernel, on kernels from 5.10 on, in guests.
-# make test-vm-arm64: exact counts on arm64 kernels, in guests, by a daemon cross-compiled for
-#   them. Not part of CI; unpacks 2.2 GB of Debian packages below target/.
+# make soak: run the daemon on a busy host for SOAK_MINUTES (60), as root; writes
+#   docs/reliability.md and docs/soak.svg.
+# make charts: draw the charts of the documentation again from docs/data, without measuring.
+# make pictures: draw the pictures of the documentation from a real daemon; a few minutes.
+# make test-vm: run the tests that need a real kernel in guests with kernels from 5.10 on.
+# make test-vm-arm64: check exact counts in guests with arm64 kernels, with a cross-compiled daemon.
+#   Not part of CI; unpacks 2.2 GB of Debian packages below target/.
 
 BIN := target/release/execsnoopd
+EXPERIMENT := cargo run --release --package experiments --bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: build run test fuzz fuzz-seeds assets deb rpm test-packages test-systemd bench \
-	bench-fleet bench-peers soak pictures test-vm test-vm-arm64
+	bench-fleet bench-attacks bench-peers soak charts pictures test-vm test-vm-arm64
 
-# Both packages are staged in the same place.
+# Both packages are staged in the same directory.
 .NOTPARALLEL:
 
 build:
@@ -65,22 +71,33 @@ test-systemd:
 	./.ci/install package
 	./tests/vm/systemd
 
+# The daemon is built after the benchmark, which builds it with the features of dev-dependencies.
 bench:
 	./.ci/install bench
 	cargo bench --bench pipeline
-	cargo bench --bench system
+	cargo build --release
+	$(EXPERIMENT) system
+	./docs/pictures/charts.py benchmarks
 
 bench-fleet:
 	./.ci/install test
-	PATH="$$PATH:$$PWD/target/tools/usr/bin" cargo bench --bench fleet
+	PATH="$$PATH:$$PWD/target/tools/usr/bin" $(EXPERIMENT) fleet
 
-bench-peers:
+bench-attacks: build
 	./.ci/install test
-	. ./.ci/as-root && run_tests_as_root && cargo bench --bench peers
+	. ./.ci/as-root && run_tests_as_root && $(EXPERIMENT) attacks
 
-soak:
-	./.ci/install test
-	PATH="$$PATH:$$PWD/target/tools/usr/bin" cargo bench --bench soak
+# The former name.
+bench-peers: bench-attacks
+
+soak: build
+	./.ci/install soak
+	PATH="$$PATH:$$PWD/target/tools/usr/bin" $(EXPERIMENT) soak; \
+	status=$$?; ./docs/pictures/charts.py soak; exit $$status
+
+charts:
+	./.ci/install charts
+	./docs/pictures/charts.py
 
 pictures: build
 	./.ci/install pictures

@@ -1,10 +1,9 @@
-//! The road in user space, without a kernel: how fast events become counts, and counts
-//! become an answer.
+//! The data flow in user space, without a kernel: from events to counts, and from counts to the
+//! answer of a scrape.
 
 use std::hint::black_box;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -19,32 +18,30 @@ use execsnoopd::pipeline::cgroup_cache::Cgroups;
 use execsnoopd::pipeline::flush::Control;
 use execsnoopd::pipeline::message::Message;
 use execsnoopd::pipeline::reader::Reader;
+use execsnoopd::pipeline::series;
 use execsnoopd::pipeline::snapshot::Snapshot;
 use execsnoopd::pipeline::view::{Counts, Key, ViewCounts};
 use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers, Observation};
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::{mpsc, watch};
+use testkit::bytes::encode;
+use tokio::sync::mpsc;
 
-#[path = "../tests/common/bytes.rs"]
-mod bytes;
-
-/// What a wakeup finds at the least: half a buffer of 64 pages, at 104 bytes for each
-/// event with its perf record.
+/// The number of events after which the reader is woken: half a buffer of 64 pages, at 104 bytes
+/// per event with its perf record.
 const EVENTS: usize = 1250;
 
-/// How many programs take part: a quiet server, a busy one, all that the default budget
-/// has room for.
+/// Numbers of programs: a quiet server, a busy one, and as many as the default budget allows.
 const COMMS: [u64; 3] = [50, 200, 1000];
 
-/// How many users do.
+/// Number of users.
 const UIDS: u64 = 16;
 
-/// Two CPUs' events in the order they come out of the buffers: sorted for each CPU. A
-/// few programs make most execs, as on a real host.
+/// Events of two CPUs in the order of the buffers: sorted within each CPU. As on a real host, a few
+/// programs make most of the execs.
 fn events(comms: u64) -> Vec<Event> {
     let mut state = 1_u64;
     let mut random = move || {
-        // Knuth's MMIX generator: the same events in every run.
+        // Knuth's MMIX generator, so that every run has the same events.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -58,7 +55,7 @@ fn events(comms: u64) -> Vec<Event> {
                 ppid: 1,
                 ..Event::default()
             };
-            // The smaller of two: low numbers are more frequent.
+            // The minimum of two random numbers makes low numbers more frequent.
             let comm = (random() % comms).min(random() % comms);
             let name = format!("program-{comm}");
             event.subject.comm[..name.len()].copy_from_slice(name.as_bytes());
@@ -75,7 +72,7 @@ fn aggregator() -> Aggregator {
 }
 
 fn decode(c: &mut Criterion) {
-    let encoded: Vec<_> = events(200).iter().map(bytes::encode).collect();
+    let encoded: Vec<_> = events(200).iter().map(encode).collect();
     let mut group = c.benchmark_group("decode");
     group.throughput(Throughput::Elements(EVENTS as u64));
     group.bench_function("events", |b| {
@@ -109,7 +106,7 @@ fn decode_and_aggregate(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode_and_aggregate");
     group.throughput(Throughput::Elements(EVENTS as u64));
     for comms in COMMS {
-        let encoded: Vec<_> = events(comms).iter().map(bytes::encode).collect();
+        let encoded: Vec<_> = events(comms).iter().map(encode).collect();
         let mut aggregator = aggregator();
         group.bench_function(BenchmarkId::from_parameter(comms), |b| {
             b.iter(|| {
@@ -124,7 +121,7 @@ fn decode_and_aggregate(c: &mut Criterion) {
     group.finish();
 }
 
-/// Buffers that are found with the same events in them each time.
+/// A source whose buffers contain the same events at each drain.
 struct Refilled {
     wakeup: OwnedFd,
     events: Vec<Vec<u8>>,
@@ -166,14 +163,14 @@ impl Source for Refilled {
     fn detach(&mut self) {}
 }
 
-/// The shipped road on one thread: drain, decode, order across CPUs, channel, count.
-fn road(c: &mut Criterion) {
-    let mut group = c.benchmark_group("road");
+/// The shipped reader and aggregator on one thread: drain, decode, sort across CPUs, channel, count.
+fn data_flow(c: &mut Criterion) {
+    let mut group = c.benchmark_group("data_flow");
     group.throughput(Throughput::Elements(EVENTS as u64));
     for comms in COMMS {
         let source = Refilled {
             wakeup: eventfd(0, EventfdFlags::empty()).unwrap(),
-            events: events(comms).iter().map(bytes::encode).collect(),
+            events: events(comms).iter().map(encode).collect(),
             ledgers: Ledgers::default(),
         };
         let (sender, mut messages) = mpsc::channel(16);
@@ -191,8 +188,8 @@ fn road(c: &mut Criterion) {
     group.finish();
 }
 
-/// Counts that make as many series, over the two default views: each key makes two, of its
-/// execs and of its CPU time.
+/// Counts that make this number of series in the two default views. Each key makes two series, one
+/// of execs and one of CPU time.
 fn snapshot(series: u32) -> Snapshot {
     let uids = u32::try_from(UIDS).unwrap();
     let key_of_comm = |n: u32| {
@@ -242,19 +239,16 @@ fn scrape(c: &mut Criterion) {
     };
     let mut group = c.benchmark_group("scrape");
     for series in [100, 1_000, 10_000] {
-        let snapshot = Arc::new(snapshot(series));
-        let (_sender, receiver) = watch::channel(Arc::clone(&snapshot));
-        let (channel, _messages) = mpsc::channel(1);
-        let metrics = Metrics::new(
-            means.clone(),
-            receiver,
-            channel.downgrade(),
-            Users::default(),
-        )
-        .unwrap();
+        let snapshot = snapshot(series);
+        let metrics = Metrics::new(means.clone()).unwrap();
+        let users = Users::default();
+        let scrape = async || {
+            let names = series::resolve(&snapshot, &users).await;
+            metrics.encode(&snapshot, &names)
+        };
         group.throughput(Throughput::Elements(u64::from(series)));
         group.bench_function(BenchmarkId::from_parameter(series), |b| {
-            b.iter(|| runtime.block_on(metrics.encode(&snapshot)).unwrap());
+            b.iter(|| runtime.block_on(scrape()).unwrap());
         });
     }
     group.finish();
@@ -265,6 +259,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = decode, aggregate, decode_and_aggregate, road, scrape
+    targets = decode, aggregate, decode_and_aggregate, data_flow, scrape
 }
 criterion_main!(pipeline);

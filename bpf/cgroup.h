@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Names of cgroups, kept from the moment when one is first seen: it may be gone when user
- * space looks.
+ * Keeps the names of cgroups. A name is kept when its cgroup is first seen, because the
+ * cgroup may be gone before user space could look it up.
  */
 #ifndef CGROUP_H
 #define CGROUP_H
@@ -11,13 +11,15 @@
 #include <bpf/bpf_core_read.h>
 #include "execsnoop.h"
 
-/* A view by unit, slice or container asks for it. Set before load. */
+/* A view uses unit, slice or container. Set before load. */
 const volatile __u8 with_cgroup = 0;
 
-/* Deeper ones have no name: containers in containers in a user's session are at ten. */
+/* Cgroups below this depth have no name. Nested containers in a user's session are at
+ * depth ten. */
 #define CGROUP_DEPTH 16
 
-/* By id. LRU, as nobody tells us which are gone. User space sets its size. */
+/* By id. LRU, because nothing reports which cgroups are gone. User space sets its size.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
@@ -37,8 +39,8 @@ static __noinline int keep_name(struct cgroup *cgroup, __u64 id)
 	return bpf_map_update_elem(&cgroup_names, &id, &name, BPF_NOEXIST);
 }
 
-/* Keep the names of a cgroup and of all above it. Its own comes last: whoever finds that
- * one finds the others. */
+/* Keep the names of a cgroup and of all its ancestors. Its own name comes last, so where
+ * that one is present, the others are too. */
 static __always_inline void keep_names(struct cgroup *cgroup, __u64 id)
 {
 	struct cgroup *above = cgroup;

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * Observe each exec and exit, account for it, and hand it to user space: as an event if
- * the buffer takes it, else as a count in the tally, else as a bare number. Failed execs
- * are counted by errno, apart from all that.
+ * The programs that observe execs, failed execs and exits. ledger.h accounts for each
+ * observation and sends it to user space. The daemon counts failed execs by errno only.
  *
- * Each program is loaded only if user space chose it; see src/capture/select.rs.
+ * User space selects the programs that are loaded; see src/capture/select.rs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "account.h"
-#include "describe.h"
-#include "exit.h"
-#include "syscall.h"
-#include "trace.h"
+#include "detail.h"
 #include "execsnoop.h"
+#include "exit.h"
+#include "filter.h"
+#include "ledger.h"
+#include "standby.h"
+#include "syscall.h"
+#include "task.h"
 
-/* What the programs at the end of the system calls are there for. */
+/* What the programs at sys_exit_execve and sys_exit_execveat observe. Set before load. */
 const volatile __u8 exec_at_sys_exit = 0;
 const volatile __u8 failure_at_sys_exit = 0;
 
-/* Never read. No map holds these types, so without a variable of them the BTF,
- * and with it the skeleton, would not have them. */
+/* Never read. No map contains these types, so it takes a variable to get them into the
+ * BTF and thereby into the skeleton. */
 const struct event *const volatile btf_event;
 const enum kind *const volatile btf_kind;
 const struct traced *const volatile btf_traced;
@@ -34,50 +35,46 @@ struct {
 } failures SEC(".maps");
 
 /*
- * The tracepoint sched_process_exec fires in exec_binprm() (fs/exec.c), in the
- * task itself, after the new program's name and credentials are in place and
- * before the exec returns: so whoever saw an exec complete can find it here.
+ * The tracepoint sched_process_exec fires in exec_binprm() (fs/exec.c), in the task
+ * itself, after the new program's name and credentials are in place and before the exec
+ * returns. So an exec is counted before anybody can see that it has completed.
  */
-static __always_inline int executed_typed(void *ctx, struct task_struct *task,
-					  struct linux_binprm *bprm, int rank)
+static __always_inline void observe_exec_typed(void *ctx, struct task_struct *task,
+					       struct linux_binprm *bprm)
 {
 	struct ledger *ledger;
 	struct event event = {};
 
-	if (!falls_to(rank, KIND_EXEC))
-		return 0;
 	describe_typed(&event, task);
 	if (!is_wanted(&event, task))
-		return 0;
+		return;
 	ledger = count_seen(KIND_EXEC);
 	if (!ledger)
-		return 0;
+		return;
 	if (with_path || with_args)
 		emit_detailed(ledger, &event, task, bprm);
 	else
 		emit(ctx, ledger, &event);
-	return 0;
 }
 
-#define EXEC_AT(name, rank)                                                              \
+#define EXEC_AT(name, copy)                                                              \
 	SEC("?tp_btf/sched_process_exec")                                                \
 	int BPF_PROG(name, struct task_struct *task, int old_pid,                        \
 		     struct linux_binprm *bprm)                                          \
 	{                                                                                \
-		return executed_typed(ctx, task, bprm, rank);                            \
+		AS_COPY(copy, KIND_EXEC, observe_exec_typed(ctx, task, bprm));           \
+		return 0;                                                                \
 	}
 
-OF_EACH_RANK(EXEC_AT, exec_tp_btf)
+FOR_EACH_COPY(EXEC_AT, exec_tp_btf)
 
-/* The current task has executed a program. */
-static __always_inline void executed(void *ctx, int rank)
+/* Observe an exec of the current task. */
+static __always_inline void observe_exec(void *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger *ledger;
 	struct event event = {};
 
-	if (!falls_to(rank, KIND_EXEC))
-		return;
 	describe(&event, task);
 	if (!is_wanted(&event, task))
 		return;
@@ -86,18 +83,19 @@ static __always_inline void executed(void *ctx, int rank)
 		emit(ctx, ledger, &event);
 }
 
-/* The same tracepoint where arguments have no types. */
-#define EXEC_RAW_AT(name, rank)                                                          \
+/* The same tracepoint, with arguments whose types the verifier does not know. */
+#define EXEC_RAW_AT(name, copy)                                                          \
 	SEC("?raw_tp/sched_process_exec")                                                \
 	int name(void *ctx)                                                              \
 	{                                                                                \
-		executed(ctx, rank);                                                     \
+		AS_COPY(copy, KIND_EXEC, observe_exec(ctx));                             \
 		return 0;                                                                \
 	}
 
-OF_EACH_RANK(EXEC_RAW_AT, exec_raw_tp)
+FOR_EACH_COPY(EXEC_RAW_AT, exec_raw_tp)
 
-/* By itself, as 5.10 forgets the bound of an index that was on the stack meanwhile. */
+/* A function of its own: the verifier of 5.10 forgets the bound of an index that is
+ * spilled to the stack. */
 static __noinline int count_errno(__u64 err)
 {
 	struct failures *counts;
@@ -109,17 +107,16 @@ static __noinline int count_errno(__u64 err)
 	return 0;
 }
 
-/* The current task's exec has returned an error. The path is where the caller has it. */
-static __always_inline void failed(void *ctx, long ret, const char *path, int rank)
+/* Observe an exec of the current task if it returned an error. `path` is in the caller's
+ * memory. */
+static __always_inline void observe_return(void *ctx, long ret, const char *path)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger *ledger;
 	struct event event = {};
 
-	if (-ret >= ERRNO_MAX)
-		return; /* restarted: see ERRNO_MAX */
-	if (!falls_to(rank, KIND_FAILURE))
-		return;
+	if (ret >= 0 || -ret >= ERRNO_MAX)
+		return; /* succeeded, or restarted: see ERRNO_MAX */
 	if (with_failure_events) {
 		describe(&event, task);
 		event.subject.retval = ret;
@@ -137,38 +134,38 @@ static __always_inline void failed(void *ctx, long ret, const char *path, int ra
 }
 
 /*
- * The entry points of the system calls: they return to user space, so that nothing which
- * fails is missed, whatever the kernel's version calls below them. Each architecture and
- * width has its own; each is loaded by itself.
+ * The entry points of the system calls. They return to user space, so they see every
+ * failure, whichever functions this kernel's version calls below them. Each architecture
+ * and word size has its own.
  */
-#define FAILURES_AT(name, rank, entry, path)                                             \
+#define FAILURES_AT(name, copy, entry, path)                                             \
 	SEC("?fexit/" entry)                                                             \
 	int name(unsigned long long *ctx)                                                \
 	{                                                                                \
-		if (RETURNED(ctx) < 0)                                                   \
-			failed(ctx, RETURNED(ctx),                                       \
-			       with_path ? path(regs_of_entry(ctx)) : NULL, rank);       \
+		AS_COPY(copy, KIND_FAILURE,                                              \
+			observe_return(ctx, RETURNED(ctx),                               \
+				       with_path ? path(regs_of_entry(ctx)) : NULL));    \
 		return 0;                                                                \
 	}
 
-OF_EACH_RANK(FAILURES_AT, fail_execve, ENTRY "execve", path_of_execve)
-OF_EACH_RANK(FAILURES_AT, fail_execveat, ENTRY "execveat", path_of_execveat)
-OF_EACH_RANK(FAILURES_AT, fail_compat_execve, COMPAT_ENTRY "execve",
-	     path_of_compat_execve)
-OF_EACH_RANK(FAILURES_AT, fail_compat_execveat, COMPAT_ENTRY "execveat",
-	     path_of_compat_execveat)
+FOR_EACH_COPY(FAILURES_AT, fail_execve, ENTRY "execve", path_of_execve)
+FOR_EACH_COPY(FAILURES_AT, fail_execveat, ENTRY "execveat", path_of_execveat)
+FOR_EACH_COPY(FAILURES_AT, fail_compat_execve, COMPAT_ENTRY "execve",
+	      path_of_compat_execve)
+FOR_EACH_COPY(FAILURES_AT, fail_compat_execveat, COMPAT_ENTRY "execveat",
+	      path_of_compat_execveat)
 
-/* Where fexit cannot be had, on request: these tracepoints slow every system call of
- * every process, by the work the kernel does as soon as one of them is in use. */
+/* On request, for kernels without fexit. The kernel does extra work in every system call
+ * of every process as soon as one of these tracepoints is in use. */
 #define SYS_EXIT(name, path)                                                             \
 	SEC("?tracepoint/syscalls/" #name)                                               \
 	int name(struct trace_event_raw_sys_exit *ctx)                                   \
 	{                                                                                \
-		if (ctx->ret < 0 && failure_at_sys_exit)                                 \
-			failed(ctx, ctx->ret,                                            \
-			       with_path ? path(regs_of_current()) : NULL, 1);           \
+		if (failure_at_sys_exit)                                                 \
+			observe_return(ctx, ctx->ret,                                    \
+				       with_path ? path(regs_of_current()) : NULL);      \
 		if (ctx->ret == 0 && exec_at_sys_exit)                                   \
-			executed(ctx, 1);                                                \
+			observe_exec(ctx);                                               \
 		return 0;                                                                \
 	}
 
@@ -176,11 +173,11 @@ SYS_EXIT(sys_exit_execve, path_of_execve)
 SYS_EXIT(sys_exit_execveat, path_of_execveat)
 
 /*
- * The classic mode: the tutorial's program. It counts attempts, at the beginning of the
- * system call, under the first 15 bytes of the path, which is empty where the page that
- * holds it is not in memory.
+ * The classic mode counts attempts as the execsnoop of tutorials does: at the beginning
+ * of the system call, by the first 15 bytes of the path. The path is empty if the page
+ * that holds it is not in memory.
  */
-static __always_inline void attempted(void *ctx, const char *path)
+static __always_inline void observe_attempt(void *ctx, const char *path)
 {
 	struct ledger *ledger = count_seen(KIND_EXEC);
 	struct event event = {};
@@ -196,14 +193,14 @@ static __always_inline void attempted(void *ctx, const char *path)
 SEC("?tracepoint/syscalls/sys_enter_execve")
 int sys_enter_execve(struct trace_event_raw_sys_enter *ctx)
 {
-	attempted(ctx, (const char *)ctx->args[0]);
+	observe_attempt(ctx, (const char *)ctx->args[0]);
 	return 0;
 }
 
 SEC("?tracepoint/syscalls/sys_enter_execveat")
 int sys_enter_execveat(struct trace_event_raw_sys_enter *ctx)
 {
-	attempted(ctx, (const char *)ctx->args[1]);
+	observe_attempt(ctx, (const char *)ctx->args[1]);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The programs that observe ends of processes: of the last thread of each group.
+ * The programs that observe exits of processes: of the last thread of each group.
  */
 #ifndef EXIT_H
 #define EXIT_H
@@ -9,12 +9,14 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
-#include "account.h"
-#include "describe.h"
-#include "trace.h"
 #include "execsnoop.h"
+#include "filter.h"
+#include "ledger.h"
+#include "standby.h"
+#include "task.h"
 
-/* Groups of several threads whose end has been seen, lately. User space sets its size. */
+/* Groups of several threads whose exit was observed recently. User space sets its size.
+ */
 struct group {
 	__u64 start_time;
 	__u32 tgid;
@@ -26,11 +28,11 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, struct group);
 	__type(value, __u8);
-} ended_groups SEC(".maps");
+} exited_groups SEC(".maps");
 
-/* CPU time of a group of threads that end together: of those that have been released the
- * kernel keeps the sum, the others are in the list. Again, if one moved from the one to
- * the other meanwhile (__exit_signal() in kernel/exit.c). */
+/* CPU time of a group of threads that exit together. The kernel keeps the sum for those
+ * that were released; the others are in the list. Repeat if a thread has moved from the
+ * list to the sum in the meantime (__exit_signal() in kernel/exit.c). */
 static __always_inline __u64 cpu_of_group(struct task_struct *task,
 					  struct signal_struct *signal)
 {
@@ -56,16 +58,17 @@ static __always_inline __u64 cpu_of_group(struct task_struct *task,
 	return cpu_ns;
 }
 
-static __always_inline __u64 all_but(__u64 lifetime_ns, __u64 waited_ns)
+static __always_inline __u64 run_time(__u64 lifetime_ns, __u64 waited_ns)
 {
 	return waited_ns < lifetime_ns ? lifetime_ns - waited_ns : 0;
 }
 
 /*
- * CPU time of a process that never had a second thread. The scheduler brings
- * sum_exec_runtime up to date at each tick and each switch, not at the end: a program
- * shorter than a tick would cost nothing. One that was never switched away from has run
- * all its life but for the wait at its beginning, though, and that is known exactly.
+ * CPU time of a process that never had a second thread. The scheduler updates
+ * sum_exec_runtime at each tick and each switch but not at the exit, so a process shorter
+ * than a tick would appear to cost nothing. A process that was never switched away from
+ * has run since its fork, except while it waited for a CPU at first, and that wait is
+ * known exactly.
  */
 static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime_ns)
 {
@@ -73,12 +76,12 @@ static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime
 
 	if (switches || !bpf_core_field_exists(task->sched_info))
 		return BPF_CORE_READ(task, se.sum_exec_runtime);
-	return all_but(lifetime_ns, BPF_CORE_READ(task, sched_info.run_delay));
+	return run_time(lifetime_ns, BPF_CORE_READ(task, sched_info.run_delay));
 }
 
-/* The process of the current task has ended; what wait(2) will say is settled
+/* The process of the current task exits. The status that wait(2) will return is final
  * (wait_task_zombie() in kernel/exit.c). */
-static __always_inline void ended(void *ctx, struct task_struct *task)
+static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -97,8 +100,8 @@ static __always_inline void ended(void *ctx, struct task_struct *task)
 		event.subject.retval = BPF_CORE_READ(signal, group_exit_code);
 	else
 		event.subject.retval = BPF_CORE_READ(leader, exit_code);
-	/* Before 5.17 the leader, if it leaves at the same time, may not have put its
-	 * code there yet: who leave together leave alike. */
+	/* Before 5.17 a leader that exits at the same time may not have stored its code
+	 * yet. Threads that exit together have the same code. */
 	if (!event.subject.retval && !BPF_CORE_READ(leader, exit_state))
 		event.subject.retval = BPF_CORE_READ(task, exit_code);
 	event.lifetime_ns = event.time_ns - BPF_CORE_READ(leader, start_time);
@@ -110,12 +113,12 @@ static __always_inline void ended(void *ctx, struct task_struct *task)
 }
 
 /*
- * sched_process_exit fires in do_exit() (kernel/exit.c) for every thread. From 6.16 on it
- * says itself which one is the last of its group, once and for all; older kernels refuse
- * to load a program that reads this second argument.
+ * sched_process_exit fires in do_exit() (kernel/exit.c) for every thread. From 6.16 on
+ * its second argument says whether the thread is the last of its group. Older kernels
+ * refuse to load a program that reads that argument.
  */
-static __always_inline int ended_typed(void *ctx, struct task_struct *task,
-				       bool group_dead, int rank)
+static __always_inline void observe_exit_typed(void *ctx, struct task_struct *task,
+					       bool group_dead)
 {
 	struct signal_struct *signal;
 	struct task_struct *leader;
@@ -123,17 +126,15 @@ static __always_inline int ended_typed(void *ctx, struct task_struct *task,
 	struct event event = {};
 
 	if (!group_dead || task->flags & PF_KTHREAD)
-		return 0;
-	if (!falls_to(rank, KIND_EXIT))
-		return 0;
+		return;
 	signal = task->signal;
 	leader = task->group_leader;
 	describe_typed(&event, leader);
 	if (!is_wanted(&event, leader))
-		return 0;
+		return;
 	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
-		return 0;
+		return;
 	event.subject.is_exit = 1;
 	event.subject.retval = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 								 : leader->exit_code;
@@ -144,32 +145,33 @@ static __always_inline int ended_typed(void *ctx, struct task_struct *task,
 		 !bpf_core_field_exists(task->sched_info))
 		event.cpu_ns = task->se.sum_exec_runtime;
 	else
-		event.cpu_ns = all_but(event.lifetime_ns, task->sched_info.run_delay);
+		event.cpu_ns = run_time(event.lifetime_ns, task->sched_info.run_delay);
 	emit(ctx, ledger, &event);
-	return 0;
 }
 
-#define EXIT_AT(name, rank)                                                              \
+#define EXIT_AT(name, copy)                                                              \
 	SEC("?tp_btf/sched_process_exit")                                                \
 	int BPF_PROG(name, struct task_struct *task, bool group_dead)                    \
 	{                                                                                \
-		return ended_typed(ctx, task, group_dead, rank);                         \
+		AS_COPY(copy, KIND_EXIT, observe_exit_typed(ctx, task, group_dead));     \
+		return 0;                                                                \
 	}
 
-OF_EACH_RANK(EXIT_AT, exit_tp_btf)
+FOR_EACH_COPY(EXIT_AT, exit_tp_btf)
 
 /*
- * Before that, the last thread is the one that finds no other alive. Two may find so:
- * both have left the count of the live ones before either comes here. Then the first one
- * speaks, and leaves a note; and as it was not alone yet, one that is alone looks for
- * that note. (Nothing else tells that it ever had company: what other threads leave
- * behind in signal_struct may all be 0.)
+ * On older kernels the last thread is the one that finds no other thread alive. Two
+ * threads may find this, because both left the count of live threads before either came
+ * here. The first of them then reports the exit and records the group. It still had
+ * another thread in its group, and so a thread that is alone looks for that record.
+ * (Nothing else shows that there was another thread: what it leaves in signal_struct may
+ * all be 0.)
  */
 static __always_inline bool is_last(struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct group group = {};
-	__u8 ended = 1;
+	__u8 exited = 1;
 
 	if (BPF_CORE_READ(signal, live.counter) != 0 ||
 	    BPF_CORE_READ(task, flags) & PF_KTHREAD)
@@ -177,22 +179,27 @@ static __always_inline bool is_last(struct task_struct *task)
 	group.tgid = BPF_CORE_READ(task, tgid);
 	group.start_time = BPF_CORE_READ(task, group_leader, start_time);
 	if (BPF_CORE_READ(signal, nr_threads) == 1)
-		return !bpf_map_lookup_elem(&ended_groups, &group);
-	return add_to(&ended_groups, &group, &ended) != -EEXIST;
+		return !bpf_map_lookup_elem(&exited_groups, &group);
+	return insert(&exited_groups, &group, &exited) != -EEXIST;
 }
 
-#define EXIT_LIVE_AT(name, rank, type)                                                   \
+static __always_inline void observe_thread_exit(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	if (is_last(task))
+		observe_exit(ctx, task);
+}
+
+#define EXIT_LIVE_AT(name, copy, type)                                                   \
 	SEC("?" type "/sched_process_exit")                                              \
 	int name(void *ctx)                                                              \
 	{                                                                                \
-		struct task_struct *task = (struct task_struct *)bpf_get_current_task(); \
-                                                                                         \
-		if (falls_to(rank, KIND_EXIT) && is_last(task))                          \
-			ended(ctx, task);                                                \
+		AS_COPY(copy, KIND_EXIT, observe_thread_exit(ctx));                      \
 		return 0;                                                                \
 	}
 
-OF_EACH_RANK(EXIT_LIVE_AT, exit_live_tp_btf, "tp_btf")
-OF_EACH_RANK(EXIT_LIVE_AT, exit_live_raw_tp, "raw_tp")
+FOR_EACH_COPY(EXIT_LIVE_AT, exit_live_tp_btf, "tp_btf")
+FOR_EACH_COPY(EXIT_LIVE_AT, exit_live_raw_tp, "raw_tp")
 
 #endif /* EXIT_H */

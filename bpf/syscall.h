@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The entry points of the system calls: what each architecture calls them, and where they
- * find their arguments.
+ * The entry points of the system calls: their names on each architecture, and where their
+ * arguments are.
  */
 #ifndef SYSCALL_H
 #define SYSCALL_H
@@ -10,11 +10,11 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-/* In the context of fexit the return value follows the one argument, pt_regs. */
+/* In the context of fexit the return value follows the only argument, pt_regs. */
 #define RETURNED(ctx) ((long)(ctx)[1])
 
-/* That argument. Copied, as 5.10 refuses to load a program that touches an argument of
- * which its BTF knows no more than the name. */
+/* Copies that argument out of the context: 5.10 refuses to load a program that uses an
+ * argument whose type is only declared in BTF. */
 static __always_inline const struct pt_regs *regs_of_entry(const void *ctx)
 {
 	const struct pt_regs *regs = NULL;
@@ -23,7 +23,8 @@ static __always_inline const struct pt_regs *regs_of_entry(const void *ctx)
 	return regs;
 }
 
-/* What the current task came into the kernel with; not known before 5.15. */
+/* The registers with which the current task entered the kernel. Kernels before 5.15 do
+ * not provide them. */
 static __always_inline const struct pt_regs *regs_of_current(void)
 {
 	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
@@ -46,10 +47,10 @@ static __always_inline const struct pt_regs *regs_of_current(void)
 #define COMPAT_FIRST(regs)  (__u32) FIRST(regs)
 #define COMPAT_SECOND(regs) (__u32) SECOND(regs)
 #else
-#error "what are the system calls' entries called here, and where are their arguments?"
+#error "no names and arguments of system call entries for this architecture"
 #endif
 
-/* Where the caller has the path: execve(path, …), execveat(directory, path, …). */
+/* The caller's path: execve(path, …), execveat(directory, path, …). */
 #define PATH(name, argument)                                                             \
 	static __always_inline const char *path_of_##name(const struct pt_regs *regs)    \
 	{                                                                                \

@@ -14,7 +14,7 @@
 
 include!(concat!(env!("OUT_DIR"), "/execsnoop.skel.rs"));
 
-/// The questions of `bpf/probe.bpf.c`.
-pub mod probe {
-    include!(concat!(env!("OUT_DIR"), "/probe.skel.rs"));
+/// The programs of `bpf/preemption.bpf.c`.
+pub mod preemption {
+    include!(concat!(env!("OUT_DIR"), "/preemption.skel.rs"));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved};
-use crate::http::live_config::Live;
+use crate::http::live_config;
 use crate::pipeline::view;
 use crate::record::Comm;
 use crate::sys::log::{LogFormat, LogLevel};
@@ -238,7 +238,7 @@ impl Cli {
             }
         })?;
         // Checks the web configuration and the files that it names.
-        Live::load(&resolved.config.web.config_file)?;
+        live_config::validate(&resolved.config.web.config_file)?;
         Ok(resolved)
     }
 }

@@ -78,11 +78,8 @@
 //! # Unsafe code
 //!
 //! Three modules contain unsafe code: `capture/buffer/perf.rs` for libbpf's C interface,
-//! `record/mod.rs` to turn bytes into the generated records, and `sys/malloc.rs` for
+//! `record/bytes.rs` to turn bytes into the generated records, and `sys/malloc.rs` for
 //! `malloc_trim(3)`. So does the generated skeleton.
-
-#[cfg(test)]
-extern crate self as execsnoopd; // for files that unit and integration tests share
 
 pub mod bpf;
 pub mod capture;

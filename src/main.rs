@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let resolved = match cli.load_config() {
         Ok(resolved) => resolved,
         Err(error) => {
-            log::say(&error);
+            log::print_error(&error);
             return ExitCode::from(EX_CONFIG);
         }
     };
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Err(error) = log::init(config.log.level, config.log.format) {
-        log::say(format_args!("{error:#}"));
+        log::print_error(format_args!("{error:#}"));
         return ExitCode::FAILURE;
     }
     match daemon::run(resolved, move || cli.load_config()) {
@@ -59,7 +59,7 @@ fn trace(args: &cli::Trace) -> ExitCode {
         Ok(lost) if lost && args.strict => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            log::say(&error);
+            log::print_error(&error);
             status(&error)
         }
     }
@@ -72,7 +72,7 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
         // Nobody reads it any more.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            log::say(format_args!("cannot write the report: {error}"));
+            log::print_error(format_args!("cannot write the report: {error}"));
             ExitCode::FAILURE
         }
     }

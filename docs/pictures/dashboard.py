@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Draw the rows of a Grafana dashboard from the data that its own queries give.
+"""Draw the rows of a Grafana dashboard from the results of its own queries.
 
     dashboard.py DASHBOARD.json PROMETHEUS-URL SECONDS DIRECTORY
 
@@ -23,13 +23,13 @@ from matplotlib.colors import PowerNorm
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MultipleLocator
 
-WIDTH, UNIT = 15.0, 0.36  # inches: of the picture, of a grid unit's height
+WIDTH, UNIT = 15.0, 0.36  # inches: width of the picture, height of a grid unit
 DPI = 100
 RATE_INTERVAL = "10s"  # Grafana's, for scrapes each second
 PALETTE = "#5794f2 #73bf69 #ff9830 #b877d9 #f2cc0c #8ab8ff #ff7383 #37872d #fade2a #a352cc #1f60c4 #c4162a".split()
 COLORS = {"red": "#e02f44", "green": "#37872d", "blue": "#5794f2", "orange": "#ff9830", "text": "#24292e"}
 INK, PALE, FRAME = "#24292e", "#6e7781", "#d0d7de"
-PLAIN = {"parse_math": False}  # a name with $ in it is a name
+PLAIN = {"parse_math": False}  # names can contain $
 
 
 class Prometheus:
@@ -47,7 +47,7 @@ class Prometheus:
         return json.load(answer)["data"]["result"]
 
     def series(self, panel):
-        """Names, times since the beginning, values: of each series of a panel."""
+        """Name, times since the start, and values of each series of a panel."""
         for target in panel["targets"]:
             for one in self.ask(target["expr"], True):
                 name = re.sub(r"{{(\w+)}}", lambda m: one["metric"].get(m[1], ""), target["legendFormat"]).strip()
@@ -56,7 +56,7 @@ class Prometheus:
 
 
 def shown(value, unit):
-    """A value as Grafana writes it in this unit."""
+    """Format a value as Grafana does for this unit."""
     if unit == "percentunit":
         return f"{value * 100:.3g} %"
     if unit == "s":
@@ -125,7 +125,7 @@ class Place:
 
 
 def legend(place, names, colors):
-    """Below the graph, in lines: how high they are."""
+    """Draw the legend below the graph, and return its height."""
     lines, x = [[]], 0.1
     for name, color in zip(names, colors):
         width = 0.22 + 0.068 * len(name)
@@ -195,7 +195,7 @@ def draw_stat(place, panel, prometheus):
 
 
 def rows_of(panel, prometheus):
-    """A table's rows as its transformations make them: columns' names, and rows by them."""
+    """Apply a table's transformations, and return its column names and rows."""
     organize = next(t["options"] for t in panel["transformations"] if t["id"] == "organize")
     columns, rows = list(organize["indexByName"]), {}
     for target in panel["targets"]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw docs/trace.svg: what `execsnoopd trace` shows on a terminal while a few programs run.
+"""Draw docs/trace.svg: the output of `execsnoopd trace` on a terminal while a few programs run.
 
 Needs root, cgroup v2 and python3-rich; mount tracefs where failed execs need it. The programs
 run in a cgroup of their own, so that nothing else of the host is in the picture.
@@ -23,7 +23,7 @@ from rich.text import Text
 COLUMNS, ROWS = 128, 40
 ARGS = ["--exits", "--failed", "--path", "--args", "--timestamps", "relative"]
 
-# What runs: a pipe, what is not there, what is no program, what crashes, and a name that would
+# The programs: a pipe, a missing file, a file that is not a program, a crash, and a name that would
 # clear the screen.
 SCENE = r"""
 echo 0 >"$1/cgroup.procs"
@@ -35,7 +35,7 @@ sh -c 'kill -SEGV $$' 2>/dev/null
 sleep 0.2
 """
 
-# As rich's own, without its fonts from elsewhere.
+# rich's own template, without its remote fonts.
 TEMPLATE = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">
 <style>
@@ -65,7 +65,7 @@ TEMPLATE = """\
 
 
 def cgroup2() -> Path:
-    """Where cgroup v2 is mounted."""
+    """Return the mount point of cgroup v2."""
     for line in Path("/proc/mounts").read_text().splitlines():
         _, directory, kind, *_ = line.split()
         if kind == "cgroup2":
@@ -74,12 +74,12 @@ def cgroup2() -> Path:
 
 
 def on_a_terminal(command: list[str], cgroup: Path, stage: str) -> str:
-    """What the command writes on a terminal while the scene is played in the cgroup."""
+    """Return the terminal output of the command while the programs run in the cgroup."""
     reader, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     with subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE) as trace:
         os.close(terminal)
-        # It says when it is attached.
+        # The first line appears once it is attached.
         for line in trace.stderr:
             if b"tracing by" in line:
                 break
@@ -100,7 +100,7 @@ def on_a_terminal(command: list[str], cgroup: Path, stage: str) -> str:
 
 
 def draw(text: str, out: Path) -> None:
-    """The terminal as a picture."""
+    """Draw the terminal."""
     console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"))
     shown = "execsnoopd trace " + " ".join(ARGS)
     console.print(f"[bold]#[/bold] {shown}", highlight=False)
@@ -109,7 +109,7 @@ def draw(text: str, out: Path) -> None:
 
 
 def main() -> None:
-    """Play, and draw."""
+    """Run the programs, and draw the output."""
     program, out = sys.argv[1], Path(sys.argv[2])
     cgroup = cgroup2() / "execsnoopd-picture"
     command = [program, "trace", *ARGS, "--cgroup", str(cgroup)]

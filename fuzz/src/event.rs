@@ -1,9 +1,12 @@
 //! Records of the kernel side: what is decoded is what is there, no more and no less.
 
-use execsnoopd::record::{CgroupName, DecodeError, Event, Kind, Ledger, Observation, Subject, TallyCount, Text, Traced, cgroup_name, failures, kind, ledger, tally_count};
+use execsnoopd::record::{
+    CgroupName, DecodeError, Event, Kind, Ledger, Observation, Subject, TallyCount, Text, Traced,
+    decode_cgroup_name, decode_failures, decode_ledger, decode_tally_count, kind,
+};
 
-use crate::bytes::{encode, encode_count, encode_subject};
 use crate::up_to_the_edge;
+use testkit::bytes::{encode, encode_count, encode_subject};
 
 /// Sizes of `bpf/execsnoop.h`, by hand, as are the places of fields below.
 const SUBJECT: usize = 56;
@@ -61,8 +64,13 @@ fn check_what_has_one_size(bytes: &[u8]) {
         assert!(bytes.len() != SUBJECT && subject.is_err());
     }
     let (count, ledger, failures, name) = up_to_the_edge::look(bytes, |bytes| {
-        let (count, ledger) = (tally_count(bytes), ledger(bytes));
-        (count, ledger, failures(bytes), cgroup_name(bytes))
+        let (count, ledger) = (decode_tally_count(bytes), decode_ledger(bytes));
+        (
+            count,
+            ledger,
+            decode_failures(bytes),
+            decode_cgroup_name(bytes),
+        )
     });
     match count {
         Ok(TallyCount { count, cpu_ns }) => assert_eq!(encode_count(count, cpu_ns), bytes),
@@ -106,7 +114,7 @@ fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
         ledger.buffer_full,
         ledger.no_buffer,
         ledger.other,
-        ledger.recovered,
+        ledger.recovered.cast_unsigned(),
         ledger.seen,
     ];
     fields.map(u64::to_ne_bytes).concat()

@@ -16,9 +16,3 @@ mod answers;
 mod hint;
 mod server;
 mod up_to_the_edge;
-
-#[path = "../../tests/common/bytes.rs"]
-mod bytes;
-#[allow(dead_code)] // tests use the rest of it
-#[path = "../../tests/common/certificates.rs"]
-mod certificates;

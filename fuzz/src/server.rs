@@ -19,15 +19,15 @@ use axum::http::Method;
 use axum::middleware::{self, Next};
 use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
 use execsnoopd::capture::{CaptureInfo, TransportKind};
-use execsnoopd::pipeline::flusher::Flusher;
 use execsnoopd::http::auth::protect;
 use execsnoopd::http::live_config::Live;
 use execsnoopd::http::routes::{App, router};
 use execsnoopd::http::server::{self, Limits};
 use execsnoopd::metrics::Metrics;
-use execsnoopd::pipeline::flush::Control;
-use execsnoopd::pipeline::snapshot::Snapshot;
 use execsnoopd::names::users::Users;
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::flusher::Flusher;
+use execsnoopd::pipeline::snapshot::Snapshot;
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -176,15 +176,12 @@ fn app() -> (watch::Sender<Arc<Snapshot>>, Arc<App>) {
     let mut snapshot = Snapshot::default();
     snapshot.flush.request = u64::MAX;
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-    let (channel, _) = mpsc::channel(1);
-    let users = Users::default();
-    let (channel, counts) = (channel.downgrade(), receiver.clone());
-    let metrics = Metrics::new(means.clone(), counts, channel, users.clone());
+    let metrics = Metrics::new(means.clone());
     let app = App::new(
         Flusher::new(Control::new().expect("an eventfd"), receiver),
         metrics.expect("metrics"),
         means,
-        users,
+        Users::default(),
         "/metrics".to_owned(),
     );
     (snapshots, Arc::new(app))

@@ -2,8 +2,8 @@
 //! clients a certificate is asked, and what it says is looked at: in TLS 1.2 it comes before
 //! anything has been proven.
 
-use crate::certificates::Authority;
 use crate::server::Server;
+use testkit::certificates::Authority;
 
 /// What a client is told that speaks HTTP.
 const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\n\

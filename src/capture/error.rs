@@ -11,7 +11,7 @@ pub enum Error {
     /// The process may not do it. Another user, or more capabilities, could.
     #[error("{0}")]
     NotPermitted(String),
-    /// The kernel cannot do it, whoever asks.
+    /// The kernel does not support it. This is not a permission problem.
     #[error("{0}")]
     Unsupported(String),
     /// The kernel has not the memory for it now.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::preemption::AttachPoint;
 use crate::record::Kind;
 
 /// A program of `bpf/execsnoop.bpf.c` or `bpf/exit.h`.
@@ -16,20 +15,24 @@ pub struct Hook {
     pub program_type: &'static str,
     /// What it attaches to.
     pub target: &'static str,
-    /// 1, or more if it stands behind another one: `RANKS` in `bpf/account.h`.
-    pub rank: u8,
+    /// 1, or more for a standby copy: `COPIES` in `bpf/standby.h`.
+    pub copy: u8,
 }
 
 impl Hook {
-    /// Of what each run of the program observes exactly one, if that is so. Other programs
-    /// run for more than they observe: threads, calls that succeed.
-    pub fn each_run(&self) -> Option<Kind> {
-        let always = self.target == "sched_process_exec" || CLASSIC.contains(self);
-        (always && self.rank == 1).then_some(self.kind)
+    /// Whether each run of the program observes exactly one of its kind. Other programs also
+    /// run for threads that exit, and for calls that succeed.
+    pub fn each_run_observes(&self) -> bool {
+        self.target == "sched_process_exec" || CLASSIC.contains(self)
     }
 
-    /// Where it is attached, if it has others to stand behind it.
-    pub(super) fn place(&self) -> Option<AttachPoint> {
+    /// Whether it is the program that was selected, not a standby copy of it.
+    pub fn is_first_copy(&self) -> bool {
+        self.copy == 1
+    }
+
+    /// Its kind of attach point, if there are standby copies of it.
+    pub(super) fn attach_point(&self) -> Option<AttachPoint> {
         match self.program_type {
             "tp_btf" | "raw_tp" => Some(AttachPoint::Tracepoint),
             "fexit" => Some(AttachPoint::Fexit),
@@ -37,13 +40,13 @@ impl Hook {
         }
     }
 
-    /// The programs that stand behind it where the kernel may skip it.
-    pub(super) fn behind(&self) -> impl Iterator<Item = Self> {
-        let programs = BY_RANK.iter().find(|[first, ..]| *first == self.program);
+    /// The copies that stand by for it where the kernel may skip it.
+    pub(super) fn standbys(&self) -> impl Iterator<Item = Self> {
+        let programs = COPIES.iter().find(|[first, ..]| *first == self.program);
         let programs = programs.into_iter().flatten().skip(1);
-        (2..).zip(programs).map(|(rank, program)| Self {
+        (2..).zip(programs).map(|(copy, program)| Self {
             program,
-            rank,
+            copy,
             ..*self
         })
     }
@@ -66,7 +69,7 @@ const fn hook(
         program,
         program_type,
         target,
-        rank: 1,
+        copy: 1,
     }
 }
 
@@ -155,15 +158,15 @@ pub const EXIT_LIVE: [Hook; 2] = [
     ),
 ];
 
-/// The programs of each place where the kernel may skip one, by rank: `OF_EACH_RANK` in
-/// `bpf/account.h` makes them.
-macro_rules! of_each_rank {
+/// The copies of each program that the kernel may skip, as `FOR_EACH_COPY` in
+/// `bpf/standby.h` defines them.
+macro_rules! copies {
     ($($name:literal),+ $(,)?) => {
-        [$([$name, concat!($name, "_2"), concat!($name, "_3"), concat!($name, "_4")]),+]
+        [$([$name, concat!($name, "_2"), concat!($name, "_3")]),+]
     };
 }
 
-const BY_RANK: [[&str; 4]; 9] = of_each_rank![
+const COPIES: [[&str; 3]; 9] = copies![
     "exec_tp_btf",
     "exec_raw_tp",
     "fail_execve",
@@ -175,8 +178,17 @@ const BY_RANK: [[&str; 4]; 9] = of_each_rank![
     "exit_live_raw_tp",
 ];
 
+/// The kinds of attach points at which a kernel may preempt programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttachPoint {
+    /// A tracepoint.
+    Tracepoint,
+    /// The exit of a kernel function.
+    Fexit,
+}
+
 /// What the kernel answered to a hook.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Refusal {
     /// The hook that was tried.
     pub hook: Hook,

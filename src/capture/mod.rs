@@ -3,13 +3,15 @@
 
 mod buffer;
 mod error;
+pub mod facts;
 pub mod hook;
 pub mod info;
 pub mod libbpf_log;
+mod note;
 mod object;
 pub mod options;
 pub mod preemption;
-mod select;
+pub mod select;
 pub mod source;
 mod stats;
 mod tally;
@@ -25,8 +27,10 @@ use tracing::{debug, info};
 use self::buffer::Buffer;
 use self::buffer::perf::PerfBuffer;
 use self::buffer::ring::Ring;
+use self::facts::Host;
 use self::hook::Hook;
 use self::object::Transport;
+use self::select::{Selection, select};
 use self::source::{ProgramStats, Source};
 use self::tally::Tally;
 use crate::names::cgroup;
@@ -35,7 +39,7 @@ use crate::sys::privileges;
 
 pub use self::error::Error;
 pub use self::info::CaptureInfo;
-pub use self::object::try_out;
+pub use self::note::Note;
 pub use self::options::{FailureHooks, Live, Options, TransportKind};
 
 /// Attached programs and the user's ends of what they write to.
@@ -61,8 +65,8 @@ impl Capture {
         if !missing.is_empty() {
             return Err(Error::missing_capabilities(&missing));
         }
-        let chosen = select::choose(options)?;
-        let hooks = select::not_to_be_skipped(chosen, options.preemption);
+        let Selection { hooks, notes } = select(options, &mut Host::new(options.may_skip))?;
+        notes.iter().for_each(Note::log);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
             match Self::start_over(kind, &hooks, options) {
@@ -121,7 +125,7 @@ impl Capture {
             programs.push((hook, program));
         }
         let info = CaptureInfo {
-            hooks: hooks.iter().filter(|h| h.rank == 1).copied().collect(),
+            hooks: hooks.iter().copied().filter(Hook::is_first_copy).collect(),
             transport: kind,
             buffer_bytes: buffer.bytes(),
         };
@@ -174,7 +178,7 @@ impl Source for Capture {
         let mut sums = Ledgers::default();
         for kind in Kind::ALL {
             for bytes in per_cpu(&self.ledgers, kind.index())? {
-                sums[kind] += record::ledger(&bytes).map_err(io::Error::other)?;
+                sums[kind] += record::decode_ledger(&bytes).map_err(io::Error::other)?;
             }
         }
         Ok(sums)
@@ -183,7 +187,7 @@ impl Source for Capture {
     fn failures(&mut self) -> io::Result<FailureCounts> {
         let mut sums = FailureCounts::default();
         for bytes in per_cpu(&self.failures, 0)? {
-            sums += record::failures(&bytes).map_err(io::Error::other)?;
+            sums += record::decode_failures(&bytes).map_err(io::Error::other)?;
         }
         Ok(sums)
     }
@@ -193,7 +197,8 @@ impl Source for Capture {
         let path = cgroup::path(id, |id| {
             let name = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
             let name = name.map_err(io::Error::other)?;
-            let decode = |bytes: Vec<u8>| record::cgroup_name(&bytes).map_err(io::Error::other);
+            let decode =
+                |bytes: Vec<u8>| record::decode_cgroup_name(&bytes).map_err(io::Error::other);
             name.map(decode).transpose()
         })?;
         if path.is_none() {

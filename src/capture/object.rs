@@ -37,19 +37,18 @@ pub(super) struct Maps {
     pub(super) tally: [MapHandle; 2],
 }
 
-/// Load and attach one program by itself, and let go of it.
-pub fn try_out(hook: Hook) -> Result<Hook, Refusal> {
+/// Loads and attaches one program, and unloads it.
+pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
         hook,
         step,
         not_permitted: error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
         out_of_memory: error.is_out_of_memory(),
         error: format!("{error:#}"),
-    })?;
-    Ok(hook)
+    })
 }
 
-/// Whether all of these can be had, tried at once.
+/// Whether the kernel loads and attaches all of these in one object.
 pub(super) fn can_have_all(hooks: &[Hook]) -> bool {
     load_and_attach(hooks).is_ok()
 }
@@ -90,8 +89,8 @@ pub(super) fn load<'a>(
         let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
         rodata.failure_at_sys_exit = at_sys_exit(&SYS_EXIT[0]);
-        for behind in hooks.iter().filter(|hook| hook.rank > 1) {
-            rodata.may_be_skipped[behind.kind.index() as usize] = 1;
+        for standby in hooks.iter().filter(|hook| !hook.is_first_copy()) {
+            rodata.has_standby[standby.kind.index() as usize] = 1;
         }
     }
     let configuring = failed("configuring the BPF object");
@@ -150,12 +149,12 @@ fn select(
     if let Transport::Ring { bytes } = transport {
         open.maps.ring.set_max_entries(bytes)?;
     }
-    let notes = lru_entries(4096, cpus);
-    if hooks.iter().any(|hook| hook.rank > 1) {
-        open.maps.notes.set_max_entries(notes)?;
+    let in_flight = lru_entries(4096, cpus);
+    if hooks.iter().any(|hook| !hook.is_first_copy()) {
+        open.maps.claims.set_max_entries(in_flight)?;
     }
     if hooks.iter().any(|hook| EXIT_LIVE.contains(hook)) {
-        open.maps.ended_groups.set_max_entries(notes)?;
+        open.maps.exited_groups.set_max_entries(in_flight)?;
     }
     let chosen: HashSet<&str> = hooks.iter().map(|hook| hook.program).collect();
     for mut program in open.open_object_mut().progs_mut() {
@@ -168,7 +167,7 @@ fn select(
     Ok(())
 }
 
-/// Attach the programs, in this order: from here on they run.
+/// Attach the programs: from here on they run.
 pub(super) fn attach(
     skel: &mut ExecsnoopSkel<'_>,
     hooks: &[Hook],

@@ -1,7 +1,8 @@
 //! What to capture, and how.
 
+use crate::capture::hook::AttachPoint;
 use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook};
-use crate::capture::preemption::{self, AttachPoint, Preemption};
+use crate::capture::preemption;
 use crate::record::Comm;
 
 /// What to capture, and by which means.
@@ -28,8 +29,8 @@ pub struct Options {
     pub classic: bool,
     /// What a live stream asks for.
     pub live: Live,
-    /// How the kernel runs programs.
-    pub preemption: fn(AttachPoint) -> Preemption,
+    /// Whether the kernel may skip programs, so that standby copies are needed.
+    pub may_skip: fn(AttachPoint) -> bool,
 }
 
 /// What a live stream asks for; by default, nothing. Filters are the kernel side's: what
@@ -72,7 +73,7 @@ impl Default for Options {
             exit_hooks: vec![vec![EXIT_TP_BTF], vec![EXIT_LIVE[0]], vec![EXIT_LIVE[1]]],
             classic: false,
             live: Live::default(),
-            preemption: preemption::probe,
+            may_skip: preemption::may_skip,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What this kernel does with programs, found out by having it run two.
+//! Finds out whether the kernel may skip programs, by running one at each kind of attach
+//! point (`bpf/preemption.bpf.c`).
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,72 +13,48 @@ use libbpf_rs::{Link, MapCore, MapFlags, ProgramHandle};
 use rustix::thread::{gettid, name, set_name};
 use tracing::debug;
 
+use super::hook::AttachPoint;
 use super::stats;
-use crate::bpf::probe::{OpenProbeSkel, ProbeSkelBuilder, types};
+use crate::bpf::preemption::{OpenPreemptionSkel, PreemptionSkelBuilder, types};
 
-/// Of the one entry that the variables are in.
+/// The key of the only entry of the map that holds the variables.
 const KEY: [u8; 4] = 0_u32.to_ne_bytes();
 
-/// How often it is tried to have both programs run.
+/// How often the thread triggers the programs before it gives up: the kernel may skip
+/// these programs, too.
 const ATTEMPTS: u32 = 20;
 
-/// Where programs are attached to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AttachPoint {
-    /// A tracepoint.
-    Tracepoint,
-    /// The end of a kernel function.
-    Fexit,
-}
-
-impl AttachPoint {
-    /// The programs that are asked, in the order in which they are attached.
-    fn programs(self) -> impl Iterator<Item = &'static str> {
-        let fexit: &[_] = match self {
-            Self::Tracepoint => &[],
-            Self::Fexit => &["fexit_1", "fexit_2"],
-        };
-        let all = ["tracepoint_1", "tracepoint_2"].iter().chain(fexit);
-        all.copied()
+/// The programs that are needed for an answer.
+fn programs(attach_point: AttachPoint) -> &'static [&'static str] {
+    match attach_point {
+        AttachPoint::Tracepoint => &["tracepoint"],
+        AttachPoint::Fexit => &["tracepoint", "fexit"],
     }
 }
 
-/// What becomes of programs at one place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Preemption {
-    /// The kernel may preempt a program, and skip it for whoever comes by meanwhile.
-    pub may_skip: bool,
-    /// Of several, the one attached last runs first.
-    pub newest_first: bool,
-}
-
-impl Preemption {
-    /// More programs than needed cost time, fewer cost counts.
-    fn unknown(place: AttachPoint) -> Self {
-        Self {
-            may_skip: true,
-            newest_first: place == AttachPoint::Fexit,
-        }
-    }
-}
-
-/// Ask the kernel, from the calling thread.
-pub fn probe(place: AttachPoint) -> Preemption {
-    let preemption = ask(place).unwrap_or_else(|error| {
+/// Whether the kernel may preempt a program, and skip it while a preempted task is inside
+/// it. The calling thread triggers the programs that find out. True if they do not answer:
+/// standby copies that are not needed cost time, those that are missing cost counts.
+pub fn may_skip(attach_point: AttachPoint) -> bool {
+    let answer = ask(attach_point).unwrap_or_else(|error| {
         debug!(
-            ?place,
+            ?attach_point,
             error = format!("{error:#}"),
-            "asking how the kernel runs programs"
+            "cannot find out whether the kernel preempts programs"
         );
-        Preemption::unknown(place)
+        None
     });
-    debug!(?place, ?preemption, "how the kernel runs programs");
-    preemption
+    debug!(
+        ?attach_point,
+        ?answer,
+        "whether the kernel may skip programs"
+    );
+    answer.unwrap_or(true)
 }
 
-fn ask(place: AttachPoint) -> libbpf_rs::Result<Preemption> {
+fn ask(attach_point: AttachPoint) -> libbpf_rs::Result<Option<bool>> {
     let mut object = MaybeUninit::uninit();
-    let mut open: OpenProbeSkel<'_> = ProbeSkelBuilder::default().open(&mut object)?;
+    let mut open: OpenPreemptionSkel<'_> = PreemptionSkelBuilder::default().open(&mut object)?;
     let namespace = std::fs::metadata("/proc/self/ns/pid")?;
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.namespace_dev = namespace.dev();
@@ -86,51 +63,42 @@ fn ask(place: AttachPoint) -> libbpf_rs::Result<Preemption> {
         rodata.preempt_count_from_rq = preempt_count_from_rq().unwrap_or(0);
     }
     for mut program in open.open_object_mut().progs_mut() {
-        let asked = place.programs().any(|name| program.name() == name);
-        program.set_autoload(asked);
+        let asked = programs(attach_point).iter();
+        let is_asked = asked.into_iter().any(|name| program.name() == *name);
+        program.set_autoload(is_asked);
     }
     let mut probe = open.load()?;
     let mut counts_skips = false;
-    // One after the other, as their names say.
     let mut links: Vec<Link> = Vec::new();
-    for name in place.programs() {
-        for program in probe.object_mut().progs_mut() {
-            if program.name() == name {
-                let handle = ProgramHandle::try_from(&program)?;
-                counts_skips |= stats::counts_skips(&handle)?;
-                links.push(program.attach()?);
-            }
-        }
+    for program in probe.object_mut().progs_mut().filter(|p| p.autoload()) {
+        let handle = ProgramHandle::try_from(&program)?;
+        counts_skips |= stats::counts_skips(&handle)?;
+        links.push(program.attach()?);
     }
-    // By the map, not by the skeleton's reference: the kernel writes there meanwhile.
+    // Through the map, not the skeleton's reference: the kernel writes concurrently.
     let answers = &probe.maps.bss;
     let unasked = answers.value_size() as usize;
     let own_name = name().map_err(io::Error::from)?;
     for _ in 0..ATTEMPTS {
         answers.update(&KEY, &vec![0; unasked], MapFlags::ANY)?;
-        // Both places see that.
+        // Triggers the programs at both attach points.
         set_name(&own_name).map_err(io::Error::from)?;
         let bytes = answers.lookup(&KEY, MapFlags::ANY)?.unwrap_or_default();
         let tracepoint = answer(&bytes, offset_of!(types::bss, at_tracepoint));
-        let asked = match place {
+        let asked = match attach_point {
             AttachPoint::Tracepoint => tracepoint,
             AttachPoint::Fexit => answer(&bytes, offset_of!(types::bss, at_fexit)),
         };
-        // One of them may have been skipped itself: then it says nothing of the order.
-        if asked.ran == 2 {
-            // Where tracepoints still switch preemption off, they show whether it is counted.
-            let counted = tracepoint.disabled > 0;
-            return Ok(Preemption {
-                may_skip: counts_skips && is_preemptible(&asked, counted),
-                newest_first: asked.first == 2,
-            });
+        if tracepoint.has_run != 0 && asked.has_run != 0 {
+            // Tracepoints that disable preemption show that this kernel counts it.
+            let is_counted = tracepoint.disabled > 0;
+            return Ok(Some(counts_skips && is_preemptible(&asked, is_counted)));
         }
     }
-    debug!(?place, "the programs that were to answer did not both run");
-    Ok(Preemption::unknown(place))
+    Ok(None)
 }
 
-/// An answer as the kernel wrote it; all 0 if it is not there.
+/// An answer as the kernel wrote it; all 0 if there is none.
 fn answer(bytes: &[u8], offset: usize) -> types::answer {
     let field = |i: usize| {
         let at = offset + i * size_of::<u32>();
@@ -139,14 +107,13 @@ fn answer(bytes: &[u8], offset: usize) -> types::answer {
         bytes.map_or(0, u32::from_ne_bytes)
     };
     types::answer {
-        ran: field(0),
-        first: field(1),
-        disabled: field(2).cast_signed(),
-        disabled_by: field(3).cast_signed(),
+        has_run: field(0),
+        disabled: field(1).cast_signed(),
+        disabled_by: field(2).cast_signed(),
     }
 }
 
-/// How far the variable with a CPU's preemption count is from its run queue, on x86
+/// The offset from a CPU's run queue to the variable with its preemption count, on x86
 /// (`arch/x86/include/asm/preempt.h`).
 fn preempt_count_from_rq() -> Option<i64> {
     let btf = Btf::from_vmlinux().ok()?;
@@ -162,13 +129,13 @@ fn preempt_count_from_rq() -> Option<i64> {
     Some(count - offset("runqueues")?)
 }
 
-/// Whether a program is preempted where it gave this answer.
-fn is_preemptible(answer: &types::answer, counted: bool) -> bool {
+/// Whether the kernel may preempt a program that gave this answer.
+fn is_preemptible(answer: &types::answer, is_counted: bool) -> bool {
     if answer.disabled < 0 {
-        return true; // the kernel does not say
+        return true; // unknown
     }
-    // Off, or on; or it is never counted, on a kernel that preempts nothing.
-    answer.disabled == 0 && (answer.disabled_by > 0 || counted)
+    // A kernel that preempts nothing does not count, so its answer is 0, too.
+    answer.disabled == 0 && (answer.disabled_by > 0 || is_counted)
 }
 
 #[cfg(test)]
@@ -176,21 +143,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_preemptible_where_preemption_is_on_and_could_be_off() {
+    fn a_program_is_preemptible_where_preemption_is_enabled_and_could_be_disabled() {
         let answer = |disabled, disabled_by| types::answer {
-            ran: 2,
-            first: 1,
+            has_run: 1,
             disabled,
             disabled_by,
         };
-        for (answer, counted, preemptible) in [
+        for (answer, is_counted, preemptible) in [
             (answer(1, 2), true, false),
             (answer(0, 1), false, true),
             (answer(0, 0), false, false),
             (answer(0, 0), true, true),
             (answer(-1, 0), false, true),
         ] {
-            assert_eq!(is_preemptible(&answer, counted), preemptible, "{answer:?}");
+            assert_eq!(
+                is_preemptible(&answer, is_counted),
+                preemptible,
+                "{answer:?}"
+            );
         }
     }
 }

@@ -1,163 +1,158 @@
-//! Which hooks are used: by loading and attaching them one by one, never by the kernel's
-//! version.
-
-use std::collections::HashMap;
-use std::path::Path;
-
-use tracing::{debug, info, warn};
+//! Selects the hooks. The kernel's answers decide, never its version, and the answers are
+//! all that the selection depends on.
 
 use super::error::Error;
+use super::facts::{Facts, Tracefs};
 use super::hook::{CLASSIC, FEXIT, Hook, Refusal, SYS_EXIT};
-use super::object;
+use super::note::{Note, list};
 use super::options::{FailureHooks, Options};
-use super::preemption::{AttachPoint, Preemption};
 
-/// Where the kernel describes its tracepoints, if tracefs is mounted.
-const TRACEFS: [&str; 2] = [
-    "/sys/kernel/tracing/events",
-    "/sys/kernel/debug/tracing/events",
-];
-
-/// The hooks that this kernel lets us have, for what is asked for.
-pub(super) fn choose(options: &Options) -> Result<Vec<Hook>, Error> {
-    let mut chosen = if options.classic {
-        classic()?
-    } else {
-        exec(options)?
-    };
-    if let Some(request) = options.failures {
-        chosen.extend(failure(request)?);
-    }
-    if options.exits {
-        let groups: Vec<&[Hook]> = options.exit_hooks.iter().map(Vec::as_slice).collect();
-        chosen.extend(first_of(&groups).unwrap_or_else(|refusals| {
-            warn!(
-                refused = list(&refusals),
-                "exits of processes are not counted"
-            );
-            Vec::new()
-        }));
-    }
-    Ok(chosen)
+/// The hooks to use, and what the log says about them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The hooks, each followed by its standby copies.
+    pub hooks: Vec<Hook>,
+    /// In the order in which they were found.
+    pub notes: Vec<Note>,
 }
 
-/// The same hooks, each with those behind it where the kernel may skip it; in the order in
-/// which they are to be attached.
-pub(super) fn not_to_be_skipped(
-    hooks: Vec<Hook>,
-    preemption: impl Fn(AttachPoint) -> Preemption,
-) -> Vec<Hook> {
-    let mut preemptions = HashMap::new();
+impl Selection {
+    fn extend(&mut self, other: Self) {
+        self.hooks.extend(other.hooks);
+        self.notes.extend(other.notes);
+    }
+}
+
+/// Selects the hooks for what `options` request.
+pub fn select(options: &Options, facts: &mut impl Facts) -> Result<Selection, Error> {
+    let mut selection = if options.classic {
+        classic(facts)?
+    } else {
+        first_of(&options.exec_hooks, facts)
+            .map_err(|(refusals, _)| Error::no_hook("execs", &refusals))?
+    };
+    if let Some(request) = options.failures {
+        selection.extend(failures(request, facts)?);
+    }
+    if options.exits {
+        let exits = first_of(&options.exit_hooks, facts);
+        selection.extend(exits.unwrap_or_else(|(refusals, mut notes)| {
+            notes.push(Note::ExitsOff(list(&refusals)));
+            Selection {
+                hooks: Vec::new(),
+                notes,
+            }
+        }));
+    }
+    selection.hooks = with_standbys(selection.hooks, facts);
+    Ok(selection)
+}
+
+/// Adds the standby copies of each hook that the kernel may skip.
+fn with_standbys(hooks: Vec<Hook>, facts: &mut impl Facts) -> Vec<Hook> {
     let mut all = Vec::new();
     for hook in hooks {
-        let preemption = hook.place().map(|place| {
-            *preemptions
-                .entry(place)
-                .or_insert_with(|| preemption(place))
-        });
-        let mut group = vec![hook];
-        match preemption {
-            Some(preemption) if preemption.may_skip => {
-                group.extend(hook.behind());
-                if preemption.newest_first {
-                    group.reverse();
-                }
-            }
-            _ => {}
+        all.push(hook);
+        if hook.attach_point().is_some_and(|at| facts.may_skip(at)) {
+            all.extend(hook.standbys());
         }
-        all.extend(group);
     }
     all
 }
 
-fn exec(options: &Options) -> Result<Vec<Hook>, Error> {
-    let groups: Vec<&[Hook]> = options.exec_hooks.iter().map(Vec::as_slice).collect();
-    first_of(&groups).map_err(|refusals| Error::no_hook("execs", &refusals))
-}
-
-fn classic() -> Result<Vec<Hook>, Error> {
-    need_tracefs("capture.classic")?;
-    warn!("classic mode: counts attempts to exec, failed ones too, by the path's first 15 bytes");
-    first_of(&[&CLASSIC]).map_err(|refusals| Error::no_hook("attempts to exec", &refusals))
-}
-
-fn failure(request: FailureHooks) -> Result<Vec<Hook>, Error> {
-    // As on most kernels that have any of them; else each by itself.
-    if object::can_have_all(&FEXIT) {
-        return Ok(FEXIT.to_vec());
-    }
-    let (had, refused): (Vec<_>, Vec<_>) = FEXIT
-        .iter()
-        .map(|hook| object::try_out(*hook))
-        .partition(Result::is_ok);
-    let had: Vec<Hook> = had.into_iter().flatten().collect();
-    let refusals: Vec<Refusal> = refused.into_iter().filter_map(Result::err).collect();
-    // On request of every failure, those of the native calls at the least.
-    let enough = match request {
-        FailureHooks::Fexit => !had.is_empty(),
-        FailureHooks::FexitOrTracepoint => FEXIT[..2].iter().all(|hook| had.contains(hook)),
+fn classic(facts: &mut impl Facts) -> Result<Selection, Error> {
+    require_tracefs("capture.classic", facts)?;
+    let mut selection = Selection {
+        hooks: Vec::new(),
+        notes: vec![Note::Classic],
     };
-    if enough {
-        if !refusals.is_empty() {
-            info!(
-                refused = list(&refusals),
-                "failed execs of some kinds are not counted"
-            );
+    let found = first_of(&[CLASSIC.to_vec()], facts);
+    selection.extend(found.map_err(|(refusals, _)| Error::no_hook("attempts to exec", &refusals))?);
+    Ok(selection)
+}
+
+/// Selects the hooks for failed execs, without standby copies.
+pub fn failures(request: FailureHooks, facts: &mut impl Facts) -> Result<Selection, Error> {
+    // Most kernels that support any of them support all, and one try is faster than four.
+    if facts.supports_all(&FEXIT) {
+        return Ok(Selection {
+            hooks: FEXIT.to_vec(),
+            notes: Vec::new(),
+        });
+    }
+    let mut hooks = Vec::new();
+    let mut refusals = Vec::new();
+    for hook in FEXIT {
+        match facts.try_hook(hook) {
+            Ok(()) => hooks.push(hook),
+            Err(refusal) => refusals.push(refusal),
         }
-        return Ok(had);
+    }
+    // If tracepoints are an alternative, fexit has to cover at least the native calls.
+    let is_enough = match request {
+        FailureHooks::Fexit => !hooks.is_empty(),
+        FailureHooks::FexitOrTracepoint => FEXIT[..2].iter().all(|hook| hooks.contains(hook)),
+    };
+    if is_enough {
+        let some_off = (!refusals.is_empty()).then(|| Note::SomeFailuresOff(list(&refusals)));
+        return Ok(Selection {
+            hooks,
+            notes: some_off.into_iter().collect(),
+        });
     }
     if request == FailureHooks::FexitOrTracepoint {
-        need_tracefs(
-            "this kernel refuses fexit programs, and to observe failed execs by tracepoints \
-             (capture.failures = \"tracepoint\", trace --failed)",
+        require_tracefs(
+            "this kernel does not support fexit programs (this is not a permission problem), and \
+             observing failed execs by tracepoints (capture.failures = \"tracepoint\", trace \
+             --failed)",
+            facts,
         )?;
-        return first_of(&[&SYS_EXIT])
-            .map_err(|refusals| Error::no_hook("failed execs", &refusals));
+        return first_of(&[SYS_EXIT.to_vec()], facts)
+            .map_err(|(refusals, _)| Error::no_hook("failed execs", &refusals));
     }
-    debug!(refused = list(&refusals), "fexit");
-    info!(
-        "failed execs are not counted: this kernel refuses fexit programs, whoever asks; \
-         capture.failures = \"tracepoint\" counts them, but slows every system call, and needs \
-         tracefs"
-    );
-    Ok(Vec::new())
+    Ok(Selection {
+        hooks: Vec::new(),
+        notes: vec![Note::FailuresOff(list(&refusals))],
+    })
 }
 
-/// The first group of which this kernel lets us have every hook.
-fn first_of(groups: &[&[Hook]]) -> Result<Vec<Hook>, Vec<Refusal>> {
+/// The first group of which the kernel accepts every hook; otherwise all refusals.
+fn first_of(
+    groups: &[Vec<Hook>],
+    facts: &mut impl Facts,
+) -> Result<Selection, (Vec<Refusal>, Vec<Note>)> {
     let mut refusals = Vec::new();
+    let mut notes = Vec::new();
     for group in groups {
-        let tried: Result<Vec<Hook>, Refusal> =
-            group.iter().map(|hook| object::try_out(*hook)).collect();
-        match tried {
-            Ok(hooks) => return Ok(hooks),
+        match group.iter().try_for_each(|hook| facts.try_hook(*hook)) {
+            Ok(()) => {
+                return Ok(Selection {
+                    hooks: group.clone(),
+                    notes,
+                });
+            }
             Err(refusal) => {
-                info!(%refusal, "hook refused by the kernel");
+                notes.push(Note::HookRefused(refusal.to_string()));
                 refusals.push(refusal);
             }
         }
     }
-    Err(refusals)
+    Err((refusals, notes))
 }
 
-fn need_tracefs(what: &str) -> Result<(), Error> {
-    let found = TRACEFS.map(|path| Path::new(path).join("syscalls").try_exists());
-    if found.iter().any(|found| matches!(found, Ok(true))) {
-        return Ok(());
-    }
-    if let Some(error) = found.into_iter().find_map(Result::err) {
-        return Err(Error::NotPermitted(format!(
+fn require_tracefs(what: &str, facts: &mut impl Facts) -> Result<(), Error> {
+    match facts.tracefs() {
+        Tracefs::Readable(_) => Ok(()),
+        Tracefs::NotReadable(error) => Err(Error::NotPermitted(format!(
             "{what} needs tracefs, which this user may not read ({error}): run as root, or \
              `mount -o remount,mode=755 /sys/kernel/tracing`"
-        )));
+        ))),
+        Tracefs::NotMounted => Err(Error::Unsupported(format!(
+            "{what} needs tracefs, which is not mounted here: `mount -t tracefs nodev \
+             /sys/kernel/tracing`"
+        ))),
     }
-    Err(Error::Unsupported(format!(
-        "{what} needs tracefs, which is not mounted here: `mount -t tracefs nodev \
-         /sys/kernel/tracing`"
-    )))
 }
 
-fn list(refusals: &[Refusal]) -> String {
-    let refusals: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
-    refusals.join("; ")
-}
+#[cfg(test)]
+mod tests;

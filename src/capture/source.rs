@@ -42,12 +42,14 @@ pub trait Source: Send {
 pub struct ProgramStats {
     /// As in `bpf/`.
     pub name: &'static str,
-    /// Of what each run observes exactly one, if that is so: then a missed run is one that
-    /// was not observed.
-    pub each_run: Option<Kind>,
-    /// How often the kernel skipped the program because it was running on that CPU
-    /// already, in a task that had been preempted. What it would have seen is in the ledger
-    /// only if a program behind it took its place: see `recovered`.
+    /// What it observes. None for a standby copy: it observes what other copies miss.
+    pub observes: Option<Kind>,
+    /// Whether each run observes exactly one of that kind. Otherwise a missed run may have
+    /// been one that observes nothing, such as for a call that succeeded.
+    pub each_run_observes: bool,
+    /// How often the kernel skipped the program because a preempted task on that CPU was
+    /// inside it. The ledger has the observation only if a standby copy claimed it: see
+    /// `recovered`.
     pub missed_runs: u64,
     /// How often it ran, while `kernel.bpf_stats_enabled` was set.
     pub runs: u64,

@@ -38,7 +38,8 @@ fn parse(fdinfo: &str, hook: &Hook) -> ProgramStats {
     let value = |key| value(fdinfo, key).unwrap_or(0);
     ProgramStats {
         name: hook.program,
-        each_run: hook.each_run(),
+        observes: hook.is_first_copy().then_some(hook.kind),
+        each_run_observes: hook.each_run_observes(),
         missed_runs: value(SKIPPED),
         runs: value("run_cnt"),
         run_time_ns: value("run_time_ns"),
@@ -58,7 +59,8 @@ mod tests {
             parse(fdinfo, &EXEC_TP_BTF),
             ProgramStats {
                 name: "exec_tp_btf",
-                each_run: Some(Kind::Exec),
+                observes: Some(Kind::Exec),
+                each_run_observes: true,
                 missed_runs: 0,
                 runs: 3,
                 run_time_ns: 1500,

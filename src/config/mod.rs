@@ -1,10 +1,12 @@
-//! TOML to a validated configuration, and the look-ups that it needs.
+//! Files to a validated configuration, and the look-ups that it needs.
+//!
+//! The text of `config.toml` and of the web configuration file comes in, values go out. Every key
+//! is optional, and unknown keys are refused. The keys that exist, with their defaults, are the
+//! fields of [`Config`]; `config.example.toml` shows them. The thread that starts or reloads the
+//! daemon runs it. Each section has a file that decides what is valid in it.
 //!
 //! Parsing is pure. [`Config::resolve`] is the one step that asks DNS and NSS; it runs once at
 //! the start, once per reload and for `--check`.
-//!
-//! Every key is optional and unknown keys are refused. The keys that exist, with their
-//! defaults, are the fields of [`Config`]; `config.example.toml` shows them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,7 +27,6 @@ pub mod web_file;
 pub use self::address::{Address, resolve};
 pub use self::error::{Error, Fault};
 pub use self::file::{DEFAULT_PATH, File};
-pub(crate) use self::suggest::nearest;
 pub use self::view::{MAX_SERIES, ViewConfig};
 pub use self::web::{MAX_CONNECTIONS, Web};
 
@@ -157,7 +158,9 @@ impl Config {
         let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
         let document = toml::de::DeTable::parse(&file.text)
             .map_err(|error| file.invalid(at(&error), error.message().to_owned()))?;
-        if let Some(unknown) = suggest::unknown::<Self>(document.get_ref()) {
+        // The defaults have every key.
+        let known = toml::Table::try_from(Self::default()).unwrap_or_default();
+        if let Some(unknown) = suggest::unknown(document.get_ref(), &known) {
             return Err(file.invalid(unknown.offset, unknown.to_string()));
         }
         let document = toml::de::Deserializer::from(document);

@@ -1,8 +1,7 @@
-//! Where in a document a key stands, and which keys do not belong there.
+//! Finds keys in a document: their lines, unknown ones, and the nearest known one.
 
 use std::fmt;
 
-use serde::Serialize;
 use serde_path_to_error::{Path, Segment};
 use toml::de::{DeTable, DeValue};
 
@@ -11,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Unknown {
     path: String,
     nearest: Option<String>,
-    /// Where it stands, in bytes.
+    /// Its offset in bytes.
     pub(super) offset: usize,
 }
 
@@ -25,12 +24,9 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// The first key of the document that a configuration of type `C` does not have.
-///
-/// The keys that it has are those of its serialized defaults.
-pub(super) fn unknown<C: Default + Serialize>(document: &DeTable<'_>) -> Option<Unknown> {
-    let known = toml::Table::try_from(C::default()).ok()?;
-    unknown_in(document, &known, "")
+/// Returns the first key of the document that is not among the known ones.
+pub(super) fn unknown(document: &DeTable<'_>, known: &toml::Table) -> Option<Unknown> {
+    unknown_in(document, known, "")
 }
 
 fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Unknown> {
@@ -70,7 +66,7 @@ fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Un
     None
 }
 
-/// The most similar key, if any is similar at all.
+/// Returns the most similar key, if any is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
         .map(|key| (strsim::jaro_winkler(name, key), key))

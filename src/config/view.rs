@@ -15,19 +15,19 @@ pub const MAX_SERIES: usize = 100_000;
 pub struct ViewConfig {
     /// What to group by.
     pub labels: Vec<Label>,
-    /// Series of their own, at most [`MAX_SERIES`]; what finds no place is `other`.
+    /// The number of slots for series, at most [`MAX_SERIES`]; what finds no free slot is `other`.
     #[serde(default = "ViewConfig::default_max_series")]
     pub max_series: usize,
-    /// For how long a series must have been idle before a new one may take its place.
+    /// How long a series must have been idle before a new one can evict it.
     #[serde(default = "ViewConfig::default_idle_after", with = "humantime_serde")]
     pub idle_after: Duration,
-    /// Values of the one label that have their series from the start and keep it.
+    /// Values of the one label that have a series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
 }
 
 impl ViewConfig {
-    /// By these labels, all else at its default.
+    /// A view by these labels, with defaults for all other keys.
     pub fn by(labels: &[Label]) -> Self {
         Self {
             labels: labels.to_vec(),
@@ -54,7 +54,7 @@ impl ViewConfig {
         if labels.is_empty() {
             Some(("labels", "a view needs at least one label".to_owned()))
         } else if let Some((_, label)) = twice {
-            Some(("labels", format!("`{}` stands twice", label.name())))
+            Some(("labels", format!("`{}` is listed twice", label.name())))
         } else if !(1..=MAX_SERIES).contains(&self.max_series) {
             Some((
                 "max_series",
@@ -74,14 +74,14 @@ impl ViewConfig {
         }
     }
 
-    /// Whether `always` names users.
+    /// Returns whether `always` names users.
     fn is_by_user(&self) -> bool {
         let mut grouping = view::grouping(&self.labels);
         let first = grouping.next();
         matches!(first, Some(Label::Uid | Label::User)) && grouping.next().is_none()
     }
 
-    /// The keys of `always`, or what is wrong with one.
+    /// Returns the keys of `always`, or what is wrong with one of them.
     fn reserved(&self) -> Result<Vec<view::Key>, String> {
         let values = self.always.iter();
         values
@@ -89,7 +89,7 @@ impl ViewConfig {
             .collect()
     }
 
-    /// A view without any count yet, or why a user of `always` is not found.
+    /// Returns a view without counts, or why a user of `always` is not found.
     pub(super) fn resolve(&self) -> Result<View, String> {
         let view = View::new(self.labels.clone(), self.max_series);
         Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))

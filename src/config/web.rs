@@ -20,8 +20,8 @@ pub struct Web {
     pub listen: Vec<String>,
     /// Path of the metrics.
     pub telemetry_path: String,
-    /// Connections served at a time, at most [`MAX_CONNECTIONS`]; for more, those that wait for
-    /// their peer give way.
+    /// The number of connections served at a time, at most [`MAX_CONNECTIONS`]. Further connections
+    /// evict those that wait for their client.
     pub max_connections: usize,
     /// The exporter-toolkit's web configuration file (TLS, users); none if it is empty.
     /// Relative to the directory of the configuration file.

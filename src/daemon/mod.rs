@@ -3,25 +3,29 @@
 //! Each stage owns what it needs and ends when the stage before it does; that the
 //! pipeline has ended, for whatever reason, shows as the end of its snapshots.
 
+mod command;
 mod listen;
 pub mod notify;
+mod pipeline;
 pub mod reload;
+mod signals;
 mod watchdog;
 
-use std::pin::pin;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use listenfd::ListenFd;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::info;
 
+pub use self::command::{Command, Load};
+use self::pipeline::Pipeline;
 use crate::capture::TransportKind;
 use crate::capture::options::FailureHooks;
 use crate::capture::source::Source;
@@ -35,13 +39,11 @@ use crate::http::routes::{self, App};
 use crate::http::server::{Limits, Server};
 use crate::metrics::Metrics;
 use crate::names::users::Users;
-use crate::pipeline::aggregator::Aggregator;
 use crate::pipeline::flush::Control;
 use crate::pipeline::flusher::Flusher;
-use crate::pipeline::message::Message;
-use crate::pipeline::reader::{self, Reader};
+use crate::pipeline::reader::Reader;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{Label, View};
+use crate::pipeline::view::Label;
 use crate::record::Kind;
 use crate::sys::malloc;
 use crate::sys::privileges::{self, Kept};
@@ -89,30 +91,9 @@ pub fn run(
         );
         passed
     };
-    run_source(
-        capture,
-        &capture_info,
-        resolved,
-        listeners,
-        async |reloader: &mut Reloader| {
-            let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-            let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-            let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
-            let mut reload = async || {
-                hangup.recv().await;
-                reloader.reload(load.clone()).await;
-            };
-            let signal = loop {
-                tokio::select! {
-                    _ = terminate.recv() => break "SIGTERM",
-                    _ = interrupt.recv() => break "SIGINT",
-                    () = reload() => {}
-                }
-            };
-            info!(signal, "stopping");
-            Ok(())
-        },
-    )?;
+    let daemon = Daemon::new(capture, &capture_info, resolved, listeners)?;
+    let commands = signals::commands(daemon.runtime.handle(), load)?;
+    daemon.run(commands)?;
     Ok(())
 }
 
@@ -138,101 +119,135 @@ fn options(config: &Config) -> capture::Options {
     }
 }
 
-/// Count what comes out of `source` and answer on `listeners`, until `stop` returns or a
-/// stage fails; `stop` may reload the configuration meanwhile. Gives up the calling thread's
-/// capabilities. Returns the last counts.
-pub fn run_source<S: Source + 'static>(
-    source: S,
-    capture_info: &CaptureInfo,
-    resolved: Resolved,
+/// Counts what comes out of a source, and answers requests once it runs.
+#[derive(Debug)]
+pub struct Daemon {
+    capture_info: CaptureInfo,
+    control: Control,
+    pipeline: Pipeline,
+    flusher: Flusher,
+    reloader: Reloader,
+    app: Arc<App>,
+    web_config: Option<Arc<Live>>,
+    server: Server,
     listeners: Vec<Listener>,
-    stop: impl AsyncFnOnce(&mut Reloader) -> anyhow::Result<()>,
-) -> anyhow::Result<Arc<Snapshot>> {
-    let Resolved {
-        config,
-        views: initial_views,
-        ..
-    } = resolved;
-    let control = Control::new().context("cannot make an eventfd")?;
-    let (sender, messages) = mpsc::channel(CHANNEL);
-    let channel = sender.downgrade();
-    let mut reader = Reader::new(source, control.clone(), sender);
+    runtime: Runtime,
+}
 
-    // The first flush shows which privileges reading needs.
+impl Daemon {
+    /// Gives up the calling thread's capabilities, starts to count, and prepares to answer on
+    /// `listeners`.
+    pub fn new<S: Source + 'static>(
+        source: S,
+        capture_info: &CaptureInfo,
+        resolved: Resolved,
+        listeners: Vec<Listener>,
+    ) -> anyhow::Result<Self> {
+        let config = resolved.config;
+        let control = Control::new().context("cannot make an eventfd")?;
+        let (sender, messages) = mpsc::channel(CHANNEL);
+        let mut reader = Reader::new(source, control.clone(), sender);
+        drop_privileges(&mut reader)?;
+
+        // Without privileges, as for every later reading.
+        let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
+        let (views, changes) = std_mpsc::sync_channel(1);
+        let pipeline = Pipeline::start(reader, messages, resolved.views, changes)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
+        let users = Users::default();
+        let metrics = Metrics::new(capture_info.clone()).context("cannot set up the metrics")?;
+        let status = format!(
+            "Counting execs by {} over the {} buffer",
+            capture_info.list(Kind::Exec).unwrap_or_default(),
+            capture_info.transport.name()
+        );
+        let reloader = Reloader::new(config.clone(), views, metrics.reload_successful(), status);
+        let app = Arc::new(App::new(
+            flusher.clone(),
+            metrics,
+            capture_info.clone(),
+            users,
+            config.web.telemetry_path.clone(),
+        ));
+        auth::warn_if_exposed(&listeners, web_config.as_deref());
+        let router = routes::router(Arc::clone(&app));
+        let router = match &web_config {
+            Some(live) => auth::protect(router, Arc::clone(live)),
+            None => router,
+        };
+        let limits = Limits::new(config.web.max_connections);
+        Ok(Self {
+            capture_info: capture_info.clone(),
+            control,
+            pipeline,
+            flusher,
+            reloader,
+            app,
+            server: Server::new(router, limits).with_tls(web_config.clone()),
+            web_config,
+            listeners,
+            runtime,
+        })
+    }
+
+    /// Answers and obeys `commands` until it is told to stop or a stage fails. Returns the last
+    /// counts. To be called on the thread of [`Daemon::new`], which has no capabilities left.
+    pub fn run(
+        mut self,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> anyhow::Result<Arc<Snapshot>> {
+        let listeners = std::mem::take(&mut self.listeners);
+        let (stopped, in_time) = self.runtime.block_on(async {
+            let stopped = serve(
+                listeners,
+                &self.server,
+                &self.flusher,
+                self.web_config.as_deref(),
+                &mut self.reloader,
+                commands,
+            )
+            .await;
+            self.app.not_ready();
+            self.control.stop();
+            let in_time = timeout(STOP_DEADLINE, self.flusher.closed()).await.is_ok();
+            self.server.finish(ANSWERS_DEADLINE).await;
+            (stopped, in_time)
+        });
+        drop(self.runtime);
+        if !in_time {
+            bail!("reader and aggregator did not stop within {STOP_DEADLINE:?}");
+        }
+        // If a thread of the pipeline failed, its error explains why serving ended.
+        let totals = self.pipeline.join()?;
+        stopped?;
+        info!(
+            execs = totals.execs,
+            unattributed = totals.unattributed,
+            exits = totals.exits.total(),
+            failures = self
+                .capture_info
+                .observes(Kind::Failure)
+                .then(|| totals.flush.failures.total()),
+            ledger_difference = totals.differences.iter().map(|d| d.abs()).sum::<i64>(),
+            "stopped"
+        );
+        Ok(totals)
+    }
+}
+
+/// Gives up all capabilities that `reader` can do without, which its first flush shows.
+fn drop_privileges<S: Source>(reader: &mut Reader<S>) -> anyhow::Result<()> {
     let kept = privileges::drop_all(|| reader.flush_now().map_err(std::io::Error::other))
         .context("cannot give up privileges")?;
     match kept {
         Kept::Nothing => info!("gave up all capabilities"),
         Kept::Bpf => info!("kept CAP_BPF, which this kernel asks for at each use of a BPF map"),
     }
-
-    // With no more privileges than it is read with later.
-    let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
-    let (views, changes) = std_mpsc::sync_channel(1);
-    let pipeline = Pipeline::start(reader, messages, initial_views, changes)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let snapshots = pipeline.snapshots.clone();
-    let flusher = Flusher::new(control.clone(), snapshots.clone());
-    let users = Users::default();
-    let metrics = Metrics::new(capture_info.clone(), snapshots, channel, users.clone())
-        .context("cannot set up the metrics")?;
-    let status = format!(
-        "Counting execs by {} over the {} buffer",
-        capture_info.list(Kind::Exec).unwrap_or_default(),
-        capture_info.transport.name()
-    );
-    let mut reloader = Reloader::new(
-        config.clone(),
-        views,
-        metrics.reload_successful(),
-        status.clone(),
-    );
-    let note = reloader.note();
-    let telemetry_path = config.web.telemetry_path.clone();
-    let app = Arc::new(App::new(
-        flusher.clone(),
-        metrics,
-        capture_info.clone(),
-        users,
-        telemetry_path,
-    ));
-    auth::warn_if_exposed(&listeners, web_config.as_deref());
-    let router = routes::router(Arc::clone(&app));
-    let router = match &web_config {
-        Some(live) => auth::protect(router, Arc::clone(live)),
-        None => router,
-    };
-    let server = Server::new(router, Limits::new(config.web.max_connections)).with_tls(web_config);
-    let (stopped, in_time) = runtime.block_on(async {
-        let systemd = Systemd { status, note };
-        let stop = stop(&mut reloader);
-        let stopped = serve(&server, &flusher, systemd, listeners, stop).await;
-        app.not_ready();
-        control.stop();
-        let in_time = timeout(STOP_DEADLINE, flusher.closed()).await.is_ok();
-        server.finish(ANSWERS_DEADLINE).await;
-        (stopped, in_time)
-    });
-    drop(runtime);
-    if !in_time {
-        bail!("reader and aggregator did not stop within {STOP_DEADLINE:?}");
-    }
-    let totals = pipeline.join()?; // why the pipeline ended, if that is why we stopped
-    stopped?;
-    info!(
-        execs = totals.execs,
-        unattributed = totals.unattributed,
-        exits = totals.exits.total(),
-        failures = capture_info
-            .observes(Kind::Failure)
-            .then(|| totals.flush.failures.total()),
-        ledger_difference = totals.differences.iter().map(|d| d.abs()).sum::<i64>(),
-        "stopped"
-    );
-    Ok(totals)
+    Ok(())
 }
 
 /// The sockets that systemd has bound, if any: `execsnoopd.socket`.
@@ -248,67 +263,14 @@ fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
     Ok(taken.into_iter().flatten().collect())
 }
 
-/// The threads of reader and aggregator.
-struct Pipeline {
-    reader: JoinHandle<Result<(), reader::Error>>,
-    aggregator: JoinHandle<Arc<Snapshot>>,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-}
-
-impl Pipeline {
-    fn start<S: Source + 'static>(
-        reader: Reader<S>,
-        messages: mpsc::Receiver<Message>,
-        views: Vec<View>,
-        changes: std_mpsc::Receiver<Vec<View>>,
-    ) -> anyhow::Result<Self> {
-        let aggregator = Aggregator::new(views).with_changes(changes);
-        let (publish, snapshots) = watch::channel(Arc::default());
-        Ok(Self {
-            reader: thread::Builder::new()
-                .name("reader".to_owned())
-                .spawn(move || reader.run())
-                .context("cannot start the reader thread")?,
-            aggregator: thread::Builder::new()
-                .name("aggregator".to_owned())
-                .spawn(move || aggregator.run(messages, &publish))
-                .context("cannot start the aggregator thread")?,
-            snapshots,
-        })
-    }
-
-    /// The last counts, or why a thread ended before it was asked to. To be called when
-    /// the threads are ending.
-    fn join(self) -> anyhow::Result<Arc<Snapshot>> {
-        // Without its receiver the reader cannot go on: it comes to an end after the
-        // aggregator, if not before.
-        let totals = self
-            .aggregator
-            .join()
-            .map_err(|_| anyhow!("the aggregator thread panicked"))?;
-        self.reader
-            .join()
-            .map_err(|_| anyhow!("the reader thread panicked"))?
-            .context("the reader failed")?;
-        Ok(totals)
-    }
-}
-
-/// What systemd is told.
-struct Systemd {
-    /// Once the service is ready.
-    status: String,
-    /// And later beside what it is told then.
-    note: watch::Receiver<String>,
-}
-
-/// Answer until `stop` returns or a stage ends.
+/// Answers until a command to stop comes or a stage ends.
 async fn serve(
+    listeners: Vec<Listener>,
     server: &Server,
     flusher: &Flusher,
-    systemd: Systemd,
-    listeners: Vec<Listener>,
-    stop: impl Future<Output = anyhow::Result<()>>,
+    web_config: Option<&Live>,
+    reloader: &mut Reloader,
+    commands: mpsc::UnboundedReceiver<Command>,
 ) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     let mut pings = Vec::new();
@@ -317,26 +279,30 @@ async fn serve(
         pings.push(ping);
         running.spawn(server.clone().run(listener, pinged));
     }
-    // Poll once, so that what it waits for (signals) is waited for before we are ready.
-    let mut stop = pin!(stop);
+    notify::ready(reloader.status());
+    let watchdog = watchdog::feed(flusher.clone(), pings, reloader.note());
     tokio::select! {
-        biased;
-        stopped = &mut stop => return stopped,
-        () = std::future::ready(()) => {}
-    }
-    notify::ready(&systemd.status);
-    let watchdog = watchdog::feed(flusher.clone(), pings, systemd.note);
-    tokio::select! {
-        stopped = stop => {
+        () = command::obey(commands, reloader) => {
             notify::stopping();
-            stopped
+            Ok(())
         }
         () = flusher.closed() => Err(anyhow!("the pipeline ended")),
         Some(ended) = running.join_next() => Err(match ended {
             Ok(Err(error)) => anyhow!(error).context("a listener failed"),
             Err(error) => anyhow!(error).context("a listener panicked"),
         }),
+        () = web_config_ended(web_config) => {
+            Err(anyhow!("the thread that reads the web configuration panicked"))
+        }
         () = watchdog => Err(anyhow!("the watchdog ended")),
     }
-    // Dropping the listeners' tasks closes their sockets: nobody new is let in.
+    // Dropping the tasks of the listeners closes their sockets, so no new client connects.
+}
+
+/// Returns when the thread that reads the web configuration has panicked.
+async fn web_config_ended(live: Option<&Live>) {
+    match live {
+        Some(live) => live.ended().await,
+        None => pending().await,
+    }
 }

@@ -79,7 +79,12 @@ impl Reloader {
         }
     }
 
-    /// What systemd is to be told beside what it is told anyway.
+    /// What systemd is told while all is well.
+    pub(super) fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// What is added to all that systemd is told.
     pub fn note(&self) -> watch::Receiver<String> {
         self.note.subscribe()
     }

@@ -3,12 +3,12 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
 
-use super::Finding;
+use super::finding::Finding;
+use crate::capture::facts::Tracefs;
 use crate::sys::privileges;
 
 /// The inode of the first pid namespace (`PROC_PID_INIT_INO` in
@@ -46,7 +46,7 @@ fn btf() -> Finding {
         Err(error) => Finding::missing(
             "BTF",
             format!("{PATH}: {error}"),
-            "no program can be fitted to this kernel",
+            "the programs cannot be adapted to this kernel",
         )
         .fix("a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions have; in a container, /sys mounted"),
     }
@@ -67,7 +67,7 @@ fn lockdown() -> Finding {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::ok(
             "lockdown",
-            "none that is to be seen (securityfs is not mounted, or the kernel has none)",
+            "none visible (securityfs is not mounted, or the kernel has none)",
         ),
         Err(error) => Finding::ok("lockdown", format!("unknown ({PATH}: {error})")),
     }
@@ -124,14 +124,11 @@ fn perf_event_paranoid() -> Finding {
 }
 
 fn tracefs() -> Finding {
-    let mounted = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-        .into_iter()
-        .find(|path| Path::new(path).join("events/syscalls").exists());
-    match mounted {
-        Some(path) => Finding::ok("tracefs", path),
-        None => Finding::less(
+    match Tracefs::find() {
+        Tracefs::Readable(path) => Finding::ok("tracefs", path.display().to_string()),
+        Tracefs::NotReadable(_) | Tracefs::NotMounted => Finding::less(
             "tracefs",
-            "not mounted, or not to be read by this user",
+            "not mounted, or not readable by this user",
             "only capture.classic and capture.failures = \"tracepoint\" need it",
         )
         .fix("mount -t tracefs nodev /sys/kernel/tracing"),

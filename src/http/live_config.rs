@@ -1,26 +1,61 @@
 //! The web configuration as it is now.
 //!
-//! Like the toolkit, it reads the file at each request, and file, certificates and keys at
-//! each handshake: what was changed counts from then on, however it was changed. Only what
-//! is different from the last time is parsed.
+//! As in the toolkit, a changed file counts from the next request or handshake on, however it
+//! was changed: each waits for a reading of the web configuration, the certificates and the keys
+//! that began after it. The thread `web-config` reads and parses them, so a slow disk does not
+//! hold up the runtime's thread. Concurrent requests share a reading, and only what differs from
+//! the last reading is parsed.
+//!
+//! If the files are invalid, all requests and handshakes are rejected. If a reading takes longer
+//! than `PATIENCE` because the file system hangs, the last reading counts until it is older
+//! than `GRACE`; after that, requests are answered 503 and handshakes fail until a reading
+//! succeeds.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio_rustls::rustls::ServerConfig;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::web_file::{Error, Fault, WebConfig, invalid, read_text};
+use crate::http::refresh::Refresher;
 use crate::http::tls::Files;
+use crate::sys::throttle::Throttle;
 
-/// A web configuration file, and what it said when it was last looked at.
+/// How long a request or handshake waits for a reading.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How old the last reading may be when it counts in place of one that hangs. Scrapes come more
+/// often than this, because Prometheus drops series after five minutes without a sample.
+const GRACE: Duration = Duration::from_secs(300);
+
+/// A web configuration file and the thread that reads it.
 #[derive(Debug)]
 pub struct Live {
-    path: PathBuf,
     /// Whether connections are TLS: as in the toolkit, that is decided at the start.
-    tls: bool,
-    state: Mutex<State>,
+    serves_tls: bool,
+    at_start: Arc<WebConfig>,
+    files: Refresher<Reading>,
+    overdue: Throttle,
+}
+
+/// What one reading found.
+#[derive(Clone)]
+struct Reading {
+    config: Option<Arc<WebConfig>>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// Why there is no web configuration to apply. The log has the details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// The file cannot be read or is invalid.
+    Invalid,
+    /// Reading it takes too long.
+    Overdue,
 }
 
 #[derive(Default)]
@@ -28,8 +63,8 @@ struct State {
     text: String,
     config: Option<Arc<WebConfig>>,
     tls: Option<(Files, Arc<ServerConfig>)>,
-    /// What is wrong, once it was logged.
-    said: Said,
+    config_error: Reported,
+    tls_error: Reported,
 }
 
 impl fmt::Debug for State {
@@ -39,55 +74,115 @@ impl fmt::Debug for State {
     }
 }
 
-/// What is wrong with the file, and with the TLS that it asks for.
-#[derive(Debug, Default)]
-struct Said {
-    config: Option<String>,
-    tls: Option<String>,
+/// Read and validate a file and the files that it names; nothing if the path is empty.
+pub fn validate(path: &Path) -> Result<(), Error> {
+    if path != Path::new("") {
+        State::load(path)?;
+    }
+    Ok(())
 }
 
 impl Live {
-    /// Read and validate a file, and what it names; nothing if the path is empty.
-    pub fn load(path: &Path) -> Result<Option<Self>, Error> {
+    /// Read and validate a file and the files that it names, and start the thread that reads
+    /// them from then on; nothing if the path is empty.
+    pub fn load(path: &Path) -> anyhow::Result<Option<Self>> {
         if path == Path::new("") {
             return Ok(None);
         }
-        let mut state = State::default();
-        let config = state.config(path)?;
-        if config.tls.is_some() {
-            state.tls(&config).map_err(|fault| invalid(path, fault))?;
-        }
+        let (mut state, at_start) = State::load(path)?;
+        let serves_tls = at_start.tls.is_some();
+        let first = Reading {
+            config: Some(Arc::clone(&at_start)),
+            tls: state.tls.as_ref().map(|(_, tls)| Arc::clone(tls)),
+        };
+        let path = path.to_owned();
+        let files = Refresher::start("web-config", first, move || state.read(&path, serves_tls))
+            .context("cannot start the thread that reads the web configuration")?;
         Ok(Some(Self {
-            path: path.to_owned(),
-            tls: config.tls.is_some(),
-            state: Mutex::new(state),
+            serves_tls,
+            at_start,
+            files,
+            overdue: Throttle::default(),
         }))
     }
 
     /// Whether connections are TLS.
     pub(crate) fn serves_tls(&self) -> bool {
-        self.tls
+        self.serves_tls
     }
 
-    /// What the file says now; none, and a line in the log, if it cannot be used.
-    pub(crate) fn config(&self) -> Option<Arc<WebConfig>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = state.config(&self.path);
-        note(config, &mut state.said.config)
+    /// What the file said at the start.
+    pub(crate) fn at_start(&self) -> &WebConfig {
+        &self.at_start
     }
 
-    /// TLS as the file says now; none, and a line in the log, if it cannot be used.
-    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = state.config(&self.path);
-        let config = note(config, &mut state.said.config)?;
-        let tls = state.tls(&config);
-        let tls = tls.map_err(|fault| invalid(&self.path, fault));
-        note(tls, &mut state.said.tls)
+    /// What the file says now.
+    pub(crate) async fn config(&self) -> Result<Arc<WebConfig>, Unusable> {
+        self.read(PATIENCE, GRACE)
+            .await?
+            .config
+            .ok_or(Unusable::Invalid)
+    }
+
+    /// TLS as the files say now.
+    pub(crate) async fn tls(&self) -> Result<Arc<ServerConfig>, Unusable> {
+        self.read(PATIENCE, GRACE)
+            .await?
+            .tls
+            .ok_or(Unusable::Invalid)
+    }
+
+    /// Returns when the thread that reads the files has panicked.
+    pub(crate) async fn ended(&self) {
+        self.files.ended().await;
+    }
+
+    async fn read(&self, patience: Duration, grace: Duration) -> Result<Reading, Unusable> {
+        if let Some(reading) = self.files.fresh(patience).await {
+            return Ok(reading);
+        }
+        let (reading, age) = self.files.latest();
+        let is_recent = age < grace;
+        if let Some(times) = self.overdue.allow(Instant::now()) {
+            let instead = if is_recent {
+                "using the last reading"
+            } else {
+                "rejecting all requests"
+            };
+            warn!(
+                times,
+                age_seconds = age.as_secs(),
+                "reading the web configuration takes too long, {instead}"
+            );
+        }
+        if is_recent {
+            Ok(reading)
+        } else {
+            Err(Unusable::Overdue)
+        }
     }
 }
 
 impl State {
+    fn load(path: &Path) -> Result<(Self, Arc<WebConfig>), Error> {
+        let mut state = Self::default();
+        let config = state.config(path)?;
+        if config.tls.is_some() {
+            state.tls(&config).map_err(|fault| invalid(path, fault))?;
+        }
+        Ok((state, config))
+    }
+
+    fn read(&mut self, path: &Path, serves_tls: bool) -> Reading {
+        let config = self.config(path);
+        let config = self.config_error.report(config);
+        let tls = config.as_deref().filter(|_| serves_tls).and_then(|config| {
+            let tls = self.tls(config).map_err(|fault| invalid(path, fault));
+            self.tls_error.report(tls)
+        });
+        Reading { config, tls }
+    }
+
     fn config(&mut self, path: &Path) -> Result<Arc<WebConfig>, Error> {
         let text = read_text(path)?;
         match &self.config {
@@ -137,25 +232,75 @@ impl State {
     }
 }
 
-/// Log what is wrong, though not again and again.
-fn note<T>(result: Result<T, Error>, said: &mut Option<String>) -> Option<T> {
-    match result {
-        Ok(value) => {
-            if said.take().is_some() {
-                info!("the web configuration can be used again");
+/// The error that was logged last, if it still persists.
+#[derive(Debug, Default)]
+struct Reported(Option<(String, Throttle)>);
+
+impl Reported {
+    /// Logs an error when it appears and then once a minute, and its end.
+    fn report<T>(&mut self, result: Result<T, Error>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                if self.0.take().is_some() {
+                    info!("the web configuration can be used again");
+                }
+                Some(value)
             }
-            Some(value)
-        }
-        Err(error) => {
-            let error = error.to_string();
-            if said.as_ref() != Some(&error) {
-                error!(
-                    error,
-                    "the web configuration cannot be used: nobody is let in"
-                );
-                *said = Some(error);
+            Err(error) => {
+                let error = error.to_string();
+                let (_, throttle) = match self.0.take() {
+                    Some(same) if same.0 == error => self.0.insert(same),
+                    _ => self.0.insert((error.clone(), Throttle::default())),
+                };
+                if throttle.allow(Instant::now()).is_some() {
+                    error!(
+                        error,
+                        "the web configuration cannot be used, rejecting all requests"
+                    );
+                }
+                None
             }
-            None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_reading_counts_for_a_while_when_a_file_system_hangs() {
+        let (resume, hung) = std::sync::mpsc::channel::<()>();
+        let at_start = Arc::new(WebConfig::parse("", Path::new("web.yml")).unwrap());
+        let first = Reading {
+            config: Some(Arc::clone(&at_start)),
+            tls: None,
+        };
+        let next = Reading {
+            config: None,
+            tls: None,
+        };
+        let files = Refresher::start("web-config", first, move || {
+            hung.recv().unwrap();
+            next.clone()
+        });
+        let live = Live {
+            serves_tls: false,
+            at_start,
+            files: files.unwrap(),
+            overdue: Throttle::default(),
+        };
+        let short = Duration::from_millis(1);
+        let last = live
+            .read(short, GRACE)
+            .await
+            .map(|last| last.config.is_some());
+        assert_eq!(last, Ok(true));
+        let rejected = live.read(short, Duration::ZERO).await.map(|_| ());
+        assert_eq!(rejected, Err(Unusable::Overdue));
+        for _request in 0..3 {
+            resume.send(()).unwrap();
+        }
+        assert_eq!(live.config().await.err(), Some(Unusable::Invalid));
     }
 }

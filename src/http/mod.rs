@@ -1,12 +1,16 @@
-//! HTTP: what is answered ([`routes`]), to whom ([`auth`]), and how connections are served
-//! ([`listener`], [`server`], who gives way in `places.rs`, TLS as the [`web_config`] says).
+//! Requests to answers.
 //!
-//! It knows snapshots and text, no event and no counter.
+//! Connections come in, answers go out: [`routes`] has what is answered, [`auth`] who is let in,
+//! [`listener`] and [`server`] serve connections, `connections.rs` decides which of them keeps a
+//! slot, and `tls` encrypts them as [`live_config`] says. Everything runs on the runtime's thread,
+//! except that files are read and passwords compared on threads of their own. It knows snapshots
+//! and text, no event and no counter.
 
 pub mod auth;
 mod connections;
 pub mod listener;
 pub mod live_config;
+mod refresh;
 pub mod routes;
 pub mod server;
 mod tls;

@@ -23,6 +23,7 @@ use crate::names::users::Users;
 use crate::page;
 use crate::page::summary::Summary;
 use crate::pipeline::flusher::Flusher;
+use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
 use crate::sys::throttle::Throttle;
 
@@ -144,7 +145,10 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 async fn scrape(app: &App, deadline: Duration) -> Result<Bytes, String> {
     let snapshot = fresh(app, deadline).await?;
     app.encoded
-        .text(&snapshot, async || app.metrics.encode(&snapshot).await)
+        .text(&snapshot, async || {
+            let names = series::resolve(&snapshot, &app.users).await;
+            app.metrics.encode(&snapshot, &names)
+        })
         .await
         .map_err(|e| format!("the metrics cannot be encoded: {e}"))
 }
@@ -211,7 +215,8 @@ async fn index(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
 async fn counts(app: &App) -> Result<Bytes, String> {
     let snapshot = fresh(app, SCRAPE_DEADLINE).await?;
     let make = async || {
-        let summary = Summary::of(&snapshot, &app.capture_info, &app.users).await;
+        let names = series::resolve(&snapshot, &app.users).await;
+        let summary = Summary::of(&snapshot, &app.capture_info, &names);
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         Ok(page::counts(&summary, &now).into_bytes())
     };

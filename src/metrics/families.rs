@@ -4,6 +4,24 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
+/// The order of `Registry::gather`, without families that have no sample: by name, and within
+/// a family by the values of the labels.
+pub(super) fn in_order(mut families: Vec<MetricFamily>) -> Vec<MetricFamily> {
+    families.retain(|family| !family.get_metric().is_empty());
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    for family in &mut families {
+        let mut metrics = family.take_metric();
+        metrics.sort_by(|a, b| {
+            let (a, b) = (a.get_label(), b.get_label());
+            let values =
+                |labels| <[LabelPair]>::iter(labels).map(prometheus::proto::LabelPair::value);
+            a.len().cmp(&b.len()).then_with(|| values(a).cmp(values(b)))
+        });
+        family.set_metric(metrics);
+    }
+    families
+}
+
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());

@@ -6,27 +6,24 @@
 //! share a series.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use nix::errno::Errno;
-use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Metric, MetricFamily};
 use prometheus::{Encoder, Registry, TextEncoder};
-use tokio::sync::{mpsc, watch};
 
 use crate::capture::CaptureInfo;
 use crate::capture::source::ProgramStats;
 use crate::names::errno;
-use crate::names::users::Users;
+use crate::names::users::UserNames;
 use crate::pipeline::exits::LIFETIME_BUCKETS;
-use crate::pipeline::message::Message;
-use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
 use crate::record::Kind;
 use crate::sys::log;
 
 mod families;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use families::{count, counted_as, counter, gauge, histogram, pair, plain, value};
@@ -49,25 +46,13 @@ pub struct Metrics {
     registry: Registry,
     scrape_duration: prometheus::Gauge,
     reload_successful: prometheus::Gauge,
-    users: Users,
+    capture_info: CaptureInfo,
 }
 
 impl Metrics {
-    /// Metrics of the latest snapshot. `channel` is observed only, and weakly: it does
-    /// not keep the aggregator waiting for messages.
-    pub fn new(
-        capture_info: CaptureInfo,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        channel: mpsc::WeakSender<Message>,
-        users: Users,
-    ) -> prometheus::Result<Self> {
+    /// Metrics of what is captured so.
+    pub fn new(capture_info: CaptureInfo) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        registry.register(Box::new(Execs {
-            snapshots,
-            capture_info,
-            channel,
-            users: users.clone(),
-        }))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let scrape_duration = prometheus::Gauge::new(
             "execsnoop_scrape_duration_seconds",
@@ -84,15 +69,27 @@ impl Metrics {
             registry,
             scrape_duration,
             reload_successful,
-            users,
+            capture_info,
         })
     }
 
-    /// All families, of the latest snapshot, in text format 0.0.4.
-    pub async fn encode(&self, snapshot: &Snapshot) -> prometheus::Result<Vec<u8>> {
-        series::resolve(snapshot, &self.users).await;
+    /// All families in text format 0.0.4: those of this snapshot, its users under these names,
+    /// and those of the process, as they are now.
+    pub fn encode(&self, snapshot: &Snapshot, names: &UserNames) -> prometheus::Result<Vec<u8>> {
+        let execs = Execs {
+            snapshot,
+            names,
+            capture_info: &self.capture_info,
+        };
+        let mut all = execs.families();
+        all.push(counter(
+            "execsnoop_log_lines_lost_total",
+            "Lines of the log that standard error did not take.",
+            [plain(log::lost_lines())],
+        ));
+        all.extend(self.registry.gather());
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&families::in_order(all), &mut text)?;
         Ok(text)
     }
 
@@ -107,37 +104,30 @@ impl Metrics {
     }
 }
 
-/// Builds all `execsnoop_*` families but the duration of scrapes.
-struct Execs {
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    capture_info: CaptureInfo,
-    channel: mpsc::WeakSender<Message>,
-    users: Users,
+/// What the families of a snapshot are built from, and all that they depend on.
+struct Execs<'a> {
+    snapshot: &'a Snapshot,
+    names: &'a UserNames,
+    capture_info: &'a CaptureInfo,
 }
 
-impl Collector for Execs {
-    /// None: the names depend on the configured views. The registry then leaves it to us
-    /// that they are unique, which configuration and tests see to.
-    fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let snapshot = self.snapshots.borrow().clone();
-        let mut families = self.totals(&snapshot);
+impl Execs<'_> {
+    /// Their names depend on the configured views; configuration and tests see to it that they
+    /// are unique.
+    fn families(&self) -> Vec<MetricFamily> {
+        let snapshot = self.snapshot;
+        let mut families = self.totals(snapshot);
         if self.capture_info.observes(Kind::Failure) {
-            families.extend(Self::failures(&snapshot));
+            families.extend(Self::failures(snapshot));
         }
         if self.capture_info.observes(Kind::Exit) {
-            families.extend(Self::exits(&snapshot));
+            families.extend(Self::exits(snapshot));
         }
-        families.extend(self.views(&snapshot));
-        families.extend(self.pipeline(&snapshot));
+        families.extend(self.views(snapshot));
+        families.extend(self.pipeline(snapshot));
         families
     }
-}
 
-impl Execs {
     fn totals(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
         let differences = Kind::ALL.into_iter().zip(snapshot.differences);
         vec![
@@ -217,10 +207,6 @@ impl Execs {
 
     fn pipeline(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
         let flush = &snapshot.flush;
-        let depth = self
-            .channel
-            .upgrade()
-            .map_or(0, |channel| channel.max_capacity() - channel.capacity());
         let hooks = self.capture_info.hooks.iter().map(|hook| {
             let labels = vec![
                 pair("event", hook.kind.name()),
@@ -261,12 +247,7 @@ impl Execs {
             gauge(
                 "execsnoop_channel_depth",
                 "Batches between reader and aggregator.",
-                [value(vec![], depth as f64)],
-            ),
-            counter(
-                "execsnoop_log_lines_lost_total",
-                "Lines of the log that standard error did not take.",
-                [plain(log::lost_lines())],
+                [value(vec![], snapshot.channel_depth as f64)],
             ),
             gauge(
                 "execsnoop_build_info",

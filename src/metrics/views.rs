@@ -10,7 +10,7 @@ use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{self, Label};
 use crate::record::Kind;
 
-impl Execs {
+impl Execs<'_> {
     pub(super) fn views(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
         let mut families = Vec::new();
         let (mut series, mut limit, mut overflow) = (Vec::new(), Vec::new(), Vec::new());
@@ -25,7 +25,7 @@ impl Execs {
             // or of a name, is in the one named `other`, which is there from the start.
             let others = vec![OTHER.to_owned(); view.labels.len()];
             let mut samples = vec![(others, series::other(view, snapshot))];
-            samples.extend(series::series(view, &self.users));
+            samples.extend(series::series(view, self.names));
             let samples = samples
                 .into_iter()
                 .map(|(values, counts)| (label_pairs(&view.labels, values), counts));

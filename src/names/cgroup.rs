@@ -1,10 +1,10 @@
-//! What a cgroup stands for: a path to systemd's unit and slice, and to a container. Pure.
+//! From a cgroup's path to systemd's unit and slice, and to a container. Pure.
 //!
 //! Units and slices are those that `systemctl status PID` shows: systemd names a cgroup
-//! after the unit that it makes it for (`cg_path_get_unit()` and `cg_path_get_slice()` in
+//! after the unit that it creates it for (`cg_path_get_unit()` and `cg_path_get_slice()` in
 //! systemd's `src/basic/cgroup-util.c`). A user's own manager is one unit of the system's,
-//! `user@1000.service`. Containers are known by the 64 hexadecimal digits of their id, as
-//! runtimes spell it with either cgroup driver.
+//! `user@1000.service`. Containers are recognized by the 64 hexadecimal digits of their id, as
+//! runtimes write it with either cgroup driver.
 
 use std::io;
 use std::sync::Arc;
@@ -14,28 +14,29 @@ use crate::record::{CgroupName, nul_terminated};
 /// Suffixes of the units that have processes (`systemd.unit(5)`).
 const UNITS: [&[u8]; 5] = [b".service", b".scope", b".socket", b".mount", b".swap"];
 
-/// The slice that all others are in.
+/// The slice that contains all others.
 const ROOT_SLICE: &[u8] = b"-.slice";
 
-/// Digits of a container's id.
+/// The number of digits in a container's id.
 const CONTAINER_ID: usize = 64;
 
-/// As many of them as `docker ps` shows.
+/// The number of digits that `docker ps` shows.
 const SHORT_ID: usize = 12;
 
-/// What a cgroup is in. Each is empty if it is in none.
+/// The unit, slice and container that a cgroup belongs to; empty if it belongs to none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cgroup {
-    /// systemd's unit, as `ssh.service`.
+    /// systemd's unit, such as `ssh.service`.
     pub unit: Arc<[u8]>,
-    /// The slice that the unit is in, as `system.slice`.
+    /// The slice that contains the unit, such as `system.slice`.
     pub slice: Arc<[u8]>,
-    /// The first 12 digits of the outermost container's id: the one that the host knows.
+    /// The first 12 digits of the outermost container's id, which is the one that the host's
+    /// runtime knows.
     pub container: Arc<[u8]>,
 }
 
 impl Cgroup {
-    /// Of the path from the hierarchy's root, `/` for the root itself. Any bytes will do.
+    /// Parses the path from the hierarchy's root, `/` for the root itself. Accepts any bytes.
     pub fn of_path(path: &[u8]) -> Self {
         let names = || path.split(|&b| b == b'/').filter(|name| !name.is_empty());
         let mut slice: Option<&[u8]> = None;
@@ -59,9 +60,9 @@ impl Cgroup {
     }
 }
 
-/// The path of a cgroup, by the names of it and of those above it; None if one of them is
-/// not known. Of how many above it the kernel side keeps the name: `CGROUP_DEPTH` in
-/// `bpf/cgroup.h`.
+/// Builds the path of a cgroup from its name and the names of its ancestors. Returns None if one
+/// of them is not known. The kernel side keeps the names of `CGROUP_DEPTH` ancestors
+/// (`bpf/cgroup.h`).
 pub fn path(
     id: u64,
     mut name: impl FnMut(u64) -> io::Result<Option<CgroupName>>,
@@ -79,7 +80,7 @@ pub fn path(
         }
     }
     let mut path = Vec::new();
-    // The root's own name is none.
+    // The root has no name.
     for name in names.iter().rev().skip(1) {
         path.push(b'/');
         path.extend_from_slice(nul_terminated(&name.name));
@@ -90,7 +91,7 @@ pub fn path(
     Ok(Some(path))
 }
 
-/// systemd puts a `_` before what could be taken for a file of the cgroup file system
+/// systemd prefixes `_` to names that could be mistaken for files of the cgroup file system
 /// (`cg_escape()`).
 fn unescaped(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"_").unwrap_or(name)
@@ -100,10 +101,10 @@ fn is_named(name: &[u8], suffix: &[u8]) -> bool {
     name.len() > suffix.len() && name.ends_with(suffix)
 }
 
-/// The id in the name of a container's cgroup, cut: `<id>`, `docker-<id>.scope`,
+/// The truncated id in the name of a container's cgroup: `<id>`, `docker-<id>.scope`,
 /// `cri-containerd-<id>.scope`, `crio-<id>`, `libpod-<id>.scope`, and
 /// `<slice>:cri-containerd:<id>`, which is a systemd cgroup's name given to the cgroupfs
-/// driver. What watches over a container (`crio-conmon-<id>.scope`) is not in it.
+/// driver. A container's monitor (`crio-conmon-<id>.scope`) is outside of the container.
 fn container_id(name: &[u8]) -> Option<&[u8]> {
     let name = name.strip_suffix(b".scope").unwrap_or(name);
     let (runtime, id) = name.split_at(name.len().checked_sub(CONTAINER_ID)?);
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_known_under_every_spelling_of_the_runtimes() {
+    fn containers_are_recognized_in_every_form_that_runtimes_use() {
         for (path, unit, slice) in [
             // Docker, with the systemd and the cgroupfs driver
             (
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_container_is_none() {
+    fn a_name_that_only_resembles_a_container_is_not_one() {
         for path in [
             "/machine.slice/libpod-conmon-ID.scope",
             "/kubepods.slice/crio-conmon-ID.scope",
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_put_together_from_the_names_above_it() {
+    fn a_path_is_built_from_the_names_of_the_ancestors() {
         let names = |id| {
             Ok(match id {
                 1 => Some(name(0, b"")),
@@ -292,7 +293,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_path(path in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_are_accepted_as_a_path(path in proptest::collection::vec(any::<u8>(), 0..300)) {
             let cgroup = Cgroup::of_path(&path);
             prop_assert!(cgroup.container.is_empty() || cgroup.container.len() == SHORT_ID);
         }

@@ -1,8 +1,8 @@
-//! Errors of system calls, for people.
+//! Names of system call errors.
 
 use nix::errno::Errno;
 
-/// As it is called in C, `ENOENT`; `E` and the number of one that has no name.
+/// Returns the C name, such as `ENOENT`, or `E` and the number if there is no name.
 pub fn name(errno: i32) -> String {
     match Errno::from_raw(errno) {
         Errno::UnknownErrno => format!("E{errno}"),
@@ -10,7 +10,7 @@ pub fn name(errno: i32) -> String {
     }
 }
 
-/// As `strerror(3)` has it.
+/// Returns the message of `strerror(3)`.
 pub fn meaning(errno: i32) -> &'static str {
     Errno::from_raw(errno).desc()
 }
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_has_its_name_and_one_that_is_not_known_its_number() {
+    fn a_known_error_has_its_name_and_an_unknown_one_its_number() {
         assert_eq!(
             (&*name(2), meaning(2)),
             ("ENOENT", "No such file or directory")

@@ -1,11 +1,11 @@
-//! Text for names that anybody may choose: label values, columns.
+//! Escapes names that any user can choose, for label values and columns.
 
 use std::fmt::Write;
 
-/// The label value of all series that have no place of their own.
+/// The label value of everything that has no series of its own.
 pub const OTHER: &str = "other";
 
-/// A label value for these bytes: as [`printable`], and none gives [`OTHER`]: a program of
+/// Returns a label value for these bytes: like [`printable`], but never [`OTHER`]. A program of
 /// that name becomes `\x6fther`.
 pub fn escape(bytes: &[u8]) -> String {
     if bytes == OTHER.as_bytes() {
@@ -17,8 +17,8 @@ pub fn escape(bytes: &[u8]) -> String {
     printable(bytes)
 }
 
-/// Text for these bytes: printable UTF-8 stays as it is; each byte of anything else, and
-/// each backslash, becomes `\xNN`. Distinct bytes give distinct text.
+/// Returns text for these bytes. Printable UTF-8 is unchanged; each other byte, and each
+/// backslash, becomes `\xNN`. Distinct bytes give distinct text.
 pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -41,8 +41,8 @@ fn escape_bytes(value: &mut String, bytes: &[u8]) {
     }
 }
 
-/// As the standard library's `Debug` for `str` has it, except that quotes need no escape:
-/// no control, format, private or unassigned character, no lone combining mark.
+/// Follows `Debug` for `str` of the standard library, except that quotes are not escaped: control,
+/// format, private and unassigned characters and lone combining marks are not printable.
 fn is_printable(c: char) -> bool {
     matches!(c, '\'' | '"') || c.escape_debug().eq([c])
 }

@@ -1,4 +1,8 @@
 //! Text for what the kernel numbers or leaves raw.
+//!
+//! Numbers and bytes come in, text goes out: names of users, units and containers, names of
+//! errors, and escaped label values. Everything is pure except `users`, which looks names up on
+//! a thread of its own. `escape` decides how bytes become text.
 
 pub mod cgroup;
 pub mod errno;

@@ -1,11 +1,11 @@
-//! How many execs there were lately, drawn.
+//! A chart of the execs per second in the last minutes.
 
 use std::fmt::Write;
 
 use maud::{Markup, html};
 
-use super::execs;
 use super::numbers::{rate, span};
+use super::words::execs;
 use crate::pipeline::history::{History, SPAN, SPANS};
 
 /// The drawing's height in its own units; its width is one unit for each span of time.
@@ -14,26 +14,35 @@ const HEIGHT: f64 = 100.0;
 pub(super) fn chart(recent: &History, is_classic: bool) -> Markup {
     let seconds = SPAN.as_secs_f64();
     let rates: Vec<f64> = recent.counts().map(|n| n as f64 / seconds).collect();
-    let peak = rates.iter().copied().fold(0.0, f64::max);
-    let top = round_up(peak);
-    let mean = recent.per_second(SPANS);
+    let top = round_up(rates.iter().copied().fold(0.0, f64::max));
+    let summary = match (recent.peak_per_second(), recent.per_second(SPANS)) {
+        (Some(peak), Some(average)) => Some((rate(peak), rate(average))),
+        _ => None,
+    };
     let first = SPANS - rates.len();
     let minutes = SPAN * u32::try_from(SPANS).unwrap_or(u32::MAX) / 60;
     let minutes = minutes.as_secs();
     html! {
         section.chart aria-labelledby="rate" {
-            h2 #rate { (execs(is_classic)) " a second" }
-            p { "peak " b { (rate(peak)) } ", mean " b { (rate(mean)) } }
+            h2 #rate { (execs(is_classic)) " per second" }
+            p {
+                @match &summary {
+                    Some((peak, average)) => { "peak " b { (peak) } ", average " b { (average) } }
+                    None => { "not measured yet: the first rate is shown after " (SPAN.as_secs()) " s" }
+                }
+            }
             div.plot {
                 div.scale aria-hidden="true" {
                     span { (mark(top)) } span { (mark(top / 2.0)) } span { "0" }
                 }
                 svg role="img" aria-labelledby="chart-title chart-desc"
                     viewBox={ "0 0 " (SPANS) " " (HEIGHT) } preserveAspectRatio="none" {
-                    title #chart-title { (execs(is_classic)) " a second in the last " (minutes) " minutes" }
+                    title #chart-title { (execs(is_classic)) " per second in the last " (minutes) " minutes" }
                     desc #chart-desc {
-                        "Counted by " (SPAN.as_secs()) " seconds, each up to a second after it was. At most " (rate(peak))
-                        " a second, " (rate(mean)) " in the mean."
+                        "Counted in spans of " (SPAN.as_secs()) " seconds, each exec up to a second after it was executed."
+                        @if let Some((peak, average)) = &summary {
+                            " At most " (peak) " per second, " (average) " on average."
+                        }
                     }
                     @if first > 0 {
                         rect.before width=(first) height=(HEIGHT) { title { "Before the start" } }
@@ -44,7 +53,7 @@ pub(super) fn chart(recent: &History, is_classic: bool) -> Markup {
                     path.grid d={ "M0 " (HEIGHT) "H" (SPANS) } {}
                     @for (i, per_second) in rates.iter().enumerate() {
                         rect.at x=(first + i) width="1" height=(HEIGHT) {
-                            title { (said(rates.len() - i - 1, *per_second)) }
+                            title { (describe_span(rates.len() - i - 1, *per_second)) }
                         }
                     }
                 }
@@ -59,17 +68,18 @@ pub(super) fn chart(recent: &History, is_classic: bool) -> Markup {
     }
 }
 
-/// Of the span that so many others followed.
-fn said(followed_by: usize, per_second: f64) -> String {
-    let rate = rate(per_second);
+/// Describes the span that is followed by this number of others.
+fn describe_span(followed_by: usize, per_second: f64) -> String {
     if followed_by == 0 {
-        return format!("{rate} a second, not over yet");
+        let execs = per_second * SPAN.as_secs_f64();
+        return format!("{execs:.0} so far, in the span that has not ended yet");
     }
+    let rate = rate(per_second);
     let ago = SPAN * u32::try_from(followed_by).unwrap_or(u32::MAX);
-    format!("{rate} a second, {} ago", span(ago))
+    format!("{rate} per second, {} ago", span(ago))
 }
 
-/// The next number of one digit and zeros.
+/// Rounds up to a number of one digit and zeros.
 fn round_up(peak: f64) -> f64 {
     let mut power = 1.0;
     loop {
@@ -82,12 +92,12 @@ fn round_up(peak: f64) -> f64 {
     }
 }
 
-/// A number at the scale: a whole one, or half of a digit.
+/// A number of the scale: a whole one, or half of a digit.
 fn mark(at: f64) -> String {
     if at < 10.0 { at.to_string() } else { rate(at) }
 }
 
-/// The outline, up and down at the edges of each span.
+/// The outline of the rates, with a step at the edge of each span.
 fn steps(rates: &[f64], top: f64) -> String {
     let first = SPANS - rates.len();
     let mut path = String::new();
@@ -122,8 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn how_long_ago_is_said_of_each_span() {
-        assert_eq!(said(0, 3.0), "3.0 a second, not over yet");
-        assert_eq!(said(13, 1200.0), "1,200 a second, 1 min 5 s ago");
+    fn each_span_says_how_long_ago_it_was() {
+        assert_eq!(
+            describe_span(0, 3.0),
+            "15 so far, in the span that has not ended yet"
+        );
+        assert_eq!(describe_span(13, 1200.0), "1,200 per second, 1 min 5 s ago");
     }
 }

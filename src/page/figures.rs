@@ -1,11 +1,11 @@
-//! The totals, large.
+//! The totals in large figures.
 
 use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::execs;
 use super::numbers::{count, grouped, rate, span};
+use super::words::execs;
 use crate::names::errno;
 use crate::page::summary::Summary;
 
@@ -18,33 +18,36 @@ pub(super) fn figures(summary: &Summary) -> Markup {
     html! {
         dl.figures {
             (figure(name, Some(count(summary.execs)), &html! {
-                (rate(last_minute)) " a second, last minute"
+                @match last_minute {
+                    Some(per_second) => { (rate(per_second)) " per second, last minute" }
+                    None => "rate not measured yet",
+                }
             }))
             @match &summary.failures {
                 Some(failures) => (figure("Failed execs", Some(count(failures.total)), &html! {
                     @match failures.by_errno.first() {
                         Some((errno, n)) => { (grouped(*n)) " by " (errno::name(*errno)) }
-                        None => "no exec has failed",
+                        None => "none so far",
                     }
                 })),
                 None => (figure("Failed execs", None, &html! { "not observed" })),
             }
             @match &summary.ends {
                 Some(ends) => {
-                    (figure("Processes ended", Some(count(ends.total)), &html! {
+                    (figure("Process exits", Some(count(ends.total)), &html! {
                         (grouped(ends.failed)) " failed, "
                         (grouped(ends.signaled())) " by signal"
                     }))
                     @if let Some(ns) = ends.cpu_ns {
                         (figure("CPU time", Some(html! { (span(Duration::from_nanos(ns))) }), &html! {
-                            "of processes that ended"
+                            "of processes that have exited"
                         }))
                     }
                 }
-                None => (figure("Processes ended", None, &html! { "not observed" })),
+                None => (figure("Process exits", None, &html! { "not observed" })),
             }
-            (figure("Counting for", Some(html! { (span(summary.recent.since_start())) }), &html! {
-                "since the daemon started"
+            (figure("Uptime", Some(html! { (span(summary.recent.since_start())) }), &html! {
+                "all counts began with it"
             }))
         }
     }

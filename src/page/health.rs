@@ -1,23 +1,25 @@
-//! Whether the numbers are right, in words.
+//! The accuracy of the counts, in sentences.
 
 use maud::{Markup, html};
 
 use super::numbers::grouped;
-use super::{execs, several};
+use super::words::{execs, one, several};
 use crate::page::summary::Summary;
 use crate::pipeline::snapshot::Loss;
 use crate::pipeline::view;
 use crate::record::Kind;
 
-/// How bad it is.
+/// The severity of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
-    /// As it should be.
+    /// Nothing is wrong.
     Fine,
-    /// All is counted, but less is known than could be.
+    /// Everything is counted, some of it with less detail.
     Notice,
-    /// Some of it is counted without a name.
+    /// Everything is counted, some of it without a name.
     Warning,
+    /// Some failures or exits may not be counted.
+    Doubt,
     /// The numbers are wrong.
     Fault,
 }
@@ -27,34 +29,36 @@ impl Level {
         match self {
             Self::Fine => "fine",
             Self::Notice => "notice",
-            Self::Warning => "warning",
+            Self::Warning | Self::Doubt => "warning",
             Self::Fault => "fault",
         }
     }
 }
 
-/// One thing that can be right or wrong.
+/// A statement about the accuracy.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) level: Level,
     pub(super) text: Markup,
 }
 
-/// All there is to say, in one line.
+/// The headline: the worst of the statements.
 pub(super) fn verdict(statements: &[Statement]) -> &'static str {
     match statements.iter().map(|statement| statement.level).max() {
         None | Some(Level::Fine) => "Everything is counted, each under its name.",
         Some(Level::Notice) => "Everything is counted, some of it with less detail.",
         Some(Level::Warning) => "Everything is counted, some of it without a name.",
+        Some(Level::Doubt) => "Every exec is counted; some failed execs or exits may not be.",
         Some(Level::Fault) => "The numbers are wrong.",
     }
 }
 
-/// What is right and what is wrong, how much of it, and what to do.
+/// Returns what is right, what is wrong, how many observations that affects, and what to do.
 pub(super) fn statements(summary: &Summary) -> Vec<Statement> {
     let mut statements = vec![];
     statements.extend(ledger(summary));
     statements.push(names(summary));
+    statements.extend(missed(summary));
     statements.extend(lost(summary));
     statements.extend(overflow(summary));
     statements
@@ -72,8 +76,8 @@ fn ledger(summary: &Summary) -> Vec<Statement> {
                     "The count of " (several(*kind, is_classic)) " is " (grouped(n.unsigned_abs()))
                     @if *n > 0 { " too low" } @else { " too high" }
                 }
-                ": ledger difference " (n) ". Where it stays, it is a bug: please report it, with the metrics, the \
-                 daemon’s log and the kernel’s version. Save them before a restart, which begins a new account."
+                ": ledger difference " (n) ". If it persists, it is a bug: please report it, with the metrics, the \
+                 daemon’s log and the kernel’s version. Save them before a restart, which resets the counts."
             },
         })
         .collect();
@@ -82,11 +86,7 @@ fn ledger(summary: &Summary) -> Vec<Statement> {
     }
     let kinds: Vec<_> = differences
         .iter()
-        .map(|(kind, _)| match kind {
-            Kind::Exec => exec(is_classic),
-            Kind::Failure => "failed exec",
-            Kind::Exit => "end of a process",
-        })
+        .map(|(kind, _)| one(*kind, is_classic))
         .collect();
     let kinds = match kinds.split_last() {
         Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
@@ -98,20 +98,12 @@ fn ledger(summary: &Summary) -> Vec<Statement> {
     }]
 }
 
-fn exec(is_classic: bool) -> &'static str {
-    if is_classic {
-        "attempt to exec"
-    } else {
-        "exec"
-    }
-}
-
 fn names(summary: &Summary) -> Statement {
     let account = &summary.account;
     if account.unattributed == 0 {
         return Statement {
             level: Level::Fine,
-            text: html! { "No " (exec(summary.capture_info.is_classic())) " was counted without its name." },
+            text: html! { "No " (one(Kind::Exec, summary.capture_info.is_classic())) " was counted without its name." },
         };
     }
     let of = execs(summary.capture_info.is_classic());
@@ -126,14 +118,27 @@ fn names(summary: &Summary) -> Statement {
             b { (of) " without a name: " (grouped(account.unattributed)) "." }
             " They are in the total, and in each table under " code { "other" } "."
             @if account.missed > 0 {
-                " The kernel skipped the programs at " (grouped(account.missed)) " of them; there is nothing to do."
+                " The kernel skipped the programs for " (grouped(account.missed)) " of them, which nothing can prevent."
             }
             @if account.missed + unreadable < account.unattributed {
-                " The buffer and the count in the kernel were full: look for a storm of programs with ever new \
-                 names."
+                " The buffer and the tally were full: look for a storm of programs with ever new names."
             }
         },
     }
+}
+
+fn missed(summary: &Summary) -> Vec<Statement> {
+    let is_classic = summary.capture_info.is_classic();
+    let missed = summary.account.missed_at_most.iter();
+    missed
+        .map(|(kind, n)| Statement {
+            level: Level::Doubt,
+            text: html! {
+                "The kernel may have skipped the programs for up to " (grouped(*n)) " " (several(*kind, is_classic))
+                ". These are not counted, which nothing can prevent."
+            },
+        })
+        .collect()
 }
 
 fn lost(summary: &Summary) -> Vec<Statement> {
@@ -150,21 +155,21 @@ fn lost(summary: &Summary) -> Vec<Statement> {
             Loss::BufferFull => (
                 Level::Notice,
                 html! {
-                    b { "Events that did not fit into the buffer: " (n) "." } " They are counted all the same; of ends, the \
-                     lifetimes are missing. A larger " code { "capture.buffer_pages" } " holds more."
+                    b { "Events that did not fit into the buffer: " (n) "." } " They are counted, but exits among them without their \
+                     lifetimes. A larger " code { "capture.buffer_pages" } " holds more."
                 },
             ),
             Loss::NoBuffer => (
                 Level::Notice,
                 html! {
-                    b { "Events on CPUs that came online after the start: " (n) "." } " They are counted all the \
-                     same. A restart gives these CPUs a buffer."
+                    b { "Events on CPUs that came online after the start: " (n) "." } " They are counted. A \
+                     restart gives these CPUs a buffer."
                 },
             ),
             Loss::Other => (
                 Level::Notice,
                 html! {
-                    b { "Events that the kernel refused: " (n) "." } " They are counted all the same. Please report it, \
+                    b { "Events that the kernel refused: " (n) "." } " They are counted. Please report it, \
                      with the kernel’s version."
                 },
             ),
@@ -187,8 +192,8 @@ fn overflow(summary: &Summary) -> Vec<Statement> {
     let statement = |view: &crate::page::summary::Top| Statement {
         level: Level::Notice,
         text: html! {
-            b { (of) " without a place in the view by " (view::name(&view.labels)) ": " (grouped(view.overflow)) "." }
-            " It has places for " (grouped(view.max_series as u64)) "; the rest is " code { "other" }
+            b { (of) " without a series in the view by " (view::name(&view.labels)) ": " (grouped(view.overflow)) "." }
+            " It has " (grouped(view.max_series as u64)) " slots for series; the rest is " code { "other" }
             ". If the names are real, raise its " code { "max_series" } "; if they are random, lower its "
             code { "idle_after" } "."
         },

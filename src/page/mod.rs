@@ -1,12 +1,14 @@
-//! The page at `/`, for people: written out whole, without a script and without anything
-//! to load from elsewhere.
+//! A snapshot to HTML: the page at `/`.
+//!
+//! A snapshot, the capture info and the names of users come in; a complete page goes out,
+//! without scripts and without anything to load from elsewhere. It runs on the runtime's thread,
+//! once per flush. `summary` decides what is shown.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::figures::figures;
 use self::health::Level;
 use crate::page::summary::Summary;
-use crate::record::Kind;
 
 mod chart;
 mod figures;
@@ -15,37 +17,38 @@ mod numbers;
 mod setup;
 pub mod summary;
 mod tables;
+mod words;
 
-/// How often the page may load itself again, in seconds.
+/// The intervals at which the page can reload itself, in seconds.
 const REFRESHES: [u32; 2] = [10, 60];
 
 const STYLE: &str = include_str!("page.css");
 
-/// What the page may load: nothing but the style within it, which the browser knows by its
-/// hash. A test holds the hash to the style.
+/// The content security policy: the page may load only its own style, which the browser verifies
+/// by the hash. A test compares the hash with the style.
 pub(super) const POLICY: &str = "default-src 'none'; \
-     style-src 'sha256-iagilrXkLbyve3yYF5bHbMu0jMntQC4Q6aJwY5v9ewE='; \
+     style-src 'sha256-d7QaQzsfblN11dt6zeZiXnAdFs5LmsYStOkQ9qOvhHU='; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What stands around the counts.
+/// The part of the page that does not depend on the counts.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
     /// The host's name.
     pub(super) host: &'a str,
     /// Path of the metrics.
     pub(super) telemetry_path: &'a str,
-    /// After how many seconds the page loads itself again.
+    /// The interval at which the page reloads itself, in seconds.
     pub(super) refresh: Option<u32>,
 }
 
-/// After how many seconds a page with this query loads itself again, if it does.
+/// Returns the reload interval that a query asks for, in seconds.
 pub(super) fn refresh(query: Option<&str>) -> Option<u32> {
     let seconds = query?.strip_prefix("refresh=")?.parse().ok()?;
     REFRESHES.contains(&seconds).then_some(seconds)
 }
 
 impl Frame<'_> {
-    /// The page with these counts, which [`counts`] made.
+    /// Returns the page with these counts, as rendered by [`counts`].
     pub(super) fn page(&self, counts: &str) -> String {
         let page = html! {
             (DOCTYPE)
@@ -73,16 +76,17 @@ impl Frame<'_> {
         page.into_string()
     }
 
+    /// Relative links, so that the page works behind a reverse proxy that adds a path prefix.
     fn links(&self) -> Markup {
         html! {
             nav aria-label="Pages" {
-                a href=(self.telemetry_path) { "Metrics" }
-                a href="/-/healthy" { "Healthy?" }
-                a href="/-/ready" { "Ready?" }
+                a href={ "." (self.telemetry_path) } { "Metrics" }
+                a href="./-/healthy" { "Healthy?" }
+                a href="./-/ready" { "Ready?" }
                 span.refresh {
                     "Reload "
                     @match self.refresh {
-                        Some(_) => a href="/" { "by hand" },
+                        Some(_) => a href="./" { "by hand" },
                         None => b aria-current="true" { "by hand" },
                     }
                     @for seconds in REFRESHES {
@@ -90,7 +94,7 @@ impl Frame<'_> {
                         @if self.refresh == Some(seconds) {
                             b aria-current="true" { (seconds) " s" }
                         } @else {
-                            a href={ "/?refresh=" (seconds) } { (seconds) " s" }
+                            a href={ "./?refresh=" (seconds) } { (seconds) " s" }
                         }
                     }
                 }
@@ -99,7 +103,7 @@ impl Frame<'_> {
     }
 }
 
-/// All that depends on the counts, as they were at `time`.
+/// Renders what depends on the counts, as of `time`.
 pub(super) fn counts(summary: &Summary, time: &str) -> String {
     let statements = health::statements(summary);
     let worst = statements.iter().map(|statement| statement.level).max();
@@ -114,12 +118,12 @@ pub(super) fn counts(summary: &Summary, time: &str) -> String {
             @for view in &summary.views { (tables::view(view, summary)) }
             @if !tables::has_unit(summary) { (tables::how_to_see_units(summary)) }
             (tables::failures(summary))
-            (tables::ends(summary))
+            (tables::exits(summary))
         }
         div.tables {
-            section aria-labelledby="account" {
-                h2 #account { "Whether the numbers are right" }
-                ul.account {
+            section aria-labelledby="accuracy" {
+                h2 #accuracy { "Accuracy" }
+                ul.accuracy {
                     @for statement in &statements {
                         li class=(statement.level.class()) { (statement.text) }
                     }
@@ -129,19 +133,4 @@ pub(super) fn counts(summary: &Summary, time: &str) -> String {
         }
     };
     page.into_string()
-}
-
-/// What is counted as execs.
-fn execs(is_classic: bool) -> &'static str {
-    if is_classic { "Attempts" } else { "Execs" }
-}
-
-/// Several of a kind, in words.
-fn several(kind: Kind, is_classic: bool) -> &'static str {
-    match kind {
-        Kind::Exec if is_classic => "attempts to exec",
-        Kind::Exec => "execs",
-        Kind::Failure => "failed execs",
-        Kind::Exit => "ends of processes",
-    }
 }

@@ -1,15 +1,15 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
 use std::time::Duration;
 
 use maud::{Markup, html};
 
-/// A count, readable for people and for programs.
+/// A count, readable by people and by programs.
 pub(super) fn count(n: u64) -> Markup {
     html! { data value=(n) { (grouped(n)) } }
 }
 
-/// With a comma between each three digits: `1,234,567`.
+/// Groups digits by commas: `1,234,567`.
 pub(super) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
@@ -22,7 +22,7 @@ pub(super) fn grouped(n: u64) -> String {
     grouped
 }
 
-/// A rate, with a decimal as long as it is small.
+/// A rate, with one decimal if it is small.
 pub(super) fn rate(per_second: f64) -> String {
     if per_second < 9.95 {
         format!("{per_second:.1}")
@@ -31,7 +31,7 @@ pub(super) fn rate(per_second: f64) -> String {
     }
 }
 
-/// Seconds of CPU, with decimals as long as they are few.
+/// Seconds of CPU time, with two decimals if they are few.
 pub(super) fn seconds(ns: u64) -> String {
     let seconds = ns as f64 / 1e9;
     if seconds < 99.995 {
@@ -41,7 +41,7 @@ pub(super) fn seconds(ns: u64) -> String {
     }
 }
 
-/// A part of a whole in per cent.
+/// A part of a whole in percent.
 pub(super) fn share(part: u64, whole: u64) -> String {
     let percent = percent(part, whole);
     match part {
@@ -56,7 +56,7 @@ pub(super) fn percent(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64 * 100.0
 }
 
-/// A time span by its two largest units: `3 h 12 min`.
+/// A duration in its two largest units: `3 h 12 min`.
 pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
@@ -73,7 +73,7 @@ pub(super) fn span(span: Duration) -> String {
     }
 }
 
-/// Of what is not negative and below 2^53.
+/// `n` must not be negative and must be below 2^53.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn rounded(n: f64) -> u64 {
     n.round() as u64

@@ -1,4 +1,4 @@
-//! How it is observed.
+//! The hooks and the transport that were chosen.
 
 use maud::{Markup, html};
 
@@ -16,16 +16,16 @@ pub(super) fn setup(info: &CaptureInfo) -> Markup {
         }
     };
     html! {
-        section aria-labelledby="means" {
-            h2 #means { "How it is observed" }
-            dl.means {
+        section aria-labelledby="setup" {
+            h2 #setup { "Capture" }
+            dl.setup {
                 dt { @if info.is_classic() { "Attempts to exec" } @else { "Execs" } }
                 dd { (by(Kind::Exec)) }
                 dt { "Failed execs" }
                 dd { (by(Kind::Failure)) }
-                dt { "Ends of processes" }
+                dt { "Process exits" }
                 dd { (by(Kind::Exit)) }
-                dt { "Events cross by" }
+                dt { "Transport" }
                 dd {
                     @match info.transport {
                         TransportKind::Perf => "perf buffers, ",
@@ -36,9 +36,9 @@ pub(super) fn setup(info: &CaptureInfo) -> Markup {
             }
             p.note {
                 @if info.is_classic() {
-                    "Classic mode counts attempts, failed ones too, by the first 15 bytes of the path. "
+                    "Classic mode counts attempts to exec, including failed ones, by the first 15 bytes of the path. "
                 } @else {
-                    "Successful execs of every kind, in all containers, each exactly once. "
+                    "Every successful exec is counted exactly once, in all containers. "
                 }
                 "Arguments are not captured."
             }

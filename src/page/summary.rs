@@ -1,9 +1,9 @@
-//! A snapshot in short, for people: what the page shows.
+//! What the page shows of a snapshot.
 
 use std::cmp::Reverse;
 
 use crate::capture::CaptureInfo;
-use crate::names::users::Users;
+use crate::names::users::UserNames;
 use crate::pipeline::exits::End;
 use crate::pipeline::history::History;
 use crate::pipeline::series::{self, Series};
@@ -11,28 +11,28 @@ use crate::pipeline::snapshot::{Loss, Snapshot};
 use crate::pipeline::view::{self, Counts, Label};
 use crate::record::Kind;
 
-/// How many series of a view are shown.
+/// The number of series shown of each view.
 const TOP: usize = 10;
 
-/// How many ends of processes are shown, beside those by a status.
+/// The number of signals shown.
 const TOP_SIGNALS: usize = 8;
 
-/// All that the page shows of one flush.
+/// What the page shows of one flush.
 #[derive(Debug)]
 pub struct Summary {
-    /// Execs, whatever is known of them; attempts in classic mode.
+    /// All execs; attempts in classic mode.
     pub execs: u64,
-    /// The last minutes.
+    /// The execs of the last minutes.
     pub recent: History,
     /// Failed execs; None if they are not observed.
     pub failures: Option<Failures>,
-    /// Ends of processes; None if they are not observed.
+    /// Process exits; None if they are not observed.
     pub ends: Option<Ends>,
     /// The views, in the order of the configuration.
     pub views: Vec<Top>,
-    /// How far the counts are right.
+    /// What the kernel saw against what was counted.
     pub account: Account,
-    /// How it is observed.
+    /// The hooks and the transport.
     pub capture_info: CaptureInfo,
 }
 
@@ -45,10 +45,10 @@ pub struct Failures {
     pub by_errno: Vec<(i32, u64)>,
 }
 
-/// How processes ended.
+/// Process exits by outcome.
 #[derive(Debug)]
 pub struct Ends {
-    /// All of them.
+    /// All exits.
     pub total: u64,
     /// With status 0.
     pub succeeded: u64,
@@ -58,9 +58,9 @@ pub struct Ends {
     pub signals: Vec<(String, u64)>,
     /// By other signals.
     pub other_signals: u64,
-    /// Counted, but nothing is known of them.
+    /// Counted without details.
     pub unknown: u64,
-    /// CPU time of them all, in nanoseconds; None if there is no view to count it.
+    /// CPU time of these processes in nanoseconds; None if no view counts it.
     pub cpu_ns: Option<u64>,
 }
 
@@ -78,15 +78,15 @@ pub struct Top {
     pub labels: Vec<Label>,
     /// At most ten, the most frequent first.
     pub series: Vec<Series>,
-    /// How many series there are beside them.
+    /// The number of further series.
     pub more: usize,
-    /// What was counted of those.
+    /// The sum of the further series.
     pub of_more: Counts,
-    /// What has no series of its own.
+    /// What was counted without a series.
     pub other: Counts,
-    /// What of it is for want of a place.
+    /// The execs among it that found no free slot.
     pub overflow: u64,
-    /// How many places there are.
+    /// The number of slots.
     pub max_series: usize,
 }
 
@@ -99,14 +99,15 @@ pub struct Account {
     pub unattributed: u64,
     /// Those of them at which the kernel skipped every program.
     pub missed: u64,
+    /// The most failures and exits at which it can have skipped every program.
+    pub missed_at_most: Vec<(Kind, u64)>,
     /// Events that were lost, and are counted all the same.
     pub lost: Vec<(Loss, u64)>,
 }
 
 impl Summary {
-    /// Of a snapshot. Waits a moment for names of users that are not known yet.
-    pub async fn of(snapshot: &Snapshot, capture_info: &CaptureInfo, users: &Users) -> Self {
-        series::resolve(snapshot, users).await;
+    /// Of a snapshot, its users under these names.
+    pub fn of(snapshot: &Snapshot, capture_info: &CaptureInfo, names: &UserNames) -> Self {
         let views = snapshot.views.iter();
         let differences = Kind::ALL.into_iter().zip(snapshot.differences);
         Self {
@@ -116,13 +117,18 @@ impl Summary {
                 .observes(Kind::Failure)
                 .then(|| failures(snapshot)),
             ends: capture_info.observes(Kind::Exit).then(|| ends(snapshot)),
-            views: views.map(|view| top(view, snapshot, users)).collect(),
+            views: views.map(|view| top(view, snapshot, names)).collect(),
             account: Account {
                 differences: differences
                     .filter(|(kind, _)| capture_info.observes(*kind))
                     .collect(),
                 unattributed: snapshot.unattributed,
                 missed: snapshot.missed,
+                missed_at_most: Kind::ALL
+                    .into_iter()
+                    .zip(snapshot.missed_at_most)
+                    .filter(|(kind, n)| *kind != Kind::Exec && *n > 0)
+                    .collect(),
                 lost: snapshot
                     .lost()
                     .into_iter()
@@ -171,8 +177,8 @@ fn ends(snapshot: &Snapshot) -> Ends {
     }
 }
 
-fn top(view: &view::ViewCounts, snapshot: &Snapshot, users: &Users) -> Top {
-    let mut series = series::series(view, users);
+fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
+    let mut series = series::series(view, names);
     series.sort_by(|(name, counts), (other_name, other)| {
         let most = (other.execs, other.cpu_ns).cmp(&(counts.execs, counts.cpu_ns));
         most.then_with(|| name.cmp(other_name))
@@ -208,12 +214,12 @@ mod tests {
         }
     }
 
-    async fn summary(snapshot: &Snapshot) -> Summary {
-        Summary::of(snapshot, &capture_info(), &Users::default()).await
+    fn summary(snapshot: &Snapshot) -> Summary {
+        Summary::of(snapshot, &capture_info(), &UserNames::default())
     }
 
-    #[tokio::test]
-    async fn a_view_is_cut_to_its_top_and_still_sums_up_to_the_total() {
+    #[test]
+    fn a_view_is_cut_to_its_top_and_still_sums_up_to_the_total() {
         let key = |n: u8| Key {
             comm: std::array::from_fn(|i| if i == 0 { n } else { 0 }),
             ..Key::default()
@@ -232,7 +238,7 @@ mod tests {
             }],
             ..Snapshot::default()
         };
-        let summary = summary(&snapshot).await;
+        let summary = summary(&snapshot);
         let top = &summary.views[0];
         let names: Vec<_> = top.series.iter().map(|(name, _)| &*name[0]).collect();
         assert_eq!(names, ["o", "m", "n", "k", "l", "i", "j", "g", "h", "e"]);
@@ -243,8 +249,8 @@ mod tests {
         assert_eq!(summary.ends.unwrap().cpu_ns, Some(16));
     }
 
-    #[tokio::test]
-    async fn ends_are_told_apart_by_what_people_ask_first() {
+    #[test]
+    fn ends_are_told_apart_by_what_people_ask_first() {
         let mut snapshot = Snapshot::default();
         for (status, n) in [(0, 5), (1 << 8, 3), (127 << 8, 4)] {
             snapshot.exits.add(status, n);
@@ -253,7 +259,7 @@ mod tests {
             snapshot.exits.add(signal, u64::from(signal.unsigned_abs()));
         }
         snapshot.flush.after[Kind::Exit].unattributed = 2;
-        let ends = summary(&snapshot).await.ends.unwrap();
+        let ends = summary(&snapshot).ends.unwrap();
         assert_eq!((ends.succeeded, ends.failed, ends.unknown), (5, 7, 2));
         assert_eq!(ends.signals[0], ("SIGUSR1".to_owned(), 10));
         assert_eq!((ends.signals.len(), ends.other_signals), (8, 1 + 2));
@@ -261,12 +267,12 @@ mod tests {
         assert_eq!(ends.cpu_ns, None);
     }
 
-    #[tokio::test]
-    async fn the_most_frequent_error_stands_first() {
+    #[test]
+    fn the_most_frequent_error_stands_first() {
         let mut snapshot = Snapshot::default();
         snapshot.flush.failures.add(2, 7);
         snapshot.flush.failures.add(13, 9);
-        let failures = summary(&snapshot).await.failures.unwrap();
+        let failures = summary(&snapshot).failures.unwrap();
         assert_eq!(
             (failures.total, failures.by_errno),
             (16, vec![(13, 9), (2, 7)])

@@ -1,8 +1,9 @@
-//! The views, failures by errno, and ends.
+//! Tables of the views, of failures by errno, and of process exits.
 
 use maud::{Markup, html};
 
 use super::numbers::{count, grouped, percent, seconds, share};
+use super::words::execs;
 use crate::names::errno;
 use crate::names::escape::OTHER;
 use crate::page::summary::{Summary, Top};
@@ -32,7 +33,7 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                     thead {
                         tr {
                             @for label in &view.labels { th scope="col" { (column(*label)) } }
-                            th.number scope="col" { (super::execs(summary.capture_info.is_classic())) }
+                            th.number scope="col" { (execs(summary.capture_info.is_classic())) }
                             td.bar {}
                             th.number scope="col" { "Share" }
                             @if has_cpu { th.number scope="col" { "CPU s" } }
@@ -55,13 +56,13 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     }
 }
 
-/// Whether any view says which service it was.
+/// Returns whether any view has the unit as a label.
 pub(super) fn has_unit(summary: &Summary) -> bool {
     let mut views = summary.views.iter();
     views.any(|view| view.labels.contains(&Label::Unit))
 }
 
-/// What to configure for it. Any view in the file replaces the default ones.
+/// Shows the configuration of a view by unit. Views in the file replace the default ones.
 pub(super) fn how_to_see_units(summary: &Summary) -> Markup {
     let views = summary.views.iter().map(|view| view.labels.clone());
     let labels = |labels: Vec<Label>| {
@@ -73,7 +74,7 @@ pub(super) fn how_to_see_units(summary: &Summary) -> Markup {
         section aria-labelledby="units" {
             h2 #units { "Units" }
             p.note {
-                "No view tells systemd’s units apart. These, in the configuration, do so beside what there is now (each with the settings that it has):"
+                "No view has systemd’s unit as a label. This configuration adds one to the current views (keep the other settings of each):"
             }
             pre { code { (views.join("\n")) } }
         }
@@ -88,9 +89,9 @@ pub(super) fn failures(summary: &Summary) -> Markup {
             @match &summary.failures {
                 None => p.note {
                     "Not observed. Either " code { "capture.failures" } " is " code { "\"off\"" }
-                    ", or this kernel refuses fexit programs; then " code { "capture.failures = \"tracepoint\"" }
-                    " observes them where tracefs is mounted, and slows every system call by some 20 ns. "
-                    "The log says at the start which it is."
+                    ", or this kernel does not support fexit programs. In that case " code { "capture.failures = \"tracepoint\"" }
+                    " observes them if tracefs is mounted, and slows every system call by some 20 ns. "
+                    "The log says which it is when the daemon starts."
                 },
                 Some(failures) if failures.by_errno.is_empty() => p.note { "None so far." },
                 Some(failures) => table aria-labelledby="failures" {
@@ -119,36 +120,36 @@ pub(super) fn failures(summary: &Summary) -> Markup {
     }
 }
 
-/// How processes ended.
-pub(super) fn ends(summary: &Summary) -> Markup {
+/// Process exits by status and signal.
+pub(super) fn exits(summary: &Summary) -> Markup {
     let Some(ends) = &summary.ends else {
         return html! {
-            section aria-labelledby="ends" {
-                h2 #ends { "Ends of processes" }
+            section aria-labelledby="exits" {
+                h2 #exits { "Process exits" }
                 p.note {
                     "Not observed. " code { "capture.exits = true" }
-                    " observes them where the kernel allows it; the log says why where it does not."
+                    " observes them if the kernel allows it. If it does not, the log says why."
                 }
             }
         };
     };
     let mut rows = vec![
-        ("status 0", "by itself, without an error", ends.succeeded),
-        ("other status", "by itself, with an error", ends.failed),
+        ("status 0", "success", ends.succeeded),
+        ("other status", "error", ends.failed),
     ];
     let signals = ends.signals.iter();
     rows.extend(signals.map(|(name, n)| (&**name, signal(name), *n)));
     rows.push(("other signals", "", ends.other_signals));
-    rows.push(("unknown", "only counted", ends.unknown));
+    rows.push(("unknown", "counted without details", ends.unknown));
     rows.retain(|(_, _, n)| *n > 0);
     html! {
-        section aria-labelledby="ends" {
-            h2 #ends { "Ends of processes" }
+        section aria-labelledby="exits" {
+            h2 #exits { "Process exits" }
             @if rows.is_empty() { p.note { "None so far." } } @else {
-                table aria-labelledby="ends" {
+                table aria-labelledby="exits" {
                     thead {
                         tr {
-                            th scope="col" { "By" }
+                            th scope="col" { "Outcome" }
                             th.text scope="col" { "Meaning" }
                             th.number scope="col" { "Times" }
                             td.bar {}
@@ -171,27 +172,28 @@ pub(super) fn ends(summary: &Summary) -> Markup {
     }
 }
 
-/// What a signal says of who was ended by it, `signal(7)`.
+/// The usual reason for a signal, `signal(7)`.
 fn signal(name: &str) -> &'static str {
     match name {
-        "SIGABRT" => "it gave up: abort()",
-        "SIGALRM" => "its timer ran out",
-        "SIGBUS" | "SIGSEGV" => "it used memory that is not there",
-        "SIGFPE" => "it divided by zero, or the like",
-        "SIGHUP" => "its terminal was closed",
-        "SIGILL" | "SIGTRAP" => "it ran what is no instruction, or trapped",
-        "SIGINT" => "it was interrupted, as by Ctrl-C",
-        "SIGKILL" => "it was killed, or memory ran out",
-        "SIGPIPE" => "nobody read what it wrote",
-        "SIGQUIT" => "it was asked to quit with a core",
-        "SIGSYS" => "it made a forbidden system call",
-        "SIGTERM" => "it was asked to end",
-        "SIGXCPU" | "SIGXFSZ" => "it reached a limit",
+        "SIGABRT" => "called abort()",
+        "SIGALRM" => "timer expired",
+        "SIGBUS" | "SIGSEGV" => "invalid memory access",
+        "SIGFPE" => "arithmetic error",
+        "SIGHUP" => "terminal closed",
+        "SIGILL" | "SIGTRAP" => "invalid instruction or trap",
+        "SIGINT" => "interrupted, for example by Ctrl-C",
+        "SIGKILL" => "killed, or out of memory",
+        "SIGPIPE" => "wrote to a closed pipe",
+        "SIGQUIT" => "quit with a core dump",
+        "SIGSYS" => "forbidden system call",
+        "SIGTERM" => "asked to terminate",
+        "SIGXCPU" | "SIGXFSZ" => "resource limit exceeded",
         _ => "",
     }
 }
 
-/// Names are anybody's: each is isolated, so that its direction and marks stay its own.
+/// Any user can choose names: each is isolated, so that its direction and its marks affect nothing
+/// else.
 fn names(labels: &[Label], values: &[String]) -> Markup {
     html! {
         @for (i, (label, value)) in labels.iter().zip(values).enumerate() {
@@ -205,7 +207,7 @@ fn names(labels: &[Label], values: &[String]) -> Markup {
     }
 }
 
-/// Two cells: a share as a bar and in figures.
+/// Two cells: a share as a bar and as a number.
 fn part(n: u64, of: u64) -> Markup {
     html! {
         td.bar {

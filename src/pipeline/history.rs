@@ -1,27 +1,26 @@
-//! How many execs there were lately: counts of short spans of time, the last few minutes
-//! of them.
+//! The execs of the last minutes, counted in short spans of time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The span of one count.
+/// The length of a span.
 pub const SPAN: Duration = Duration::from_secs(5);
 
-/// How many spans are kept: a quarter of an hour.
+/// The number of spans that are kept: a quarter of an hour.
 pub const SPANS: usize = 180;
 
-/// Execs by when they were counted. That is up to a second after they were executed: for
-/// so long an event may lie in its buffer.
+/// Execs by the time at which they were counted. That is up to a second after they were executed,
+/// because an event can stay in its buffer for that long.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// The oldest first. The last is of the span that is not over yet.
+    /// The oldest first. The last span has not ended yet.
     counts: VecDeque<u64>,
-    /// Since the beginning.
+    /// Time since the start.
     now: Duration,
 }
 
 impl History {
-    /// Go on to this time since the beginning, at which `execs` more are counted.
+    /// Counts `execs` more at this time since the start.
     pub fn add(&mut self, now: Duration, execs: u64) {
         let ended = number(now).saturating_sub(number(self.now));
         let ended = usize::try_from(ended).unwrap_or(usize::MAX);
@@ -40,38 +39,46 @@ impl History {
         }
     }
 
-    /// Counts by span, the oldest first. The last is of the span that is not over yet.
+    /// Counts by span, the oldest first. The last span has not ended yet.
     pub fn counts(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator {
         self.counts.iter().copied()
     }
 
-    /// Time since the beginning of all counting.
+    /// Time since the start of counting.
     pub fn since_start(&self) -> Duration {
         self.now
     }
 
-    /// Execs per second within the last spans, of which the last is not over yet; 0 where
-    /// there has been no time at all.
-    pub fn per_second(&self, spans: usize) -> f64 {
-        let spans = spans.min(self.counts.len());
-        let execs: u64 = self.counts.iter().rev().take(spans).sum();
-        let over = SPAN.as_secs_f64() * spans.saturating_sub(1) as f64;
-        let seconds = over + self.now.as_secs_f64() % SPAN.as_secs_f64();
-        if seconds > 0.0 {
-            execs as f64 / seconds
-        } else {
-            0.0
-        }
+    /// Execs per second on average over the last spans, of those that have ended; None before the
+    /// first one has ended.
+    pub fn per_second(&self, spans: usize) -> Option<f64> {
+        let ended = self.ended().rev().take(spans);
+        let spans = ended.len();
+        let seconds = SPAN.as_secs_f64() * spans as f64;
+        (spans > 0).then(|| ended.sum::<u64>() as f64 / seconds)
+    }
+
+    /// The most execs per second in any span that has ended; None before the first one has ended.
+    pub fn peak_per_second(&self) -> Option<f64> {
+        let most = self.ended().max()?;
+        Some(most as f64 / SPAN.as_secs_f64())
+    }
+
+    /// Counts of the spans that have ended, the oldest first.
+    fn ended(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator {
+        self.counts().take(self.counts.len().saturating_sub(1))
     }
 }
 
-/// Which span a time is in.
+/// The number of the span that contains a time.
 fn number(time: Duration) -> u64 {
     time.as_secs() / SPAN.as_secs()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn recent(adds: &[(u64, u64)]) -> History {
@@ -97,11 +104,11 @@ mod tests {
     fn before_anything_is_counted_there_is_nothing() {
         let recent = History::default();
         assert_eq!(recent.counts().len(), 0);
-        assert_eq!(recent.per_second(12), 0.0);
+        assert_eq!(recent.per_second(12), None);
     }
 
     #[test]
-    fn a_quarter_of_an_hour_is_kept_however_long_nothing_came() {
+    fn a_quarter_of_an_hour_is_kept_after_any_pause() {
         let mut recent = recent(&[(0, 7)]);
         let spans = SPANS as u64;
         recent.add(SPAN * u32::try_from(spans - 1).unwrap(), 1);
@@ -117,11 +124,28 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_over_the_time_that_the_spans_have_lasted() {
+    fn rates_are_over_the_spans_that_have_ended() {
         // 12.5 s: two spans and a half.
-        let recent = recent(&[(2_000, 10), (7_000, 20), (12_500, 5)]);
-        assert_eq!(recent.per_second(1), 2.0);
-        assert_eq!(recent.per_second(2), 25.0 / 7.5);
-        assert_eq!(recent.per_second(12), 35.0 / 12.5);
+        let recent = recent(&[(2_000, 10), (7_000, 20), (12_500, 500)]);
+        assert_eq!(recent.per_second(1), Some(4.0));
+        assert_eq!(recent.per_second(12), Some(3.0));
+        assert_eq!(recent.peak_per_second(), Some(4.0));
+    }
+
+    #[test]
+    fn there_is_no_rate_before_the_first_span_has_ended() {
+        let recent = recent(&[(300, 263), (4_999, 1)]);
+        assert_eq!(recent.per_second(12), None);
+        assert_eq!(recent.peak_per_second(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_average_is_never_above_the_peak(
+            adds in proptest::collection::vec((0..2_000_000_u64, 0..1_000_u64), 0..50),
+        ) {
+            let recent = recent(&adds);
+            prop_assert!(recent.per_second(SPANS) <= recent.peak_per_second());
+        }
     }
 }

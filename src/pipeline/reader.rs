@@ -229,9 +229,11 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.source
             .drain_tally(&mut |key, value| {
                 // A value without a length of its own stands for one observation.
-                let count = record::tally_count(value).map_or(1, |value| value.count);
+                let count = record::decode_tally_count(value).map_or(1, |value| value.count);
                 tallied += count;
-                match O::decode_subject(key).and_then(|s| Ok((s, record::tally_count(value)?))) {
+                match O::decode_subject(key)
+                    .and_then(|s| Ok((s, record::decode_tally_count(value)?)))
+                {
                     Ok(entry) => counts.push(entry),
                     Err(error) => {
                         debug!(%error, "undecodable entry of the tally");

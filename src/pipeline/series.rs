@@ -1,10 +1,10 @@
 //! Views with all that the kernel numbers or leaves raw spelled out: their series as
 //! [`metrics`](crate::metrics) and [`summary`](crate::page::summary) both show them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::names::escape;
-use crate::names::users::Users;
+use crate::names::users::{UserNames, Users, Wanted};
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{self, Counts, Key, Label, ViewCounts};
 use crate::record::nul_terminated;
@@ -12,31 +12,37 @@ use crate::record::nul_terminated;
 /// The values of a view's labels, in their order, and what was counted of them.
 pub type Series = (Vec<String>, Counts);
 
-/// Look up the names of the users that the views have.
-pub async fn resolve(snapshot: &Snapshot, users: &Users) {
+/// The names of the users that the views have.
+pub async fn resolve(snapshot: &Snapshot, users: &Users) -> UserNames {
+    let mut wanted = Wanted {
+        order: snapshot.flush.request,
+        ..Wanted::default()
+    };
     let views = snapshot.views.iter();
-    let by_name = views.filter(|view| view.labels.contains(&Label::User));
-    let uids: BTreeSet<u32> = by_name
-        .flat_map(|view| view.series.iter().map(|(key, _)| key.uid))
-        .collect();
-    users.resolve(uids).await;
+    for view in views.filter(|view| view.labels.contains(&Label::User)) {
+        let uids = view.series.iter().map(|(key, _)| key.uid);
+        if view::is_by_user_alone(&view.labels) {
+            wanted.alone.extend(uids);
+        } else {
+            wanted.beside_uid.extend(uids);
+        }
+    }
+    users.resolve(&wanted).await
 }
 
 /// The series of a view, in no order. Those that are told apart by something that is no
 /// label, the uid behind a user's name, are one.
-pub fn series(view: &ViewCounts, users: &Users) -> Vec<Series> {
+pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
     let labels = &view.labels;
     let series = view.series.iter();
     if !view::is_by_user_alone(labels) {
         return series
-            .map(|(key, counts)| (values(labels, key, users), *counts))
+            .map(|(key, counts)| (values(labels, key, names), *counts))
             .collect();
     }
     let mut merged: HashMap<Vec<String>, Counts> = HashMap::new();
     for (key, counts) in series {
-        // Counts that went to another name would go back where they were.
-        users.keep(key.uid);
-        *merged.entry(values(labels, key, users)).or_default() += *counts;
+        *merged.entry(values(labels, key, names)).or_default() += *counts;
     }
     merged.into_iter().collect()
 }
@@ -53,15 +59,121 @@ pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
     rest
 }
 
-fn values(labels: &[Label], key: &Key, users: &Users) -> Vec<String> {
+fn values(labels: &[Label], key: &Key, names: &UserNames) -> Vec<String> {
+    let is_alone = view::is_by_user_alone(labels);
     let value = |label: &Label| match label {
         Label::Comm => escape::escape(nul_terminated(&key.comm)),
         Label::ParentComm => escape::escape(nul_terminated(&key.parent_comm)),
         Label::Uid => key.uid.to_string(),
-        Label::User => escape::escape(&users.name(key.uid)),
+        Label::User if is_alone => escape::escape(names.alone(key.uid)),
+        Label::User => escape::escape(names.beside_uid(key.uid)),
         Label::Unit => escape::escape(key.unit.as_deref().unwrap_or_default()),
         Label::Slice => escape::escape(key.slice.as_deref().unwrap_or_default()),
         Label::Container => escape::escape(key.container.as_deref().unwrap_or_default()),
     };
     labels.iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+
+    const VIEWS: [&[Label]; 3] = [
+        &[Label::User],
+        &[Label::User, Label::Comm],
+        &[Label::Uid, Label::User],
+    ];
+
+    /// What the name service does.
+    #[derive(Clone, Copy)]
+    enum Service {
+        IsSlow,
+        Fails,
+        Answers(&'static [u8]),
+    }
+
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    /// Users by a name service that a test controls, and each of whose names is due at once.
+    fn users() -> (Users, Arc<Mutex<Service>>) {
+        let service = Arc::new(Mutex::new(Service::Fails));
+        let asked = Arc::clone(&service);
+        let look_up = move |_| {
+            let mut is_late = false;
+            loop {
+                let service = *asked.lock().unwrap();
+                match service {
+                    Service::IsSlow => is_late = true,
+                    _ if is_late => return Some(b"late".to_vec()),
+                    Service::Fails => return None,
+                    Service::Answers(name) => return Some(name.to_vec()),
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        (Users::by(look_up, PATIENCE, Duration::ZERO), service)
+    }
+
+    /// Uids from 1 on, each with so many execs in each view.
+    fn snapshot(request: u64, uids: u32, execs: u64) -> Snapshot {
+        let counts = Counts { execs, cpu_ns: 0 };
+        let key = |uid| Key {
+            uid,
+            ..Key::default()
+        };
+        let view = |labels: &[Label]| ViewCounts {
+            labels: labels.to_vec(),
+            series: (1..=uids).map(|uid| (key(uid), counts)).collect(),
+            ..ViewCounts::default()
+        };
+        let mut snapshot = Snapshot {
+            execs: u64::from(uids) * execs + 5,
+            unattributed: 5,
+            views: VIEWS.map(view).to_vec(),
+            ..Snapshot::default()
+        };
+        snapshot.flush.request = request;
+        snapshot
+    }
+
+    #[tokio::test]
+    async fn no_series_of_a_view_by_user_alone_decreases_whatever_the_name_service_does() {
+        let (users, service) = users();
+        let mut shown = [HashMap::<Vec<String>, u64>::new(), HashMap::new()];
+        let phases = [
+            Service::IsSlow,
+            Service::Fails,
+            Service::Answers(b"alice"),
+            Service::Answers(b"bob"),
+            Service::Fails,
+        ];
+        let mut last = UserNames::default();
+        // Twice in each phase: once with a new uid, once without.
+        for scrape in 0..10_u32 {
+            *service.lock().unwrap() = phases[scrape as usize / 2];
+            let snapshot = snapshot(u64::from(scrape), 1 + scrape / 2, u64::from(10 + scrape));
+            last = resolve(&snapshot, &users).await;
+            for (view, shown) in snapshot.views.iter().zip(&mut shown) {
+                let now = series(view, &last);
+                let now = now.into_iter().map(|(name, counts)| (name, counts.execs));
+                let now: HashMap<_, _> = now.collect();
+                for (name, before) in shown.iter() {
+                    assert!(now.get(name) >= Some(before), "{name:?} in scrape {scrape}");
+                }
+                let other = other(view, &snapshot).execs;
+                assert_eq!(now.values().sum::<u64>() + other, snapshot.execs);
+                *shown = now;
+            }
+            // What was slow comes to its end in the next phase.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let alone = [1, 2, 3, 4, 5].map(|uid| last.alone(uid));
+        assert_eq!(alone, [&b""[..], b"", b"alice", b"bob", b""]);
+        // Beside its uid a name may come late.
+        assert_eq!(last.beside_uid(1), b"bob");
+    }
 }

@@ -17,6 +17,9 @@ pub struct Snapshot {
     pub unattributed: u64,
     /// Those of them at which the kernel skipped every program.
     pub missed: u64,
+    /// By kind in the order of [`Kind::ALL`], the most observations at which the kernel can
+    /// have skipped every program. Failures and exits of this number are not counted.
+    pub missed_at_most: [u64; Kind::ALL.len()],
     /// Exits of which something is known.
     pub exits: Exits,
     /// What the kernel saw minus what is accounted for, by kind in the order of
@@ -26,6 +29,8 @@ pub struct Snapshot {
     pub views: Vec<ViewCounts>,
     /// The stages before, when they were flushed.
     pub flush: Flush,
+    /// Messages that waited for the aggregator then.
+    pub channel_depth: usize,
 }
 
 impl Snapshot {

@@ -1,7 +1,7 @@
 //! The clock of the kernel's events, `bpf_ktime_get_ns()`: `CLOCK_MONOTONIC` of the initial
 //! time namespace. It never jumps.
 //!
-//! In a time namespace of its own a process reads another `CLOCK_MONOTONIC`
+//! A process in another time namespace reads a `CLOCK_MONOTONIC` with an offset
 //! (`time_namespaces(7)`).
 
 use std::fs;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Since boot.
+/// Returns the time since boot.
 pub(crate) fn now() -> Duration {
     static AHEAD_NS: LazyLock<i128> = LazyLock::new(|| {
-        // It is that of children, who may be in another one. Kernels without time namespaces
-        // have none of these files.
+        // The file shows the offsets for children, which may be in another namespace. Kernels
+        // without time namespaces have none of these files.
         let namespace = |name| fs::read_link(format!("/proc/self/ns/{name}")).ok();
         if namespace("time") != namespace("time_for_children") {
             return 0;
@@ -24,13 +24,13 @@ pub(crate) fn now() -> Duration {
     });
     let now = clock_gettime(ClockId::Monotonic);
     let ns = i128::from(now.tv_sec) * NS + i128::from(now.tv_nsec) - *AHEAD_NS;
-    // The clock starts at boot, and u64 nanoseconds are five centuries.
+    // The clock starts at boot, and u64 nanoseconds last for five centuries.
     Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
 }
 
 const NS: i128 = 1_000_000_000;
 
-/// How far the namespace's clock is ahead, in nanoseconds.
+/// Returns how far the namespace's clock is ahead, in nanoseconds.
 fn monotonic_offset(offsets: &str) -> Option<i128> {
     let mut words = offsets.lines().find_map(|line| {
         let mut words = line.split_whitespace();

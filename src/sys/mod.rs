@@ -1,4 +1,7 @@
 //! The operating system: clocks, privileges, threads, memory and the log.
+//!
+//! Small wrappers of what the kernel and the C library offer, without knowledge of execs. They
+//! run on the thread that calls them; only `thread` starts one.
 
 pub mod clock;
 pub mod log;

@@ -1,4 +1,4 @@
-//! Which capabilities are needed, and giving them up.
+//! Checks and drops capabilities.
 
 use std::io;
 
@@ -7,16 +7,16 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
-/// What is left after [`drop_all`], for the log.
+/// The capabilities that remain after [`drop_all`], for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// No capability at all.
+    /// No capability.
     Nothing,
-    /// `CAP_BPF`, on kernels that ask for it at each use of a BPF map.
+    /// `CAP_BPF`, on kernels that check it at each use of a BPF map.
     Bpf,
 }
 
-/// The capabilities without which nothing can be captured and which this thread lacks.
+/// Returns the capabilities that capturing needs and that this thread lacks.
 ///
 /// `CAP_BPF` loads the programs and `CAP_PERFMON` lets them read kernel memory (both
 /// since Linux 5.8); `CAP_SYS_ADMIN` includes them (`capabilities(7)`).
@@ -36,12 +36,12 @@ pub fn missing_for_bpf() -> io::Result<Vec<&'static str>> {
         .collect())
 }
 
-/// Give up every capability for good, in this thread and so in those it starts.
+/// Drops every capability for good, in this thread and in the threads that it starts later.
 ///
-/// Kernels before 5.19 ask for `CAP_BPF` (or `CAP_SYS_ADMIN`) at every `bpf(2)` call where
-/// `kernel.unprivileged_bpf_disabled` is set; since then a map's descriptor is enough.
-/// Which one this is, `works_without` finds out: it is called with the capabilities
-/// switched off, though not given up yet. When it fails, `CAP_BPF` alone is kept.
+/// If `kernel.unprivileged_bpf_disabled` is set, kernels before 5.19 check `CAP_BPF` (or
+/// `CAP_SYS_ADMIN`) at every `bpf(2)` call. Later kernels check only the map's descriptor.
+/// `works_without` finds out which kernel this is. It is called while the capabilities are
+/// disabled but not dropped yet. If it fails, `CAP_BPF` alone is kept.
 pub fn drop_all(works_without: impl FnOnce() -> io::Result<()>) -> io::Result<Kept> {
     let before = capabilities(None)?;
     let mut off = before;

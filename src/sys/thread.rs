@@ -1,21 +1,23 @@
-//! What may block, beside the runtime: on a thread of its own, which may not be to be had.
+//! Runs blocking work on a thread of its own, outside the runtime.
 //!
-//! Not by tokio's `spawn_blocking`, which panics where the system gives it no thread; and
-//! that is when there is most to count: while something starts all the processes it can.
+//! Tokio's `spawn_blocking` panics if the system cannot start a thread. That is likely when
+//! there is most to count: when something starts as many processes as it can.
 
 use std::io;
 use std::thread;
 
 use tokio::sync::oneshot;
 
-/// What `work` returns. It goes on when this is dropped.
+/// Returns the result of `work`, which continues if the future is dropped.
+///
+/// Fails if no thread can be started or if `work` panics.
 pub(crate) async fn run<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let (done, result) = oneshot::channel();
     let work = move || {
-        // Nobody waits any more: then nobody need know.
+        // Fails only if the future was dropped.
         let _ = done.send(work());
     };
     thread::Builder::new()
@@ -32,7 +34,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_panics_is_an_error_for_who_waits() {
+    async fn a_panic_is_an_error_for_the_caller() {
         assert_eq!(run("sums", || 1 + 1).await.unwrap(), 2);
         let error = run("sums", || panic!("on request")).await.unwrap_err();
         assert_eq!(error.to_string(), "the thread for sums panicked");

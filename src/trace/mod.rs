@@ -1,4 +1,8 @@
-//! The live table: each observation as a row, as it comes.
+//! The live table: prints each observation as a row when it arrives.
+//!
+//! Arguments come in, rows go to standard output. The reader's thread is the daemon's; the
+//! thread `table` prints; the main thread waits for signals. `row.rs` decides what a row says,
+//! `output.rs` how it is written.
 
 mod output;
 mod row;
@@ -30,24 +34,24 @@ use crate::pipeline::reader::Reader;
 use crate::record::{Kind, Ledger, Observation, Traced};
 use crate::sys::privileges;
 
-/// How long an observation may lie in a buffer before its row is shown.
+/// How long an observation may stay in a buffer before its row is printed.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Batches between reader and output.
 const CHANNEL: usize = 16;
 
-/// Bytes of each CPU's share of the buffer where each record has 2 KiB, and of all together.
+/// Bytes of each CPU's share of the buffer if each record has 2 KiB, and the limit of their sum.
 const DETAILED_BYTES: usize = 4 << 20;
 const DETAILED_BYTES_IN_ALL: usize = 64 << 20;
 
-/// How long what was observed last may take to be shown.
+/// How long the last rows may take after a stop was requested.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long it takes without end, to `tokio`: 30 years.
+/// The duration of a trace without end, as tokio needs one: 30 years.
 const FOREVER: Duration = Duration::from_secs(946_080_000);
 
-/// Show what is asked for until it is enough, or SIGINT or SIGTERM comes, or nobody reads
-/// the output. True if the details of anything were lost.
+/// Prints rows until the requested number is reached, SIGINT or SIGTERM arrives, or the output is
+/// closed. Returns true if details were lost.
 pub fn run(args: &Trace) -> Result<bool, Error> {
     let options = options(args)?;
     let capture = Capture::start(&options)?;
@@ -75,7 +79,7 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
         .build()
         .context("cannot start the runtime")?;
     let Some(shown) = runtime.block_on(end(finished, &control, args.duration, &begin))? else {
-        say("the output takes no more: what was observed last is not shown");
+        print_notice("standard output is blocked: the last observations are not shown");
         return Ok(true);
     };
     let lost = shown.context("cannot write")?;
@@ -86,15 +90,15 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     Ok(lost)
 }
 
-/// A line on standard error; if nobody reads that, there is nobody to tell. Written at once, as
-/// the table's thread may write to the same terminal.
-fn say(line: &str) {
+/// Writes a line to standard error, and ignores errors. One write, because the table's thread may
+/// write to the same terminal.
+fn print_notice(line: &str) {
     let _ = io::stderr().write_all(format!("execsnoopd: {line}\n").as_bytes());
 }
 
-/// Say that all is ready, and wait until the table is done, having it stop by a signal or after
-/// the time. None if it cannot, as standard output takes nothing, and another signal comes or it
-/// takes too long.
+/// Reports that tracing has begun and waits until the table is done. A signal or the end of
+/// `duration` stops it. Returns None if standard output blocks and the table is not done by
+/// [`STOP_DEADLINE`] or the next signal.
 async fn end(
     mut finished: oneshot::Receiver<io::Result<bool>>,
     control: &Control,
@@ -103,7 +107,7 @@ async fn end(
 ) -> anyhow::Result<Option<io::Result<bool>>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    say(begin);
+    print_notice(begin);
     let ended = |ended: Result<_, _>| ended.context("the table's thread panicked").map(Some);
     tokio::select! {
         shown = &mut finished => return ended(shown),
@@ -111,7 +115,7 @@ async fn end(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // What was observed until now is still shown.
+    // The table still prints what was observed until now.
     control.stop();
     tokio::select! {
         shown = &mut finished => ended(shown),
@@ -133,7 +137,7 @@ fn options(args: &Trace) -> Result<Options, Error> {
     let shows = |column| args.show.contains(&column);
     let defaults = Options::default();
     Ok(Options {
-        // Only there is place for details.
+        // Only the ring buffer carries details.
         transports: if is_detailed {
             vec![TransportKind::Ring]
         } else {
@@ -175,15 +179,15 @@ fn cgroup_id(directory: &Path) -> anyhow::Result<u64> {
     })
 }
 
-/// Rows, and how many there may be.
+/// Prints rows up to a limit.
 struct Table {
     output: Output,
     clock: Clock,
     unit: Option<Vec<u8>>,
     rows: u64,
     shown: u64,
-    /// Observed, but without a row: counted in the kernel only, or in a cgroup of which it is
-    /// not known whether it is the wanted unit's.
+    /// Observed, but without a row: counted in the kernel only, or in a cgroup whose unit is not
+    /// known.
     lost: u64,
     account: Option<Box<Flush>>,
 }
@@ -201,8 +205,8 @@ impl Table {
         }
     }
 
-    /// Show rows until there are enough of them or the reader ends. True if the details of
-    /// anything were lost.
+    /// Prints rows until the limit is reached or the reader ends. Returns true if details were
+    /// lost.
     fn show(
         mut self,
         mut messages: mpsc::Receiver<Message<Traced>>,
@@ -213,7 +217,7 @@ impl Table {
             if is_enough {
                 control.stop();
             }
-            // The reader ends once it has sent what was observed until then.
+            // The reader ends after it has sent everything observed until then.
             let Some(message) = messages.blocking_recv() else {
                 return Ok(self.closing_line());
             };
@@ -221,8 +225,8 @@ impl Table {
         }
     }
 
-    /// Write. True if that is enough: there are rows enough, or nobody reads any more, which
-    /// is no reason to complain.
+    /// Writes. Returns true if the limit is reached or the output is closed, which is not an
+    /// error.
     fn until_unread(
         &mut self,
         write: impl FnOnce(&mut Self) -> io::Result<()>,
@@ -234,7 +238,7 @@ impl Table {
         Ok(self.shown >= self.rows)
     }
 
-    /// Show what a message brings.
+    /// Prints the rows of a message.
     fn take(&mut self, message: Message<Traced>) -> io::Result<()> {
         match message {
             Message::Events(observed, cgroups) => {
@@ -259,7 +263,7 @@ impl Table {
                     }
                 }
                 let lost = self.lost - before;
-                say(&format!(
+                print_notice(&format!(
                     "{lost} observations have no row: the buffer was full"
                 ));
             }
@@ -268,7 +272,8 @@ impl Table {
         Ok(())
     }
 
-    /// Whether so many observations in this cgroup are to be shown.
+    /// Returns whether observations in this cgroup are printed. Counts them as lost if that is
+    /// not known.
     fn is_wanted(&mut self, observations: u64, cgroup: Option<&Arc<Cgroup>>) -> bool {
         let Some(unit) = &self.unit else {
             return true;
@@ -280,7 +285,7 @@ impl Table {
         *cgroup.unit == **unit
     }
 
-    /// Say how much of what was observed is shown. True if the details of anything were lost.
+    /// Reports how many observations were printed. Returns true if details were lost.
     fn closing_line(&self) -> bool {
         let Some(flush) = &self.account else {
             return false;
@@ -292,7 +297,7 @@ impl Table {
         let skipped = aggregator::missing(flush);
         let nowhere = of_all(|ledger| ledger.unattributed) + flush.undecodable + skipped;
         let lost = self.lost + nowhere;
-        say(&format!(
+        print_notice(&format!(
             "{} observed, {} shown, the details of {lost} lost",
             of_all(|ledger| ledger.seen) + skipped,
             self.shown,

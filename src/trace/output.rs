@@ -1,4 +1,4 @@
-//! How rows are written: a table that fits a terminal, or JSON.
+//! Writes rows as a table that fits the terminal, or as JSON.
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -14,19 +14,19 @@ const HEADER: Style = Style::new().bold();
 const FAILED: Style = AnsiColor::Red.on_default();
 const EXIT: Style = Style::new().dimmed();
 
-/// Columns of a terminal that a path has before the arguments begin; a longer one moves them.
+/// The width of the path column. A longer path shifts the arguments.
 const PATH_WIDTH: usize = 24;
 
-/// What says that there was more.
-const CUT: &str = "…";
+/// Marks text that was truncated.
+const TRUNCATED: &str = "…";
 
-/// Standard output, and what is to be there.
+/// Standard output and its format.
 #[derive(Debug)]
 pub(super) struct Output {
     stdout: BufWriter<Stdout>,
     is_json: bool,
     columns: Columns,
-    /// Where it is a terminal: its width is looked up for each batch, as it may change.
+    /// If standard output is a terminal, its width is read for each batch, because it may change.
     is_terminal: bool,
     width: Option<usize>,
     is_coloured: bool,
@@ -64,7 +64,7 @@ impl Output {
         }
     }
 
-    /// The header, of a table.
+    /// Writes the header of a table.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         self.flush()?;
         if self.is_json {
@@ -89,7 +89,7 @@ impl Output {
         self.line(&line, style)
     }
 
-    /// Let what was written be seen.
+    /// Flushes standard output.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.is_terminal {
             let size = tcgetwinsize(io::stdout()).ok();
@@ -153,7 +153,7 @@ impl Columns {
                 Column::Container => write!(line, " {:<12}", dashed(row.container.as_deref())),
             };
         }
-        let cut = |is_cut| if is_cut { CUT } else { "" };
+        let cut = |is_cut| if is_cut { TRUNCATED } else { "" };
         if self.path {
             let path = dashed(row.path.as_deref()).to_owned() + cut(row.path_cut);
             let _ = write!(line, " {path:<PATH_WIDTH$}");
@@ -173,13 +173,13 @@ impl Columns {
     }
 }
 
-/// Something stands in each column, so that columns can be counted.
+/// Returns a dash for empty text, so that columns can be counted.
 fn dashed(text: Option<&str>) -> &str {
     text.filter(|text| !text.is_empty()).unwrap_or("-")
 }
 
-/// So that arguments can be told apart: in quotes where a blank or a quote is in it, or
-/// nothing. A backslash of its own has been spelled out before.
+/// Quotes an argument that is empty or contains a blank or a quote, so that arguments can be told
+/// apart. Backslashes have been escaped before.
 fn quoted(arg: &str) -> String {
     if arg.is_empty() || arg.contains([' ', '"', '\'']) {
         format!("\"{}\"", arg.replace('"', "\\\""))
@@ -188,7 +188,7 @@ fn quoted(arg: &str) -> String {
     }
 }
 
-/// As much of a line as has place in this many columns.
+/// Truncates a line to this many columns.
 fn fitted(line: &str, width: usize) -> String {
     let columns = |text: &str| text.chars().map(|c| c.width().unwrap_or(0)).sum::<usize>();
     if columns(line) <= width {
@@ -204,7 +204,7 @@ fn fitted(line: &str, width: usize) -> String {
         left -= wide;
         fitted.push(c);
     }
-    fitted + CUT
+    fitted + TRUNCATED
 }
 
 #[cfg(test)]
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_cut_to_the_terminal_and_the_cut_is_marked() {
+    fn a_line_is_truncated_to_the_terminal_and_marked() {
         assert_eq!(fitted("abcdef", 6), "abcdef");
         assert_eq!(fitted("abcdef", 5), "abcd…");
         assert_eq!(fitted("日本語", 6), "日本語");

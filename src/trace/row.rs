@@ -1,4 +1,4 @@
-//! What a row says: names printable, numbers as people know them.
+//! The content of a row: escaped names, and numbers as users know them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::pipeline::exits::End;
 use crate::record::{self, Kind, Observation, Text, Traced, nul_terminated};
 use crate::sys::clock;
 
-/// One observation. As it is serialized, it is the schema that docs/trace.md describes.
+/// One observation. Its serialized form is the schema that docs/trace.md describes.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,13 +46,13 @@ pub(super) struct Row {
     cpu_seconds: Option<f64>,
 }
 
-/// When.
+/// When the observation was made.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Time {
     /// RFC 3339, in UTC.
     OfDay(String),
-    /// Since the start.
+    /// Seconds since the start.
     Seconds(f64),
 }
 
@@ -104,7 +104,7 @@ impl Row {
     }
 }
 
-/// As a shell has it: the status, or 128 and the signal.
+/// Returns the status as a shell does: the exit status, or 128 plus the signal.
 fn status(wait_status: i32) -> i32 {
     match End::of_wait_status(wait_status) {
         End::Exited(status) => i32::from(status),
@@ -112,23 +112,23 @@ fn status(wait_status: i32) -> i32 {
     }
 }
 
-/// Each argument ends with a NUL; of what was cut, the last does not.
+/// Each argument ends with a NUL, except the last of a truncated list.
 fn arguments(args: &Text) -> Vec<String> {
     let bytes = args.bytes.strip_suffix(b"\0").unwrap_or(&args.bytes);
     bytes.split(|&b| b == 0).map(printable).collect()
 }
 
-/// From the kernel's clock to what people read.
+/// Converts the kernel's clock to timestamps.
 #[derive(Debug)]
 pub(super) struct Clock {
     timestamps: Timestamps,
     /// The kernel's clock at the start.
     start: Duration,
-    /// When that clock was at 0.
+    /// The time of day when that clock was 0.
     zero: SystemTime,
 }
 
-/// The clocks are not read at once: less than this between them is no news.
+/// The clocks are not read at the same instant: smaller differences are ignored.
 const NOTICEABLE: Duration = Duration::from_millis(10);
 
 impl Clock {
@@ -141,7 +141,8 @@ impl Clock {
         }
     }
 
-    /// That clock stands still while the host is suspended, and the time of day may be set.
+    /// Adjusts to changes: the kernel's clock stops while the host is suspended, and the time of
+    /// day may be set.
     pub(super) fn follow(&mut self) {
         let zero = SystemTime::now() - clock::now();
         let apart = zero
@@ -159,7 +160,7 @@ impl Clock {
                 let time = humantime::format_rfc3339_millis(self.zero + time);
                 Some(Time::OfDay(time.to_string()))
             }
-            // What happened while programs were attached is at the start.
+            // Observations from before the start, while programs were being attached, get 0.
             Timestamps::Relative => {
                 Some(Time::Seconds(time.saturating_sub(self.start).as_secs_f64()))
             }

@@ -15,9 +15,9 @@ use std::process::Command;
 use std::thread;
 
 use execsnoopd::capture::options::FailureHooks;
+use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, Live, Options, TransportKind};
 use execsnoopd::record::{Event, Observation, Subject, Traced, kind, nul_terminated};
-use execsnoopd::capture::source::Source;
 
 /// More than the smallest buffers hold.
 const STORM: usize = 200;

@@ -183,7 +183,7 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
         (
             "http_server_config:\n  http2: true\n  http2: true\n",
             3,
-            "`http_server_config.http2` stands twice",
+            "`http_server_config.http2` is listed twice",
         ),
         (
             "http_server_config:\n  headers:\n    Server: x\n",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use crate::config::nearest;
+use crate::config::suggest::nearest;
 
 /// How deep a file may nest: the format has three levels.
 const MAX_DEPTH: usize = 8;
@@ -152,7 +152,7 @@ impl<'input> Loader<'input> {
             if entries.iter().any(|(other, _)| *other == key) {
                 return Err(Fault {
                     line,
-                    message: format!("`{path}` stands twice"),
+                    message: format!("`{path}` is listed twice"),
                 });
             }
             let (event, span) = self.next()?;

@@ -16,7 +16,7 @@ use tracing::warn;
 use self::passwords::{NotCompared, Passwords};
 use self::rate_limit::Bucket;
 use crate::http::listener::Listener;
-use crate::http::live_config::Live;
+use crate::http::live_config::{Live, Unusable};
 
 mod passwords;
 mod rate_limit;
@@ -32,8 +32,7 @@ struct Guard {
 
 /// Say it once if others than this host may ask, whoever they are.
 pub fn warn_if_exposed(listeners: &[Listener], live: Option<&Live>) {
-    let config = live.and_then(Live::config);
-    let authenticates = config.is_some_and(|config| config.authenticates());
+    let authenticates = live.is_some_and(|live| live.at_start().authenticates());
     if !authenticates && listeners.iter().any(Listener::is_exposed) {
         warn!(
             "anybody who reaches this host may read what it executes: it listens on more than \
@@ -45,7 +44,7 @@ pub fn warn_if_exposed(listeners: &[Listener], live: Option<&Live>) {
 
 /// The routes, behind what the web configuration asks for.
 pub fn protect(router: Router, live: Arc<Live>) -> Router {
-    let limit = live.config().and_then(|config| config.rate_limit);
+    let limit = live.at_start().rate_limit;
     let guard = Guard {
         live,
         passwords: Passwords::new(),
@@ -55,8 +54,17 @@ pub fn protect(router: Router, live: Arc<Live>) -> Router {
 }
 
 async fn guarded(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let Some(config) = guard.live.config() else {
-        return refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n");
+    let config = match guard.live.config().await {
+        Ok(config) => config,
+        Err(Unusable::Invalid) => {
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n");
+        }
+        Err(Unusable::Overdue) => {
+            return refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Reading the web configuration takes too long; the log has details.\n",
+            );
+        }
     };
     if !guard.within_limit() {
         return refusal(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n");

@@ -39,7 +39,7 @@ where
             return None;
         }
     };
-    let Some(config) = live.tls() else {
+    let Ok(config) = live.tls().await else {
         end_with(&mut start.io, &INTERNAL_ERROR).await;
         return None;
     };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use crate::capture::source::ProgramStats;
 use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::exits::Exits;
 use crate::pipeline::flush::Flush;
@@ -24,9 +25,31 @@ struct Context<'a> {
     cgroups: &'a Cgroups,
 }
 
-/// For how long an exec at which the kernel skipped the first program is taken to be on its
-/// way to those behind it: its thread may have been preempted there.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// How long an observation may be missing before it counts as missed. Until then its thread
+/// may have been preempted between a program that was skipped and a standby copy.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+
+/// Observations that no program has seen: the kernel skipped every copy.
+#[derive(Debug, Default)]
+struct Missed {
+    count: u64,
+    /// The fewest that were missing in any flush since then.
+    fewest: u64,
+    since: Duration,
+}
+
+impl Missed {
+    /// Counts what has been missing all the time. The count never decreases, even if a
+    /// reading fails.
+    fn update(&mut self, missing: u64, now: Duration) {
+        self.fewest = self.fewest.min(missing);
+        if now.saturating_sub(self.since) >= IN_FLIGHT {
+            self.count = self.count.max(self.fewest);
+            self.fewest = missing;
+            self.since = now;
+        }
+    }
+}
 
 /// Counters and the views of them.
 #[derive(Debug)]
@@ -41,11 +64,9 @@ pub struct Aggregator {
     /// Other views, without any count yet, to go on with.
     changes: Option<Receiver<Vec<View>>>,
     flush: Flush,
-    /// Execs given up: the kernel skipped every program at them.
-    missed: u64,
-    /// The fewest that were missing in any flush since then.
-    missing: u64,
-    missing_since: Duration,
+    missed: Missed,
+    /// The most that can have been missed, by kind in the order of [`Kind::ALL`].
+    missed_at_most: [Missed; Kind::ALL.len()],
 }
 
 impl Aggregator {
@@ -60,9 +81,8 @@ impl Aggregator {
             views,
             changes: None,
             flush: Flush::default(),
-            missed: 0,
-            missing: 0,
-            missing_since: Duration::ZERO,
+            missed: Missed::default(),
+            missed_at_most: Default::default(),
         }
     }
 
@@ -87,7 +107,9 @@ impl Aggregator {
                 self.change_views(views);
             }
             if self.apply(message) {
-                snapshots.send_replace(Arc::new(self.snapshot()));
+                let mut snapshot = self.snapshot();
+                snapshot.channel_depth = messages.len();
+                snapshots.send_replace(Arc::new(snapshot));
             }
         }
         Arc::new(self.snapshot())
@@ -125,21 +147,13 @@ impl Aggregator {
                 false
             }
             Message::Flushed(flush) => {
-                self.give_up(missing(&flush), now);
+                self.missed.update(missing(&flush), now);
+                for (missed, kind) in self.missed_at_most.iter_mut().zip(Kind::ALL) {
+                    missed.update(missing_at_most(&flush, kind), now);
+                }
                 self.flush = *flush;
                 true
             }
-        }
-    }
-
-    /// Give up what has been missing all the time. What is given up stays so, even where a
-    /// reading fails: counters do not go back.
-    fn give_up(&mut self, missing: u64, now: Duration) {
-        self.missing = self.missing.min(missing);
-        if now.saturating_sub(self.missing_since) >= ON_ITS_WAY {
-            self.missed = self.missed.max(self.missing);
-            self.missing = missing;
-            self.missing_since = now;
         }
     }
 
@@ -193,7 +207,7 @@ impl Aggregator {
 
     /// Execs that the kernel counted and nothing else: they have no name.
     fn unattributed(&self) -> u64 {
-        self.flush.after[Kind::Exec].unattributed + self.flush.undecodable + self.missed
+        self.flush.after[Kind::Exec].unattributed + self.flush.undecodable + self.missed.count
     }
 
     fn total(&self) -> u64 {
@@ -207,7 +221,7 @@ impl Aggregator {
         let differences = Kind::ALL.map(|kind| {
             let accounted = match kind {
                 // What no program saw is not in `seen`.
-                Kind::Exec => self.total() - self.missed,
+                Kind::Exec => self.total() - self.missed.count,
                 Kind::Failure => flush.failures.total(),
                 Kind::Exit => exits,
             };
@@ -217,22 +231,35 @@ impl Aggregator {
             execs: self.total(),
             recent: self.recent.clone(),
             unattributed: self.unattributed(),
-            missed: self.missed,
+            missed: self.missed.count,
+            missed_at_most: self.missed_at_most.each_ref().map(|missed| missed.count),
             exits: self.exits.clone(),
             differences,
             views: self.views.iter().map(View::counts).collect(),
             flush,
+            channel_depth: 0,
         }
     }
 }
 
-/// Execs that no program had seen by then: the kernel skipped the first one, and no other
-/// had taken its place. See [`ProgramStats::missed_runs`].
+/// Execs that no program had seen by then: the kernel skipped the first copy, and no other
+/// copy had claimed them. See [`ProgramStats::missed_runs`].
 pub(crate) fn missing(flush: &Flush) -> u64 {
-    let of_execs = flush.programs.iter();
-    let of_execs = of_execs.filter(|program| program.each_run == Some(Kind::Exec));
-    let skipped: u64 = of_execs.map(|program| program.missed_runs).sum();
-    skipped.saturating_sub(flush.after[Kind::Exec].recovered)
+    let programs = flush.programs.iter();
+    skipped(programs.filter(|p| p.each_run_observes), flush, Kind::Exec)
+}
+
+/// The most that can be missing of a kind. It is more than what is missing if the kernel
+/// skipped runs that would have observed nothing.
+fn missing_at_most(flush: &Flush, kind: Kind) -> u64 {
+    skipped(flush.programs.iter(), flush, kind)
+}
+
+fn skipped<'a>(programs: impl Iterator<Item = &'a ProgramStats>, flush: &Flush, kind: Kind) -> u64 {
+    let of_kind = programs.filter(|program| program.observes == Some(kind));
+    let skipped: u64 = of_kind.map(|program| program.missed_runs).sum();
+    let recovered = flush.after[kind].recovered;
+    skipped.saturating_add_signed(recovered.saturating_neg())
 }
 
 /// How many of those seen are not accounted for (negative: how many too many are).
@@ -247,7 +274,6 @@ fn difference(seen_before: u64, seen_after: u64, accounted: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::source::ProgramStats;
     use crate::pipeline::exits::End;
     use crate::pipeline::view::{Key, Label};
     use crate::record::Ledger;
@@ -301,26 +327,27 @@ mod tests {
     #[test]
     fn an_exec_at_which_the_kernel_skipped_the_program_is_counted_without_a_name() {
         let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
-        let program = |each_run, missed_runs| ProgramStats {
+        let program = |each_run_observes, missed_runs| ProgramStats {
             name: "program",
-            each_run,
+            observes: Some(Kind::Exec),
+            each_run_observes,
             missed_runs,
             runs: 0,
             run_time_ns: 0,
         };
-        // Misses of programs that run for more than they observe say nothing.
-        let skipped = |times| vec![program(Some(Kind::Exec), times), program(None, 100)];
-        let (at_once, later) = (Duration::ZERO, ON_ITS_WAY);
+        // Missed runs of a program that does not observe an exec in each run do not count.
+        let skipped = |times| vec![program(true, times), program(false, 100)];
+        let (at_once, later) = (Duration::ZERO, IN_FLIGHT);
         for (passed, programs, recovered, missed) in [
-            (later, skipped(3), 0, 0), // perhaps still on their way
+            (later, skipped(3), 0, 0), // perhaps still in flight
             (at_once, skipped(3), 0, 0),
             (at_once, skipped(4), 2, 0),
             (later, skipped(4), 2, 2),
             (later, skipped(5), 3, 2),
             (later, skipped(6), 3, 2),
-            (at_once, skipped(6), 3, 2), // asked by another Prometheus
+            (at_once, skipped(6), 3, 2), // the scrape of another Prometheus
             (later, skipped(6), 3, 3),
-            (later, vec![], 3, 3), // they could not be read this time
+            (later, vec![], 3, 3), // the statistics could not be read
             (later, skipped(6), 3, 3),
         ] {
             aggregator.began -= passed;
@@ -333,6 +360,48 @@ mod tests {
             let snapshot = aggregator.snapshot();
             assert_eq!((snapshot.execs, snapshot.unattributed), (missed, missed));
             assert_eq!(snapshot.recent.counts().sum::<u64>(), missed);
+            assert_eq!(snapshot.differences, [0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn exits_and_failures_at_which_the_kernel_may_have_skipped_every_copy_are_bounded() {
+        let program = |kind, missed_runs| ProgramStats {
+            name: "program",
+            observes: Some(kind),
+            each_run_observes: false,
+            missed_runs,
+            runs: 0,
+            run_time_ns: 0,
+        };
+        let standby = ProgramStats {
+            observes: None,
+            ..program(Kind::Exit, 50)
+        };
+        let mut aggregator = Aggregator::new(vec![]);
+        // The kernel ran the copies in another order: the first copy has claimed none.
+        for (exits, failures, recovered, at_most) in [
+            (7, [2, 3], [0, 4], [0, 0, 0]),
+            (7, [2, 3], [0, 4], [0, 5, 3]),
+            (7, [2, 4], [-1, 7], [0, 5, 3]),
+            (9, [2, 4], [-1, 7], [0, 7, 3]),
+        ] {
+            aggregator.began -= IN_FLIGHT;
+            let mut flush = Flush {
+                programs: vec![
+                    program(Kind::Exit, exits),
+                    standby,
+                    program(Kind::Failure, failures[0]),
+                    program(Kind::Failure, failures[1]),
+                ],
+                ..Flush::default()
+            };
+            flush.after[Kind::Failure].recovered = recovered[0];
+            flush.after[Kind::Exit].recovered = recovered[1];
+            aggregator.apply(Message::Flushed(Box::new(flush)));
+            let snapshot = aggregator.snapshot();
+            assert_eq!(snapshot.missed_at_most, at_most);
+            assert_eq!((snapshot.missed, snapshot.execs), (0, 0));
             assert_eq!(snapshot.differences, [0, 0, 0]);
         }
     }

@@ -1,4 +1,4 @@
-//! Logging, by `tracing`.
+//! Logging with `tracing`: to standard error or to systemd's journal.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
@@ -23,18 +23,17 @@ use self::stderr::Stderr;
 
 mod stderr;
 
-/// What systemd names the file by that is connected to the journal: `DEVICE:INODE`
-/// (`systemd.exec(5)`).
+/// The environment variable in which systemd names the file that is connected to the journal,
+/// as `DEVICE:INODE` (`systemd.exec(5)`).
 const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 
-/// What our own fields are told by in the journal, where fields of all services are beside
-/// one another.
+/// The prefix of the daemon's fields in the journal, where all services share one namespace.
 const JOURNAL_PREFIX: &str = "EXECSNOOPD";
 
-/// The level of what logs, for [`set_level`].
+/// The handle by which [`set_level`] changes the level.
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
-/// Least severe messages logged.
+/// The least severe messages that are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)] // the levels' usual names
@@ -50,17 +49,17 @@ pub enum LogLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// To the journal where standard error is connected to it, else `logfmt`.
+    /// To the journal if standard error is connected to it, else `logfmt`.
     Auto,
     /// `key=value` lines on standard error.
     Logfmt,
-    /// JSON objects, one a line, on standard error.
+    /// JSON objects on standard error, one per line.
     Json,
     /// Structured fields to systemd's journal.
     Journald,
 }
 
-/// Starts logging from this level on, in this format.
+/// Starts logging messages of this level and above, in this format.
 pub fn init(log_level: LogLevel, format: LogFormat) -> Result<()> {
     let format = match format {
         LogFormat::Auto => {
@@ -96,9 +95,9 @@ pub fn init(log_level: LogLevel, format: LogFormat) -> Result<()> {
         .with(layer.with_filter(filter))
         .try_init()
         .context("cannot set up logging")?;
-    // Only the first who sets up logging gets here.
+    // Only the first call gets here.
     let _ = LEVEL.set(handle);
-    // The default one would wait for whoever reads standard error.
+    // The default hook would block if nobody reads standard error.
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -111,26 +110,26 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     error!(thread = thread.name(), backtrace, "{panic}");
 }
 
-/// A line on standard error, by whom does not log. Nobody is waited for to read it.
-pub fn say(line: impl Display) {
-    // It never fails.
+/// Writes a line to standard error, without the log and without blocking.
+pub fn print_error(line: impl Display) {
+    // `Stderr` never fails.
     let _ = Stderr.write_all(format!("execsnoopd: {line}\n").as_bytes());
 }
 
-/// How many lines were lost as standard error did not take them.
+/// Returns how many lines were lost because standard error did not accept them.
 pub fn lost_lines() -> u64 {
     stderr::lost()
 }
 
-/// From now on, log from this level on, where logging is set up.
+/// Changes the level if logging has been started.
 pub fn set_level(to: LogLevel) {
     if let Some(handle) = LEVEL.get() {
-        // Fails only when the subscriber is gone, which is global.
+        // Fails only if the subscriber is gone, which is global.
         let _ = handle.modify(|filter| *filter = level(to));
     }
 }
 
-/// Whether this file is the one that `stream` names as `DEVICE:INODE`.
+/// Returns whether this file is the one that `stream` names as `DEVICE:INODE`.
 fn is_stream(stream: &str, file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
 }
@@ -150,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_is_told_by_device_and_inode() {
+    fn the_journal_is_recognized_by_device_and_inode() {
         let dir = tempfile::tempdir().unwrap();
         let (journal, other) = (dir.path().join("journal"), dir.path().join("other"));
         for file in [&journal, &other] {

@@ -1,5 +1,5 @@
-//! Standard error as a place for lines that must hold nobody up: whoever logs has something
-//! else to do, and its reader may have hung, its disk be full.
+//! Writes lines to standard error without blocking for long: its reader may hang, or its disk may
+//! be full.
 
 use std::io::{self, StderrLock, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 
-/// A pipe that polls as writable has room for so many bytes (`pipe_poll()` in the kernel's
-/// `fs/pipe.c`: for a page), a socket for more.
+/// A pipe that polls as writable has room for at least this many bytes (`pipe_poll()` in the
+/// kernel's `fs/pipe.c`: one page). A socket has room for more.
 const ROOM: usize = 4096;
 
-/// How long a reader may take to make room. Once it took longer, it is not waited for until
-/// there is room again.
+/// How long a write waits for room. After a wait that was not long enough, writes do not wait
+/// until there is room again.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -24,15 +24,15 @@ const NONE: Timespec = Timespec {
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
-/// Of the line before, only a part was written.
-static IS_CUT: AtomicBool = AtomicBool::new(false);
+/// Only a part of the previous line was written.
+static IS_TRUNCATED: AtomicBool = AtomicBool::new(false);
 
-/// How many lines have been lost since the start.
+/// Returns how many lines have been lost since the start.
 pub(super) fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Takes each write for a line, and never fails: a line that cannot be written is counted.
+/// Treats each write as a line. Never fails: a line that cannot be written is counted as lost.
 #[derive(Debug)]
 pub(super) struct Stderr;
 
@@ -52,7 +52,7 @@ impl Write for Stderr {
 fn put(line: &[u8], stderr: &mut StderrLock<'_>) -> io::Result<()> {
     let with_end;
     let mut rest = line;
-    if IS_CUT.load(Ordering::Relaxed) {
+    if IS_TRUNCATED.load(Ordering::Relaxed) {
         with_end = [b"\n", line].concat();
         rest = &with_end;
     }
@@ -67,7 +67,7 @@ fn put(line: &[u8], stderr: &mut StderrLock<'_>) -> io::Result<()> {
             return Err(io::ErrorKind::WriteZero.into());
         }
         rest = &rest[written..];
-        IS_CUT.store(!rest.is_empty(), Ordering::Relaxed);
+        IS_TRUNCATED.store(!rest.is_empty(), Ordering::Relaxed);
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ fn await_room(stderr: &StderrLock<'_>) -> io::Result<()> {
     let is_stuck = IS_STUCK.load(Ordering::Relaxed);
     let patience = if is_stuck { NONE } else { PATIENCE };
     let mut fds = [PollFd::new(stderr, PollFlags::OUT)];
-    // An error of the file is one of the write, too.
+    // If the file has an error, the write reports it.
     let has_room = retry_on_intr(|| poll(&mut fds, Some(&patience)))? > 0;
     IS_STUCK.store(!has_room, Ordering::Relaxed);
     if has_room {

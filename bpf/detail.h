@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Sends the path and the arguments of an exec, for a live stream. In the daemon both are
+ * off, and the verifier drops the code.
+ */
+#ifndef DETAIL_H
+#define DETAIL_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "execsnoop.h"
+#include "ledger.h"
+
+/* Send failed execs as events. The daemon only counts them. Set before load. */
+const volatile __u8 with_failure_events = 0;
+/* Both need the ring buffer. Set before load. */
+const volatile __u8 with_path = 0, with_args = 0;
+
+/* Reserve room in the ring buffer. If there is none, the observation overflows. */
+static __always_inline struct traced *reserve(struct ledger *ledger, struct event *event)
+{
+	struct traced *traced = bpf_ringbuf_reserve(&ring, sizeof(*traced), 0);
+
+	if (!traced) {
+		overflow(ledger, event, -ENOSPC);
+		return NULL;
+	}
+	traced->event = *event;
+	traced->path_size = 0;
+	traced->path_truncated = 0;
+	traced->args_size = 0;
+	__builtin_memset(traced->reserved, 0, sizeof(traced->reserved));
+	return traced;
+}
+
+static __always_inline void submit(struct ledger *ledger, struct traced *traced)
+{
+	ADD(ledger->sent, 1);
+	bpf_ringbuf_submit(traced, ring_flags());
+}
+
+/* Send an exec with its path as the caller gave it (of a script, the script's), and its
+ * arguments as the new program finds them. */
+static __always_inline void emit_detailed(struct ledger *ledger, struct event *event,
+					  struct task_struct *task,
+					  struct linux_binprm *bprm)
+{
+	struct traced *traced = reserve(ledger, event);
+	unsigned long start, size;
+	const char *path;
+	long copied = 0;
+	__u8 last = 0;
+
+	if (!traced)
+		return;
+	if (with_path) {
+		path = BPF_CORE_READ(bprm, filename);
+		copied = bpf_probe_read_kernel_str(traced->path, PATH_LEN, path);
+		traced->path_size = copied > 0 ? copied : 0;
+		if (copied == PATH_LEN)
+			bpf_probe_read_kernel(&last, 1, path + PATH_LEN - 1);
+		traced->path_truncated = last != 0;
+	}
+	if (with_args) {
+		start = BPF_CORE_READ(task, mm, arg_start);
+		size = BPF_CORE_READ(task, mm, arg_end) - start;
+		traced->args_size = size;
+		if (size > ARGS_LEN)
+			size = ARGS_LEN;
+		if (bpf_probe_read_user(traced->args, size, (void *)start))
+			traced->args_size = 0;
+	}
+	submit(ledger, traced);
+}
+
+/* Send a failed exec with its path, read from the caller's memory after the call: another
+ * thread may have changed it, and after a failure past the point of no return it is gone.
+ */
+static __always_inline void emit_failed(struct ledger *ledger, struct event *event,
+					const char *path)
+{
+	struct traced *traced = reserve(ledger, event);
+	long copied;
+	__u8 last = 0;
+
+	if (!traced)
+		return;
+	copied = bpf_probe_read_user_str(traced->path, PATH_LEN, path);
+	traced->path_size = copied > 0 ? copied : 0;
+	if (copied == PATH_LEN)
+		bpf_probe_read_user(&last, 1, path + PATH_LEN - 1);
+	traced->path_truncated = last != 0;
+	submit(ledger, traced);
+}
+
+#endif /* DETAIL_H */

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Accounts for each observation, whatever the hook. The ledger counts it as seen, and the
+ * buffer takes its event. An event that does not fit the buffer overflows to the tally,
+ * which keeps its count by subject. If the tally is full as well, the observation is
+ * unattributed: only its number is known.
+ */
+#ifndef LEDGER_H
+#define LEDGER_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include "execsnoop.h"
+
+/* Half the size of the ring buffer in bytes. 0 selects the perf buffer. */
+const volatile __u64 ring_half = 0;
+/* Reservations in this many bytes at the beginning of each half wake the reader. Between
+ * reading the position and making its own reservation a program may be overtaken by one
+ * on each other CPU, so this is one record per CPU and one more. */
+const volatile __u64 ring_wakeup = 0;
+
+/* The perf buffer: user space fills the slot of each CPU that has one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} events SEC(".maps");
+
+/* The ring buffer, shared by all CPUs. User space sets its size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KIND_MAX);
+	__type(key, __u32);
+	__type(value, struct ledger);
+} ledgers SEC(".maps");
+
+/*
+ * The tally counts by subject. Two maps take turns: user space puts the empty one into
+ * the slot, and the kernel returns from that update only when no program can still write
+ * to the other (maybe_wait_bpf_programs() in kernel/bpf/syscall.c). User space then reads
+ * and empties the other one without any hurry.
+ */
+struct tally {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct subject);
+	__type(value, struct tally_count);
+};
+
+struct tally tally_a SEC(".maps");
+struct tally tally_b SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct tally);
+} tally_in_use SEC(".maps") = {
+	.values = {[0] = &tally_a},
+};
+
+/* Atomic even for per-CPU values: an interrupt, and on some kernels another task, can run
+ * a program between the load and the store. */
+#define ADD(counter, n) __sync_fetch_and_add(&(counter), n)
+
+/* Insert an entry that must not exist yet. Kernels before 6.4 return the error of a map's
+ * own function in the lower half of the register only: hence int. */
+static __always_inline int insert(void *map, const void *key, const void *value)
+{
+	return (int)bpf_map_update_elem(map, key, value, BPF_NOEXIST);
+}
+
+/* Count an observation before anything else can fail. The verifier wants to see a check
+ * for NULL; every kind has a ledger. */
+static __always_inline struct ledger *count_seen(__u32 kind)
+{
+	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
+
+	if (!ledger)
+		return NULL;
+	ADD(ledger->seen, 1);
+	return ledger;
+}
+
+/* False if the tally is full, or the kernel refuses the entry for any other reason. */
+static __always_inline bool count_in_tally(const struct event *event)
+{
+	struct tally_count first = {.count = 1, .cpu_ns = event->cpu_ns}, *count;
+	const struct subject *subject = &event->subject;
+	__u32 slot = 0;
+	void *map;
+
+	map = bpf_map_lookup_elem(&tally_in_use, &slot);
+	if (!map)
+		return false;
+	count = bpf_map_lookup_elem(map, subject);
+	if (!count) {
+		int err = insert(map, subject, &first);
+
+		if (err != -EEXIST)
+			return err == 0;
+		/* Another CPU has inserted it in the meantime. */
+		count = bpf_map_lookup_elem(map, subject);
+		if (!count)
+			return false;
+	}
+	ADD(count->count, 1);
+	ADD(count->cpu_ns, event->cpu_ns);
+	return true;
+}
+
+/* Only the first events of each half of the ring buffer wake the reader: a wakeup costs
+ * more than everything else in a program together. */
+static __always_inline __u64 ring_flags(void)
+{
+	__u64 at = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS) & (ring_half - 1);
+
+	return at < ring_wakeup ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Account for an event that the buffer has refused. */
+static __always_inline void overflow(struct ledger *ledger, const struct event *event,
+				     long err)
+{
+	/* A full ring buffer returns EAGAIN, a full perf buffer ENOSPC. */
+	if (err == -ENOSPC || err == -EAGAIN)
+		ADD(ledger->buffer_full, 1);
+	else if (err == -ENOENT)
+		ADD(ledger->no_buffer, 1);
+	else
+		ADD(ledger->other, 1);
+	if (count_in_tally(event))
+		ADD(ledger->tallied, 1);
+	else
+		ADD(ledger->unattributed, 1);
+}
+
+/* Send an event to user space, over the transport in use. */
+static __always_inline void emit(void *ctx, struct ledger *ledger, struct event *event)
+{
+	long err;
+
+	if (ring_half)
+		err = bpf_ringbuf_output(&ring, event, sizeof(*event), ring_flags());
+	else
+		err = bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event,
+					    sizeof(*event));
+	if (err)
+		overflow(ledger, event, err);
+	else
+		ADD(ledger->sent, 1);
+}
+
+#endif /* LEDGER_H */

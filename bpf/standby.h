@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Copies of a program that stand by for it where the kernel may skip it.
+ *
+ * A kernel that preempts programs skips a program while a preempted task on the same CPU
+ * is inside it (bpf_prog_get_recursion_context() in include/linux/bpf.h). Each program is
+ * therefore loaded COPIES times. The first copy that runs claims the observation; the
+ * others find its claim and leave it alone; the last one to run deletes the claim. An
+ * observation is missed only if every copy is skipped, so each copy also keeps the time
+ * short in which a task can be preempted inside it: it holds off preemption from its
+ * first instruction to its last. bpf_preempt_enable() reschedules if that is due, which
+ * would happen inside the program, but not while interrupts are off. What remains are the
+ * kernel's few instructions before and after the program.
+ */
+#ifndef STANDBY_H
+#define STANDBY_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "execsnoop.h"
+#include "ledger.h"
+
+#define COPIES     3
+#define FIRST_COPY 1
+#define ALL_COPIES ((1 << COPIES) - 1)
+
+/* Define the copies of a program, each by DEFINE(name, copy, ...). */
+#define FOR_EACH_COPY(DEFINE, name, ...)                                                 \
+	DEFINE(name, FIRST_COPY, ##__VA_ARGS__)                                          \
+	DEFINE(name##_2, 2, ##__VA_ARGS__)                                               \
+	DEFINE(name##_3, COPIES, ##__VA_ARGS__)
+
+/* By kind: whether the copies are loaded. Set before load. */
+const volatile __u8 has_standby[KIND_MAX] = {};
+
+/* Linux 6.10 and 6.14. Without the second the first is of no use. */
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+extern void bpf_local_irq_save(unsigned long *flags) __ksym __weak;
+extern void bpf_local_irq_restore(unsigned long *flags) __ksym __weak;
+
+static __always_inline void hold_cpu(__u32 kind)
+{
+	if (has_standby[kind] && bpf_ksym_exists(bpf_local_irq_save))
+		bpf_preempt_disable();
+}
+
+static __always_inline void release_cpu(__u32 kind)
+{
+	unsigned long flags;
+
+	if (has_standby[kind] && bpf_ksym_exists(bpf_local_irq_save)) {
+		bpf_local_irq_save(&flags);
+		bpf_preempt_enable();
+		bpf_local_irq_restore(&flags);
+	}
+}
+
+struct claim_key {
+	__u32 tid;
+	__u32 kind;
+};
+
+struct claim {
+	__u64 observation;
+	__u64 copies; /* a bit for each copy that has run for it */
+};
+
+/* LRU, because a claim stays if a copy is skipped. User space sets its size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct claim_key);
+	__type(value, struct claim);
+} claims SEC(".maps");
+
+/* The number of execs of a thread (self_exec_id, incremented by begin_new_exec() in
+ * fs/exec.c), plus its start time in ns, which tells it from other threads of the same
+ * id. Typed loads where the kernel allows them: lockdown refuses bpf_probe_read_kernel().
+ * 5.10 does not allow them here. */
+static __always_inline __u64 observation_of_current(void)
+{
+	struct task_struct *task;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id,
+					BPF_FUNC_get_current_task_btf)) {
+		task = (struct task_struct *)bpf_get_current_task();
+		return BPF_CORE_READ(task, start_time) +
+		       BPF_CORE_READ(task, self_exec_id);
+	}
+	task = bpf_get_current_task_btf();
+	return task->start_time + task->self_exec_id;
+}
+
+/*
+ * Whether this copy is the first to run for the observation. Copies may run in any order.
+ *
+ * Execs and exits have a number of their own each. Failures share one until the thread
+ * executes a program, so a claim that already has the bit of this copy is an earlier
+ * failure's. A claim that has stayed hides a failure only if none of the copies that ran
+ * for the earlier one runs for this one.
+ */
+static __always_inline bool is_first_to_run(int copy, __u32 kind)
+{
+	struct claim_key key = {.tid = (__u32)bpf_get_current_pid_tgid(), .kind = kind};
+	struct claim own = {.copies = 1 << (copy - 1)}, *found;
+
+	own.observation = observation_of_current();
+	found = bpf_map_lookup_elem(&claims, &key);
+	if (found && found->observation == own.observation &&
+	    !(found->copies & own.copies)) {
+		found->copies |= own.copies;
+		if (found->copies == ALL_COPIES)
+			bpf_map_delete_elem(&claims, &key);
+		return false;
+	}
+	/* Without its claim in the map, other copies would account for it as well. */
+	return bpf_map_update_elem(&claims, &key, &own, BPF_ANY) == 0;
+}
+
+/* Whether this copy is the one that observes. */
+static __always_inline bool claim(int copy, __u32 kind)
+{
+	struct ledger *ledger;
+	bool is_claimed;
+
+	if (!has_standby[kind])
+		return true;
+	is_claimed = is_first_to_run(copy, kind);
+	if (is_claimed != (copy == FIRST_COPY)) {
+		ledger = bpf_map_lookup_elem(&ledgers, &kind);
+		if (ledger)
+			ADD(ledger->recovered, is_claimed ? 1 : -1);
+	}
+	return is_claimed;
+}
+
+/* Run a copy of a program. It claims runs that turn out to observe nothing, too: so the
+ * ledger shows how many runs every copy has missed. */
+#define AS_COPY(copy, kind, observe)                                                     \
+	do {                                                                             \
+		hold_cpu(kind);                                                          \
+		if (claim(copy, kind))                                                   \
+			observe;                                                         \
+		release_cpu(kind);                                                       \
+	} while (0)
+
+#endif /* STANDBY_H */

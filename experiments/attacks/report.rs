@@ -1,0 +1,81 @@
+//! Writes the results into docs/reliability.md, between two marks.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::Result;
+use experiments::machine::Machine;
+use experiments::marked;
+
+const PAGE: &str = "docs/reliability.md";
+
+/// The results for one attack.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// How the daemon responds.
+    pub(crate) answer: &'static str,
+    /// Connections, requests or bytes per second.
+    pub(crate) rate: f64,
+    /// Number of honest scrapes, and the durations of those that were answered.
+    pub(crate) asked: usize,
+    pub(crate) answered: Vec<Duration>,
+    /// CPU time of the daemon, as a share of one CPU.
+    pub(crate) cpu_share: f64,
+    pub(crate) resident_kib: u64,
+    pub(crate) peak_kib: u64,
+}
+
+/// Replaces the text between the marks.
+pub(crate) fn write(rows: &[Row], machine: &Machine) -> Result<&'static str> {
+    marked::write(PAGE, "bench-attacks", &text(rows, machine))?;
+    Ok(PAGE)
+}
+
+pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
+    let mut text = "\n| attack | what happens | per second | honest scrapes answered | scrape \
+                    duration: median, longest | memory: before, peak | CPU |\n|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in rows {
+        let mut ms: Vec<_> = row.answered.iter().map(|t| t.as_secs_f64() * 1e3).collect();
+        ms.sort_by(f64::total_cmp);
+        let times = match (ms.get(ms.len() / 2), ms.last()) {
+            (Some(median), Some(longest)) => format!("{median:.1} ms, {longest:.1} ms"),
+            _ => "–".to_owned(),
+        };
+        let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
+        writeln!(
+            text,
+            "| {} | {} | {:.0} | {} of {} | {times} | {:.1} MB, {:.1} MB | {:.0} % |",
+            row.name,
+            row.answer,
+            row.rate,
+            row.answered.len(),
+            row.asked,
+            mb(row.resident_kib),
+            mb(row.peak_kib),
+            row.cpu_share * 100.0,
+        )
+        .expect("strings can be written to");
+    }
+    let kind = if machine.is_virtual {
+        " (a virtual machine)"
+    } else {
+        ""
+    };
+    writeln!(
+        text,
+        "\n{cpu}, {cores} CPUs{kind}, kernel {kernel}, {date}; load average before: {load}. Attackers, \
+         scraper\nand daemon share the CPUs. \"Per second\" is the number of connections, requests or, \
+         for slow clients, bytes that the\nattackers completed. Memory is the resident memory of the \
+         daemon, without what the kernel holds for its connections.\nCPU is the daemon's share of one \
+         CPU.\n",
+        cpu = machine.cpu,
+        cores = machine.cores,
+        kernel = machine.kernel,
+        date = machine.date,
+        load = machine.load,
+    )
+    .expect("strings can be written to");
+    text
+}

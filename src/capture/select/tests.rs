@@ -1,0 +1,303 @@
+//! One case for each row of docs/kernels.md, and for each fallback.
+
+use super::*;
+use crate::capture::hook::AttachPoint::{self, Fexit, Tracepoint};
+use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF};
+
+const ESRCH: &str = "No such process (os error 3)";
+const EPERM: &str = "Operation not permitted (os error 1)";
+const ENOTSUPP: &str = "Unknown error 524 (os error 524)";
+
+type Answer = Option<(&'static str, &'static str)>;
+
+/// What a kernel answers.
+struct Kernel {
+    /// The step and the error of a refusal.
+    refusal: fn(&Hook) -> Answer,
+    skips_at: &'static [AttachPoint],
+    tracefs: Tracefs,
+}
+
+impl Facts for Kernel {
+    fn try_hook(&mut self, hook: Hook) -> Result<(), Refusal> {
+        let Some((step, error)) = (self.refusal)(&hook) else {
+            return Ok(());
+        };
+        Err(Refusal {
+            hook,
+            step,
+            error: error.to_owned(),
+            not_permitted: error == EPERM,
+            out_of_memory: false,
+        })
+    }
+
+    fn supports_all(&mut self, hooks: &[Hook]) -> bool {
+        hooks.iter().all(|hook| (self.refusal)(hook).is_none())
+    }
+
+    fn may_skip(&mut self, attach_point: AttachPoint) -> bool {
+        self.skips_at.contains(&attach_point)
+    }
+
+    fn tracefs(&mut self) -> Tracefs {
+        self.tracefs.clone()
+    }
+}
+
+fn kernel(refusal: fn(&Hook) -> Answer, skips_at: &'static [AttachPoint]) -> Kernel {
+    Kernel {
+        refusal,
+        skips_at,
+        tracefs: Tracefs::NotMounted,
+    }
+}
+
+/// Before 6.16 the tracepoint does not say which thread is the last.
+fn before_6_16(hook: &Hook) -> Answer {
+    (*hook == EXIT_TP_BTF).then_some(("load", "Invalid argument (os error 22)"))
+}
+
+fn on_6_16(_: &Hook) -> Answer {
+    None
+}
+
+fn arm64_6_1(hook: &Hook) -> Answer {
+    let refused = (hook.program_type == "fexit").then_some(("attach", ENOTSUPP));
+    refused.or_else(|| before_6_16(hook))
+}
+
+fn without_fexit(hook: &Hook) -> Answer {
+    let refused = (hook.program_type == "fexit").then_some(("load", EPERM));
+    refused.or_else(|| before_6_16(hook))
+}
+
+fn without_compat(hook: &Hook) -> Answer {
+    let refused = FEXIT[2..].contains(hook).then_some(("load", ESRCH));
+    refused.or_else(|| before_6_16(hook))
+}
+
+#[allow(clippy::unnecessary_wraps)] // the signature is that of the others
+fn without_btf(_: &Hook) -> Answer {
+    Some(("load", ESRCH))
+}
+
+fn locked_down(hook: &Hook) -> Answer {
+    let is_exit = hook.kind == crate::record::Kind::Exit;
+    is_exit.then_some(("load", "Invalid argument (os error 22)"))
+}
+
+fn programs(selection: &Selection) -> Vec<&'static str> {
+    selection.hooks.iter().map(|hook| hook.program).collect()
+}
+
+#[track_caller]
+fn selected(mut kernel: Kernel, options: &Options) -> Selection {
+    select(options, &mut kernel).expect("this kernel is supported")
+}
+
+fn all_with(exit: Hook) -> Vec<Hook> {
+    [&[EXEC_TP_BTF], &FEXIT[..], &[exit]].concat()
+}
+
+/// Without standby copies.
+fn first_copies(selection: &Selection) -> Vec<Hook> {
+    let hooks = selection.hooks.iter().copied();
+    hooks.filter(Hook::is_first_copy).collect()
+}
+
+#[test]
+fn kernels_with_all_kinds_use_typed_tracepoints_and_fexit() {
+    for (name, kernel, exit, loaded) in [
+        ("5.10 amd64", kernel(before_6_16, &[]), EXIT_LIVE[0], 6),
+        ("6.1 amd64", kernel(before_6_16, &[Fexit]), EXIT_LIVE[0], 14),
+        (
+            "6.12 amd64",
+            kernel(before_6_16, &[Fexit]),
+            EXIT_LIVE[0],
+            14,
+        ),
+        (
+            "6.12 with cgroups of version 1",
+            kernel(before_6_16, &[Fexit]),
+            EXIT_LIVE[0],
+            14,
+        ),
+        (
+            "7.3 amd64",
+            kernel(on_6_16, &[Tracepoint, Fexit]),
+            EXIT_TP_BTF,
+            18,
+        ),
+        ("6.12 arm64", kernel(before_6_16, &[]), EXIT_LIVE[0], 6),
+        ("7.3 arm64", kernel(on_6_16, &[]), EXIT_TP_BTF, 6),
+    ] {
+        let selection = selected(kernel, &Options::default());
+        assert_eq!(first_copies(&selection), all_with(exit), "{name}");
+        assert_eq!(selection.hooks.len(), loaded, "{name}");
+        let notes: &[Note] = if exit == EXIT_TP_BTF {
+            &[]
+        } else {
+            &[Note::HookRefused(
+                "tp_btf/sched_process_exit refused at load: Invalid argument (os error 22)"
+                    .to_owned(),
+            )]
+        };
+        assert_eq!(selection.notes, notes, "{name}");
+    }
+}
+
+#[test]
+fn standby_copies_follow_the_hooks_that_the_kernel_may_skip_and_no_others() {
+    let options = Options {
+        exits: false,
+        ..Options::default()
+    };
+    let selection = selected(kernel(on_6_16, &[Fexit]), &options);
+    assert_eq!(
+        programs(&selection)[..5],
+        [
+            "exec_tp_btf",
+            "fail_execve",
+            "fail_execve_2",
+            "fail_execve_3",
+            "fail_execveat"
+        ]
+    );
+    let selection = selected(kernel(on_6_16, &[Tracepoint]), &options);
+    assert_eq!(
+        programs(&selection)[..5],
+        [
+            "exec_tp_btf",
+            "exec_tp_btf_2",
+            "exec_tp_btf_3",
+            "fail_execve",
+            "fail_execveat"
+        ]
+    );
+}
+
+#[test]
+fn without_fexit_failures_are_off_whatever_the_error() {
+    for (name, refusal, step, error) in [
+        (
+            "6.1 arm64",
+            arm64_6_1 as fn(&Hook) -> Answer,
+            "attach",
+            ENOTSUPP,
+        ),
+        (
+            "amd64 that refuses to load fexit",
+            without_fexit,
+            "load",
+            EPERM,
+        ),
+    ] {
+        let selection = selected(kernel(refusal, &[]), &Options::default());
+        assert_eq!(selection.hooks, [EXEC_TP_BTF, EXIT_LIVE[0]], "{name}");
+        let Note::FailuresOff(refused) = &selection.notes[0] else {
+            panic!("{name}: {:?}", selection.notes);
+        };
+        let first = format!("fexit/execve refused at {step}: {error}; ");
+        assert!(refused.starts_with(&first), "{name}: {refused}");
+        assert_eq!(refused.matches("fexit/").count(), 4, "{name}");
+        assert_eq!(selection.notes.len(), 2, "{name}: {:?}", selection.notes);
+    }
+}
+
+#[test]
+fn without_32_bit_programs_the_native_calls_are_observed() {
+    for request in [FailureHooks::Fexit, FailureHooks::FexitOrTracepoint] {
+        let selection = failures(request, &mut kernel(without_compat, &[])).unwrap();
+        assert_eq!(selection.hooks, FEXIT[..2]);
+        let refused = format!(
+            "fexit/compat execve refused at load: {ESRCH}; \
+             fexit/compat execveat refused at load: {ESRCH}"
+        );
+        assert_eq!(selection.notes, [Note::SomeFailuresOff(refused)]);
+    }
+}
+
+#[test]
+fn with_btf_hidden_the_error_names_every_refusal() {
+    let error = select(&Options::default(), &mut kernel(without_btf, &[])).unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error:?}");
+    let documented = include_str!("../../../docs/kernels.md");
+    assert!(documented.contains(&format!("| 69 | {error} |")), "{error}");
+}
+
+#[test]
+fn under_lockdown_execs_are_observed_and_exits_are_off() {
+    let selection = selected(kernel(locked_down, &[]), &Options::default());
+    assert_eq!(selection.hooks, [&[EXEC_TP_BTF], &FEXIT[..]].concat());
+    let (last, refused) = selection.notes.split_last().unwrap();
+    assert_eq!(refused.len(), 3);
+    assert!(
+        refused
+            .iter()
+            .all(|note| matches!(note, Note::HookRefused(_)))
+    );
+    let Note::ExitsOff(refused) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(refused.matches("sched_process_exit refused").count(), 3);
+}
+
+#[test]
+fn execs_fall_back_in_the_order_of_preference() {
+    let options = Options {
+        failures: None,
+        exits: false,
+        ..Options::default()
+    };
+    let no_btf_types: fn(&Hook) -> Answer =
+        |hook| (hook.program_type == "tp_btf").then_some(("load", ESRCH));
+    assert_eq!(
+        selected(kernel(no_btf_types, &[]), &options).hooks,
+        [EXEC_RAW_TP]
+    );
+    let tracepoints_only: fn(&Hook) -> Answer =
+        |hook| (hook.program_type != "tracepoint").then_some(("load", ESRCH));
+    let selection = selected(kernel(tracepoints_only, &[Tracepoint]), &options);
+    assert_eq!(selection.hooks, EXEC_SYS_EXIT);
+    assert_eq!(selection.notes.len(), 2);
+}
+
+#[test]
+fn a_refusal_for_lack_of_a_permission_is_reported_as_one() {
+    let refuses_all: fn(&Hook) -> Answer = |_| Some(("load", EPERM));
+    let error = select(&Options::default(), &mut kernel(refuses_all, &[])).unwrap_err();
+    assert!(matches!(error, Error::NotPermitted(_)), "{error:?}");
+}
+
+#[test]
+fn classic_mode_and_failures_by_tracepoint_require_tracefs() {
+    let classic = Options {
+        classic: true,
+        failures: None,
+        exits: false,
+        ..Options::default()
+    };
+    let by_tracepoint = Options {
+        failures: Some(FailureHooks::FexitOrTracepoint),
+        exits: false,
+        ..Options::default()
+    };
+    let with = |tracefs| Kernel {
+        tracefs,
+        ..kernel(without_fexit, &[])
+    };
+    let readable = || with(Tracefs::Readable("/sys/kernel/tracing".into()));
+    let selection = selected(readable(), &classic);
+    assert_eq!(selection.hooks, CLASSIC);
+    assert_eq!(selection.notes, [Note::Classic]);
+    let selection = selected(readable(), &by_tracepoint);
+    assert_eq!(selection.hooks, [&[EXEC_TP_BTF], &SYS_EXIT[..]].concat());
+    for options in [&classic, &by_tracepoint] {
+        let error = select(options, &mut with(Tracefs::NotMounted)).unwrap_err();
+        assert!(matches!(error, Error::Unsupported(_)), "{error:?}");
+        let unreadable = Tracefs::NotReadable("Permission denied".to_owned());
+        let error = select(options, &mut with(unreadable)).unwrap_err();
+        assert!(matches!(error, Error::NotPermitted(_)), "{error:?}");
+    }
+}

@@ -1,0 +1,61 @@
+//! The threads of reader and aggregator.
+
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, anyhow};
+use tokio::sync::{mpsc, watch};
+
+use crate::capture::source::Source;
+use crate::pipeline::aggregator::Aggregator;
+use crate::pipeline::message::Message;
+use crate::pipeline::reader::{self, Reader};
+use crate::pipeline::snapshot::Snapshot;
+use crate::pipeline::view::View;
+
+/// The running threads and the snapshots that they publish.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    reader: JoinHandle<Result<(), reader::Error>>,
+    aggregator: JoinHandle<Arc<Snapshot>>,
+    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Pipeline {
+    pub(super) fn start<S: Source + 'static>(
+        reader: Reader<S>,
+        messages: mpsc::Receiver<Message>,
+        views: Vec<View>,
+        changes: std_mpsc::Receiver<Vec<View>>,
+    ) -> anyhow::Result<Self> {
+        let aggregator = Aggregator::new(views).with_changes(changes);
+        let (publish, snapshots) = watch::channel(Arc::default());
+        Ok(Self {
+            reader: thread::Builder::new()
+                .name("reader".to_owned())
+                .spawn(move || reader.run())
+                .context("cannot start the reader thread")?,
+            aggregator: thread::Builder::new()
+                .name("aggregator".to_owned())
+                .spawn(move || aggregator.run(messages, &publish))
+                .context("cannot start the aggregator thread")?,
+            snapshots,
+        })
+    }
+
+    /// Returns the last counts, or why a thread ended before it was asked to. To be called
+    /// when the threads are ending.
+    pub(super) fn join(self) -> anyhow::Result<Arc<Snapshot>> {
+        // The reader ends too: it cannot send once the aggregator has dropped the receiver.
+        let totals = self
+            .aggregator
+            .join()
+            .map_err(|_| anyhow!("the aggregator thread panicked"))?;
+        self.reader
+            .join()
+            .map_err(|_| anyhow!("the reader thread panicked"))?
+            .context("the reader failed")?;
+        Ok(totals)
+    }
+}

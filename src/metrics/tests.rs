@@ -1,0 +1,78 @@
+use super::*;
+use crate::capture::TransportKind;
+use crate::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF};
+use crate::pipeline::view::{Counts, Key, Label, ViewCounts};
+
+/// A snapshot whose every family of a view has more samples than one.
+fn snapshot(execs: u64) -> Snapshot {
+    let key = |uid| Key {
+        uid,
+        ..Key::default()
+    };
+    let counts = Counts { execs, cpu_ns: 1 };
+    let view = |labels: &[Label]| ViewCounts {
+        labels: labels.to_vec(),
+        series: (0..20).map(|uid| (key(uid), counts)).collect(),
+        max_series: 20,
+        ..ViewCounts::default()
+    };
+    Snapshot {
+        execs: 20 * execs,
+        views: vec![view(&[Label::Uid, Label::User]), view(&[Label::User])],
+        channel_depth: 3,
+        ..Snapshot::default()
+    }
+}
+
+/// What is exposed of a snapshot, without the process's own families.
+fn encode(metrics: &Metrics, snapshot: &Snapshot) -> String {
+    let text = metrics.encode(snapshot, &UserNames::default()).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let lines = text.lines().filter(|line| !line.contains("process_"));
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn a_snapshot_is_encoded_the_same_whatever_is_encoded_in_between() {
+    let metrics = Metrics::new(CaptureInfo {
+        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
+        transport: TransportKind::Perf,
+        buffer_bytes: 4096,
+    });
+    let metrics = metrics.unwrap();
+    let first = encode(&metrics, &snapshot(7));
+    let later = encode(&metrics, &snapshot(8));
+    assert_eq!(encode(&metrics, &snapshot(7)), first);
+    for (text, total) in [(&first, 140), (&later, 160)] {
+        assert!(text.contains(&format!("\nexecsnoop_execs_total {total}\n")));
+        assert!(text.contains("\nexecsnoop_channel_depth 3\n"));
+    }
+}
+
+#[test]
+fn families_and_samples_are_in_the_order_of_a_registry() {
+    let labels = |uid: &str, user: &str| vec![pair("uid", uid), pair("user", user)];
+    let ordered = families::in_order(vec![
+        gauge("b", "", []),
+        gauge(
+            "c",
+            "",
+            [("2", "a"), ("10", "z"), ("10", "b")].map(|(uid, user)| value(labels(uid, user), 1.0)),
+        ),
+        counter("a", "", [plain(1)]),
+    ]);
+    let names: Vec<_> = ordered
+        .iter()
+        .map(prometheus::proto::MetricFamily::name)
+        .collect();
+    assert_eq!(names, ["a", "c"]);
+    let samples = ordered[1].get_metric().iter();
+    let values = samples.map(|sample| {
+        let labels = sample.get_label().iter();
+        labels
+            .map(prometheus::proto::LabelPair::value)
+            .collect::<Vec<_>>()
+    });
+    let values: Vec<_> = values.collect();
+    assert_eq!(values, [["10", "b"], ["10", "z"], ["2", "a"]]);
+}

@@ -1,0 +1,64 @@
+//! From bytes to the records of `bpf/execsnoop.h`, in the types that the skeleton generates
+//! from BTF.
+
+#![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: `Record`
+
+use std::mem::size_of;
+
+use crate::bpf::types;
+
+/// What a perf record may carry behind the event: the kernel pads raw samples to a
+/// multiple of 8 bytes including their 4-byte size (`perf_prepare_sample()` in
+/// `kernel/events/core.c`).
+pub(super) const MAX_PADDING: usize = 7;
+
+/// Why bytes are not a record of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The length fits no record of this kind.
+    #[error("{0} bytes")]
+    Length(usize),
+    /// A failed exec, of which the kernel side sends none.
+    #[error("retval {0} of an exec: failed ones are counted apart")]
+    Retval(i32),
+}
+
+/// A type of which every bit pattern is a valid value.
+///
+/// # Safety
+/// Implement it only for `repr(C)` structs of integers and arrays of integers,
+/// without implicit padding.
+pub(super) unsafe trait Record: Copy {}
+
+// SAFETY: bpf/execsnoop.h defines these with integers only, pads them explicitly and
+// asserts their sizes.
+unsafe impl Record for types::event {}
+// SAFETY: as above.
+unsafe impl Record for types::subject {}
+// SAFETY: as above.
+unsafe impl Record for types::tally_count {}
+// SAFETY: as above.
+unsafe impl Record for types::ledger {}
+// SAFETY: as above.
+unsafe impl Record for types::traced {}
+// SAFETY: as above.
+unsafe impl Record for types::cgroup_name {}
+// SAFETY: as above.
+unsafe impl Record for types::failures {}
+
+pub(super) fn exact<T: Record>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.len() != size_of::<T>() {
+        return Err(DecodeError::Length(bytes.len()));
+    }
+    // SAFETY: the slice has as many bytes as T, `read_unaligned` asks for no
+    // alignment, and any bits are a T.
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+pub(super) fn padded<T: Record>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let padding = bytes.len().checked_sub(size_of::<T>());
+    match padding {
+        Some(0..=MAX_PADDING) => exact(&bytes[..size_of::<T>()]),
+        _ => Err(DecodeError::Length(bytes.len())),
+    }
+}

@@ -1,0 +1,37 @@
+//! The kinds of observation.
+
+use crate::bpf::types;
+
+/// What was observed: `enum kind` of `bpf/execsnoop.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A successful exec.
+    Exec,
+    /// An exec that failed.
+    Failure,
+    /// The end of a process.
+    Exit,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Exec, Self::Failure, Self::Exit];
+
+    /// As it stands in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Failure => "failure",
+            Self::Exit => "exit",
+        }
+    }
+
+    /// The index of its entry in the ledger.
+    pub fn index(self) -> u32 {
+        match self {
+            Self::Exec => types::kind::KIND_EXEC.0,
+            Self::Failure => types::kind::KIND_FAILURE.0,
+            Self::Exit => types::kind::KIND_EXIT.0,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Observations with the details that only `trace` shows.
+
+use std::mem::size_of;
+
+use super::bytes::{DecodeError, exact, padded};
+use super::event::{Event, Observation, Subject, nul_terminated, until_nul};
+use super::kind::Kind;
+use crate::bpf::types;
+
+/// An observation as a live stream shows it: failed execs are among them.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    event: Event,
+    /// The path of the program, if it was asked for and could be read.
+    pub path: Option<Text>,
+    /// The arguments, each followed by a NUL, if they were asked for and could be read.
+    pub args: Option<Text>,
+}
+
+/// What may be longer than what was kept of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The beginning, or all of it.
+    pub bytes: Vec<u8>,
+    /// There was more.
+    pub is_cut: bool,
+}
+
+impl Observation for Traced {
+    const KINDS: &'static [Kind] = &Kind::ALL;
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() < size_of::<types::traced>() {
+            let mut event: Event = padded(bytes)?;
+            event.subject = until_nul(event.subject);
+            let (path, args) = (None, None);
+            return Ok(Self { event, path, args });
+        }
+        let mut traced: types::traced = padded(bytes)?;
+        traced.event.subject = until_nul(traced.event.subject);
+        let path = Text {
+            bytes: nul_terminated(&traced.path).to_vec(),
+            is_cut: traced.path_truncated != 0,
+        };
+        let size = traced.args_size as usize;
+        let kept = size.min(traced.args.len());
+        let args = Text {
+            bytes: traced.args[..kept].to_vec(),
+            is_cut: size > kept,
+        };
+        Ok(Self {
+            event: traced.event,
+            path: (traced.path_size > 0).then_some(path),
+            args: (size > 0).then_some(args),
+        })
+    }
+
+    fn decode_subject(bytes: &[u8]) -> Result<Subject, DecodeError> {
+        exact(bytes).map(until_nul)
+    }
+
+    fn event(&self) -> &Event {
+        &self.event
+    }
+}

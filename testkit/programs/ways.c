@@ -1,0 +1,402 @@
+/*
+ * Execute a program in each way that there is, or fail to: ways WAY PROGRAM. Where the
+ * exec happens in this process, it never returns; where it happens in a child, this waits
+ * for it. Exits with 99, and says why, if the way cannot be gone.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef AT_EXECVE_CHECK
+#define AT_EXECVE_CHECK 0x10000
+#endif
+
+static char *none[] = {NULL};
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(errno));
+	exit(99);
+}
+
+static int execat(int dir, const char *path, int flags)
+{
+	char *argv[] = {(char *)path, NULL};
+
+	return syscall(SYS_execveat, dir, path, argv, none, flags);
+}
+
+static int run(const char *program)
+{
+	char *argv[] = {(char *)program, NULL};
+
+	return execve(program, argv, none);
+}
+
+static int wait_for(pid_t child)
+{
+	int status = 0;
+
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		fail("child");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void *spin(void *unused)
+{
+	for (;;)
+		sched_yield();
+	return unused;
+}
+
+static void *run_in_thread(void *program)
+{
+	run(program);
+	fail("execve in a thread");
+	return NULL;
+}
+
+static volatile int told;
+
+static void *leave_when_told(void *status)
+{
+	told = 1;
+	while (told != 2)
+		;
+	syscall(SYS_exit, (long)status);
+	return NULL;
+}
+
+static void *burn(void *ms)
+{
+	struct timespec now;
+
+	do
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	while (now.tv_sec * 1000 + now.tv_nsec / 1000000 < (long)ms);
+	return NULL;
+}
+
+/* Not through the C library, which would end the process with 0 after its last thread. */
+static void *burn_and_exit(void *ms)
+{
+	burn(ms);
+	syscall(SYS_exit, (long)ms + 1);
+	return NULL;
+}
+
+/* A file in memory that holds the program, open at this descriptor. */
+static int in_memory(const char *program, int at)
+{
+	char buffer[65536], name[16];
+	int from, to;
+	ssize_t n;
+
+	snprintf(name, sizeof(name), "in-%d", at);
+	from = open(program, O_RDONLY);
+	to = memfd_create(name, 0);
+	if (from < 0 || to < 0)
+		fail("memfd");
+	while ((n = read(from, buffer, sizeof(buffer))) > 0)
+		if (write(to, buffer, n) != n)
+			fail("write");
+	/* Executed while it is open for writing it would be busy: by a fresh descriptor. */
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
+	int fresh = open(path, O_RDONLY);
+	if (fresh < 0 || dup2(fresh, at) < 0)
+		fail("memfd");
+	close(to);
+	close(fresh);
+	return at;
+}
+
+static void forbid_exec(unsigned int action)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execve, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {.len = 4, .filter = filter};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+		fail("seccomp");
+}
+
+/* Fail N times with whatever error; this process goes on. */
+static int fail_times(const char *program, long times, int expected)
+{
+	for (long i = 0; i < times; i++)
+		if (run(program) != -1 || errno != expected)
+			fail("an exec that should fail otherwise");
+	return 0;
+}
+
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void run_on_cpu_0(void)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity");
+}
+
+/* Execute the program again and again for this time, on CPU 0. Prints how often. */
+static int storm(const char *program, long ms)
+{
+	long until = now_ms() + ms, execs = 0;
+
+	run_on_cpu_0();
+	for (; now_ms() < until; execs++) {
+		pid_t child = vfork();
+		if (!child) {
+			run(program);
+			_exit(99);
+		}
+		wait_for(child);
+	}
+	printf("%ld\n", execs);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *way = argc > 2 ? argv[1] : "", *program = argv[2];
+	long n = argc > 3 ? atol(argv[3]) : 1;
+
+#define WAY(name) if (!strcmp(way, name))
+	WAY("execve") run(program);
+	WAY("execveat") execat(AT_FDCWD, program, 0);
+	WAY("execveat-dirfd") {
+		char *slash = strrchr(program, '/');
+		*slash = 0;
+		execat(open(program, O_PATH | O_DIRECTORY), slash + 1, 0);
+	}
+	WAY("fexecve") {
+		dup2(open(program, O_PATH), n);
+		execat(n, "", AT_EMPTY_PATH);
+	}
+	WAY("memfd") execat(in_memory(program, n), "", AT_EMPTY_PATH);
+	WAY("thread") {
+		pthread_t threads[4];
+		for (int i = 0; i < 3; i++)
+			pthread_create(&threads[i], NULL, spin, NULL);
+		pthread_create(&threads[3], NULL, run_in_thread, (void *)program);
+		pause();
+	}
+	WAY("posix_spawn") {
+		char *args[] = {(char *)program, NULL};
+		pid_t child;
+		if ((errno = posix_spawn(&child, program, NULL, NULL, args, none)))
+			fail("posix_spawn");
+		return wait_for(child);
+	}
+	WAY("vfork") {
+		pid_t child = vfork();
+		if (!child) {
+			run(program);
+			_exit(99);
+		}
+		return wait_for(child);
+	}
+	WAY("namespaces") {
+		if (unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS))
+			fail("unshare");
+		pid_t child = fork();
+		if (!child) {
+			run(program);
+			_exit(99);
+		}
+		return wait_for(child);
+	}
+	WAY("renamed") {
+		prctl(PR_SET_NAME, "by-another-name");
+		run(program);
+	}
+	WAY("seccomp-kill") {
+		forbid_exec(SECCOMP_RET_KILL_PROCESS);
+		run(program);
+	}
+	WAY("seccomp-errno") {
+		forbid_exec(SECCOMP_RET_ERRNO | EPERM);
+		return run(program) == -1 && errno == EPERM ? 0 : 99;
+	}
+	WAY("check") {
+		/* 0 where the kernel knows the flag, EINVAL before 6.14: nothing is executed. */
+		int ret = execat(AT_FDCWD, program, AT_EXECVE_CHECK);
+		return ret == 0 || errno == EINVAL ? 0 : 99;
+	}
+	/* Ends of processes. */
+	WAY("exit") _exit(n);
+	WAY("signal") {
+		signal(n, SIG_DFL);
+		raise(n);
+	}
+	WAY("burn") {
+		burn((void *)n);
+		return 0;
+	}
+	WAY("burn-threads") {
+		pthread_t threads[3];
+		for (int i = 0; i < 3; i++)
+			pthread_create(&threads[i], NULL, burn, (void *)n);
+		for (int i = 0; i < 3; i++)
+			pthread_join(threads[i], NULL);
+		return 0;
+	}
+	WAY("leader-first") {
+		/* Whose status is the process's depends on the kernel: N or, later, N + 1. */
+		pthread_t thread;
+		pthread_create(&thread, NULL, burn_and_exit, (void *)n);
+		syscall(SYS_exit, n);
+	}
+	WAY("exit-group-in-thread") {
+		pthread_t threads[3];
+		for (int i = 0; i < 3; i++)
+			pthread_create(&threads[i], NULL, spin, NULL);
+		exit(n);
+	}
+	WAY("end-together") {
+		/* Two threads leave at the same time, each by itself. */
+		pthread_t thread;
+		pthread_create(&thread, NULL, leave_when_told, (void *)n);
+		while (!told)
+			;
+		told = 2;
+		syscall(SYS_exit, n);
+	}
+	WAY("names") {
+		/* N programs, each of a name of its own beside PROGRAM, by a thousand users. */
+		char name[4096];
+		for (long i = 0; i < n; i++) {
+			snprintf(name, sizeof(name), "%.4000s-%d-%ld", program, getpid(), i);
+			if (symlink("nop", name))
+				fail(name);
+			pid_t child = vfork();
+			if (!child) {
+				syscall(SYS_setresuid, 800000 + i % 1000, -1, -1);
+				run(name);
+				_exit(99);
+			}
+			if (wait_for(child) || unlink(name))
+				fail(name);
+		}
+		return 0;
+	}
+	WAY("users") {
+		/* The program N times, each time by another user. */
+		for (long i = 0; i < n; i++) {
+			pid_t child = vfork();
+			if (!child) {
+				syscall(SYS_setresuid, 900000 + i, -1, -1);
+				run(program);
+				_exit(99);
+			}
+			if (wait_for(child))
+				fail(program);
+		}
+		return 0;
+	}
+	WAY("short") {
+		/* N processes of some 0.3 ms each, without a system call to be seen by. Prints
+		 * the CPU time that they used, in ns. */
+		struct rusage used;
+		for (long i = 0; i < n; i++) {
+			pid_t child = fork();
+			if (!child) {
+				for (volatile long k = 0; k < 200000; k++)
+					;
+				_exit(0);
+			}
+			wait_for(child);
+		}
+		getrusage(RUSAGE_CHILDREN, &used);
+		printf("%lld\n", (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000LL +
+				       (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL);
+		return 0;
+	}
+	WAY("storm") return storm(program, n);
+	WAY("idle-storm") {
+		struct sched_param none = {0};
+		if (sched_setscheduler(0, SCHED_IDLE, &none))
+			fail("SCHED_IDLE");
+		return storm(program, n);
+	}
+	WAY("bursts") {
+		/* Busy for up to 20 ms, then asleep for up to 60 ms, for N ms on CPU 0. */
+		long until = now_ms() + n;
+		run_on_cpu_0();
+		srand(getpid());
+		while (now_ms() < until) {
+			long busy_until = now_ms() + rand() % 20;
+			while (now_ms() < busy_until)
+				;
+			usleep(rand() % 60000);
+		}
+		return 0;
+	}
+	WAY("sleep") {
+		usleep(n * 1000);
+		return 0;
+	}
+	WAY("crash") {
+		prctl(PR_SET_DUMPABLE, 1);
+		abort();
+	}
+	/* Failures: N of them. */
+	WAY("ENOENT") return fail_times("/nonexistent/program", n, ENOENT);
+	WAY("EACCES") return fail_times("/etc/passwd", n, EACCES);
+	WAY("ENOEXEC") return fail_times(program, n, ENOEXEC);
+	WAY("ETXTBSY") {
+		if (open(program, O_WRONLY) < 0)
+			fail("open for writing");
+		return fail_times(program, n, ETXTBSY);
+	}
+	WAY("ELOOP") return fail_times(program, n, ELOOP);
+	WAY("ENAMETOOLONG") {
+		static char name[8192];
+		memset(name, 'a', sizeof(name) - 1);
+		return fail_times(name, n, ENAMETOOLONG);
+	}
+	WAY("EFAULT") return fail_times((const char *)8, n, EFAULT);
+	WAY("E2BIG") {
+		/* One string above MAX_ARG_STRLEN, 32 pages. */
+		char *big = malloc(200000), *args[] = {big, NULL};
+		memset(big, 'a', 199999);
+		big[199999] = 0;
+		for (long i = 0; i < n; i++)
+			if (execve(program, args, none) != -1 || errno != E2BIG)
+				fail("E2BIG");
+		return 0;
+	}
+	fail(way);
+}

@@ -1,0 +1,36 @@
+//! The layout of `bpf/execsnoop.h`, written out a second time on purpose. The decoder has to agree
+//! with it, and tests and benchmarks create events with it without a kernel.
+
+use execsnoopd::record::Event;
+
+/// The 88 bytes of a `struct event`.
+pub fn encode(event: &Event) -> Vec<u8> {
+    let mut bytes = encode_subject(event);
+    bytes.extend(event.time_ns.to_ne_bytes());
+    bytes.extend(event.pid.to_ne_bytes());
+    bytes.extend(event.ppid.to_ne_bytes());
+    bytes.extend(event.lifetime_ns.to_ne_bytes());
+    bytes.extend(event.cpu_ns.to_ne_bytes());
+    assert_eq!(bytes.len(), 88);
+    bytes
+}
+
+/// The 56 bytes of an event's `struct subject`.
+pub fn encode_subject(event: &Event) -> Vec<u8> {
+    let subject = &event.subject;
+    let mut bytes = Vec::with_capacity(88);
+    bytes.extend(subject.cgroup_id.to_ne_bytes());
+    bytes.extend(subject.uid.to_ne_bytes());
+    bytes.extend(subject.retval.to_ne_bytes());
+    bytes.extend(subject.comm);
+    bytes.extend(subject.parent_comm);
+    bytes.push(subject.is_exit);
+    bytes.extend(subject.reserved);
+    assert_eq!(bytes.len(), 56);
+    bytes
+}
+
+/// The 16 bytes of a `struct tally_count`.
+pub fn encode_count(count: u64, cpu_ns: u64) -> Vec<u8> {
+    [count.to_ne_bytes(), cpu_ns.to_ne_bytes()].concat()
+}

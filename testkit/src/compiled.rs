@@ -1,0 +1,72 @@
+//! Programs to execute, compiled from C and kept.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use crate::paths::scratch;
+
+/// A static program that exits with 0 at once. A copy or a link gives it another name.
+pub fn nop() -> &'static Path {
+    static NOP: LazyLock<PathBuf> =
+        LazyLock::new(|| compiled("nop", include_str!("../programs/nop.c"), &["-nostdlib"]));
+    &NOP
+}
+
+/// The same for 32-bit x86.
+#[cfg(target_arch = "x86_64")]
+pub fn nop32() -> &'static Path {
+    static NOP: LazyLock<PathBuf> = LazyLock::new(|| {
+        compiled(
+            "nop32",
+            include_str!("../programs/nop.c"),
+            &["-nostdlib", "-m32"],
+        )
+    });
+    &NOP
+}
+
+/// `ways.c`: a program that executes others in every way that exists.
+pub fn ways() -> &'static Path {
+    static WAYS: LazyLock<PathBuf> =
+        LazyLock::new(|| compiled("ways", include_str!("../programs/ways.c"), &["-pthread"]));
+    &WAYS
+}
+
+/// A static program that fails this many times to execute another, by each system call in turn
+/// (execve, execveat, and the same from 32-bit programs), and then exits with this status.
+pub fn failing(times: u32, status: u8) -> PathBuf {
+    let constants = [format!("-DTIMES={times}"), format!("-DSTATUS={status}")];
+    let mut options = vec!["-nostdlib"];
+    options.extend(constants.iter().map(String::as_str));
+    compiled("failing", include_str!("../programs/failing.c"), &options)
+}
+
+/// The program of this C source. It is compiled only if it does not exist: guests have no compiler.
+pub fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    (source, options).hash(&mut hasher);
+    let dir = scratch();
+    std::fs::create_dir_all(&dir).expect("the directory can be created");
+    let program = dir.join(format!("{name}-{:016x}", hasher.finish()));
+    if program.exists() {
+        return program;
+    }
+    // Several test processes may compile it at the same time, each into a file of its own.
+    let own = dir.join(format!("{name}.{}", std::process::id()));
+    let c = own.with_extension("c");
+    std::fs::write(&c, source).expect("the source can be written");
+    let status = Command::new("clang")
+        // The tests may have been built for another architecture than that of this host.
+        .arg(format!("--target={}-linux-gnu", std::env::consts::ARCH))
+        .args(["-O2", "-static", "-o"])
+        .arg(&own)
+        .arg(&c)
+        .args(options)
+        .status()
+        .expect("clang runs: the build needs it too");
+    assert!(status.success(), "clang compiles {name}");
+    std::fs::rename(&own, &program).expect("the program is put in place");
+    program
+}

@@ -1,0 +1,182 @@
+//! The daemon as a child process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use tempfile::TempDir;
+
+use crate::http::Scrape;
+use crate::paths;
+
+/// How long a log line may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon on a free port, killed when the value is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    log: Receiver<String>,
+    pub address: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts a daemon with further arguments.
+    pub fn start(args: &[&str]) -> Self {
+        Self::start_with(args, |_| ())
+    }
+
+    /// Starts a daemon after `prepare` has changed the command.
+    pub fn start_with(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(paths::daemon());
+        command.args(args);
+        prepare(&mut command);
+        Self::spawn(command)
+    }
+
+    /// Starts a daemon by this command. Returns once it listens.
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, |_| ())
+    }
+
+    /// Like [`spawn`](Self::spawn), with `further` arguments after the first listen address.
+    pub fn spawn_with(mut command: Command, further: impl FnOnce(&mut Command)) -> Self {
+        command
+            .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"])
+            .stderr(Stdio::piped());
+        further(&mut command);
+        let mut child = command.spawn().expect("the daemon can be started");
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut daemon = Self {
+            child,
+            log,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        let line = daemon.await_log("\"message\":\"listening\"");
+        daemon.address = field(&line, "address").parse().expect("an address");
+        daemon
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn scrape(&self) -> Scrape {
+        Scrape::of(self.address)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the daemon can be signalled");
+    }
+
+    /// Waits for a log line that contains `part`.
+    #[track_caller]
+    pub fn await_log(&mut self, part: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => seen.push(line),
+                Err(RecvTimeoutError::Timeout) => panic!("no {part:?} in time after {seen:#?}"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the log ended without {part:?}: {seen:#?}")
+                }
+            }
+        }
+    }
+
+    /// Stops the daemon by SIGTERM and returns its last log line. It has to exit with 0.
+    pub fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        let last = self.await_log("\"message\":\"stopped\"");
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{status}");
+        last
+    }
+
+    /// Like [`stop`](Self::stop), but returns every line after the one that was last waited for.
+    pub fn stop_logging(mut self) -> Vec<String> {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{status}");
+        self.log.iter().collect()
+    }
+
+    /// The number of open descriptors.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("it runs, and we are root").count()
+    }
+
+    /// The peak of the resident memory, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("the daemon can be waited for")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            // A stopped process (SIGSTOP) reacts to no other signal.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The value of a field of a JSON log line, as text.
+#[track_caller]
+pub fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let start = line
+        .find(&format!("\"{name}\":"))
+        .unwrap_or_else(|| panic!("no {name} in {line}"))
+        + name.len()
+        + 3;
+    line[start..]
+        .split([',', '}'])
+        .next()
+        .unwrap()
+        .trim_matches('"')
+}
+
+/// The exit status of a program that was not killed by a signal.
+#[track_caller]
+pub fn code(status: ExitStatus) -> i32 {
+    assert_eq!(status.signal(), None);
+    status.code().unwrap()
+}
+
+/// A daemon with this configuration, and the directory of its file.
+pub fn configured(config: &str) -> (Daemon, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, config).unwrap();
+    let daemon = Daemon::start(&["--config", file.to_str().unwrap()]);
+    (daemon, dir)
+}
+
+/// A daemon with this transport. `config` continues the section `[capture]`.
+pub fn with_transport(transport: &str, config: &str) -> (Daemon, TempDir) {
+    configured(&format!("[capture]\ntransport = \"{transport}\"\n{config}"))
+}

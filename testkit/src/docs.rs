@@ -1,0 +1,39 @@
+//! The pages of the documentation that tests verify.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use execsnoopd::config::Config;
+
+pub const ALERTS: &str = include_str!("../../docs/alerts.md");
+pub const DASHBOARD: &str = include_str!("../../docs/dashboard.md");
+pub const FLEET: &str = include_str!("../../docs/fleet.md");
+pub const KUBERNETES: &str = include_str!("../../docs/kubernetes.md");
+pub const METRICS: &str = include_str!("../../docs/metrics.md");
+
+/// The fenced blocks of a page that are marked as this language.
+pub fn fenced(page: &str, language: &str) -> Vec<String> {
+    let opening = format!("```{language}\n");
+    page.split(&opening)
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+/// The configuration of the daemon that the alerts need.
+pub fn config_for_alerts() -> Config {
+    let blocks = fenced(ALERTS, "toml");
+    assert_eq!(blocks.len(), 1);
+    Config::parse(&blocks[0], Path::new("docs/alerts.md")).expect("the configuration is valid")
+}
+
+/// The types of the metrics in docs/metrics.md by name. Rows of other tables have no type.
+pub fn metric_types() -> BTreeMap<String, String> {
+    METRICS
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter_map(|(name, rest)| Some((name, rest.split_once(" |")?.0)))
+        .filter(|(_, kind)| ["counter", "gauge", "histogram"].contains(kind))
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect()
+}

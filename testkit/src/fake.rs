@@ -1,0 +1,150 @@
+//! A source of events that is no kernel.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+
+use execsnoopd::capture::source::{ProgramStats, Source};
+use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::bytes::encode_count;
+
+/// The contents of the kernel side. Tests fill it, the reader drains it.
+#[derive(Debug, Default)]
+pub struct Kernel {
+    pub events: VecDeque<Vec<u8>>,
+    pub tally: Vec<(Vec<u8>, Vec<u8>)>,
+    pub ledgers: Ledgers,
+    pub failures: FailureCounts,
+    /// The paths of cgroups by id.
+    pub cgroups: HashMap<u64, Vec<u8>>,
+    /// If set, the next read of the ledger fails with it.
+    pub ledger_error: Option<io::Error>,
+    /// The next drain of the events panics.
+    pub panic: bool,
+    pub detached: bool,
+}
+
+impl Kernel {
+    /// Does what a BPF program does when the buffer has room.
+    pub fn emit(&mut self, bytes: Vec<u8>) {
+        self.emit_as(Kind::Exec, bytes);
+    }
+
+    pub fn emit_as(&mut self, kind: Kind, bytes: Vec<u8>) {
+        self.ledgers[kind].seen += 1;
+        self.ledgers[kind].sent += 1;
+        self.events.push_back(bytes);
+    }
+
+    /// Does what a BPF program does when the buffer is full.
+    pub fn tally(&mut self, key: Vec<u8>, count: u64) {
+        self.tally_as(Kind::Exec, key, count, 0);
+    }
+
+    pub fn tally_as(&mut self, kind: Kind, key: Vec<u8>, count: u64, cpu_ns: u64) {
+        let ledger = &mut self.ledgers[kind];
+        ledger.seen += count;
+        ledger.buffer_full += count;
+        ledger.tallied += count;
+        self.tally.push((key, encode_count(count, cpu_ns)));
+    }
+
+    /// Does what a BPF program does when the tally is full, too.
+    pub fn fail_to_attribute(&mut self, kind: Kind, count: u64) {
+        let ledger = &mut self.ledgers[kind];
+        ledger.seen += count;
+        ledger.buffer_full += count;
+        ledger.unattributed += count;
+    }
+
+    /// As a program does it for an exec that fails.
+    pub fn fail(&mut self, errno: i32, count: u64) {
+        self.ledgers[Kind::Failure].seen += count;
+        self.failures.add(errno, count);
+    }
+}
+
+/// The source's end of a [`Kernel`] that the test shares.
+#[derive(Debug)]
+pub struct Fake {
+    kernel: Arc<Mutex<Kernel>>,
+    wakeup: OwnedFd,
+}
+
+impl Fake {
+    /// The two ends.
+    pub fn new(kernel: Kernel) -> (Self, Arc<Mutex<Kernel>>) {
+        let kernel = Arc::new(Mutex::new(kernel));
+        let fake = Self {
+            kernel: Arc::clone(&kernel),
+            wakeup: eventfd(0, EventfdFlags::empty()).unwrap(),
+        };
+        (fake, kernel)
+    }
+}
+
+impl Source for Fake {
+    fn wakeup_fd(&self) -> BorrowedFd<'_> {
+        self.wakeup.as_fd()
+    }
+
+    fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let events = {
+            let mut kernel = self.kernel.lock().unwrap();
+            assert!(!kernel.panic, "the test asked for a panic");
+            std::mem::take(&mut kernel.events)
+        };
+        for bytes in &events {
+            event(bytes);
+        }
+        Ok(())
+    }
+
+    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        let tally = std::mem::take(&mut self.kernel.lock().unwrap().tally);
+        for (key, count) in &tally {
+            entry(key, count);
+        }
+        Ok(())
+    }
+
+    fn ledgers(&mut self) -> io::Result<Ledgers> {
+        let mut kernel = self.kernel.lock().unwrap();
+        match kernel.ledger_error.take() {
+            Some(error) => Err(error),
+            None => Ok(kernel.ledgers),
+        }
+    }
+
+    fn failures(&mut self) -> io::Result<FailureCounts> {
+        Ok(self.kernel.lock().unwrap().failures)
+    }
+
+    fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.kernel.lock().unwrap().cgroups.get(&id).cloned())
+    }
+
+    fn programs(&mut self) -> Vec<ProgramStats> {
+        Vec::new()
+    }
+
+    fn detach(&mut self) {
+        self.kernel.lock().unwrap().detached = true;
+    }
+}
+
+/// The event of an exec by a user at a time in nanoseconds.
+pub fn event(comm: &[u8], uid: u32, time_ns: u64) -> Event {
+    let mut event = Event {
+        time_ns,
+        pid: 2,
+        ppid: 1,
+        ..Event::default()
+    };
+    event.subject.comm[..comm.len()].copy_from_slice(comm);
+    event.subject.uid = uid;
+    event
+}

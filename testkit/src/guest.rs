@@ -1,0 +1,14 @@
+//! Guests: virtual machines that tests have for themselves.
+
+/// Whether this is a guest of `make test-vm`, where nothing but the test executes programs.
+pub fn in_a_guest() -> bool {
+    std::env::var_os("EXECSNOOPD_GUEST").is_some()
+}
+
+/// Panics outside of a guest: the test would disturb other programs, or be disturbed by them.
+pub fn only_in_a_guest() {
+    assert!(
+        in_a_guest(),
+        "this test needs a machine of its own: run it by `make test-vm`"
+    );
+}

@@ -1,0 +1,17 @@
+//! Which tests of a program may run at the same time.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+static HOST: RwLock<()> = RwLock::new(());
+
+/// Waits until no other test has the host, and keeps others from it until the guard is dropped. A
+/// test needs this if what others execute changes its counts, or if they would slow it down too much.
+pub fn exclusive() -> RwLockWriteGuard<'static, ()> {
+    HOST.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Shares the host with other tests, except for those that need it [exclusively](exclusive). A test
+/// needs this if it keeps the CPUs busy.
+pub fn shared() -> RwLockReadGuard<'static, ()> {
+    HOST.read().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,166 @@
+//! A plain HTTP client, and scrapes.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a server may keep silent before a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("the answer is UTF-8")
+    }
+
+    /// The value of a header. Its name has to be in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+/// Connects, with a time limit on reads. Sets `TCP_NODELAY`, as Go and so Prometheus does: without
+/// it, the first request over TLS waits 40 ms for the acknowledgement of the handshake's end.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Sends bytes and reads the answer until the server closes the connection.
+pub fn send(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = connect(address);
+    stream.write_all(request).expect("the server reads");
+    answer(&mut stream)
+}
+
+/// Reads an answer until the server closes the connection.
+pub fn answer(stream: &mut impl Read) -> Answer {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("the server answers");
+    parsed(&bytes)
+}
+
+/// Parses an answer.
+pub fn parsed(bytes: &[u8]) -> Answer {
+    let end = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(bytes)));
+    let head = String::from_utf8(bytes[..end].to_vec()).expect("the head is UTF-8");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("no status in {head}"));
+    Answer {
+        status,
+        head,
+        body: bytes[end + 4..].to_vec(),
+    }
+}
+
+/// Sends a request with headers, each ending in `\r\n`, on a connection of its own.
+pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+    send(address, request.as_bytes())
+}
+
+pub fn get(address: SocketAddr, path: &str) -> Answer {
+    request(address, "GET", path, "")
+}
+
+/// The samples of a scrape by name and labels: `name{label="value",...}`.
+#[derive(Debug, PartialEq)]
+pub struct Scrape(BTreeMap<String, f64>);
+
+impl Scrape {
+    pub fn of(address: SocketAddr) -> Self {
+        let answer = get(address, "/metrics");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        Self::parse(&answer.text())
+    }
+
+    pub fn parse(text: &str) -> Self {
+        let samples = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let (sample, value) = line.rsplit_once(' ').expect("a sample has a value");
+                (
+                    sample.to_owned(),
+                    value.parse().expect("a value is a number"),
+                )
+            });
+        Self(samples.collect())
+    }
+
+    /// The value of a sample that must exist.
+    #[track_caller]
+    pub fn value(&self, sample: &str) -> f64 {
+        self.find(sample)
+            .unwrap_or_else(|| panic!("no {sample} in {:#?}", self.0))
+    }
+
+    pub fn find(&self, sample: &str) -> Option<f64> {
+        self.0.get(sample).copied()
+    }
+
+    /// The execs of a program by the value of its label, or 0 without a series.
+    pub fn execs_of(&self, comm: &str) -> f64 {
+        self.find(&format!("execsnoop_execs_by_comm_total{{comm=\"{comm}\"}}"))
+            .unwrap_or(0.0)
+    }
+
+    /// The sum of the samples of a family.
+    pub fn sum(&self, family: &str) -> f64 {
+        self.family(family).map(|(_, value)| value).sum()
+    }
+
+    /// The samples of a family.
+    pub fn family(&self, family: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.0
+            .iter()
+            .filter(move |(sample, _)| sample.split('{').next() == Some(family))
+            .map(|(sample, value)| (sample.as_str(), *value))
+    }
+
+    /// Asserts that every exec is accounted for, in the ledger and in every view.
+    #[track_caller]
+    pub fn assert_ledger_closes(&self) {
+        for (sample, difference) in self.family("execsnoop_ledger_difference") {
+            assert_eq!(difference, 0.0, "{sample}");
+        }
+        let total = self.value("execsnoop_execs_total");
+        let views = self.sums_of_views();
+        assert!(!views.is_empty());
+        for (view, sum) in views {
+            assert_eq!(sum, total, "{view}");
+        }
+    }
+
+    /// The execs of each view, by its family.
+    pub fn sums_of_views(&self) -> BTreeMap<&str, f64> {
+        let mut sums = BTreeMap::new();
+        for (sample, value) in &self.0 {
+            if let Some((family, _)) = sample.split_once('{')
+                && family.starts_with("execsnoop_execs_by_")
+            {
+                *sums.entry(family).or_default() += value;
+            }
+        }
+        sums
+    }
+}

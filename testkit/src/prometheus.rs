@@ -1,0 +1,162 @@
+//! Prometheus as a child process, and promtool.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::{get, request, send};
+use crate::paths::repository;
+
+/// How long a query may have no result before a test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The files for Prometheus in our packages.
+pub fn packaging() -> PathBuf {
+    repository().join("packaging/prometheus")
+}
+
+/// The output of promtool, run in a directory. It has to succeed.
+#[track_caller]
+pub fn promtool(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("promtool")
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .expect("promtool runs");
+    let printed = printed(&output);
+    assert!(output.status.success(), "{args:?}: {printed}");
+    printed
+}
+
+fn printed(output: &Output) -> String {
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .join("")
+}
+
+/// A Prometheus on a free port, killed when the value is dropped.
+#[derive(Debug)]
+pub struct Prometheus {
+    child: Child,
+    pub address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Prometheus {
+    /// Starts it with this configuration, in which `rules/` is the directory of our packages.
+    pub fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(packaging().join("rules"), dir.path().join("rules")).unwrap();
+        Self::start_in(dir, config, &[])
+    }
+
+    /// Starts it with this configuration and further arguments. The directory contains the files
+    /// that the configuration names, and its database in `data/`.
+    pub fn start_in(dir: TempDir, config: &str, args: &[&str]) -> Self {
+        let file = dir.path().join("prometheus.yml");
+        std::fs::write(&file, config).unwrap();
+        let data = dir.path().join("data");
+        let address = free_address();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", data.display()))
+            .arg(format!("--web.listen-address={address}"))
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus runs");
+        Self {
+            child,
+            address,
+            _dir: dir,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until a query has a result and returns the answer.
+    #[track_caller]
+    pub fn query_until_there(&self, query: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // It may not listen yet.
+            if TcpStream::connect(self.address).is_ok() {
+                let path = format!("/api/v1/query?query={}", escaped(query));
+                let answer = request(self.address, "GET", &path, "");
+                if answer.status == 200 && answer.text().contains("\"metric\"") {
+                    return answer.text();
+                }
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no result of {query} within {PATIENCE:?}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The answer to a query now, or over this time until now, in steps of a second.
+    #[track_caller]
+    pub fn answer(&self, query: &str, over: Option<Duration>) -> String {
+        // No sample is later than this.
+        let now = SystemTime::now() + Duration::from_secs(1);
+        let now = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let (query, end) = (escaped(query), format!("&end={now}&time={now}"));
+        let path = match over {
+            Some(over) => format!("query_range?step=1&start={}", now - over.as_secs()),
+            None => "query?".to_owned(),
+        };
+        // HTTP/1.0 has no chunks.
+        let request = format!("GET /api/v1/{path}&query={query}{end} HTTP/1.0\r\n\r\n");
+        let answer = send(self.address, request.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    }
+
+    /// The labels of each result of a query now.
+    #[track_caller]
+    pub fn labels(&self, query: &str) -> Vec<BTreeMap<String, String>> {
+        let answer: Value = serde_json::from_str(&self.answer(query, None)).unwrap();
+        let results = answer["data"]["result"].as_array().expect("results");
+        let labels = |result: &Value| serde_json::from_value(result["metric"].clone()).unwrap();
+        results.iter().map(labels).collect()
+    }
+
+    /// The metrics of Prometheus itself.
+    pub fn metrics(&self) -> String {
+        get(self.address, "/metrics").text()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A query, escaped for a URL.
+pub fn escaped(query: &str) -> String {
+    query
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'_' | b'0'..=b'9' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}

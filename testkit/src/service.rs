@@ -1,0 +1,130 @@
+//! The service as it is shipped, except for what stops and reloads it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+use execsnoopd::capture::source::Source;
+use execsnoopd::capture::{CaptureInfo, TransportKind};
+use execsnoopd::config::Config;
+use execsnoopd::daemon::{Command, Daemon};
+use execsnoopd::pipeline::snapshot::Snapshot;
+use tokio::sync::mpsc;
+
+use crate::fake::{Fake, Kernel};
+use crate::http::Scrape;
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A service in a thread of its own.
+#[derive(Debug)]
+pub struct Running {
+    pub address: SocketAddr,
+    commands: mpsc::UnboundedSender<Command>,
+    thread: JoinHandle<anyhow::Result<Arc<Snapshot>>>,
+}
+
+/// Runs the service on a source.
+pub fn run_on(source: impl Source + 'static, info: &CaptureInfo, config: &Config) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (commands, commanded) = mpsc::unbounded_channel();
+    let (info, config) = (info.clone(), config.clone());
+    let thread = std::thread::spawn(move || {
+        Daemon::new(source, &info, config.resolve()?, vec![listener.into()])?.run(commanded)
+    });
+    Running {
+        address,
+        commands,
+        thread,
+    }
+}
+
+impl Running {
+    pub fn scrape(&self) -> Scrape {
+        Scrape::of(self.address)
+    }
+
+    /// Sends a configuration to apply. The service may not have applied it yet on return.
+    pub fn reload(&self, config: &Config) {
+        let config = config.clone();
+        let reload = Command::Reload(Box::new(move || Ok(config.resolve()?)));
+        self.commands.send(reload).expect("it runs");
+    }
+
+    /// Stops the service.
+    pub fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
+        // Fails if the service has ended on its own.
+        let _ = self.commands.send(Command::Stop);
+        self.thread.join().expect("no panic in the service")
+    }
+
+    /// Waits until the service ends on its own.
+    pub fn wait(self) -> anyhow::Result<Arc<Snapshot>> {
+        let result = self.thread.join().expect("no panic in the service");
+        drop(self.commands);
+        result
+    }
+}
+
+/// The service on a fake kernel side, which the test fills.
+#[derive(Debug)]
+pub struct Service {
+    pub kernel: Arc<Mutex<Kernel>>,
+    pub address: SocketAddr,
+    running: Running,
+}
+
+impl Service {
+    pub fn start(config: &Config) -> Self {
+        let (source, kernel) = Fake::new(Kernel::default());
+        let running = run_on(source, &capture_info(), config);
+        Self {
+            kernel,
+            address: running.address,
+            running,
+        }
+    }
+
+    /// Fills the kernel side.
+    pub fn kernel(&self, fill: impl FnOnce(&mut Kernel)) {
+        fill(&mut self.kernel.lock().unwrap());
+    }
+
+    /// Sends a configuration to apply. The service may not have applied it yet on return.
+    pub fn reload(&self, config: &Config) {
+        self.running.reload(config);
+    }
+
+    /// Scrapes until a sample has this value.
+    #[track_caller]
+    pub fn await_sample(&self, sample: &str, value: f64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.running.scrape().find(sample) != Some(value) {
+            assert!(Instant::now() < deadline, "{sample} is not {value}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops the service.
+    pub fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
+        self.running.stop()
+    }
+
+    /// Waits until the service ends on its own.
+    pub fn wait(self) -> anyhow::Result<Arc<Snapshot>> {
+        self.running.wait()
+    }
+}
+
+/// The hooks and the transport of most kernels.
+pub fn capture_info() -> CaptureInfo {
+    CaptureInfo {
+        hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+        transport: TransportKind::Perf,
+        buffer_bytes: 4096,
+    }
+}

@@ -1,0 +1,143 @@
+//! Clients on loopback that keep the server busy until a value is dropped.
+
+use std::io::{self, ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{JoinHandle, sleep};
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// The clients in a crowd.
+pub(crate) const CROWD: usize = 1000;
+
+/// How long a client waits for the server, so that it notices when it has to stop.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The pause between two rounds in which every client of a crowd acts once.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// The pause after each client of a crowd that connects: some hundreds connect per second.
+const CONNECT: Duration = Duration::from_millis(1);
+
+/// Traffic that goes on until the value is dropped.
+#[derive(Debug)]
+pub struct Traffic {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    done: AtomicU64,
+}
+
+impl Traffic {
+    /// Starts threads that do `work` again and again. It returns how much was done.
+    pub(crate) fn by_threads(
+        threads: usize,
+        work: impl Fn(&AtomicBool) -> u64 + Clone + Send + 'static,
+    ) -> Self {
+        let shared = Arc::<Shared>::default();
+        let spawn = |_| {
+            let (shared, work) = (Arc::clone(&shared), work.clone());
+            std::thread::spawn(move || {
+                while !shared.stop.load(Ordering::Relaxed) {
+                    shared.done.fetch_add(work(&shared.stop), Ordering::Relaxed);
+                }
+            })
+        };
+        let threads = (0..threads).map(spawn).collect();
+        Self { shared, threads }
+    }
+
+    /// Starts one thread with a crowd of clients. Each of them connects, calls `greet`, and then
+    /// calls `act` once per round. It connects again when the server has closed its connection.
+    pub(crate) fn by_crowd(
+        address: SocketAddr,
+        greet: impl Fn(&mut TcpStream) -> io::Result<()> + Send + 'static,
+        act: impl Fn(&mut TcpStream) -> io::Result<u64> + Send + 'static,
+    ) -> Self {
+        raise_descriptor_limit();
+        let shared = Arc::<Shared>::default();
+        let crowd = Arc::clone(&shared);
+        let work = move || {
+            let mut clients: Vec<Option<TcpStream>> = (0..CROWD).map(|_| None).collect();
+            while !crowd.stop.load(Ordering::Relaxed) {
+                for client in &mut clients {
+                    let done = match client {
+                        Some(stream) => act(stream),
+                        None => greeted(address, &greet).map(|stream| {
+                            *client = Some(stream);
+                            sleep(CONNECT);
+                            1
+                        }),
+                    };
+                    match done {
+                        Ok(done) => _ = crowd.done.fetch_add(done, Ordering::Relaxed),
+                        Err(_) => *client = None,
+                    }
+                    if crowd.stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                sleep(ROUND);
+            }
+        };
+        Self {
+            shared,
+            threads: vec![std::thread::spawn(work)],
+        }
+    }
+
+    /// How much was done so far, in connections, requests or bytes.
+    pub fn done(&self) -> u64 {
+        self.shared.done.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A crowd needs as many descriptors in this process as in the server.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("the soft limit can be raised to the hard one");
+}
+
+pub(crate) fn connected(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+fn greeted(
+    address: SocketAddr,
+    greet: impl Fn(&mut TcpStream) -> io::Result<()>,
+) -> io::Result<TcpStream> {
+    let mut stream = connected(address)?;
+    stream.set_nonblocking(true)?;
+    match greet(&mut stream) {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(stream),
+    }
+}
+
+/// Fails once the server has closed the connection.
+pub(crate) fn still_open(stream: &mut TcpStream) -> io::Result<u64> {
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(0),
+    }
+}

@@ -1,0 +1,17 @@
+//! Tests that need a machine of their own. `make test-vm` runs them in guests; elsewhere they fail,
+//! because they would disturb other programs or be disturbed by them.
+
+mod clock; // the time of day is set while the daemon counts
+mod hotplug; // CPUs go offline and come online
+mod totals; // totals where nothing else executes
+
+/// Guests have no compiler: `make test-vm` runs this test on the host first.
+#[test]
+fn programs_are_compiled() {
+    use testkit::compiled;
+    assert!(compiled::nop().exists());
+    assert!(compiled::failing(totals::FAILURES, totals::STATUS).exists());
+    let storm = compiled::failing(totals::STORM_FAILURES, totals::STORM_STATUS);
+    assert!(storm.exists());
+    assert!(compiled::ways().exists());
+}

@@ -1,0 +1,61 @@
+//! The manifests and the image agree with the program and with each other.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use execsnoopd::config::Config;
+use testkit::docs::config_for_alerts;
+use testkit::pod::manifest;
+
+const DOCKERFILE: &str = include_str!("../../packaging/container/Dockerfile");
+const KUSTOMIZATION: &str = include_str!("../../packaging/kubernetes/base/kustomization.yaml");
+
+fn packaged(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("packaging")
+        .join(path)
+}
+
+fn config(path: &str) -> Config {
+    let path = packaged(path);
+    let text = std::fs::read_to_string(&path).unwrap();
+    Config::parse(&text, &path).expect("the configuration is valid")
+}
+
+#[test]
+fn the_rules_are_those_of_prometheus() {
+    let directory = packaged("kubernetes/prometheus-operator");
+    let made = Command::new(directory.join("make-prometheusrule")).output();
+    let made = String::from_utf8(made.expect("bash can be executed").stdout).unwrap();
+    let rules = std::fs::read_to_string(directory.join("prometheusrule.yaml")).unwrap();
+    assert_eq!(rules, made, "make-prometheusrule writes it anew");
+}
+
+#[test]
+fn a_pod_listens_on_the_port_of_its_manifest_and_has_the_views_of_the_alerts() {
+    let address = format!(":{}", manifest("containerPort"));
+    let pod = config("kubernetes/base/config.toml");
+    let image = config("container/config.toml");
+    assert_eq!(
+        [&pod.web.listen[..], &image.web.listen],
+        [[&address[..]]; 2]
+    );
+    assert!(DOCKERFILE.contains(&format!("\nEXPOSE {}\n", manifest("containerPort"))));
+    for view in config_for_alerts().view {
+        assert!(pod.view.contains(&view), "{view:?}");
+    }
+}
+
+#[test]
+fn the_image_has_this_version_and_licence() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(KUSTOMIZATION.contains(&format!("newTag: {version}\n")));
+    for (label, value) in [
+        ("version", version),
+        ("licenses", env!("CARGO_PKG_LICENSE")),
+        ("description", env!("CARGO_PKG_DESCRIPTION")),
+    ] {
+        let label = format!("org.opencontainers.image.{label}=\"{value}\"");
+        assert!(DOCKERFILE.contains(&label), "{label}");
+    }
+}

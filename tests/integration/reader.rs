@@ -1,0 +1,156 @@
+//! The reader thread alone: order, backpressure and flushes.
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use execsnoopd::pipeline::flush::Control;
+use execsnoopd::pipeline::message::Message;
+use execsnoopd::pipeline::reader::{Error, Reader};
+use testkit::bytes::encode;
+use testkit::fake::{Fake, Kernel, event};
+use tokio::sync::mpsc;
+
+struct Running {
+    kernel: Arc<Mutex<Kernel>>,
+    control: Control,
+    messages: mpsc::Receiver<Message>,
+    thread: JoinHandle<Result<(), Error>>,
+}
+
+fn start(kernel: Kernel, channel: usize) -> Running {
+    let (source, kernel) = Fake::new(kernel);
+    let control = Control::new().unwrap();
+    let (sender, messages) = mpsc::channel(channel);
+    let reader = Reader::new(source, control.clone(), sender);
+    Running {
+        kernel,
+        control,
+        messages,
+        thread: std::thread::spawn(move || reader.run()),
+    }
+}
+
+impl Running {
+    /// The times of the events up to the next flush that answers `request`.
+    fn times_until_flush(&mut self, request: u64) -> Vec<u64> {
+        let mut times = Vec::new();
+        loop {
+            match self.messages.blocking_recv().expect("the reader lives") {
+                Message::Events(events, _) => times.extend(events.iter().map(|e| e.time_ns)),
+                Message::Flushed(flush) if flush.request >= request => return times,
+                Message::Flushed(_) | Message::Tally(..) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn events_of_several_cpus_come_out_in_the_order_of_their_time() {
+    let mut kernel = Kernel::default();
+    for time in [10, 20, 30, 5, 15, 25, 1, 2, 3] {
+        kernel.emit(encode(&event(b"prog", 0, time)));
+    }
+    let mut running = start(kernel, 16);
+    let request = running.control.request_flush();
+    assert_eq!(
+        running.times_until_flush(request),
+        [1, 2, 3, 5, 10, 15, 20, 25, 30]
+    );
+    running.control.stop();
+    running.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn an_event_newer_than_its_drain_is_held_back_but_not_lost() {
+    const FUTURE: u64 = u64::MAX / 2;
+    let mut kernel = Kernel::default();
+    kernel.emit(encode(&event(b"prog", 0, FUTURE)));
+    kernel.emit(encode(&event(b"prog", 0, 1)));
+    let mut running = start(kernel, 16);
+    let request = running.control.request_flush();
+    assert_eq!(running.times_until_flush(request), [1]);
+    running.control.stop();
+    assert_eq!(running.times_until_flush(0), [FUTURE]);
+    running.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_full_channel_makes_the_reader_wait_and_nothing_is_lost() {
+    let mut kernel = Kernel::default();
+    kernel.emit(encode(&event(b"prog", 0, 0)));
+    let mut running = start(kernel, 1);
+    // The reader has sent the event. Its next message, a flush, does not fit.
+    while running.messages.is_empty() {
+        std::thread::yield_now();
+    }
+    running
+        .kernel
+        .lock()
+        .unwrap()
+        .emit(encode(&event(b"prog", 0, 1)));
+    let request = running.control.request_flush();
+    assert_eq!(running.times_until_flush(request), [0, 1]);
+
+    // A flush is two messages and the channel holds one: the reader blocks after the first.
+    running
+        .kernel
+        .lock()
+        .unwrap()
+        .emit(encode(&event(b"prog", 0, 2)));
+    let request = running.control.request_flush();
+    while running.messages.is_empty() {
+        std::thread::yield_now();
+    }
+    for time in 3..100 {
+        running
+            .kernel
+            .lock()
+            .unwrap()
+            .emit(encode(&event(b"prog", 0, time)));
+    }
+    assert_eq!(running.kernel.lock().unwrap().events.len(), 97);
+    assert_eq!(running.times_until_flush(request), [2]);
+    let request = running.control.request_flush();
+    assert_eq!(
+        running.times_until_flush(request),
+        (3..100).collect::<Vec<_>>()
+    );
+    running.control.stop();
+    running.times_until_flush(0);
+    running.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn requests_made_together_are_answered_by_one_flush() {
+    let mut running = start(Kernel::default(), 1);
+    // The channel holds one flush and the next does not fit, so requests accumulate.
+    for _ in 0..2 {
+        let request = running.control.request_flush();
+        while running.messages.is_empty() {
+            std::thread::yield_now();
+        }
+        let _ = request;
+    }
+    let requests: Vec<u64> = (0..50).map(|_| running.control.request_flush()).collect();
+    let mut flushes = 0;
+    loop {
+        if let Message::Flushed(flush) = running.messages.blocking_recv().unwrap() {
+            flushes += 1;
+            if flush.request >= *requests.last().unwrap() {
+                break;
+            }
+        }
+    }
+    assert!(flushes <= 4, "{flushes} flushes for 52 requests");
+    running.control.stop();
+    running.times_until_flush(0);
+    running.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_reader_without_an_aggregator_ends() {
+    let running = start(Kernel::default(), 1);
+    drop(running.messages);
+    running.control.request_flush();
+    assert!(matches!(running.thread.join().unwrap(), Err(Error::Closed)));
+}

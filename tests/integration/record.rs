@@ -1,0 +1,72 @@
+//! The decoder agrees with the layout of `bpf/execsnoop.h`, which testkit writes out a second time.
+
+use execsnoopd::record::{DecodeError, Event, Kind, Observation, kind, nul_terminated};
+use proptest::prelude::*;
+use testkit::bytes::encode;
+
+/// Perf records are padded to a multiple of 8 bytes.
+const MAX_PADDING: usize = 7;
+
+fn sample() -> Event {
+    let mut event = Event {
+        time_ns: 7,
+        pid: 8,
+        ppid: 9,
+        ..Event::default()
+    };
+    event.subject.uid = 10;
+    event.subject.cgroup_id = 11;
+    event.subject.comm[..3].copy_from_slice(b"abc");
+    event
+}
+
+#[test]
+fn an_event_is_decoded_with_any_padding() {
+    for padding in 0..=MAX_PADDING {
+        let mut bytes = encode(&sample());
+        bytes.extend(std::iter::repeat_n(0xff, padding));
+        let event = Event::decode(&bytes).unwrap();
+        assert_eq!(
+            (event.time_ns, event.pid, event.ppid, event.subject.uid),
+            (7, 8, 9, 10)
+        );
+        assert_eq!(event.subject.cgroup_id, 11);
+        assert_eq!(nul_terminated(&event.subject.comm), b"abc");
+    }
+}
+
+#[test]
+fn bytes_after_the_nul_of_a_name_are_dropped() {
+    let mut stale = sample();
+    stale.subject.comm = *b"abc\0stale bytes\0";
+    let event = Event::decode(&encode(&stale)).unwrap();
+    assert_eq!(event.subject.comm, sample().subject.comm);
+}
+
+#[test]
+fn a_failed_exec_is_rejected_and_an_exit_may_have_any_status() {
+    let mut failure = sample();
+    failure.subject.retval = -2;
+    assert_eq!(
+        Event::decode(&encode(&failure)).unwrap_err(),
+        DecodeError::Retval(-2)
+    );
+    let mut exit = failure;
+    exit.subject.is_exit = 1;
+    let exit = Event::decode(&encode(&exit)).unwrap();
+    assert_eq!(kind(&exit.subject), Kind::Exit);
+    assert_eq!(exit.subject.retval, -2);
+}
+
+proptest! {
+    #[test]
+    fn bytes_of_the_right_length_decode_to_the_same_bytes(
+        mut bytes in proptest::collection::vec(any::<u8>(), size_of::<Event>()),
+    ) {
+        bytes[12..16].fill(0); // retval
+        bytes[48] = 0; // is_exit
+        bytes[16..48].iter_mut().for_each(|b| *b |= 1); // no NUL in the names
+        let event = Event::decode(&bytes).unwrap();
+        prop_assert_eq!(&encode(&event)[..], &bytes[..]);
+    }
+}

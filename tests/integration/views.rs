@@ -1,0 +1,146 @@
+//! Views: their labels, reserved series, and a reload that changes them.
+
+use std::time::Duration;
+
+use execsnoopd::config::{Config, ViewConfig};
+use execsnoopd::pipeline::view::Label;
+use testkit::bytes::{encode, encode_subject};
+use testkit::fake::event;
+use testkit::http::Scrape;
+use testkit::service::Service;
+
+const RELOADED: &str = "execsnoop_config_last_reload_successful";
+
+fn config_with_view(labels: &[Label], max_series: usize) -> Config {
+    Config {
+        view: vec![ViewConfig {
+            max_series,
+            ..ViewConfig::by(labels)
+        }],
+        ..Config::default()
+    }
+}
+
+#[test]
+fn a_view_by_parent_and_program_has_both_labels() {
+    let service = Service::start(&config_with_view(&[Label::ParentComm, Label::Comm], 10));
+    let mut by_nginx = event(b"sh", 33, 1);
+    by_nginx.subject.parent_comm[..5].copy_from_slice(b"nginx");
+    service.kernel(|kernel| kernel.emit(encode(&by_nginx)));
+    let scrape = Scrape::of(service.address);
+    let sample = "execsnoop_execs_by_parent_comm_comm_total{parent_comm=\"nginx\",comm=\"sh\"}";
+    assert_eq!(scrape.value(sample), 1.0);
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_view_by_user_alone_has_one_series_for_all_uids_of_a_name() {
+    let service = Service::start(&config_with_view(&[Label::User], 10));
+    let nobody_has = [3_999_999_998, 3_999_999_999];
+    service.kernel(|kernel| {
+        for uid in [0, nobody_has[0], nobody_has[1]] {
+            kernel.emit(encode(&event(b"id", uid, 1)));
+        }
+    });
+    let scrape = Scrape::of(service.address);
+    let execs = |user| scrape.value(&format!("execsnoop_execs_by_user_total{{user=\"{user}\"}}"));
+    assert_eq!((execs("root"), execs("")), (1.0, 2.0));
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_view_by_unit_counts_execs_of_unknown_cgroups_as_other() {
+    let service = Service::start(&config_with_view(&[Label::Unit, Label::Slice], 10));
+    service.kernel(|kernel| {
+        let path = b"/system.slice/cron.service".to_vec();
+        kernel.cgroups.insert(17, path);
+        for (cgroup_id, times) in [(17, 3), (18, 1)] {
+            let mut event = event(b"sh", 0, 1);
+            event.subject.cgroup_id = cgroup_id;
+            (0..times).for_each(|_| kernel.emit(encode(&event)));
+            kernel.tally(encode_subject(&event), times);
+        }
+    });
+    let scrape = Scrape::of(service.address);
+    for (unit, slice, times) in [
+        ("cron.service", "system.slice", 6.0),
+        ("other", "other", 2.0),
+    ] {
+        let sample =
+            format!("execsnoop_execs_by_unit_slice_total{{unit=\"{unit}\",slice=\"{slice}\"}}");
+        assert_eq!(scrape.value(&sample), times);
+    }
+    assert_eq!(
+        scrape.value("execsnoop_series_overflow_total{view=\"unit_slice\"}"),
+        0.0
+    );
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
+    let mut config = config_with_view(&[Label::Comm], 3);
+    config.view[0].always = vec!["sshd".to_owned()];
+    config.view[0].idle_after = Duration::ZERO;
+    let service = Service::start(&config);
+    let sshd = "execsnoop_execs_by_comm_total{comm=\"sshd\"}";
+    assert_eq!(Scrape::of(service.address).value(sshd), 0.0);
+    service.kernel(|kernel| {
+        for n in 0..100 {
+            kernel.emit(encode(&event(format!("n{n}").as_bytes(), 0, 1)));
+        }
+        kernel.emit(encode(&event(b"sshd", 0, 1)));
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.value(sshd), 1.0);
+    assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 3.0);
+    assert_eq!(scrape.value("execsnoop_series_limit{view=\"comm\"}"), 3.0);
+    // Each new series evicted one, because `idle_after` is 0.
+    assert_eq!(
+        scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
+        0.0
+    );
+    assert_eq!(scrape.execs_of("other"), 98.0);
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_reload_changes_views_without_losing_a_count() {
+    let service = Service::start(&config_with_view(&[Label::Comm], 1));
+    service.kernel(|kernel| {
+        kernel.emit(encode(&event(b"a", 5, 1)));
+        kernel.emit(encode(&event(b"b", 5, 2)));
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!((scrape.execs_of("a"), scrape.execs_of("other")), (1.0, 1.0));
+
+    let mut changed = config_with_view(&[Label::Comm], 2);
+    changed.view.push(ViewConfig::by(&[Label::Uid]));
+    service.reload(&changed);
+    let by_uid = |uid| format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\"}}");
+    service.await_sample(&by_uid("other"), 2.0);
+    service.kernel(|kernel| {
+        kernel.emit(encode(&event(b"a", 5, 3)));
+        kernel.emit(encode(&event(b"b", 5, 4)));
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!((scrape.execs_of("a"), scrape.execs_of("b")), (2.0, 1.0));
+    assert_eq!(scrape.execs_of("other"), 1.0);
+    assert_eq!(scrape.value(&by_uid("5")), 2.0);
+    assert_eq!(scrape.value(&by_uid("other")), 2.0);
+    assert_eq!(scrape.value("execsnoop_execs_total"), 4.0);
+    assert_eq!(scrape.value(RELOADED), 1.0);
+
+    // A rejected configuration changes nothing, so the views stay.
+    let mut refused = Config::default();
+    refused.capture.exits = false;
+    service.reload(&refused);
+    service.await_sample(RELOADED, 0.0);
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.value(&by_uid("5")), 2.0);
+    scrape.assert_ledger_closes();
+    assert_eq!(service.stop().unwrap().execs, 4);
+}

@@ -1,0 +1,10 @@
+//! Each alert is quiet before its cause, fires under it, and is the only one that fires: with real
+//! programs, the real daemon and a real Prometheus.
+//!
+//! Alerts without `for` are tested with the rules of the package ([`shipped`]), the others with the
+//! same rules at 60 times the speed ([`scaled`]).
+
+mod scaled;
+mod shipped;
+mod site;
+mod under_their_causes;

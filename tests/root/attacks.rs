@@ -1,0 +1,207 @@
+//! Hostile clients: meanwhile, every honest scrape is answered and exact; afterwards, no connection and
+//! little memory is left.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use testkit::attacks::{ATTACKS, Attack};
+use testkit::certificates::Authority;
+use testkit::daemon::{Daemon, configured};
+use testkit::http::{Scrape, connect};
+use testkit::programs::{Programs, exec_times};
+use testkit::tls::Client;
+use testkit::web::{TLS, WebDir};
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whatever else executes, the honest program has its series, and answers stay small.
+const VIEW: &str = "[[view]]\nlabels = [\"comm\"]\nmax_series = 50\nalways = [\"honest\"]\n";
+
+/// The honest scrapes during an attack.
+const SCRAPES: u32 = 5;
+
+/// How much the daemon may grow: by 64 connections with an answer each, and by buffers.
+const MAX_GROWTH_KIB: u64 = 8 << 10;
+
+/// The log message of a failed accept.
+const NOT_ACCEPTED: &str = "accepting a connection failed";
+
+/// A daemon and an honest client.
+struct Site {
+    daemon: Daemon,
+    tls: Option<Client>,
+    _dir: WebDir,
+}
+
+impl Site {
+    fn start(over_tls: bool) -> Self {
+        let authority = Authority::new("ours");
+        let dir = WebDir::tls(if over_tls { TLS } else { "" }, &authority);
+        let web_config = dir.web_config();
+        let config = format!("[web]\nconfig_file = \"{}\"\n{VIEW}", web_config.display());
+        dir.write("config.toml", &config);
+        let file = dir.path().join("config.toml");
+        Self {
+            daemon: Daemon::start(&["--config", file.to_str().unwrap()]),
+            tls: over_tls.then(|| Client::trusting(&authority.pem)),
+            _dir: dir,
+        }
+    }
+
+    /// Scrapes once, without a second try.
+    #[track_caller]
+    fn scrape(&self) -> Scrape {
+        let address = self.daemon.address;
+        match &self.tls {
+            None => Scrape::of(address),
+            Some(client) => {
+                let answer = client
+                    .get(address, "/metrics")
+                    .expect("the handshake succeeds");
+                assert_eq!(answer.status, 200);
+                Scrape::parse(&answer.text())
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn assert_withstood(name: &str) {
+    let attack = ATTACKS.iter().find(|attack| attack.name == name);
+    let attack: &Attack = attack.expect("there is an attack of this name");
+    let programs = Programs::new();
+    let program = programs.named("honest");
+    let site = Site::start(attack.over_tls);
+    let descriptors = site.daemon.descriptors();
+    site.scrape();
+    let peak = site.daemon.peak_kib();
+    let traffic = attack.start(site.daemon.address);
+    for n in 1..=SCRAPES {
+        exec_times(&program, 10);
+        let scrape = site.scrape();
+        assert_eq!(scrape.execs_of("honest"), f64::from(10 * n));
+        scrape.assert_ledger_closes();
+    }
+    drop(traffic);
+    await_descriptors(&site.daemon, descriptors);
+    let execs = site.scrape().execs_of("honest");
+    assert_eq!(execs, f64::from(10 * SCRAPES));
+    let grown = site.daemon.peak_kib() - peak;
+    assert!(grown < MAX_GROWTH_KIB, "grew by {grown} KiB");
+    assert_quiet(&site.daemon.stop_logging());
+}
+
+#[track_caller]
+fn await_descriptors(daemon: &Daemon, number: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while daemon.descriptors() != number {
+        let now = daemon.descriptors();
+        assert!(Instant::now() < deadline, "{now} descriptors, not {number}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// Asserts that there are neither panics nor warnings.
+#[track_caller]
+fn assert_quiet(log: &[String]) {
+    for line in log {
+        assert!(line.contains("\"level\":\"INFO\""), "{line}");
+    }
+}
+
+#[test]
+fn silent_clients_cost_no_scrape() {
+    assert_withstood("1000 silent clients");
+}
+
+#[test]
+fn slow_clients_cost_no_scrape() {
+    assert_withstood("1000 slow clients, a byte at a time");
+}
+
+#[test]
+fn giant_heads_cost_no_scrape() {
+    assert_withstood("heads of 1 MB");
+}
+
+#[test]
+fn endless_heads_cost_no_scrape() {
+    assert_withstood("endless heads");
+}
+
+#[test]
+fn garbage_after_a_request_costs_no_scrape() {
+    assert_withstood("a request followed by garbage");
+}
+
+#[test]
+fn pipelined_requests_cost_no_scrape() {
+    assert_withstood("100 pipelined requests on each of 32 connections");
+}
+
+#[test]
+fn a_flood_of_scrapes_costs_no_other_scrape() {
+    assert_withstood("128 scrapers, a connection per scrape");
+}
+
+#[test]
+fn a_flood_of_scrapes_on_persistent_connections_costs_no_other_scrape() {
+    assert_withstood("128 scrapers on persistent connections");
+}
+
+#[test]
+fn clients_that_read_nothing_cost_no_scrape() {
+    assert_withstood("1000 clients that send 100 requests and read no answer");
+}
+
+#[test]
+fn reset_connections_cost_no_scrape() {
+    assert_withstood("connections that are reset");
+}
+
+#[test]
+fn partial_handshakes_cost_no_scrape() {
+    assert_withstood("TLS: 1000 ClientHellos followed by silence");
+}
+
+#[test]
+fn garbage_on_a_tls_port_costs_no_scrape() {
+    assert_withstood("TLS: records of garbage");
+}
+
+#[test]
+fn exhausted_descriptors_cost_no_count_and_no_scrape_and_are_logged_once_per_minute() {
+    let began = Instant::now();
+    let programs = Programs::new();
+    let program = programs.named("honest");
+    let (mut daemon, _config) = configured(&format!("[web]\nmax_connections = 1000\n{VIEW}"));
+    let descriptors = daemon.descriptors();
+    // Fewer than the connections that it may have.
+    let limit = Some(descriptors as u64 + 16);
+    let limit = Rlimit {
+        current: limit,
+        maximum: limit,
+    };
+    let pid = Pid::from_raw(daemon.pid().cast_signed());
+    prlimit(pid, Resource::Nofile, limit).expect("limits can be set");
+    let clients: Vec<_> = (0..100).map(|_| connect(daemon.address)).collect();
+    for n in 1..=SCRAPES {
+        exec_times(&program, 5);
+        let scrape = daemon.scrape();
+        assert_eq!(scrape.execs_of("honest"), f64::from(5 * n));
+        scrape.assert_ledger_closes();
+    }
+    daemon.await_log(NOT_ACCEPTED);
+    drop(clients);
+    await_descriptors(&daemon, descriptors);
+    assert_eq!(daemon.scrape().execs_of("honest"), f64::from(5 * SCRAPES));
+    let log = daemon.stop_logging();
+    let (again, rest): (Vec<_>, Vec<_>) = log
+        .into_iter()
+        .partition(|line| line.contains(NOT_ACCEPTED));
+    let minutes = began.elapsed().as_secs() / 60;
+    assert!(again.len() as u64 <= minutes, "{again:#?}");
+    assert_quiet(&rest);
+}

@@ -1,0 +1,41 @@
+//! Real programs, real BPF, the real daemon. These tests need root and fail without it: a tier that
+//! did not run must not look like one that passed.
+//!
+//! A daemon counts what the whole host executes, and so what other tests execute. A test that
+//! executes programs has the host to itself: see [`testkit::host`].
+//!
+//! `make test-vm` runs some of these modules in guests, which have no compiler and few tools.
+
+mod attacks; // hostile clients
+mod cgroups; // units, slices and containers, by cgroups that the test creates
+mod containers; // a container by runc
+mod doctor; // the report on this host
+mod execs; // storms of execs, full buffers, names
+mod exits; // exit statuses, CPU time, lifetimes
+mod failures; // failed execs, and the classic mode
+mod hooks; // hooks and standby programs that this kernel may not need
+mod image; // the container image, with the privileges of the DaemonSet
+mod log; // a log that cannot be written
+mod many_names; // a user who executes as many programs as possible
+mod namespaces; // pid, user and time namespaces
+mod privileges; // capabilities
+mod shortage; // no threads, no memory
+mod shutdown; // signals at every stage of the start and the stop
+mod startup; // starts that fail
+mod starved; // a storm while the daemon gets too little CPU time or memory
+mod systemd; // notifications, reloads, passed sockets
+mod trace; // the live table
+mod users; // names of users while the name service hangs
+mod ways; // every way to execute a program
+mod web; // the web configuration of the unprivileged daemon
+
+/// Guests have no compiler: `make test-vm` runs this test on the host first.
+#[test]
+fn programs_are_compiled() {
+    use testkit::compiled;
+    assert!(compiled::nop().exists());
+    #[cfg(target_arch = "x86_64")]
+    assert!(compiled::nop32().exists());
+    assert!(compiled::ways().exists());
+    assert!(compiled::failing(trace::FAILURES, 0).exists());
+}
