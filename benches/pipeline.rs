@@ -68,8 +68,7 @@ fn events(comms: u64) -> Vec<Event> {
 }
 
 fn aggregator() -> Aggregator {
-    let views = Config::default().view;
-    Aggregator::new(views.iter().map(|view| view.build().unwrap()).collect())
+    Aggregator::new(Config::default().resolve().unwrap().views)
 }
 
 fn decode(c: &mut Criterion) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::config::{Config, DEFAULT_PATH, Error};
+use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved};
 use crate::http::live_config;
 use crate::pipeline::view;
 use crate::record::Comm;
@@ -209,9 +209,11 @@ impl Cli {
         }
     }
 
-    /// The file's configuration with the flags over it.
-    pub fn load_config(&self) -> Result<Config, Error> {
-        let mut config = Config::load(self.config.as_deref())?;
+    /// The file's configuration with the flags over it, hosts and users looked up.
+    pub fn load_config(&self) -> Result<Resolved, Error> {
+        let file = File::read(self.config.as_deref())?;
+        let config = file.as_ref().map(Config::parse_file);
+        let mut config = config.transpose()?.unwrap_or_default();
         if !self.listen.is_empty() {
             config.web.listen.clone_from(&self.listen);
         }
@@ -228,9 +230,16 @@ impl Cli {
             config.log.format = format;
         }
         config.validate()?;
-        // And the web configuration with the files that it names.
-        live_config::validate(&config.web.config_file)?;
-        Ok(config)
+        let resolved = config.resolve().map_err(|fault| {
+            let is_flag = !self.listen.is_empty() && fault.is_in("web.listen");
+            match &file {
+                Some(file) if !is_flag => file.locate(&fault),
+                _ => Error::Flag(fault),
+            }
+        })?;
+        // Checks the web configuration and the files that it names.
+        live_config::validate(&resolved.config.web.config_file)?;
+        Ok(resolved)
     }
 }
 
@@ -259,7 +268,7 @@ mod tests {
             "--log.level=debug",
             "--log.format=json",
         ]);
-        let config = cli.load_config().unwrap();
+        let config = cli.load_config().unwrap().config;
         assert_eq!(config.web.listen, ["127.0.0.1:2", "127.0.0.1:3"]);
         assert_eq!(config.web.telemetry_path, "/a");
         assert_eq!(config.log.level, LogLevel::Debug);
@@ -298,5 +307,23 @@ mod tests {
         let cli = Cli::parse_from(["execsnoopd", "--web.telemetry-path=metrics"]);
         let message = cli.load_config().unwrap_err().to_string();
         assert!(message.starts_with("web.telemetry_path: "), "{message}");
+    }
+
+    #[test]
+    fn a_host_that_does_not_resolve_is_reported_where_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, "[web]\nlisten = [\"no-such-host.invalid:1\"]\n").unwrap();
+        let file = file.to_str().unwrap();
+        let cli = Cli::parse_from(["execsnoopd", "--config", file]);
+        let message = cli.load_config().unwrap_err().to_string();
+        let expected = format!("{file}:2: web.listen: \"no-such-host.invalid:1\" is not ");
+        assert!(message.starts_with(&expected), "{message}");
+
+        let flag = "--web.listen-address=other-host.invalid:1";
+        let cli = Cli::parse_from(["execsnoopd", "--config", file, flag]);
+        let message = cli.load_config().unwrap_err().to_string();
+        let expected = "web.listen: \"other-host.invalid:1\" is not ";
+        assert!(message.starts_with(expected), "{message}");
     }
 }

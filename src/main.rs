@@ -22,13 +22,14 @@ fn main() -> ExitCode {
         Some(Command::Doctor(args)) => return doctor(args),
         None => {}
     }
-    let config = match cli.load_config() {
-        Ok(config) => config,
+    let resolved = match cli.load_config() {
+        Ok(resolved) => resolved,
         Err(error) => {
             log::print_error(&error);
             return ExitCode::from(EX_CONFIG);
         }
     };
+    let config = &resolved.config;
     if cli.check {
         println!("execsnoopd: {} valid", cli.what_is_configured());
         let web = config.web.config_file.display().to_string();
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         log::print_error(format_args!("{error:#}"));
         return ExitCode::FAILURE;
     }
-    match daemon::run(&config, move || cli.load_config()) {
+    match daemon::run(resolved, move || cli.load_config()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");

@@ -16,35 +16,64 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// What is behind `HOST:PORT`, `:PORT` (every address of the host) or `unix:PATH`.
+/// An address as it is written.
+enum Written<'a> {
+    Unix(&'a Path),
+    /// A port of every address of the host.
+    Port(u16),
+    /// `HOST:PORT`
+    Host(&'a str),
+}
+
+/// Checks that this is `HOST:PORT`, `:PORT` or `unix:PATH`; does not look up the host.
+pub(super) fn check(address: &str) -> io::Result<()> {
+    parse(address).map(|_| ())
+}
+
+/// Looks up `HOST:PORT`, `:PORT` (every address of the host) or `unix:PATH`.
 pub fn resolve(address: &str) -> io::Result<Address> {
-    let invalid = |message| io::Error::new(io::ErrorKind::InvalidInput, message);
+    Ok(match parse(address)? {
+        Written::Unix(path) => Address::Unix(path.to_owned()),
+        // The first one accepts IPv4 connections, too, unless the host is configured
+        // otherwise; the second is for hosts without IPv6.
+        Written::Port(port) => Address::Tcp(vec![
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        ]),
+        Written::Host(address) => Address::Tcp(address.to_socket_addrs()?.collect()),
+    })
+}
+
+fn parse(address: &str) -> io::Result<Written<'_>> {
+    let invalid = |message: &str| io::Error::new(io::ErrorKind::InvalidInput, message);
     if let Some(path) = address.strip_prefix("unix:") {
-        // As others write it, too: unix:///run/x.sock.
+        // Other programs write unix:///run/x.sock.
         let path = Path::new(path.strip_prefix("//").unwrap_or(path));
         if !path.is_absolute() {
-            return Err(invalid("the path of a socket is absolute".to_owned()));
+            return Err(invalid("the path of a socket is absolute"));
         }
         if path.as_os_str().len() > MAX_SOCKET_PATH {
-            return Err(invalid(format!(
+            return Err(invalid(&format!(
                 "the path of a socket has at most {MAX_SOCKET_PATH} bytes"
             )));
         }
-        return Ok(Address::Unix(path.to_owned()));
+        return Ok(Written::Unix(path));
     }
     if let Some(port) = address.strip_prefix(':') {
-        let port = port.parse().map_err(|e| {
-            let error: std::num::ParseIntError = e;
-            invalid(error.to_string())
-        })?;
-        // The first one takes IPv4 connections, too, unless the host says otherwise; the
-        // second is for hosts without IPv6.
-        return Ok(Address::Tcp(vec![
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-        ]));
+        let port = port.parse::<u16>();
+        return port
+            .map(Written::Port)
+            .map_err(|error| invalid(&error.to_string()));
     }
-    Ok(Address::Tcp(address.to_socket_addrs()?.collect()))
+    // The same checks, in the words of the standard library's look-up.
+    if address.parse::<SocketAddr>().is_err() {
+        let (_, port) = address
+            .rsplit_once(':')
+            .ok_or_else(|| invalid("invalid socket address"))?;
+        port.parse::<u16>()
+            .map_err(|_| invalid("invalid port value"))?;
+    }
+    Ok(Written::Host(address))
 }
 
 #[cfg(test)]

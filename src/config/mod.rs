@@ -1,35 +1,34 @@
-//! Files to a validated configuration.
+//! Files to a validated configuration, and the look-ups that it needs.
 //!
 //! The text of `config.toml` and of the web configuration file comes in, values go out. Every key
 //! is optional, and unknown keys are refused. The keys that exist, with their defaults, are the
 //! fields of [`Config`]; `config.example.toml` shows them. The thread that starts or reloads the
 //! daemon runs it. Each section has a file that decides what is valid in it.
+//!
+//! Parsing is pure. [`Config::resolve`] is the one step that asks DNS and NSS; it runs once at
+//! the start, once per reload and for `--check`.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::view::{self as counting, Label, grouping, name};
+use crate::pipeline::view::{Label, View, grouping, name};
 use crate::sys::log::{LogFormat, LogLevel};
 
 mod address;
-mod fault;
+mod error;
+mod file;
 mod suggest;
 mod view;
 mod web;
 pub mod web_file;
 
 pub use self::address::{Address, resolve};
-use self::fault::Fault;
-pub use self::view::{MAX_SERIES, View};
+pub use self::error::{Error, Fault};
+pub use self::file::{DEFAULT_PATH, File};
+pub use self::view::{MAX_SERIES, ViewConfig};
 pub use self::web::{MAX_CONNECTIONS, Web};
-
-/// Read where no `--config` is given, if it exists.
-pub const DEFAULT_PATH: &str = "/etc/execsnoopd/config.toml";
 
 /// The most pages of a CPU's ring: 64 MiB at 4 KiB a page.
 pub const MAX_BUFFER_PAGES: usize = 16_384;
@@ -45,7 +44,18 @@ pub struct Config {
     /// `[log]`
     pub log: Log,
     /// `[[view]]`
-    pub view: Vec<View>,
+    pub view: Vec<ViewConfig>,
+}
+
+/// A configuration whose hosts and users have been looked up.
+#[derive(Debug)]
+pub struct Resolved {
+    /// As it was written.
+    pub config: Config,
+    /// `web.listen`
+    pub listen: Vec<Address>,
+    /// The views of `[[view]]`, without any count yet.
+    pub views: Vec<View>,
 }
 
 /// `[capture]`
@@ -105,8 +115,8 @@ impl Default for Config {
             web: Web::default(),
             log: Log::default(),
             view: vec![
-                View::by(&[Label::Comm]),
-                View::by(&[Label::Uid, Label::User]),
+                ViewConfig::by(&[Label::Comm]),
+                ViewConfig::by(&[Label::Uid, Label::User]),
             ],
         }
     }
@@ -133,113 +143,53 @@ impl Default for Log {
     }
 }
 
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {}: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// What the file says makes no sense.
-    #[error("{}:{line}: {message}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// Which key, what is wrong, and what would be right.
-        message: String,
-    },
-    /// The web configuration file cannot be used.
-    #[error(transparent)]
-    Web(#[from] web_file::Error),
-    /// What a flag says makes no sense.
-    #[error("{0}")]
-    Flag(String),
-}
-
 impl Config {
-    /// Read and validate a file; without one, the one at [`DEFAULT_PATH`] where it exists,
-    /// else the defaults.
-    pub fn load(path: Option<&Path>) -> Result<Self, Error> {
-        let read = |path: &Path| {
-            fs::read_to_string(path).map_err(|error| Error::Read {
-                path: path.to_owned(),
-                error,
-            })
-        };
-        let default = Path::new(DEFAULT_PATH);
-        match path.map(read) {
-            Some(text) => Self::parse(&text?, path.unwrap_or(default)),
-            None => match read(default) {
-                Ok(text) => Self::parse(&text, default),
-                Err(Error::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-                    Ok(Self::default())
-                }
-                // It is there, and not to be read: that is not the same as the defaults.
-                Err(error) => Err(error),
-            },
-        }
+    /// Parses and validates the text of a file; `path` is for messages. Looks up neither hosts
+    /// nor users.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        Self::parse_file(&File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        })
     }
 
-    /// Validate the text of a file; `path` is for messages.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
-        let invalid = |line, message| Error::Invalid {
-            path: path.to_owned(),
-            line,
-            message,
-        };
+    /// Parses and validates a file. Looks up neither hosts nor users.
+    pub fn parse_file(file: &File) -> Result<Self, Error> {
         let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-        let document = toml::de::DeTable::parse(text).map_err(|error| {
-            invalid(
-                suggest::line_at(text, at(&error)),
-                error.message().to_owned(),
-            )
-        })?;
+        let document = toml::de::DeTable::parse(&file.text)
+            .map_err(|error| file.invalid(at(&error), error.message().to_owned()))?;
         // The defaults have every key.
         let known = toml::Table::try_from(Self::default()).unwrap_or_default();
         if let Some(unknown) = suggest::unknown(document.get_ref(), &known) {
-            return Err(invalid(
-                suggest::line_at(text, unknown.offset),
-                unknown.to_string(),
-            ));
+            return Err(file.invalid(unknown.offset, unknown.to_string()));
         }
-        let mut config: Self = toml::from_str(text).map_err(|error| {
-            let line = suggest::line_at(text, at(&error));
-            let key = suggest::key_at(document.get_ref(), at(&error)).join(".");
-            let message = error.message();
-            let named = format!("{key}: {message}");
-            // A key that is missing stands nowhere.
-            invalid(
-                line,
-                if key.is_empty() {
-                    message.to_owned()
-                } else {
-                    named
-                },
-            )
+        let document = toml::de::Deserializer::from(document);
+        let mut config: Self = serde_path_to_error::deserialize(document).map_err(|error| {
+            let key = suggest::key_at(error.path());
+            let message = error.inner().message();
+            file.invalid(at(error.inner()), format!("{key}: {message}"))
         })?;
-        if let Some(fault) = config.faults().into_iter().next() {
-            let offset = suggest::offset(document.get_ref(), &fault.key);
-            let message = format!("{}: {}", fault.key.join("."), fault.message);
-            return Err(invalid(suggest::line_at(text, offset), message));
-        }
+        config.validate().map_err(|fault| file.locate(&fault))?;
         if config.web.config_file != Path::new("") {
-            let dir = path.parent().unwrap_or(Path::new(""));
+            let dir = file.path.parent().unwrap_or(Path::new(""));
             config.web.config_file = dir.join(&config.web.config_file);
         }
         Ok(config)
     }
 
-    /// The views without any count yet; or why a user of `always` is not found any more.
-    pub fn build_views(&self) -> anyhow::Result<Vec<counting::View>> {
-        let views = self.view.iter().map(View::build);
-        let views: Result<_, _> = views.collect();
-        views.map_err(|error| anyhow!(error).context("cannot reserve a series"))
+    /// Looks up the hosts of `web.listen` (DNS) and the users of `always` (NSS). Both may
+    /// block.
+    pub fn resolve(self) -> Result<Resolved, Fault> {
+        let listen = self.web.resolve()?;
+        let views = self.view.iter().enumerate().map(|(i, view)| {
+            let fault = |message| Fault::new(&format!("view.{i}.always"), message);
+            view.resolve().map_err(fault)
+        });
+        Ok(Resolved {
+            views: views.collect::<Result<_, _>>()?,
+            listen,
+            config: self,
+        })
     }
 
     /// Whether some view has such a label.
@@ -248,16 +198,10 @@ impl Config {
         labels.any(|&label| such(label))
     }
 
-    /// Validate once more, after flags have changed what the file says.
-    pub fn validate(&self) -> Result<(), Error> {
-        match self.faults().into_iter().next() {
-            Some(fault) => Err(Error::Flag(format!(
-                "{}: {}",
-                fault.key.join("."),
-                fault.message
-            ))),
-            None => Ok(()),
-        }
+    /// Checks what can be checked without a look-up. Flags need this too, once they have
+    /// replaced values of the file.
+    pub fn validate(&self) -> Result<(), Fault> {
+        self.faults().into_iter().next().map_or(Ok(()), Err)
     }
 
     fn faults(&self) -> Vec<Fault> {
@@ -270,7 +214,7 @@ impl Config {
             ));
         }
         faults.extend(self.web.faults());
-        let mut seen: Vec<&View> = Vec::new();
+        let mut seen: Vec<&ViewConfig> = Vec::new();
         for (i, view) in self.view.iter().enumerate() {
             if let Some((key, message)) = view.fault() {
                 faults.push(Fault::new(&format!("view.{i}.{key}"), message));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use toml::Spanned;
+use serde_path_to_error::{Path, Segment};
 use toml::de::{DeTable, DeValue};
 
 /// A key that does not exist.
@@ -102,42 +102,19 @@ pub(super) fn offset(document: &DeTable<'_>, path: &[String]) -> usize {
     }
 }
 
-/// The path of the key whose value is there; empty if there is none. What is inside of
-/// tables is looked at first: the span of one may be its header alone.
-pub(super) fn key_at(document: &DeTable<'_>, offset: usize) -> Vec<String> {
-    let values = document
-        .iter()
-        .map(|(key, value)| (key.get_ref().to_string(), value));
-    path_to(values, offset).unwrap_or_default()
-}
-
-fn path_to<'a, 'i: 'a>(
-    values: impl Iterator<Item = (String, &'a Spanned<DeValue<'i>>)>,
-    offset: usize,
-) -> Option<Vec<String>> {
-    for (key, value) in values {
-        let inner = match value.get_ref() {
-            DeValue::Table(table) => {
-                let values = table
-                    .iter()
-                    .map(|(key, value)| (key.get_ref().to_string(), value));
-                path_to(Box::new(values) as Box<dyn Iterator<Item = _>>, offset)
-            }
-            DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
-                let values = items
-                    .iter()
-                    .enumerate()
-                    .map(|(i, item)| (i.to_string(), item));
-                path_to(Box::new(values) as Box<dyn Iterator<Item = _>>, offset)
-            }
-            _ if value.span().contains(&offset) => Some(Vec::new()),
-            _ => None,
-        };
-        if let Some(inner) = inner {
-            return Some([vec![key], inner].concat());
-        }
+/// The key at a path, as faults name it: with the position of a table in its array, without
+/// that of a value in its list.
+pub(super) fn key_at(path: &Path) -> String {
+    let keys = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    let mut keys: Vec<_> = keys.collect();
+    if matches!(path.iter().next_back(), Some(Segment::Seq { .. })) {
+        keys.pop();
     }
-    None
+    keys.join(".")
 }
 
 /// The line of an offset, counted from 1; of the end, the last one.

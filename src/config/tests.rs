@@ -6,9 +6,75 @@ fn parse(text: &str) -> Result<Config, Error> {
     Config::parse(text, Path::new("x.toml"))
 }
 
+fn file(text: &str) -> File {
+    File {
+        path: "x.toml".into(),
+        text: text.to_owned(),
+    }
+}
+
+/// Parses, then resolves.
+fn load(text: &str) -> Result<Resolved, Error> {
+    let resolved = parse(text)?.resolve();
+    resolved.map_err(|fault| file(text).locate(&fault))
+}
+
 #[track_caller]
 fn refused(text: &str) -> String {
-    parse(text).unwrap_err().to_string()
+    load(text).unwrap_err().to_string()
+}
+
+#[test]
+fn hosts_and_users_are_looked_up_after_parsing() {
+    let host = "[web]\n\nlisten = [\"127.0.0.1:1\", \"no-such-host.invalid:1\"]\n";
+    let user = "[[view]]\nlabels = [\"comm\"]\n\n[[view]]\nlabels = [\"user\"]\n\
+                always = [\"root\", \"nobody-of-that-name\"]\n";
+    for text in [host, user] {
+        parse(text).unwrap();
+    }
+    let message = refused(host);
+    assert!(
+        message.starts_with(
+            "x.toml:3: web.listen: \"no-such-host.invalid:1\" is not HOST:PORT, :PORT or \
+             unix:PATH (failed to lookup address information: "
+        ),
+        "{message}"
+    );
+    assert_eq!(
+        refused(user),
+        "x.toml:6: view.1.always: \"nobody-of-that-name\" is neither a uid nor the name of a user"
+    );
+}
+
+#[test]
+fn malformed_addresses_and_names_are_refused_without_a_look_up() {
+    for text in [
+        "web.listen = [\"10190\"]",
+        "web.listen = [\"localhost:x\"]",
+        "web.listen = [\":65536\"]",
+        "web.listen = [\"unix:web.sock\"]",
+        "[[view]]\nlabels = [\"comm\"]\nalways = [\"sixteen-bytes-ab\"]",
+        "[[view]]\nlabels = [\"comm\", \"uid\"]\nalways = [\"root\"]",
+    ] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_resolved_is_what_is_written() {
+    let resolved = load(
+        "web.listen = [\"127.0.0.1:1\", \"unix:/run/x\"]\n[[view]]\nlabels = [\"uid\"]\n\
+         max_series = 7\nalways = [\"0\"]\n",
+    )
+    .unwrap();
+    let tcp = Address::Tcp(vec!["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(resolved.listen, [tcp, Address::Unix("/run/x".into())]);
+    let views: Vec<_> = resolved.views.iter().map(View::counts).collect();
+    assert_eq!(views.len(), 1);
+    assert_eq!(
+        (&views[0].labels[..], views[0].max_series),
+        (&[Label::Uid][..], 7)
+    );
 }
 
 #[test]
@@ -81,6 +147,14 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
     let message = refused("[[view]]\nlabels = [\"com\"]\n");
     assert!(message.starts_with("x.toml:2: "), "{message}");
     assert!(message.contains("`comm`"), "{message}");
+}
+
+#[test]
+fn a_missing_key_is_reported_with_the_table_that_lacks_it() {
+    assert_eq!(
+        refused("\n[[view]]\nmax_series = 3\n"),
+        "x.toml:2: view: missing field `labels`"
+    );
 }
 
 #[test]

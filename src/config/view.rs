@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::view::{self, Label};
+use crate::pipeline::view::{self, Label, View};
 
 /// The hard cap on `max_series` of a view.
 pub const MAX_SERIES: usize = 100_000;
@@ -12,21 +12,21 @@ pub const MAX_SERIES: usize = 100_000;
 /// `[[view]]`: execs counted by some labels.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct View {
+pub struct ViewConfig {
     /// What to group by.
     pub labels: Vec<Label>,
     /// The number of slots for series, at most [`MAX_SERIES`]; what finds no free slot is `other`.
-    #[serde(default = "View::default_max_series")]
+    #[serde(default = "ViewConfig::default_max_series")]
     pub max_series: usize,
     /// How long a series must have been idle before a new one can evict it.
-    #[serde(default = "View::default_idle_after", with = "humantime_serde")]
+    #[serde(default = "ViewConfig::default_idle_after", with = "humantime_serde")]
     pub idle_after: Duration,
     /// Values of the one label that have a series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
 }
 
-impl View {
+impl ViewConfig {
     /// A view by these labels, with defaults for all other keys.
     pub fn by(labels: &[Label]) -> Self {
         Self {
@@ -65,10 +65,20 @@ impl View {
                 "always",
                 format!("{} names for {} series", self.always.len(), self.max_series),
             ))
+        } else if self.is_by_user() {
+            // Only a look-up shows which users exist.
+            None
         } else {
             let fault = self.reserved().err();
             fault.map(|message| ("always", message))
         }
+    }
+
+    /// Returns whether `always` names users.
+    fn is_by_user(&self) -> bool {
+        let mut grouping = view::grouping(&self.labels);
+        let first = grouping.next();
+        matches!(first, Some(Label::Uid | Label::User)) && grouping.next().is_none()
     }
 
     /// Returns the keys of `always`, or what is wrong with one of them.
@@ -79,9 +89,9 @@ impl View {
             .collect()
     }
 
-    /// Returns a view without counts, or why a user of `always` is not found any more.
-    pub fn build(&self) -> Result<view::View, String> {
-        let view = view::View::new(self.labels.clone(), self.max_series);
+    /// Returns a view without counts, or why a user of `always` is not found.
+    pub(super) fn resolve(&self) -> Result<View, String> {
+        let view = View::new(self.labels.clone(), self.max_series);
         Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))
     }
 }

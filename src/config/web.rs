@@ -1,11 +1,12 @@
 //! `[web]`.
 
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::address::resolve;
-use super::fault::Fault;
+use super::address::{Address, check, resolve};
+use super::error::Fault;
 
 /// The most connections that may be served at a time.
 pub const MAX_CONNECTIONS: usize = 65_535;
@@ -45,12 +46,11 @@ impl Web {
             faults.push(Fault::new("web.listen", "names no address to listen on"));
         }
         for address in &self.listen {
-            if let Err(error) = resolve(address) {
-                faults.push(Fault::new(
-                    "web.listen",
-                    format!("{address:?} is not HOST:PORT, :PORT or unix:PATH ({error})"),
-                ));
-            }
+            faults.extend(
+                check(address)
+                    .err()
+                    .map(|error| bad_address(address, &error)),
+            );
         }
         let path = &self.telemetry_path;
         let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.~".contains(c);
@@ -76,4 +76,19 @@ impl Web {
         }
         faults
     }
+
+    /// What there is to listen on.
+    pub(super) fn resolve(&self) -> Result<Vec<Address>, Fault> {
+        let addresses = self.listen.iter();
+        let addresses =
+            addresses.map(|address| resolve(address).map_err(|error| bad_address(address, &error)));
+        addresses.collect()
+    }
+}
+
+fn bad_address(address: &str, error: &io::Error) -> Fault {
+    Fault::new(
+        "web.listen",
+        format!("{address:?} is not HOST:PORT, :PORT or unix:PATH ({error})"),
+    )
 }

@@ -5,11 +5,11 @@ use std::pin::pin;
 
 use tokio::sync::mpsc;
 
-use crate::config::{self, Config};
+use crate::config::{self, Resolved};
 use crate::daemon::reload::Reloader;
 
 /// Reads a configuration, on a thread where it may block.
-pub type Load = Box<dyn FnOnce() -> Result<Config, config::Error> + Send>;
+pub type Load = Box<dyn FnOnce() -> Result<Resolved, config::Error> + Send>;
 
 /// A command to a running daemon.
 pub enum Command {
@@ -57,9 +57,10 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::config::Config;
 
     fn reload(load: impl FnOnce() -> Config + Send + 'static) -> Command {
-        Command::Reload(Box::new(move || Ok(load())))
+        Command::Reload(Box::new(move || Ok(load().resolve()?)))
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! pipeline has ended, for whatever reason, shows as the end of its snapshots.
 
 mod command;
+mod listen;
 pub mod notify;
 mod pipeline;
 pub mod reload;
@@ -29,7 +30,7 @@ use crate::capture::TransportKind;
 use crate::capture::options::FailureHooks;
 use crate::capture::source::Source;
 use crate::capture::{self, Capture, CaptureInfo};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Resolved};
 use crate::daemon::reload::Reloader;
 use crate::http::auth;
 use crate::http::listener::Listener;
@@ -70,19 +71,18 @@ pub enum Error {
 /// Capture what this host executes until SIGTERM or SIGINT, or until a stage fails. At each
 /// SIGHUP, take up what `load` reads.
 pub fn run(
-    config: &Config,
-    load: impl Fn() -> Result<Config, config::Error> + Clone + Send + 'static,
+    resolved: Resolved,
+    load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
     // Before there are threads: it reads and clears the environment.
     let passed = passed(ListenFd::from_env())?;
-    let capture = Capture::start(&options(config))?;
+    let capture = Capture::start(&options(&resolved.config))?;
     malloc::give_back();
     let capture_info = capture.info().clone();
     let listeners = if passed.is_empty() {
         // An address that cannot be bound is an error: half of what was asked for would look
         // like all of it.
-        let listeners = config.web.listen.iter();
-        let listeners = listeners.map(|address| Listener::bind(address));
+        let listeners = resolved.listen.iter().map(listen::bind);
         listeners.collect::<Result<_, _>>()?
     } else {
         info!(
@@ -91,7 +91,7 @@ pub fn run(
         );
         passed
     };
-    let daemon = Daemon::new(capture, &capture_info, config, listeners)?;
+    let daemon = Daemon::new(capture, &capture_info, resolved, listeners)?;
     let commands = signals::commands(daemon.runtime.handle(), load)?;
     daemon.run(commands)?;
     Ok(())
@@ -140,9 +140,10 @@ impl Daemon {
     pub fn new<S: Source + 'static>(
         source: S,
         capture_info: &CaptureInfo,
-        config: &Config,
+        resolved: Resolved,
         listeners: Vec<Listener>,
     ) -> anyhow::Result<Self> {
+        let config = resolved.config;
         let control = Control::new().context("cannot make an eventfd")?;
         let (sender, messages) = mpsc::channel(CHANNEL);
         let mut reader = Reader::new(source, control.clone(), sender);
@@ -151,7 +152,7 @@ impl Daemon {
         // Without privileges, as for every later reading.
         let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
         let (views, changes) = std_mpsc::sync_channel(1);
-        let pipeline = Pipeline::start(reader, messages, config, changes)?;
+        let pipeline = Pipeline::start(reader, messages, resolved.views, changes)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -8,7 +8,6 @@ use anyhow::{Context, anyhow};
 use tokio::sync::{mpsc, watch};
 
 use crate::capture::source::Source;
-use crate::config::Config;
 use crate::pipeline::aggregator::Aggregator;
 use crate::pipeline::message::Message;
 use crate::pipeline::reader::{self, Reader};
@@ -27,10 +26,10 @@ impl Pipeline {
     pub(super) fn start<S: Source + 'static>(
         reader: Reader<S>,
         messages: mpsc::Receiver<Message>,
-        config: &Config,
+        views: Vec<View>,
         changes: std_mpsc::Receiver<Vec<View>>,
     ) -> anyhow::Result<Self> {
-        let aggregator = Aggregator::new(config.build_views()?).with_changes(changes);
+        let aggregator = Aggregator::new(views).with_changes(changes);
         let (publish, snapshots) = watch::channel(Arc::default());
         Ok(Self {
             reader: thread::Builder::new()

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tracing::{error, info};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Resolved};
 use crate::daemon::notify;
 use crate::pipeline::view::{Label, View};
 use crate::sys::{log, thread};
@@ -92,7 +92,7 @@ impl Reloader {
     /// Take up the configuration that `load` reads, or say why it is refused.
     pub async fn reload(
         &mut self,
-        load: impl FnOnce() -> Result<Config, config::Error> + Send + 'static,
+        load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
     ) {
         notify::reloading();
         let taken_up = self.take_up(load).await;
@@ -116,19 +116,17 @@ impl Reloader {
 
     async fn take_up(
         &mut self,
-        load: impl FnOnce() -> Result<Config, config::Error> + Send + 'static,
+        load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
     ) -> anyhow::Result<()> {
         // One that hangs must not take the threads that others need, too.
         let reading = Arc::clone(&self.reading).try_acquire_owned();
         let reading = reading.context("the reload before it still reads the configuration")?;
         let load = thread::run("configuration", move || {
             let _reading = reading;
-            let config = load()?;
-            let views = config.build_views()?;
-            anyhow::Ok((config, views))
+            load()
         });
         let loaded = timeout(DEADLINE, load).await;
-        let (config, views) = loaded
+        let Resolved { config, views, .. } = loaded
             .with_context(|| format!("reading it took longer than {DEADLINE:?}"))?
             .context("reading it failed")??;
         let refusals = self.refusals(&config)?;
@@ -197,6 +195,10 @@ mod tests {
         Config::parse(text, Path::new("config.toml")).unwrap()
     }
 
+    fn resolved(text: &str) -> Resolved {
+        config(text).resolve().unwrap()
+    }
+
     fn reloader(running: &str) -> (Reloader, Receiver<Vec<View>>) {
         let (views, changes) = sync_channel(1);
         let successful = prometheus::Gauge::new("successful", "help").unwrap();
@@ -210,7 +212,7 @@ mod tests {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\n[[view]]\nlabels = [\"user\"]\nmax_series = 7\n";
         let new = config(text);
-        let loaded = new.clone();
+        let loaded = resolved(text);
         reloader.reload(move || Ok(loaded)).await;
         assert_eq!(reloader.successful.get(), 1.0);
         assert_eq!(*reloader.note().borrow(), "");
@@ -226,7 +228,7 @@ mod tests {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\ncapture.exits = false\nweb.listen = [\":1\"]\n\
                     [[view]]\nlabels = [\"unit\", \"parent_comm\"]\n";
-        let loaded = config(text);
+        let loaded = resolved(text);
         reloader.reload(move || Ok(loaded)).await;
         assert_eq!(reloader.successful.get(), 0.0);
         assert_eq!(reloader.running, Config::default());
@@ -240,7 +242,7 @@ mod tests {
         );
 
         // The next one is told by what runs, not by what was refused.
-        reloader.reload(|| Ok(Config::default())).await;
+        reloader.reload(|| Ok(resolved(""))).await;
         assert_eq!(reloader.successful.get(), 1.0);
         assert_eq!(*reloader.note().borrow(), "");
     }
@@ -254,7 +256,7 @@ mod tests {
             by_unit,
             "[[view]]\nlabels = [\"container\", \"comm\"]\n",
         ] {
-            let loaded = config(text);
+            let loaded = resolved(text);
             reloader.reload(move || Ok(loaded)).await;
             assert_eq!(reloader.successful.get(), 1.0);
             assert!(changes.try_recv().is_ok());
@@ -264,8 +266,11 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_wrong_is_refused_with_its_line() {
         let (mut reloader, changes) = reloader("");
-        let parse = || Config::parse("[log]\nlevle = \"debug\"\n", Path::new("config.toml"));
-        reloader.reload(parse).await;
+        let load = || {
+            let config = Config::parse("[log]\nlevle = \"debug\"\n", Path::new("config.toml"));
+            Ok(config?.resolve()?)
+        };
+        reloader.reload(load).await;
         assert_eq!(reloader.successful.get(), 0.0);
         assert!(changes.try_recv().is_err());
         let note = reloader.note().borrow().clone();

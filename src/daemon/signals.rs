@@ -6,14 +6,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::config::{self, Config};
+use crate::config::{self, Resolved};
 use crate::daemon::command::Command;
 
 /// Handles signals from now on. SIGHUP becomes a reload of what `load` reads; SIGTERM and SIGINT
 /// become a stop.
 pub(super) fn commands(
     runtime: &Handle,
-    load: impl Fn() -> Result<Config, config::Error> + Clone + Send + 'static,
+    load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> anyhow::Result<mpsc::UnboundedReceiver<Command>> {
     let _context = runtime.enter();
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;

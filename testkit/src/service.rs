@@ -34,7 +34,7 @@ pub fn run_on(source: impl Source + 'static, info: &CaptureInfo, config: &Config
     let (commands, commanded) = mpsc::unbounded_channel();
     let (info, config) = (info.clone(), config.clone());
     let thread = std::thread::spawn(move || {
-        Daemon::new(source, &info, &config, vec![listener.into()])?.run(commanded)
+        Daemon::new(source, &info, config.resolve()?, vec![listener.into()])?.run(commanded)
     });
     Running {
         address,
@@ -51,7 +51,7 @@ impl Running {
     /// Sends a configuration to apply. The service may not have applied it yet on return.
     pub fn reload(&self, config: &Config) {
         let config = config.clone();
-        let reload = Command::Reload(Box::new(move || Ok(config)));
+        let reload = Command::Reload(Box::new(move || Ok(config.resolve()?)));
         self.commands.send(reload).expect("it runs");
     }
 

@@ -3,7 +3,7 @@
 //! This test is a program of its own because it measures the memory of its own process, in which
 //! other tests would allocate, too.
 
-use execsnoopd::config::{Config, View};
+use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::{Label, name};
 use testkit::bytes::encode;
 use testkit::fake::event;
@@ -22,7 +22,7 @@ fn a_million_programs_fit_in_bounded_memory_and_are_all_counted() {
         &[Label::Unit, Label::Slice, Label::Container, Label::Comm],
     ];
     let config = Config {
-        view: views.map(View::by).to_vec(),
+        view: views.map(ViewConfig::by).to_vec(),
         ..Config::default()
     };
     let service = Service::start(&config);

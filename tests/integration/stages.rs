@@ -95,7 +95,8 @@ fn a_listener_that_fails_ends_the_service_even_if_another_works() {
     // epoll_ctl(2) refuses a regular file with EPERM.
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
     let listeners = vec![answering.into(), failing.into()];
-    let daemon = Daemon::new(source, &capture_info(), &Config::default(), listeners).unwrap();
+    let resolved = Config::default().resolve().unwrap();
+    let daemon = Daemon::new(source, &capture_info(), resolved, listeners).unwrap();
     let (commands, commanded) = mpsc::unbounded_channel();
     thread::spawn(move || {
         thread::sleep(PATIENCE);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use execsnoopd::config::{Config, View};
+use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::Label;
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::event;
@@ -13,9 +13,9 @@ const RELOADED: &str = "execsnoop_config_last_reload_successful";
 
 fn config_with_view(labels: &[Label], max_series: usize) -> Config {
     Config {
-        view: vec![View {
+        view: vec![ViewConfig {
             max_series,
-            ..View::by(labels)
+            ..ViewConfig::by(labels)
         }],
         ..Config::default()
     }
@@ -118,7 +118,7 @@ fn a_reload_changes_views_without_losing_a_count() {
     assert_eq!((scrape.execs_of("a"), scrape.execs_of("other")), (1.0, 1.0));
 
     let mut changed = config_with_view(&[Label::Comm], 2);
-    changed.view.push(View::by(&[Label::Uid]));
+    changed.view.push(ViewConfig::by(&[Label::Uid]));
     service.reload(&changed);
     let by_uid = |uid| format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\"}}");
     service.await_sample(&by_uid("other"), 2.0);

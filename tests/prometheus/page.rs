@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use execsnoopd::capture::hook::CLASSIC;
 use execsnoopd::capture::{CaptureInfo, TransportKind};
-use execsnoopd::config::{Config, View};
+use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::names::escape::escape;
 use execsnoopd::pipeline::history::SPANS;
 use execsnoopd::pipeline::view::Label;
@@ -60,7 +60,7 @@ fn service(comms: &[&[u8]], units: &[&[u8]]) -> Service {
         &[Label::ParentComm, Label::Comm],
     ];
     let service = Service::start(&Config {
-        view: views.map(View::by).to_vec(),
+        view: views.map(ViewConfig::by).to_vec(),
         ..Config::default()
     });
     service.kernel(|kernel| {

@@ -1,0 +1,55 @@
+//! The text of a configuration file, and the lines of its keys.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::error::{Error, Fault};
+use super::suggest;
+
+/// Read where no `--config` is given, if it exists.
+pub const DEFAULT_PATH: &str = "/etc/execsnoopd/config.toml";
+
+/// A configuration file. It is kept until users and hosts are resolved, because errors name
+/// the line of the key.
+#[derive(Debug)]
+pub struct File {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+}
+
+impl File {
+    /// Reads the file; without a path, the one at [`DEFAULT_PATH`], or `None` if it does not
+    /// exist.
+    pub fn read(path: Option<&Path>) -> Result<Option<Self>, Error> {
+        let default = Path::new(DEFAULT_PATH);
+        let is_optional = path.is_none();
+        let path = path.unwrap_or(default).to_owned();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(Self { path, text })),
+            Err(error) if is_optional && error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // A default file that exists but cannot be read must not be replaced by the
+            // defaults.
+            Err(error) => Err(Error::Read { path, error }),
+        }
+    }
+
+    /// The error for a fault in a value of this file.
+    pub fn locate(&self, fault: &Fault) -> Error {
+        let offset = DeTable::parse(&self.text).map_or(0, |document| {
+            suggest::offset(document.get_ref(), &fault.key)
+        });
+        self.invalid(offset, fault.to_string())
+    }
+
+    /// The error for what stands at `offset`.
+    pub(super) fn invalid(&self, offset: usize, message: String) -> Error {
+        Error::Invalid {
+            path: self.path.clone(),
+            line: suggest::line_at(&self.text, offset),
+            message,
+        }
+    }
+}
