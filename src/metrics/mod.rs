@@ -1,9 +1,11 @@
-//! Counts to Prometheus families. Every metric's name and help text is in this file.
+//! A snapshot to Prometheus families.
 //!
-//! The families are built at each scrape from a snapshot of the aggregator's own exact
-//! tables, not kept in the `prometheus` crate's vectors, which tell children apart by an
-//! unkeyed 64-bit hash of their label values alone: different names could be made to
-//! share a series.
+//! A snapshot and the names of its users come in, and text goes out, once per scrape on the
+//! runtime's thread. The names and help texts of all metrics are in this file and in `views`.
+//!
+//! The families are built from the snapshot and not kept in the vectors of the `prometheus`
+//! crate. Those distinguish series only by a hash of the label values, 64 bits without a key, so
+//! that a user could choose names that share a series.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +30,7 @@ mod views;
 
 use families::{count, counted_as, counter, gauge, histogram, pair, plain, value};
 
-/// Errors of execs that have a sample before they first occur.
+/// Errors that have a sample, of value 0, before they first occur.
 const USUAL_ERRNOS: [Errno; 5] = [
     Errno::ENOENT,
     Errno::EACCES,
@@ -37,10 +39,10 @@ const USUAL_ERRNOS: [Errno; 5] = [
     Errno::ENOMEM,
 ];
 
-/// The value of the `Content-Type` header for [`Metrics::encode`]'s text.
+/// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Everything there is to expose.
+/// The encoder, with the metrics that are not in a snapshot.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -50,18 +52,17 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of what is captured so.
     pub fn new(capture_info: CaptureInfo) -> prometheus::Result<Self> {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let scrape_duration = prometheus::Gauge::new(
             "execsnoop_scrape_duration_seconds",
-            "Time it took to answer the scrape before this one, flush included.",
+            "Time it took to answer the previous scrape, including the flush.",
         )?;
         registry.register(Box::new(scrape_duration.clone()))?;
         let reload_successful = prometheus::Gauge::new(
             "execsnoop_config_last_reload_successful",
-            "Whether the configuration was taken up when that was last asked for; 1 from the start.",
+            "Whether the last reload applied the changed configuration; 1 before the first reload.",
         )?;
         reload_successful.set(1.0);
         registry.register(Box::new(reload_successful.clone()))?;
@@ -73,8 +74,8 @@ impl Metrics {
         })
     }
 
-    /// All families in text format 0.0.4: those of this snapshot, its users under these names,
-    /// and those of the process, as they are now.
+    /// Encodes a snapshot, with these names of its users, and the current metrics of the process
+    /// in text format 0.0.4.
     pub fn encode(&self, snapshot: &Snapshot, names: &UserNames) -> prometheus::Result<Vec<u8>> {
         let execs = Execs {
             snapshot,
@@ -84,7 +85,7 @@ impl Metrics {
         let mut all = execs.families();
         all.push(counter(
             "execsnoop_log_lines_lost_total",
-            "Lines of the log that standard error did not take.",
+            "Log lines that could not be written to standard error.",
             [plain(log::lost_lines())],
         ));
         all.extend(self.registry.gather());
@@ -93,18 +94,18 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Where it is to be said whether a changed configuration was taken up.
+    /// Returns the gauge that a reload sets to 1 if it applied the configuration, else to 0.
     pub fn reload_successful(&self) -> prometheus::Gauge {
         self.reload_successful.clone()
     }
 
-    /// To be called when a scrape has been answered.
+    /// Records how long a scrape took.
     pub fn scraped(&self, duration: std::time::Duration) {
         self.scrape_duration.set(duration.as_secs_f64());
     }
 }
 
-/// What the families of a snapshot are built from, and all that they depend on.
+/// Everything that the families of a snapshot depend on.
 struct Execs<'a> {
     snapshot: &'a Snapshot,
     names: &'a UserNames,
@@ -112,8 +113,8 @@ struct Execs<'a> {
 }
 
 impl Execs<'_> {
-    /// Their names depend on the configured views; configuration and tests see to it that they
-    /// are unique.
+    /// Their names depend on the configured views. The configuration is rejected if two of them
+    /// are equal.
     fn families(&self) -> Vec<MetricFamily> {
         let snapshot = self.snapshot;
         let mut families = self.totals(snapshot);
@@ -134,7 +135,7 @@ impl Execs<'_> {
             counter(
                 "execsnoop_execs_total",
                 if self.capture_info.is_classic() {
-                    "Attempts to exec on this host, failed ones too (classic mode)."
+                    "Attempts to exec on this host, including failed ones (classic mode)."
                 } else {
                     "Successful execs on this host."
                 },
@@ -142,7 +143,7 @@ impl Execs<'_> {
             ),
             counter(
                 "execsnoop_lost_events_total",
-                "Execs and exits whose event was lost and with it pid and time; they are still \
+                "Execs and exits whose event was lost, and with it pid and time. They are still \
                  counted.",
                 snapshot
                     .lost()
@@ -150,12 +151,12 @@ impl Execs<'_> {
             ),
             counter(
                 "execsnoop_unattributed_execs_total",
-                "Execs that are counted in execsnoop_execs_total, but by no program or user.",
+                "Execs counted in execsnoop_execs_total, but not by program or user.",
                 [plain(snapshot.unattributed)],
             ),
             gauge(
                 "execsnoop_ledger_difference",
-                "What the kernel saw minus what is accounted for; 0 when all is well.",
+                "What the kernel saw minus what is accounted for; 0 in normal operation.",
                 differences
                     .filter(|(kind, _)| self.capture_info.observes(*kind))
                     .map(|(kind, n)| value(vec![pair("kind", kind.name())], n as f64))
@@ -172,7 +173,7 @@ impl Execs<'_> {
             .map(|(errno, n)| count(vec![pair("errno", errno::name(errno))], n));
         vec![counter(
             "execsnoop_exec_failures_total",
-            "Execs that failed, by error.",
+            "Failed execs by error.",
             samples.collect::<Vec<_>>(),
         )]
     }
@@ -184,20 +185,19 @@ impl Execs<'_> {
         let mut samples = vec![count(labels("unknown", ""), unattributed)];
         samples.extend(
             exits
-                .ends
+                .by_status
                 .iter()
-                .map(|(end, n)| count(labels(end.reason(), &end.code()), *n)),
+                .map(|(status, n)| count(labels(status.reason(), &status.code()), *n)),
         );
         vec![
             counter(
                 "execsnoop_exits_total",
-                "Processes that ended, by how: their status or the signal that ended them.",
+                "Processes that exited, by exit status or signal.",
                 samples,
             ),
             histogram(
                 "execsnoop_process_lifetime_seconds",
-                "Time from fork to end of processes that ended, those whose event was lost left \
-                 out.",
+                "Time from fork to exit of processes. Exits whose event was lost are not included.",
                 &LIFETIME_BUCKETS,
                 &exits.lifetimes,
                 exits.lifetime_ns as f64 / 1e9,
@@ -218,12 +218,12 @@ impl Execs<'_> {
         let mut families = vec![
             gauge(
                 "execsnoop_hook_info",
-                "The BPF programs chosen to observe each kind of event, and their types.",
+                "The BPF program in use for each kind of event, and its type.",
                 hooks.collect::<Vec<_>>(),
             ),
             gauge(
                 "execsnoop_transport_info",
-                "How events cross from the kernel.",
+                "The transport of events from the kernel.",
                 [value(
                     vec![pair("transport", self.capture_info.transport.name())],
                     1.0,
@@ -231,7 +231,7 @@ impl Execs<'_> {
             ),
             gauge(
                 "execsnoop_buffer_bytes",
-                "Size of the buffers of all CPUs together.",
+                "Total size of the buffers of all CPUs.",
                 [value(vec![], self.capture_info.buffer_bytes as f64)],
             ),
             counter(
@@ -246,12 +246,12 @@ impl Execs<'_> {
             ),
             gauge(
                 "execsnoop_channel_depth",
-                "Batches between reader and aggregator.",
+                "Batches waiting between reader and aggregator.",
                 [value(vec![], snapshot.channel_depth as f64)],
             ),
             gauge(
                 "execsnoop_build_info",
-                "The version that runs.",
+                "The version in use.",
                 [value(
                     vec![
                         pair("arch", std::env::consts::ARCH),
@@ -278,15 +278,15 @@ fn programs(snapshot: &Snapshot) -> Vec<MetricFamily> {
     if !programs.is_empty() {
         families.push(counter(
             "execsnoop_program_missed_runs_total",
-            "Times the kernel skipped a BPF program; another one behind it may have taken its place.",
+            "How often the kernel skipped a BPF program. A standby copy may have observed the event.",
             by_program(&|stats| stats.missed_runs as f64),
         ));
     }
-    // Without kernel.bpf_stats_enabled the kernel counts neither.
+    // The kernel counts these only if kernel.bpf_stats_enabled is set.
     if programs.iter().any(|stats| stats.runs > 0) {
         families.push(counter(
             "execsnoop_program_runs_total",
-            "Times a BPF program ran while kernel.bpf_stats_enabled was set.",
+            "How often a BPF program ran while kernel.bpf_stats_enabled was set.",
             by_program(&|stats| stats.runs as f64),
         ));
         families.push(counter(

@@ -32,13 +32,13 @@ pub(super) fn figures(summary: &Summary) -> Markup {
                 })),
                 None => (figure("Failed execs", None, &html! { "not observed" })),
             }
-            @match &summary.ends {
-                Some(ends) => {
-                    (figure("Process exits", Some(count(ends.total)), &html! {
-                        (grouped(ends.failed)) " failed, "
-                        (grouped(ends.signaled())) " by signal"
+            @match &summary.exits {
+                Some(exits) => {
+                    (figure("Process exits", Some(count(exits.total)), &html! {
+                        (grouped(exits.failed)) " failed, "
+                        (grouped(exits.signaled())) " by signal"
                     }))
-                    @if let Some(ns) = ends.cpu_ns {
+                    @if let Some(ns) = exits.cpu_ns {
                         (figure("CPU time", Some(html! { (span(Duration::from_nanos(ns))) }), &html! {
                             "of processes that have exited"
                         }))

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::capture::CaptureInfo;
 use crate::names::users::UserNames;
-use crate::pipeline::exits::End;
+use crate::pipeline::exits::WaitStatus;
 use crate::pipeline::history::History;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::{Loss, Snapshot};
@@ -22,24 +22,19 @@ const TOP_SIGNALS: usize = 8;
 pub struct Summary {
     /// All execs; attempts in classic mode.
     pub execs: u64,
-    /// The execs of the last minutes.
     pub recent: History,
     /// Failed execs; None if they are not observed.
     pub failures: Option<Failures>,
     /// Process exits; None if they are not observed.
-    pub ends: Option<Ends>,
-    /// The views, in the order of the configuration.
+    pub exits: Option<Exits>,
+    /// In the order of the configuration.
     pub views: Vec<Top>,
-    /// What the kernel saw against what was counted.
     pub account: Account,
-    /// The hooks and the transport.
     pub capture_info: CaptureInfo,
 }
 
-/// Failed execs.
 #[derive(Debug)]
 pub struct Failures {
-    /// All of them.
     pub total: u64,
     /// By errno, the most frequent first.
     pub by_errno: Vec<(i32, u64)>,
@@ -47,14 +42,13 @@ pub struct Failures {
 
 /// Process exits by outcome.
 #[derive(Debug)]
-pub struct Ends {
-    /// All exits.
+pub struct Exits {
     pub total: u64,
     /// With status 0.
     pub succeeded: u64,
     /// With another status.
     pub failed: u64,
-    /// By a signal, the most frequent first; no more than a few.
+    /// By a signal, the most frequent ones first.
     pub signals: Vec<(String, u64)>,
     /// By other signals.
     pub other_signals: u64,
@@ -64,7 +58,7 @@ pub struct Ends {
     pub cpu_ns: Option<u64>,
 }
 
-impl Ends {
+impl Exits {
     /// By any signal.
     pub fn signaled(&self) -> u64 {
         self.signals.iter().map(|(_, n)| n).sum::<u64>() + self.other_signals
@@ -74,17 +68,16 @@ impl Ends {
 /// The series of a view with the most execs.
 #[derive(Debug)]
 pub struct Top {
-    /// What the view groups by.
     pub labels: Vec<Label>,
-    /// At most ten, the most frequent first.
+    /// The busiest series, in descending order of execs.
     pub series: Vec<Series>,
-    /// The number of further series.
+    /// The number of the other series.
     pub more: usize,
-    /// The sum of the further series.
+    /// The sum of the other series.
     pub of_more: Counts,
-    /// What was counted without a series.
+    /// Counts without a series.
     pub other: Counts,
-    /// The execs among it that found no free slot.
+    /// The execs in `other` for lack of a free slot.
     pub overflow: u64,
     /// The number of slots.
     pub max_series: usize,
@@ -97,16 +90,16 @@ pub struct Account {
     pub differences: Vec<(Kind, i64)>,
     /// Execs in the total that have no name.
     pub unattributed: u64,
-    /// Those of them at which the kernel skipped every program.
+    /// Those among them for which the kernel skipped every program.
     pub missed: u64,
-    /// The most failures and exits at which it can have skipped every program.
+    /// Upper bounds of the failures and exits for which the kernel skipped every program.
     pub missed_at_most: Vec<(Kind, u64)>,
-    /// Events that were lost, and are counted all the same.
+    /// Events that were lost, which are counted nevertheless.
     pub lost: Vec<(Loss, u64)>,
 }
 
 impl Summary {
-    /// Of a snapshot, its users under these names.
+    /// Summarizes a snapshot, with these names of users.
     pub fn of(snapshot: &Snapshot, capture_info: &CaptureInfo, names: &UserNames) -> Self {
         let views = snapshot.views.iter();
         let differences = Kind::ALL.into_iter().zip(snapshot.differences);
@@ -116,7 +109,7 @@ impl Summary {
             failures: capture_info
                 .observes(Kind::Failure)
                 .then(|| failures(snapshot)),
-            ends: capture_info.observes(Kind::Exit).then(|| ends(snapshot)),
+            exits: capture_info.observes(Kind::Exit).then(|| exits(snapshot)),
             views: views.map(|view| top(view, snapshot, names)).collect(),
             account: Account {
                 differences: differences
@@ -150,14 +143,14 @@ fn failures(snapshot: &Snapshot) -> Failures {
     }
 }
 
-fn ends(snapshot: &Snapshot) -> Ends {
+fn exits(snapshot: &Snapshot) -> Exits {
     let unknown = snapshot.flush.after[Kind::Exit].unattributed;
     let (mut succeeded, mut failed, mut signals) = (0, 0, Vec::new());
-    for (end, n) in &snapshot.exits.ends {
-        match end {
-            End::Exited(0) => succeeded += n,
-            End::Exited(_) => failed += n,
-            End::Signaled(_) => signals.push((end.code(), *n)),
+    for (status, n) in &snapshot.exits.by_status {
+        match status {
+            WaitStatus::Exited(0) => succeeded += n,
+            WaitStatus::Exited(_) => failed += n,
+            WaitStatus::Signaled(_) => signals.push((status.code(), *n)),
         }
     }
     signals.sort_by_key(|(_, n)| Reverse(*n));
@@ -166,7 +159,7 @@ fn ends(snapshot: &Snapshot) -> Ends {
         let series: u64 = view.series.iter().map(|(_, counts)| counts.cpu_ns).sum();
         series + series::other(view, snapshot).cpu_ns
     };
-    Ends {
+    Exits {
         total: snapshot.exits.total() + unknown,
         succeeded,
         failed,
@@ -219,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_is_cut_to_its_top_and_still_sums_up_to_the_total() {
+    fn the_top_of_a_view_and_the_rest_sum_up_to_the_total() {
         let key = |n: u8| Key {
             comm: std::array::from_fn(|i| if i == 0 { n } else { 0 }),
             ..Key::default()
@@ -246,11 +239,11 @@ mod tests {
         assert_eq!((top.other.execs, top.overflow), (123, 20));
         let shown: u64 = top.series.iter().map(|(_, counts)| counts.execs).sum();
         assert_eq!(shown + 4 + 123, snapshot.execs);
-        assert_eq!(summary.ends.unwrap().cpu_ns, Some(16));
+        assert_eq!(summary.exits.unwrap().cpu_ns, Some(16));
     }
 
     #[test]
-    fn ends_are_told_apart_by_what_people_ask_first() {
+    fn exits_are_summed_by_outcome_and_rare_signals_together() {
         let mut snapshot = Snapshot::default();
         for (status, n) in [(0, 5), (1 << 8, 3), (127 << 8, 4)] {
             snapshot.exits.add(status, n);
@@ -259,16 +252,16 @@ mod tests {
             snapshot.exits.add(signal, u64::from(signal.unsigned_abs()));
         }
         snapshot.flush.after[Kind::Exit].unattributed = 2;
-        let ends = summary(&snapshot).ends.unwrap();
-        assert_eq!((ends.succeeded, ends.failed, ends.unknown), (5, 7, 2));
-        assert_eq!(ends.signals[0], ("SIGUSR1".to_owned(), 10));
-        assert_eq!((ends.signals.len(), ends.other_signals), (8, 1 + 2));
-        assert_eq!(ends.total, 5 + 7 + 2 + 55);
-        assert_eq!(ends.cpu_ns, None);
+        let exits = summary(&snapshot).exits.unwrap();
+        assert_eq!((exits.succeeded, exits.failed, exits.unknown), (5, 7, 2));
+        assert_eq!(exits.signals[0], ("SIGUSR1".to_owned(), 10));
+        assert_eq!((exits.signals.len(), exits.other_signals), (8, 1 + 2));
+        assert_eq!(exits.total, 5 + 7 + 2 + 55);
+        assert_eq!(exits.cpu_ns, None);
     }
 
     #[test]
-    fn the_most_frequent_error_stands_first() {
+    fn the_most_frequent_error_is_first() {
         let mut snapshot = Snapshot::default();
         snapshot.flush.failures.add(2, 7);
         snapshot.flush.failures.add(13, 9);

@@ -12,7 +12,7 @@ use crate::pipeline::view::{self, Counts, Label, grouping};
 /// A view's busiest series.
 pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     let id = format!("by-{}", view::name(&view.labels));
-    let has_cpu = summary.ends.is_some();
+    let has_cpu = summary.exits.is_some();
     let row = |name: Markup, counts: Counts| {
         html! {
             tr {
@@ -122,7 +122,7 @@ pub(super) fn failures(summary: &Summary) -> Markup {
 
 /// Process exits by status and signal.
 pub(super) fn exits(summary: &Summary) -> Markup {
-    let Some(ends) = &summary.ends else {
+    let Some(exits) = &summary.exits else {
         return html! {
             section aria-labelledby="exits" {
                 h2 #exits { "Process exits" }
@@ -134,13 +134,13 @@ pub(super) fn exits(summary: &Summary) -> Markup {
         };
     };
     let mut rows = vec![
-        ("status 0", "success", ends.succeeded),
-        ("other status", "error", ends.failed),
+        ("status 0", "success", exits.succeeded),
+        ("other status", "error", exits.failed),
     ];
-    let signals = ends.signals.iter();
+    let signals = exits.signals.iter();
     rows.extend(signals.map(|(name, n)| (&**name, signal(name), *n)));
-    rows.push(("other signals", "", ends.other_signals));
-    rows.push(("unknown", "counted without details", ends.unknown));
+    rows.push(("other signals", "", exits.other_signals));
+    rows.push(("unknown", "counted without details", exits.unknown));
     rows.retain(|(_, _, n)| *n > 0);
     html! {
         section aria-labelledby="exits" {
@@ -162,7 +162,7 @@ pub(super) fn exits(summary: &Summary) -> Markup {
                                 th.code scope="row" { (name) }
                                 td.text { (meaning) }
                                 td { (count(n)) }
-                                (part(n, ends.total))
+                                (part(n, exits.total))
                             }
                         }
                     }

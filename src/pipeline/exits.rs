@@ -1,4 +1,4 @@
-//! How processes ended, and how long they lived.
+//! Counts of process exits by status, and their lifetimes.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ pub const LIFETIME_BUCKETS: [f64; 15] = [
     86_400.0,
 ];
 
-/// How a process ended, as `wait(2)` tells its parent.
+/// How a process exited, as `wait(2)` reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
-    /// By itself, with this status.
+pub enum WaitStatus {
+    /// With this exit status.
     Exited(u8),
     /// By this signal.
     Signaled(u8),
 }
 
-impl End {
-    /// From the status of `wait(2)`, of which every value means something here.
-    pub fn of_wait_status(status: i32) -> Self {
+impl WaitStatus {
+    /// Every value is accepted. One that `wait(2)` does not return counts like its low bits.
+    pub fn of(status: i32) -> Self {
         let [low, code, ..] = status.to_le_bytes();
         match low & 0x7f {
             0 => Self::Exited(code),
@@ -29,7 +29,7 @@ impl End {
         }
     }
 
-    /// The `reason` label.
+    /// Returns the value of the `reason` label.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Exited(_) => "exited",
@@ -37,13 +37,13 @@ impl End {
         }
     }
 
-    /// The `code` label: the status, or the signal's name.
+    /// Returns the value of the `code` label: the exit status, or the name of the signal.
     pub fn code(self) -> String {
         match self {
             Self::Exited(code) => code.to_string(),
             Self::Signaled(signal) => match Signal::try_from(i32::from(signal)) {
                 Ok(signal) => signal.as_str().to_owned(),
-                // Real-time signals have no names of their own.
+                // Real-time signals have no names.
                 Err(_) => format!("SIG{signal}"),
             },
         }
@@ -53,35 +53,32 @@ impl End {
 /// Counts of exits.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Exits {
-    /// By how they ended: at most 256 statuses and 127 signals.
-    pub ends: BTreeMap<End, u64>,
-    /// Lifetimes by bucket, not cumulated; the last is what is above all bounds.
+    /// At most 256 exit statuses and 127 signals.
+    pub by_status: BTreeMap<WaitStatus, u64>,
+    /// Numbers of lifetimes by bucket, not cumulative. The last one is above all bounds.
     pub lifetimes: [u64; LIFETIME_BUCKETS.len() + 1],
-    /// All lifetimes together, in nanoseconds.
+    /// The sum of all lifetimes, in nanoseconds.
     pub lifetime_ns: u128,
 }
 
 impl Exits {
-    /// Count `count` processes that ended so.
+    /// Counts `count` processes with this status.
     pub fn add(&mut self, wait_status: i32, count: u64) {
-        *self
-            .ends
-            .entry(End::of_wait_status(wait_status))
-            .or_default() += count;
+        let status = WaitStatus::of(wait_status);
+        *self.by_status.entry(status).or_default() += count;
     }
 
-    /// Count how long one lived.
+    /// Counts the lifetime of one process.
     pub fn add_lifetime(&mut self, ns: u64) {
-        #[allow(clippy::cast_precision_loss)] // of bounds that are far apart
+        #[allow(clippy::cast_precision_loss)] // the bounds are far apart
         let seconds = ns as f64 / 1e9;
         let bucket = LIFETIME_BUCKETS.partition_point(|bound| *bound < seconds);
         self.lifetimes[bucket] += 1;
         self.lifetime_ns += u128::from(ns);
     }
 
-    /// All of them, however they ended.
     pub fn total(&self) -> u64 {
-        self.ends.values().sum()
+        self.by_status.values().sum()
     }
 }
 
@@ -92,8 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_status_is_read_as_wait_does() {
-        for (status, reason, code) in [
+    fn a_wait_status_has_the_reason_and_the_code_that_wait_reports() {
+        for (wait_status, reason, code) in [
             (0, "exited", "0"),
             (3 << 8, "exited", "3"),
             (255 << 8, "exited", "255"),
@@ -101,8 +98,8 @@ mod tests {
             (0x80 + 11, "signaled", "SIGSEGV"),
             (34, "signaled", "SIG34"),
         ] {
-            let end = End::of_wait_status(status);
-            assert_eq!((end.reason(), end.code().as_str()), (reason, code));
+            let status = WaitStatus::of(wait_status);
+            assert_eq!((status.reason(), status.code().as_str()), (reason, code));
         }
     }
 
@@ -120,13 +117,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_status_is_counted_within_few_series(statuses in proptest::collection::vec(any::<i32>(), 0..2000)) {
+        fn any_status_is_counted_in_a_bounded_number_of_series(statuses in proptest::collection::vec(any::<i32>(), 0..2000)) {
             let mut exits = Exits::default();
             for status in &statuses {
                 exits.add(*status, 1);
             }
             prop_assert_eq!(exits.total(), statuses.len() as u64);
-            prop_assert!(exits.ends.len() <= 256 + 127);
+            prop_assert!(exits.by_status.len() <= 256 + 127);
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::Timestamps;
 use crate::names::cgroup::Cgroup;
 use crate::names::escape::printable;
-use crate::pipeline::exits::End;
+use crate::pipeline::exits::WaitStatus;
 use crate::record::{self, Kind, Observation, Text, Traced, nul_terminated};
 use crate::sys::clock;
 
@@ -106,9 +106,9 @@ impl Row {
 
 /// Returns the status as a shell does: the exit status, or 128 plus the signal.
 fn status(wait_status: i32) -> i32 {
-    match End::of_wait_status(wait_status) {
-        End::Exited(status) => i32::from(status),
-        End::Signaled(signal) => 128 + i32::from(signal),
+    match WaitStatus::of(wait_status) {
+        WaitStatus::Exited(status) => i32::from(status),
+        WaitStatus::Signaled(signal) => 128 + i32::from(signal),
     }
 }
 

@@ -7,7 +7,7 @@ use execsnoopd::capture::hook::{EXIT_LIVE, EXIT_TP_BTF};
 use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, Options, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::pipeline::exits::End;
+use execsnoopd::pipeline::exits::WaitStatus;
 use execsnoopd::record::{self, Event, Kind, Observation};
 use testkit::compiled::ways;
 use testkit::daemon::{Daemon, with_transport};
@@ -143,7 +143,7 @@ fn an_exit_event_has_the_process_its_status_and_its_lifetime(transport: &str) {
         assert_eq!(event.subject.uid, 0);
     }
     let exit = &events[1];
-    assert_eq!(End::of_wait_status(exit.subject.retval), End::Exited(0));
+    assert_eq!(WaitStatus::of(exit.subject.retval), WaitStatus::Exited(0));
     let lifetime = Duration::from_nanos(exit.lifetime_ns);
     assert!(
         lifetime >= Duration::from_millis(50) && lifetime <= lived_at_most,

@@ -1,6 +1,6 @@
-//! The aggregator: the only one that counts.
+//! The aggregator: the only stage that counts.
 //!
-//! It owns its tables and shares nothing; at each flush it publishes a [`Snapshot`].
+//! It shares no state. At each flush it publishes a [`Snapshot`].
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::capture::source::ProgramStats;
 use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::exits::Exits;
 use crate::pipeline::flush::Flush;
@@ -18,59 +17,39 @@ use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{Counts, View};
 use crate::record::{self, Event, Kind, Subject, TallyCount};
 
-/// What observations come with.
+mod missed;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::missed::missing;
+use self::missed::{Missed, missing_at_most};
+
+/// What the observations of a message have in common.
 struct Context<'a> {
-    /// When, since the beginning.
+    /// Time since the start.
     now: Duration,
     cgroups: &'a Cgroups,
 }
 
-/// How long an observation may be missing before it counts as missed. Until then its thread
-/// may have been preempted between a program that was skipped and a standby copy.
-const IN_FLIGHT: Duration = Duration::from_secs(1);
-
-/// Observations that no program has seen: the kernel skipped every copy.
-#[derive(Debug, Default)]
-struct Missed {
-    count: u64,
-    /// The fewest that were missing in any flush since then.
-    fewest: u64,
-    since: Duration,
-}
-
-impl Missed {
-    /// Counts what has been missing all the time. The count never decreases, even if a
-    /// reading fails.
-    fn update(&mut self, missing: u64, now: Duration) {
-        self.fewest = self.fewest.min(missing);
-        if now.saturating_sub(self.since) >= IN_FLIGHT {
-            self.count = self.count.max(self.fewest);
-            self.fewest = missing;
-            self.since = now;
-        }
-    }
-}
-
-/// Counters and the views of them.
+/// The counts, in total and by view.
 #[derive(Debug)]
 pub struct Aggregator {
     began: Instant,
     execs: u64,
     recent: History,
-    /// CPU time of the processes behind `exits`, in nanoseconds.
+    /// CPU time of the processes in `exits`, in nanoseconds.
     cpu_ns: u64,
     exits: Exits,
     views: Vec<View>,
-    /// Other views, without any count yet, to go on with.
+    /// Views that replace the current ones, without counts.
     changes: Option<Receiver<Vec<View>>>,
     flush: Flush,
     missed: Missed,
-    /// The most that can have been missed, by kind in the order of [`Kind::ALL`].
+    /// Upper bounds by kind, in the order of [`Kind::ALL`].
     missed_at_most: [Missed; Kind::ALL.len()],
 }
 
 impl Aggregator {
-    /// Without any count yet.
     pub fn new(views: Vec<View>) -> Self {
         Self {
             began: Instant::now(),
@@ -86,7 +65,7 @@ impl Aggregator {
         }
     }
 
-    /// Go on with other views whenever some come, before the next message is counted.
+    /// Replaces the views by those received, before the next message is counted.
     #[must_use]
     pub fn with_changes(self, changes: Receiver<Vec<View>>) -> Self {
         Self {
@@ -95,8 +74,8 @@ impl Aggregator {
         }
     }
 
-    /// Count until the last sender is gone, publishing a snapshot at each flush. Returns
-    /// the last one.
+    /// Counts until the last sender is dropped, and publishes a snapshot at each flush. Returns the
+    /// last one.
     pub fn run(
         mut self,
         mut messages: mpsc::Receiver<Message>,
@@ -115,7 +94,7 @@ impl Aggregator {
         Arc::new(self.snapshot())
     }
 
-    /// Count what a message brings. True if it ends a flush.
+    /// Counts the observations of a message. Returns whether it ends a flush.
     pub fn apply(&mut self, message: Message) -> bool {
         let now = self.began.elapsed();
         let before = self.total();
@@ -157,9 +136,9 @@ impl Aggregator {
         }
     }
 
-    /// Go on with other views. One of the same grouping as before keeps its counts; one that
-    /// was not there begins with all that was counted until now, under no name: the sum over
-    /// each view stays the total.
+    /// Replaces the views. One that groups like an existing one takes over its counts. Any other
+    /// starts with everything counted so far, without series, so that the sum over each view stays
+    /// the total.
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
         let so_far = Counts {
@@ -205,7 +184,7 @@ impl Aggregator {
         }
     }
 
-    /// Execs that the kernel counted and nothing else: they have no name.
+    /// Returns the execs that are counted without a subject.
     fn unattributed(&self) -> u64 {
         self.flush.after[Kind::Exec].unattributed + self.flush.undecodable + self.missed.count
     }
@@ -214,13 +193,12 @@ impl Aggregator {
         self.execs + self.unattributed()
     }
 
-    /// The counts as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let flush = self.flush.clone();
         let exits = self.exits.total() + flush.after[Kind::Exit].unattributed;
         let differences = Kind::ALL.map(|kind| {
             let accounted = match kind {
-                // What no program saw is not in `seen`.
+                // What every program missed is not in `seen`.
                 Kind::Exec => self.total() - self.missed.count,
                 Kind::Failure => flush.failures.total(),
                 Kind::Exit => exits,
@@ -242,232 +220,12 @@ impl Aggregator {
     }
 }
 
-/// Execs that no program had seen by then: the kernel skipped the first copy, and no other
-/// copy had claimed them. See [`ProgramStats::missed_runs`].
-pub(crate) fn missing(flush: &Flush) -> u64 {
-    let programs = flush.programs.iter();
-    skipped(programs.filter(|p| p.each_run_observes), flush, Kind::Exec)
-}
-
-/// The most that can be missing of a kind. It is more than what is missing if the kernel
-/// skipped runs that would have observed nothing.
-fn missing_at_most(flush: &Flush, kind: Kind) -> u64 {
-    skipped(flush.programs.iter(), flush, kind)
-}
-
-fn skipped<'a>(programs: impl Iterator<Item = &'a ProgramStats>, flush: &Flush, kind: Kind) -> u64 {
-    let of_kind = programs.filter(|program| program.observes == Some(kind));
-    let skipped: u64 = of_kind.map(|program| program.missed_runs).sum();
-    let recovered = flush.after[kind].recovered;
-    skipped.saturating_add_signed(recovered.saturating_neg())
-}
-
-/// How many of those seen are not accounted for (negative: how many too many are).
+/// Returns how many of the observations seen are not accounted for. If it is negative, too many
+/// are.
 ///
-/// The kernel goes on while a flush is made: all that it had seen before must be
-/// accounted for, and no more than it has seen after.
+/// The kernel side continues during a flush. Everything that it had seen before the flush must be
+/// accounted for, and nothing that it had not seen after it.
 fn difference(seen_before: u64, seen_after: u64, accounted: u64) -> i64 {
     let nearest = accounted.clamp(seen_before, seen_after.max(seen_before));
     i64::try_from(i128::from(nearest) - i128::from(accounted)).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pipeline::exits::End;
-    use crate::pipeline::view::{Key, Label};
-    use crate::record::Ledger;
-
-    #[test]
-    fn the_difference_is_zero_exactly_between_the_two_accounts() {
-        assert_eq!(difference(10, 12, 9), 1);
-        assert_eq!(difference(10, 12, 10), 0);
-        assert_eq!(difference(10, 12, 12), 0);
-        assert_eq!(difference(10, 12, 13), -1);
-    }
-
-    #[test]
-    fn every_form_of_an_exec_is_in_the_total() {
-        let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
-        let four = TallyCount {
-            count: 4,
-            cpu_ns: 0,
-        };
-        assert!(!aggregator.apply(Message::Events(vec![Event::default(); 3], Cgroups::new())));
-        assert!(!aggregator.apply(Message::Tally(
-            vec![(Subject::default(), four)],
-            Cgroups::new()
-        )));
-        let mut flush = Flush {
-            request: 1,
-            undecodable: 5,
-            ..Flush::default()
-        };
-        flush.before[Kind::Exec].seen = 14;
-        flush.after[Kind::Exec] = Ledger {
-            sent: 8,
-            tallied: 4,
-            unattributed: 2,
-            seen: 14,
-            ..Ledger::default()
-        };
-        assert!(aggregator.apply(Message::Flushed(Box::new(flush))));
-        let snapshot = aggregator.snapshot();
-        assert_eq!(snapshot.execs, 3 + 4 + 5 + 2);
-        assert_eq!(snapshot.unattributed, 5 + 2);
-        assert_eq!(snapshot.recent.counts().sum::<u64>(), snapshot.execs);
-        assert_eq!(snapshot.differences, [0, 0, 0]);
-        let execs = Counts {
-            execs: 7,
-            cpu_ns: 0,
-        };
-        assert_eq!(snapshot.views[0].series, vec![(Key::default(), execs)]);
-    }
-
-    #[test]
-    fn an_exec_at_which_the_kernel_skipped_the_program_is_counted_without_a_name() {
-        let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
-        let program = |each_run_observes, missed_runs| ProgramStats {
-            name: "program",
-            observes: Some(Kind::Exec),
-            each_run_observes,
-            missed_runs,
-            runs: 0,
-            run_time_ns: 0,
-        };
-        // Missed runs of a program that does not observe an exec in each run do not count.
-        let skipped = |times| vec![program(true, times), program(false, 100)];
-        let (at_once, later) = (Duration::ZERO, IN_FLIGHT);
-        for (passed, programs, recovered, missed) in [
-            (later, skipped(3), 0, 0), // perhaps still in flight
-            (at_once, skipped(3), 0, 0),
-            (at_once, skipped(4), 2, 0),
-            (later, skipped(4), 2, 2),
-            (later, skipped(5), 3, 2),
-            (later, skipped(6), 3, 2),
-            (at_once, skipped(6), 3, 2), // the scrape of another Prometheus
-            (later, skipped(6), 3, 3),
-            (later, vec![], 3, 3), // the statistics could not be read
-            (later, skipped(6), 3, 3),
-        ] {
-            aggregator.began -= passed;
-            let mut flush = Flush {
-                programs,
-                ..Flush::default()
-            };
-            flush.after[Kind::Exec].recovered = recovered;
-            aggregator.apply(Message::Flushed(Box::new(flush)));
-            let snapshot = aggregator.snapshot();
-            assert_eq!((snapshot.execs, snapshot.unattributed), (missed, missed));
-            assert_eq!(snapshot.recent.counts().sum::<u64>(), missed);
-            assert_eq!(snapshot.differences, [0, 0, 0]);
-        }
-    }
-
-    #[test]
-    fn exits_and_failures_at_which_the_kernel_may_have_skipped_every_copy_are_bounded() {
-        let program = |kind, missed_runs| ProgramStats {
-            name: "program",
-            observes: Some(kind),
-            each_run_observes: false,
-            missed_runs,
-            runs: 0,
-            run_time_ns: 0,
-        };
-        let standby = ProgramStats {
-            observes: None,
-            ..program(Kind::Exit, 50)
-        };
-        let mut aggregator = Aggregator::new(vec![]);
-        // The kernel ran the copies in another order: the first copy has claimed none.
-        for (exits, failures, recovered, at_most) in [
-            (7, [2, 3], [0, 4], [0, 0, 0]),
-            (7, [2, 3], [0, 4], [0, 5, 3]),
-            (7, [2, 4], [-1, 7], [0, 5, 3]),
-            (9, [2, 4], [-1, 7], [0, 7, 3]),
-        ] {
-            aggregator.began -= IN_FLIGHT;
-            let mut flush = Flush {
-                programs: vec![
-                    program(Kind::Exit, exits),
-                    standby,
-                    program(Kind::Failure, failures[0]),
-                    program(Kind::Failure, failures[1]),
-                ],
-                ..Flush::default()
-            };
-            flush.after[Kind::Failure].recovered = recovered[0];
-            flush.after[Kind::Exit].recovered = recovered[1];
-            aggregator.apply(Message::Flushed(Box::new(flush)));
-            let snapshot = aggregator.snapshot();
-            assert_eq!(snapshot.missed_at_most, at_most);
-            assert_eq!((snapshot.missed, snapshot.execs), (0, 0));
-            assert_eq!(snapshot.differences, [0, 0, 0]);
-        }
-    }
-
-    #[test]
-    fn a_view_that_comes_later_has_what_was_counted_before_under_no_name() {
-        let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
-        let mut event = Event {
-            cpu_ns: 7,
-            ..Event::default()
-        };
-        let mut observe = |aggregator: &mut Aggregator, is_exit| {
-            event.subject.is_exit = is_exit;
-            aggregator.apply(Message::Events(vec![event; 3], Cgroups::new()));
-        };
-        let total = |times: u64| Counts {
-            execs: 3 * times,
-            cpu_ns: 3 * 7 * times,
-        };
-        for is_exit in [0, 1] {
-            observe(&mut aggregator, is_exit);
-        }
-        aggregator.change_views(vec![
-            View::new(vec![Label::Uid], 5),
-            View::new(vec![Label::Comm], 6),
-        ]);
-        for is_exit in [0, 1] {
-            observe(&mut aggregator, is_exit);
-        }
-        let [by_uid, by_comm] = &aggregator.snapshot().views[..] else {
-            panic!("two views");
-        };
-        assert_eq!(by_uid.nameless, total(1));
-        assert_eq!(by_uid.series, vec![(Key::default(), total(1))]);
-        assert_eq!(by_comm.nameless, total(0));
-        assert_eq!(by_comm.series, vec![(Key::default(), total(2))]);
-        assert_eq!(by_comm.max_series, 6);
-    }
-
-    #[test]
-    fn exits_count_ends_lifetimes_and_cpu_time_and_no_exec() {
-        let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
-        let mut exit = Event {
-            lifetime_ns: 2_000_000,
-            cpu_ns: 300,
-            ..Event::default()
-        };
-        exit.subject.is_exit = 1;
-        exit.subject.retval = 9;
-        let tallied = TallyCount {
-            count: 2,
-            cpu_ns: 600,
-        };
-        aggregator.apply(Message::Events(vec![exit], Cgroups::new()));
-        aggregator.apply(Message::Tally(
-            vec![(exit.subject, tallied)],
-            Cgroups::new(),
-        ));
-        let snapshot = aggregator.snapshot();
-        assert_eq!(snapshot.execs, 0);
-        assert_eq!(snapshot.exits.ends[&End::Signaled(9)], 3);
-        assert_eq!(snapshot.exits.lifetimes.iter().sum::<u64>(), 1);
-        let cpu = Counts {
-            execs: 0,
-            cpu_ns: 900,
-        };
-        assert_eq!(snapshot.views[0].series, vec![(Key::default(), cpu)]);
-    }
 }

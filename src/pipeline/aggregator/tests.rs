@@ -1,0 +1,199 @@
+use super::missed::IN_FLIGHT;
+use super::*;
+use crate::capture::source::ProgramStats;
+use crate::pipeline::exits::WaitStatus;
+use crate::pipeline::view::{Key, Label};
+use crate::record::Ledger;
+
+#[test]
+fn the_ledger_difference_is_zero_between_what_was_seen_before_and_after() {
+    assert_eq!(difference(10, 12, 9), 1);
+    assert_eq!(difference(10, 12, 10), 0);
+    assert_eq!(difference(10, 12, 12), 0);
+    assert_eq!(difference(10, 12, 13), -1);
+}
+
+#[test]
+fn the_total_contains_events_and_tallied_undecodable_and_unattributed_execs() {
+    let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
+    let four = TallyCount {
+        count: 4,
+        cpu_ns: 0,
+    };
+    assert!(!aggregator.apply(Message::Events(vec![Event::default(); 3], Cgroups::new())));
+    assert!(!aggregator.apply(Message::Tally(
+        vec![(Subject::default(), four)],
+        Cgroups::new()
+    )));
+    let mut flush = Flush {
+        request: 1,
+        undecodable: 5,
+        ..Flush::default()
+    };
+    flush.before[Kind::Exec].seen = 14;
+    flush.after[Kind::Exec] = Ledger {
+        sent: 8,
+        tallied: 4,
+        unattributed: 2,
+        seen: 14,
+        ..Ledger::default()
+    };
+    assert!(aggregator.apply(Message::Flushed(Box::new(flush))));
+    let snapshot = aggregator.snapshot();
+    assert_eq!(snapshot.execs, 3 + 4 + 5 + 2);
+    assert_eq!(snapshot.unattributed, 5 + 2);
+    assert_eq!(snapshot.recent.counts().sum::<u64>(), snapshot.execs);
+    assert_eq!(snapshot.differences, [0, 0, 0]);
+    let execs = Counts {
+        execs: 7,
+        cpu_ns: 0,
+    };
+    assert_eq!(snapshot.views[0].series, vec![(Key::default(), execs)]);
+}
+
+#[test]
+fn an_exec_for_which_the_kernel_skipped_the_program_is_unattributed() {
+    let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
+    let program = |each_run_observes, missed_runs| ProgramStats {
+        name: "program",
+        observes: Some(Kind::Exec),
+        each_run_observes,
+        missed_runs,
+        runs: 0,
+        run_time_ns: 0,
+    };
+    // A program that does not observe an exec in each run is ignored.
+    let skipped = |times| vec![program(true, times), program(false, 100)];
+    let (at_once, later) = (Duration::ZERO, IN_FLIGHT);
+    for (passed, programs, recovered, missed) in [
+        (later, skipped(3), 0, 0), // possibly still in flight
+        (at_once, skipped(3), 0, 0),
+        (at_once, skipped(4), 2, 0),
+        (later, skipped(4), 2, 2),
+        (later, skipped(5), 3, 2),
+        (later, skipped(6), 3, 2),
+        (at_once, skipped(6), 3, 2), // a scrape by another Prometheus
+        (later, skipped(6), 3, 3),
+        (later, vec![], 3, 3), // no statistics: they could not be read
+        (later, skipped(6), 3, 3),
+    ] {
+        aggregator.began -= passed;
+        let mut flush = Flush {
+            programs,
+            ..Flush::default()
+        };
+        flush.after[Kind::Exec].recovered = recovered;
+        aggregator.apply(Message::Flushed(Box::new(flush)));
+        let snapshot = aggregator.snapshot();
+        assert_eq!((snapshot.execs, snapshot.unattributed), (missed, missed));
+        assert_eq!(snapshot.recent.counts().sum::<u64>(), missed);
+        assert_eq!(snapshot.differences, [0, 0, 0]);
+    }
+}
+
+#[test]
+fn skipped_exits_and_failures_have_an_upper_bound() {
+    let program = |kind, missed_runs| ProgramStats {
+        name: "program",
+        observes: Some(kind),
+        each_run_observes: false,
+        missed_runs,
+        runs: 0,
+        run_time_ns: 0,
+    };
+    let standby = ProgramStats {
+        observes: None,
+        ..program(Kind::Exit, 50)
+    };
+    let mut aggregator = Aggregator::new(vec![]);
+    // A negative number: the kernel ran a standby copy first.
+    for (exits, failures, recovered, at_most) in [
+        (7, [2, 3], [0, 4], [0, 0, 0]),
+        (7, [2, 3], [0, 4], [0, 5, 3]),
+        (7, [2, 4], [-1, 7], [0, 5, 3]),
+        (9, [2, 4], [-1, 7], [0, 7, 3]),
+    ] {
+        aggregator.began -= IN_FLIGHT;
+        let mut flush = Flush {
+            programs: vec![
+                program(Kind::Exit, exits),
+                standby,
+                program(Kind::Failure, failures[0]),
+                program(Kind::Failure, failures[1]),
+            ],
+            ..Flush::default()
+        };
+        flush.after[Kind::Failure].recovered = recovered[0];
+        flush.after[Kind::Exit].recovered = recovered[1];
+        aggregator.apply(Message::Flushed(Box::new(flush)));
+        let snapshot = aggregator.snapshot();
+        assert_eq!(snapshot.missed_at_most, at_most);
+        assert_eq!((snapshot.missed, snapshot.execs), (0, 0));
+        assert_eq!(snapshot.differences, [0, 0, 0]);
+    }
+}
+
+#[test]
+fn a_view_that_a_reload_adds_starts_with_earlier_counts_without_series() {
+    let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
+    let mut event = Event {
+        cpu_ns: 7,
+        ..Event::default()
+    };
+    let mut observe = |aggregator: &mut Aggregator, is_exit| {
+        event.subject.is_exit = is_exit;
+        aggregator.apply(Message::Events(vec![event; 3], Cgroups::new()));
+    };
+    let total = |times: u64| Counts {
+        execs: 3 * times,
+        cpu_ns: 3 * 7 * times,
+    };
+    for is_exit in [0, 1] {
+        observe(&mut aggregator, is_exit);
+    }
+    aggregator.change_views(vec![
+        View::new(vec![Label::Uid], 5),
+        View::new(vec![Label::Comm], 6),
+    ]);
+    for is_exit in [0, 1] {
+        observe(&mut aggregator, is_exit);
+    }
+    let [by_uid, by_comm] = &aggregator.snapshot().views[..] else {
+        panic!("two views");
+    };
+    assert_eq!(by_uid.nameless, total(1));
+    assert_eq!(by_uid.series, vec![(Key::default(), total(1))]);
+    assert_eq!(by_comm.nameless, total(0));
+    assert_eq!(by_comm.series, vec![(Key::default(), total(2))]);
+    assert_eq!(by_comm.max_series, 6);
+}
+
+#[test]
+fn exits_count_statuses_lifetimes_and_cpu_time_but_no_exec() {
+    let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
+    let mut exit = Event {
+        lifetime_ns: 2_000_000,
+        cpu_ns: 300,
+        ..Event::default()
+    };
+    exit.subject.is_exit = 1;
+    exit.subject.retval = 9;
+    let tallied = TallyCount {
+        count: 2,
+        cpu_ns: 600,
+    };
+    aggregator.apply(Message::Events(vec![exit], Cgroups::new()));
+    aggregator.apply(Message::Tally(
+        vec![(exit.subject, tallied)],
+        Cgroups::new(),
+    ));
+    let snapshot = aggregator.snapshot();
+    assert_eq!(snapshot.execs, 0);
+    assert_eq!(snapshot.exits.by_status[&WaitStatus::Signaled(9)], 3);
+    assert_eq!(snapshot.exits.lifetimes.iter().sum::<u64>(), 1);
+    let cpu = Counts {
+        execs: 0,
+        cpu_ns: 900,
+    };
+    assert_eq!(snapshot.views[0].series, vec![(Key::default(), cpu)]);
+}
