@@ -1,11 +1,11 @@
-//! What families are made of, in the `prometheus` crate's types.
+//! Builds families in the types of the `prometheus` crate.
 
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-/// The order of `Registry::gather`, without families that have no sample: by name, and within
-/// a family by the values of the labels.
+/// Removes families without samples and sorts the others as `Registry::gather` does: by name, and
+/// within a family by the values of the labels.
 pub(super) fn in_order(mut families: Vec<MetricFamily>) -> Vec<MetricFamily> {
     families.retain(|family| !family.get_metric().is_empty());
     families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -39,17 +39,15 @@ pub(super) fn gauge(name: &str, help: &str, metrics: impl Into<Vec<Metric>>) -> 
     family(name, help, MetricType::GAUGE, metrics.into())
 }
 
-/// A counter's sample without labels.
+/// A sample of a counter without labels.
 pub(super) fn plain(n: u64) -> Metric {
     count(vec![], n)
 }
 
-/// A counter's sample.
 pub(super) fn count(labels: Vec<LabelPair>, n: u64) -> Metric {
     counted_as(labels, n as f64)
 }
 
-/// A counter's sample that is not a whole number.
 pub(super) fn counted_as(labels: Vec<LabelPair>, n: f64) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(n);
@@ -58,7 +56,7 @@ pub(super) fn counted_as(labels: Vec<LabelPair>, n: f64) -> Metric {
     metric
 }
 
-/// A gauge's sample.
+/// A sample of a gauge.
 pub(super) fn value(labels: Vec<LabelPair>, n: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(n);
@@ -74,8 +72,8 @@ pub(super) fn pair(name: &str, value: impl Into<String>) -> LabelPair {
     pair
 }
 
-/// A histogram of one sample, from counts by bucket, of which the last is what is above
-/// all bounds.
+/// A histogram without labels. The counts are by bucket and not cumulative, and the last one is
+/// above all bounds.
 pub(super) fn histogram(
     name: &str,
     help: &str,
@@ -83,13 +81,13 @@ pub(super) fn histogram(
     counts: &[u64],
     sum: f64,
 ) -> MetricFamily {
-    let mut cumulated = 0;
+    let mut cumulative = 0;
     let mut buckets = Vec::with_capacity(bounds.len());
     for (bound, count) in bounds.iter().zip(counts) {
-        cumulated += count;
+        cumulative += count;
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(*bound);
-        bucket.set_cumulative_count(cumulated);
+        bucket.set_cumulative_count(cumulative);
         buckets.push(bucket);
     }
     let mut histogram = Histogram::default();

@@ -3,7 +3,7 @@ use crate::capture::TransportKind;
 use crate::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF};
 use crate::pipeline::view::{Counts, Key, Label, ViewCounts};
 
-/// A snapshot whose every family of a view has more samples than one.
+/// A snapshot in which each family of a view has several samples.
 fn snapshot(execs: u64) -> Snapshot {
     let key = |uid| Key {
         uid,
@@ -24,7 +24,7 @@ fn snapshot(execs: u64) -> Snapshot {
     }
 }
 
-/// What is exposed of a snapshot, without the process's own families.
+/// Encodes a snapshot and leaves out the metrics of the process.
 fn encode(metrics: &Metrics, snapshot: &Snapshot) -> String {
     let text = metrics.encode(snapshot, &UserNames::default()).unwrap();
     let text = String::from_utf8(text).unwrap();
@@ -33,7 +33,7 @@ fn encode(metrics: &Metrics, snapshot: &Snapshot) -> String {
 }
 
 #[test]
-fn a_snapshot_is_encoded_the_same_whatever_is_encoded_in_between() {
+fn a_snapshot_is_encoded_the_same_after_another_one() {
     let metrics = Metrics::new(CaptureInfo {
         hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
         transport: TransportKind::Perf,
@@ -50,7 +50,7 @@ fn a_snapshot_is_encoded_the_same_whatever_is_encoded_in_between() {
 }
 
 #[test]
-fn families_and_samples_are_in_the_order_of_a_registry() {
+fn families_and_samples_are_sorted_as_a_registry_does() {
     let labels = |uid: &str, user: &str| vec![pair("uid", uid), pair("user", user)];
     let ordered = families::in_order(vec![
         gauge("b", "", []),

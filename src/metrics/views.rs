@@ -21,8 +21,7 @@ impl Execs<'_> {
             limit.push(value(label(), view.max_series as f64));
             overflow.push(count(label(), view.overflow.execs));
 
-            // The sum over a view is the total: what has no series, for want of a place
-            // or of a name, is in the one named `other`, which is there from the start.
+            // `other` exists from the start.
             let others = vec![OTHER.to_owned(); view.labels.len()];
             let mut samples = vec![(others, series::other(view, snapshot))];
             samples.extend(series::series(view, self.names));
@@ -47,7 +46,7 @@ impl Execs<'_> {
             if self.capture_info.observes(Kind::Exit) {
                 families.push(counter(
                     &format!("execsnoop_cpu_seconds_by_{name}_total"),
-                    &format!("CPU time of processes that ended, by {by}."),
+                    &format!("CPU time of processes that exited, by {by}."),
                     cpu,
                 ));
             }
@@ -55,17 +54,17 @@ impl Execs<'_> {
         if !snapshot.views.is_empty() {
             families.push(gauge(
                 "execsnoop_series",
-                "Series of a view that have a place of their own.",
+                "Slots in use in a view, which is the number of its series.",
                 series,
             ));
             families.push(gauge(
                 "execsnoop_series_limit",
-                "How many series of their own a view may have.",
+                "Slots for series that a view has.",
                 limit,
             ));
             families.push(counter(
                 "execsnoop_series_overflow_total",
-                "Execs counted as `other` in a view because all its series were taken.",
+                "Execs counted as `other` in a view because all its slots were taken.",
                 overflow,
             ));
         }

@@ -92,7 +92,7 @@ fn round_up(peak: f64) -> f64 {
     }
 }
 
-/// A number of the scale: a whole one, or half of a digit.
+/// Formats a number of the scale, which is whole or half a digit.
 fn mark(at: f64) -> String {
     if at < 10.0 { at.to_string() } else { rate(at) }
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn each_span_says_how_long_ago_it_was() {
+    fn each_span_is_described_by_its_age() {
         assert_eq!(
             describe_span(0, 3.0),
             "15 so far, in the span that has not ended yet"

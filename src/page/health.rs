@@ -35,14 +35,13 @@ impl Level {
     }
 }
 
-/// A statement about the accuracy.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) level: Level,
     pub(super) text: Markup,
 }
 
-/// The headline: the worst of the statements.
+/// Returns the headline, which is that of the worst statement.
 pub(super) fn verdict(statements: &[Statement]) -> &'static str {
     match statements.iter().map(|statement| statement.level).max() {
         None | Some(Level::Fine) => "Everything is counted, each under its name.",
@@ -53,7 +52,7 @@ pub(super) fn verdict(statements: &[Statement]) -> &'static str {
     }
 }
 
-/// Returns what is right, what is wrong, how many observations that affects, and what to do.
+/// Returns what is accurate and what is not, how many observations are affected, and what to do.
 pub(super) fn statements(summary: &Summary) -> Vec<Statement> {
     let mut statements = vec![];
     statements.extend(ledger(summary));

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_three_digits_are_apart() {
+    fn digits_are_grouped_by_three() {
         for (n, text) in [
             (0, "0"),
             (999, "999"),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_end_where_they_say_nothing() {
+    fn small_numbers_have_decimals_and_large_ones_have_none() {
         let rates = [0.0, 0.04, 9.94, 9.96, 1234.4].map(rate);
         assert_eq!(rates, ["0.0", "0.0", "9.9", "10", "1,234"]);
         let cpu = [0, 1_234_567_890, 99_994_000_000, 1_234_000_000_000].map(seconds);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_nothing_or_all_only_if_it_is() {
+    fn a_share_is_0_or_100_percent_only_if_exact() {
         let of = |part| share(part, 100_000);
         let shares = [0, 1, 100, 33_333, 99_999, 100_000].map(of);
         assert_eq!(

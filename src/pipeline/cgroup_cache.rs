@@ -1,4 +1,4 @@
-//! What is known of cgroups: each is asked for once.
+//! A cache of the cgroups by which execs are labelled.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::capture::source::Source;
 use crate::names::cgroup::Cgroup;
 
-/// How many are remembered; of those that are in use more are rare.
+/// The capacity. More cgroups in use at the same time are rare.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 
 /// Cgroups by id.
@@ -21,7 +21,7 @@ pub(super) struct CgroupCache(LruCache<u64, Arc<Cgroup>>);
 
 impl Default for CgroupCache {
     fn default() -> Self {
-        // It grows with what is in it.
+        // Unlike `LruCache::new`, this allocates no memory in advance.
         let mut known = LruCache::unbounded();
         known.resize(REMEMBERED);
         Self(known)
@@ -29,7 +29,8 @@ impl Default for CgroupCache {
 }
 
 impl CgroupCache {
-    /// Those of these ids; 0 is the id of none. Missing are those whose name is not known.
+    /// Returns the cgroups with these ids, except those whose name is not known. The id 0 stands
+    /// for no cgroup.
     pub(super) fn among(
         &mut self,
         ids: impl IntoIterator<Item = u64>,
@@ -52,7 +53,7 @@ impl CgroupCache {
             return Some(Arc::clone(cgroup));
         }
         let path = source.cgroup_path(id).unwrap_or_else(|error| {
-            debug!(%error, id, "reading the name of a cgroup");
+            debug!(%error, id, "cannot read the name of a cgroup");
             None
         })?;
         let cgroup = Arc::new(Cgroup::of_path(&path));

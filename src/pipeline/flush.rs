@@ -1,4 +1,4 @@
-//! A flush: how it is requested, and what the reader answers.
+//! A flush: the request for it and the reader's answer.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,28 +10,27 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::capture::source::ProgramStats;
 use crate::record::{FailureCounts, Ledgers};
 
-/// The state of the stages before the aggregator at the end of a flush.
+/// The state of the kernel side and of the reader at a flush.
 #[derive(Debug, Clone, Default)]
 pub struct Flush {
     /// The highest request that this flush answers; see [`Control::request_flush`].
     pub request: u64,
-    /// The kernel's account when the flush began: at least its `seen` is accounted for.
+    /// The ledgers when the flush began. At least their `seen` is accounted for.
     pub before: Ledgers,
-    /// The kernel's account when it ended: at most its `seen` is accounted for.
+    /// The ledgers when the flush ended. At most their `seen` is accounted for.
     pub after: Ledgers,
-    /// Failed execs.
     pub failures: FailureCounts,
-    /// Events and tallied counts that could not be decoded.
+    /// Observations, from events and from the tally, that could not be decoded.
     pub undecodable: u64,
-    /// How often the reader woke up.
+    /// Wakeups of the reader.
     pub wakeups: u64,
-    /// How many messages with events or counts it has sent.
+    /// Messages with events or counts that the reader has sent.
     pub batches: u64,
-    /// The programs' own account when the flush began.
+    /// The kernel's statistics of the programs when the flush began.
     pub programs: Vec<ProgramStats>,
 }
 
-/// How others talk to the reader thread.
+/// Requests to the reader thread.
 #[derive(Debug, Clone)]
 pub struct Control(Arc<Shared>);
 
@@ -43,7 +42,7 @@ struct Shared {
 }
 
 impl Control {
-    /// Fails when no file descriptor is left.
+    /// Fails if the process or the host has no file descriptor left.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(Shared {
             eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -52,27 +51,27 @@ impl Control {
         })))
     }
 
-    /// Ask for a flush that begins after this call. It has been made when a
-    /// [`Flush::request`] is at least the number returned; requests that the reader
-    /// finds together are answered by one flush.
+    /// Requests a flush that begins after this call and returns its number. The flush with a
+    /// [`Flush::request`] of at least this number answers the request. One flush answers all
+    /// requests that are pending when it begins.
     pub fn request_flush(&self) -> u64 {
         let request = self.0.requested.fetch_add(1, Ordering::AcqRel) + 1;
         self.wake();
         request
     }
 
-    /// Ask the reader to detach, flush once more and end.
+    /// Asks the reader to detach, flush once more and return.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
         self.wake();
     }
 
     fn wake(&self) {
-        // The only error is EAGAIN, of a counter at its maximum: it is readable then.
+        // The only error is EAGAIN: the counter is at its maximum, and thus readable.
         let _ = rustix::io::write(&self.0.eventfd, &1_u64.to_ne_bytes());
     }
 
-    /// Becomes readable when somebody asks for something.
+    /// Becomes readable at each request.
     pub(super) fn wakeup_fd(&self) -> BorrowedFd<'_> {
         self.0.eventfd.as_fd()
     }
@@ -87,7 +86,7 @@ impl Control {
     }
 
     pub(super) fn acknowledge(&self) {
-        // EAGAIN: nothing to acknowledge.
+        // EAGAIN: there was no request.
         let _ = rustix::io::read(&self.0.eventfd, &mut [0; 8]);
     }
 }

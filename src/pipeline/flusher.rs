@@ -1,4 +1,4 @@
-//! Fresh counts on demand: ask the reader to flush, wait for the aggregator's answer.
+//! Fresh counts on demand: requests a flush and waits for the snapshot that answers it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,13 @@ use crate::pipeline::snapshot::Snapshot;
 /// Why there is no fresh snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Reader and aggregator did not answer in time.
     #[error("no answer from the reader within {0:?}")]
     Deadline(Duration),
-    /// The aggregator has ended.
     #[error("the aggregator has ended")]
     Closed,
 }
 
-/// Asks for snapshots. Cheap to clone, one for each scraper.
+/// Requests fresh snapshots. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Flusher {
     control: Control,
@@ -28,13 +26,13 @@ pub struct Flusher {
 }
 
 impl Flusher {
-    /// Asks the reader behind `control`, expects the answer in `snapshots`.
+    /// Requests flushes through `control` and expects the answers in `snapshots`.
     pub fn new(control: Control, snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
         Self { control, snapshots }
     }
 
-    /// Counts with every exec in them that completed before this call. Calls made at the
-    /// same time share one flush.
+    /// Returns a snapshot that contains every exec that completed before this call. Concurrent
+    /// calls share a flush.
     pub async fn flush(&self, deadline: Duration) -> Result<Arc<Snapshot>, Error> {
         let request = self.control.request_flush();
         let mut snapshots = self.snapshots.clone();
@@ -46,7 +44,7 @@ impl Flusher {
         }
     }
 
-    /// Returns when the aggregator has ended: nothing will be counted any more.
+    /// Waits until the aggregator has ended. Nothing is counted afterwards.
     pub async fn closed(&self) {
         let mut snapshots = self.snapshots.clone();
         while snapshots.changed().await.is_ok() {}

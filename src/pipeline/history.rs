@@ -3,24 +3,24 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The length of a span.
+/// The length of a span of time.
 pub const SPAN: Duration = Duration::from_secs(5);
 
 /// The number of spans that are kept: a quarter of an hour.
 pub const SPANS: usize = 180;
 
-/// Execs by the time at which they were counted. That is up to a second after they were executed,
-/// because an event can stay in its buffer for that long.
+/// Execs by the time at which they were counted, which is up to a second after the exec: an event
+/// can stay in its buffer for that long.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// The oldest first. The last span has not ended yet.
+    /// The oldest span is first. The last one has not ended yet.
     counts: VecDeque<u64>,
     /// Time since the start.
     now: Duration,
 }
 
 impl History {
-    /// Counts `execs` more at this time since the start.
+    /// Adds execs that are counted at this time since the start.
     pub fn add(&mut self, now: Duration, execs: u64) {
         let ended = number(now).saturating_sub(number(self.now));
         let ended = usize::try_from(ended).unwrap_or(usize::MAX);
@@ -39,18 +39,18 @@ impl History {
         }
     }
 
-    /// Counts by span, the oldest first. The last span has not ended yet.
+    /// Returns the counts by span, the oldest first. The last span has not ended yet.
     pub fn counts(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator {
         self.counts.iter().copied()
     }
 
-    /// Time since the start of counting.
+    /// Returns the time from the start to the last call of [`add`](Self::add).
     pub fn since_start(&self) -> Duration {
         self.now
     }
 
-    /// Execs per second on average over the last spans, of those that have ended; None before the
-    /// first one has ended.
+    /// Returns the average execs per second in the last `spans` spans that have ended, or None if
+    /// none has ended yet.
     pub fn per_second(&self, spans: usize) -> Option<f64> {
         let ended = self.ended().rev().take(spans);
         let spans = ended.len();
@@ -58,19 +58,20 @@ impl History {
         (spans > 0).then(|| ended.sum::<u64>() as f64 / seconds)
     }
 
-    /// The most execs per second in any span that has ended; None before the first one has ended.
+    /// Returns the execs per second of the busiest span that has ended, or None if none has ended
+    /// yet.
     pub fn peak_per_second(&self) -> Option<f64> {
         let most = self.ended().max()?;
         Some(most as f64 / SPAN.as_secs_f64())
     }
 
-    /// Counts of the spans that have ended, the oldest first.
+    /// Returns the counts of the spans that have ended, the oldest first.
     fn ended(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator {
         self.counts().take(self.counts.len().saturating_sub(1))
     }
 }
 
-/// The number of the span that contains a time.
+/// Returns the number of the span that contains `time`.
 fn number(time: Duration) -> u64 {
     time.as_secs() / SPAN.as_secs()
 }
@@ -81,62 +82,62 @@ mod tests {
 
     use super::*;
 
-    fn recent(adds: &[(u64, u64)]) -> History {
-        let mut recent = History::default();
+    fn history_of(adds: &[(u64, u64)]) -> History {
+        let mut history = History::default();
         for (ms, execs) in adds {
-            recent.add(Duration::from_millis(*ms), *execs);
+            history.add(Duration::from_millis(*ms), *execs);
         }
-        recent
+        history
     }
 
-    fn counts(recent: &History) -> Vec<u64> {
-        recent.counts().collect()
+    fn counts(history: &History) -> Vec<u64> {
+        history.counts().collect()
     }
 
     #[test]
     fn execs_are_in_the_span_in_which_they_were_counted() {
-        let recent = recent(&[(0, 1), (4_999, 2), (5_000, 4), (17_000, 8)]);
-        assert_eq!(counts(&recent), [3, 4, 0, 8]);
-        assert_eq!(recent.since_start(), Duration::from_secs(17));
+        let history = history_of(&[(0, 1), (4_999, 2), (5_000, 4), (17_000, 8)]);
+        assert_eq!(counts(&history), [3, 4, 0, 8]);
+        assert_eq!(history.since_start(), Duration::from_secs(17));
     }
 
     #[test]
     fn before_anything_is_counted_there_is_nothing() {
-        let recent = History::default();
-        assert_eq!(recent.counts().len(), 0);
-        assert_eq!(recent.per_second(12), None);
+        let history = History::default();
+        assert_eq!(history.counts().len(), 0);
+        assert_eq!(history.per_second(12), None);
     }
 
     #[test]
     fn a_quarter_of_an_hour_is_kept_after_any_pause() {
-        let mut recent = recent(&[(0, 7)]);
+        let mut history = history_of(&[(0, 7)]);
         let spans = SPANS as u64;
-        recent.add(SPAN * u32::try_from(spans - 1).unwrap(), 1);
-        assert_eq!(recent.counts().len(), SPANS);
-        assert_eq!(recent.counts().next(), Some(7));
-        recent.add(SPAN * u32::try_from(spans).unwrap(), 1);
-        assert_eq!(recent.counts().len(), SPANS);
-        assert_eq!(recent.counts().sum::<u64>(), 2);
-        recent.add(Duration::from_secs(1 << 40), 5);
-        assert_eq!(recent.counts().len(), SPANS);
-        assert_eq!(recent.counts().sum::<u64>(), 5);
-        assert_eq!(recent.counts().next_back(), Some(5));
+        history.add(SPAN * u32::try_from(spans - 1).unwrap(), 1);
+        assert_eq!(history.counts().len(), SPANS);
+        assert_eq!(history.counts().next(), Some(7));
+        history.add(SPAN * u32::try_from(spans).unwrap(), 1);
+        assert_eq!(history.counts().len(), SPANS);
+        assert_eq!(history.counts().sum::<u64>(), 2);
+        history.add(Duration::from_secs(1 << 40), 5);
+        assert_eq!(history.counts().len(), SPANS);
+        assert_eq!(history.counts().sum::<u64>(), 5);
+        assert_eq!(history.counts().next_back(), Some(5));
     }
 
     #[test]
     fn rates_are_over_the_spans_that_have_ended() {
         // 12.5 s: two spans and a half.
-        let recent = recent(&[(2_000, 10), (7_000, 20), (12_500, 500)]);
-        assert_eq!(recent.per_second(1), Some(4.0));
-        assert_eq!(recent.per_second(12), Some(3.0));
-        assert_eq!(recent.peak_per_second(), Some(4.0));
+        let history = history_of(&[(2_000, 10), (7_000, 20), (12_500, 500)]);
+        assert_eq!(history.per_second(1), Some(4.0));
+        assert_eq!(history.per_second(12), Some(3.0));
+        assert_eq!(history.peak_per_second(), Some(4.0));
     }
 
     #[test]
     fn there_is_no_rate_before_the_first_span_has_ended() {
-        let recent = recent(&[(300, 263), (4_999, 1)]);
-        assert_eq!(recent.per_second(12), None);
-        assert_eq!(recent.peak_per_second(), None);
+        let history = history_of(&[(300, 263), (4_999, 1)]);
+        assert_eq!(history.per_second(12), None);
+        assert_eq!(history.peak_per_second(), None);
     }
 
     proptest! {
@@ -144,8 +145,8 @@ mod tests {
         fn the_average_is_never_above_the_peak(
             adds in proptest::collection::vec((0..2_000_000_u64, 0..1_000_u64), 0..50),
         ) {
-            let recent = recent(&adds);
-            prop_assert!(recent.per_second(SPANS) <= recent.peak_per_second());
+            let history = history_of(&adds);
+            prop_assert!(history.per_second(SPANS) <= history.peak_per_second());
         }
     }
 }

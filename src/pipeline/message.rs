@@ -1,16 +1,15 @@
-//! What crosses the channel from the reader to the aggregator.
+//! The messages from the reader to the aggregator.
 
 use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::flush::Flush;
 use crate::record::{Event, Subject, TallyCount};
 
-/// A step of the reader.
 #[derive(Debug)]
 pub enum Message<O = Event> {
-    /// Execs and exits, in the order of their time across all CPUs, and their cgroups.
+    /// Execs and exits of all CPUs in the order of their time, and their cgroups.
     Events(Vec<O>, Cgroups),
-    /// Execs and exits of which only the count is left, by subject, and their cgroups.
+    /// Counts of execs and exits by subject, from the tally, and their cgroups.
     Tally(Vec<(Subject, TallyCount)>, Cgroups),
-    /// All that had been observed when the flush began is before this message.
+    /// The messages before this one contain everything observed before the flush began.
     Flushed(Box<Flush>),
 }

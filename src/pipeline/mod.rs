@@ -1,11 +1,11 @@
 //! From bytes to counts.
 //!
-//! Bytes come in from a [`Source`](crate::capture::source::Source); a
-//! [`Snapshot`](snapshot::Snapshot) of all counts goes out at each flush. Two threads run it:
-//! `reader` drains, decodes and orders observations and sends them as
+//! Bytes come in from a [`Source`](crate::capture::source::Source), and a
+//! [`Snapshot`](snapshot::Snapshot) of all counts goes out at each flush. Two threads run the
+//! pipeline: `reader` drains, decodes and orders observations and sends them as
 //! [`Message`](message::Message)s over a bounded channel, and `aggregator` counts them. A scrape
 //! requests a flush through [`Control`](flush::Control) and waits for the snapshot that answers
-//! it. `aggregator` decides what is counted, `view` under which series.
+//! it. `aggregator` decides what is counted, and `view` under which series.
 
 pub mod aggregator;
 pub mod cgroup_cache;

@@ -1,8 +1,8 @@
-//! The reader thread: wait, drain, decode, order, send.
+//! The reader thread: it waits, drains, decodes, orders and sends.
 //!
-//! It is the only one that touches the source. When the channel is full it waits, the
-//! buffers fill up, and the kernel counts in its tally instead: so the kernel side is
-//! the one place where an event's detail can be lost.
+//! Only this thread uses the source. If the channel is full, the reader waits, the buffers
+//! fill up, and the kernel side counts in its tally instead. The kernel side is therefore the
+//! only place where details can be lost.
 
 use std::io;
 use std::thread;
@@ -20,29 +20,25 @@ use crate::pipeline::message::Message;
 use crate::record::{self, Event, Kind, Ledger, Ledgers, Observation};
 use crate::sys::clock;
 
-/// How long events may lie in the buffers when nothing wakes the reader.
+/// How long events can stay in the buffers if nothing wakes the reader.
 const IDLE_TICK: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
 
-/// How often a flush looks again for what the kernel has seen but not yet delivered: a
-/// program that was between its two steps, or an event younger than the drain.
+/// How often a flush drains again for observations that the kernel side has seen but not yet
+/// delivered: a program has counted one and not sent it yet, or an event is newer than the drain.
 const FLUSH_ATTEMPTS: u32 = 20;
 const FLUSH_PAUSE: Duration = Duration::from_micros(50);
 
-/// The reader cannot go on.
+/// An error that ends the reader.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel refused something that it granted before.
     #[error("{what}: {error}")]
     Source {
-        /// What was tried.
         what: &'static str,
-        /// What the kernel said.
         error: io::Error,
     },
-    /// Nobody receives.
     #[error("the aggregator has ended")]
     Closed,
 }
@@ -51,17 +47,18 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
     move |error| Error::Source { what, error }
 }
 
-/// The reader's state. [`run`](Self::run) is the body of its thread.
+/// The reader. [`run`](Self::run) is the body of its thread.
 #[derive(Debug)]
 pub struct Reader<S, O = Event> {
     source: S,
     control: Control,
     channel: mpsc::Sender<Message<O>>,
     tick: Timespec,
-    /// Drained, but younger than the moment their drain began.
+    /// Drained events that are newer than the beginning of their drain: another CPU's buffer,
+    /// drained before theirs, can contain older ones by now.
     held_back: Vec<O>,
     cgroups: CgroupCache,
-    /// Execs and exits received in whatever form, held back ones not among them.
+    /// Execs and exits received, from events and from the tally, without those held back.
     delivered: u64,
     tallied: u64,
     answered: u64,
@@ -72,7 +69,6 @@ pub struct Reader<S, O = Event> {
 }
 
 impl<S: Source, O: Observation> Reader<S, O> {
-    /// A reader that sends to `channel` what comes out of `source`.
     pub fn new(source: S, control: Control, channel: mpsc::Sender<Message<O>>) -> Self {
         Self {
             source,
@@ -91,15 +87,16 @@ impl<S: Source, O: Observation> Reader<S, O> {
         }
     }
 
-    /// How long events may lie in the buffers when nothing wakes the reader, else a second.
+    /// Sets how long events can stay in the buffers if nothing wakes the reader. The default is
+    /// a second.
     #[must_use]
     pub fn with_tick(mut self, tick: Duration) -> Self {
         self.tick = Timespec::try_from(tick).unwrap_or(IDLE_TICK);
         self
     }
 
-    /// Read until [`Control::stop`]; then detach, flush a last time, and drop the
-    /// channel's sender.
+    /// Reads until [`Control::stop`], then detaches, flushes once more and drops the sender of the
+    /// channel.
     pub fn run(mut self) -> Result<(), Error> {
         while !self.control.is_stopped() {
             let request = self.control.requested();
@@ -116,13 +113,13 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.flush(request, FLUSH_ATTEMPTS)
     }
 
-    /// Flush on the caller's thread, before [`run`](Self::run). The channel must have room
-    /// for three messages: nobody receives yet.
+    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for three
+    /// messages, because there is no receiver yet.
     pub fn flush_now(&mut self) -> Result<(), Error> {
         self.flush(self.answered, 1)
     }
 
-    /// Sleep until a buffer is half full, somebody asks for something, or the tick.
+    /// Sleeps until a buffer is half full, there is a request, or the tick has passed.
     fn wait(&mut self) -> Result<(), Error> {
         let buffers = self.source.wakeup_fd();
         let mut fds = [
@@ -130,16 +127,16 @@ impl<S: Source, O: Observation> Reader<S, O> {
             PollFd::from_borrowed_fd(self.control.wakeup_fd(), PollFlags::IN),
         ];
         match poll(&mut fds, Some(&self.tick)) {
-            // A signal handler ran (EINTR); all there is to do is look what is there.
+            // EINTR: a signal handler ran. An early drain does no harm.
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed("waiting for events")(errno.into())),
+            Err(errno) => return Err(failed("cannot wait for events")(errno.into())),
         }
         self.control.acknowledge();
         self.wakeups += 1;
         Ok(())
     }
 
-    /// Send on everything that was executed before now, and the account of it.
+    /// Sends everything that was observed before now, and the state of the ledgers.
     fn flush(&mut self, request: u64, attempts: u32) -> Result<(), Error> {
         let programs = self.source.programs();
         let before = self.ledgers()?;
@@ -147,7 +144,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let (failures, after) = loop {
             self.drain()?;
             let failures = self.source.failures();
-            let failures = failures.map_err(failed("reading the counts of failed execs"))?;
+            let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
             let after = self.ledgers()?;
             let delivered = self.delivered + of_all::<O>(&after, |ledger| ledger.unattributed);
             let all = delivered >= of_all::<O>(&before, |ledger| ledger.seen)
@@ -172,7 +169,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.send(Message::Flushed(Box::new(flush)))
     }
 
-    /// Empty the buffers and, if anything is in it, the tally.
+    /// Drains the buffers and, unless it is empty, the tally.
     fn drain(&mut self) -> Result<(), Error> {
         self.drain_events()?;
         if of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied) == self.tallied {
@@ -183,7 +180,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
 
     fn drain_events(&mut self) -> Result<(), Error> {
         let began = if self.stopping {
-            u64::MAX // there is no later drain to hold anything back for
+            u64::MAX // no later drain follows, so that nothing is held back
         } else {
             u64::try_from(clock::now().as_nanos()).unwrap_or(u64::MAX)
         };
@@ -194,19 +191,19 @@ impl<S: Source, O: Observation> Reader<S, O> {
             .drain_events(&mut |bytes| match O::decode(bytes) {
                 Ok(event) => events.push(event),
                 Err(error) => {
-                    debug!(%error, "undecodable event");
+                    debug!(%error, "cannot decode an event");
                     undecodable += 1;
                 }
             });
         if let Err(error) = drained {
-            // Its bytes stay in the buffer: the next drain tries again, and what the
-            // kernel cannot put there meanwhile goes to the tally.
-            warn!(%error, "reading a buffer failed");
+            // The events stay in the buffer, where the next drain finds them. If it is full by
+            // then, the kernel side counts in the tally.
+            warn!(%error, "cannot read a buffer; trying again");
         }
         self.undecodable += undecodable;
         self.delivered += undecodable;
 
-        // Each CPU's events come in order, so this merges a few sorted runs.
+        // The events of each CPU are in order, so this merges a few sorted runs.
         events.sort_by_key(|observed| observed.event().time_ns);
         let ready = events.partition_point(|observed| observed.event().time_ns <= began);
         let younger = events.split_off(ready);
@@ -228,7 +225,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let mut tallied = 0;
         self.source
             .drain_tally(&mut |key, value| {
-                // A value without a length of its own stands for one observation.
+                // A value that cannot be decoded is at least one observation.
                 let count = record::decode_tally_count(value).map_or(1, |value| value.count);
                 tallied += count;
                 match O::decode_subject(key)
@@ -236,12 +233,12 @@ impl<S: Source, O: Observation> Reader<S, O> {
                 {
                     Ok(entry) => counts.push(entry),
                     Err(error) => {
-                        debug!(%error, "undecodable entry of the tally");
+                        debug!(%error, "cannot decode an entry of the tally");
                         undecodable += count;
                     }
                 }
             })
-            .map_err(failed("reading the tally"))?;
+            .map_err(failed("cannot read the tally"))?;
         self.tallied += tallied;
         self.delivered += tallied;
         self.undecodable += undecodable;
@@ -254,7 +251,9 @@ impl<S: Source, O: Observation> Reader<S, O> {
     }
 
     fn ledgers(&mut self) -> Result<Ledgers, Error> {
-        self.source.ledgers().map_err(failed("reading the ledger"))
+        self.source
+            .ledgers()
+            .map_err(failed("cannot read the ledgers"))
     }
 
     fn send(&mut self, message: Message<O>) -> Result<(), Error> {
@@ -265,7 +264,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
     }
 }
 
-/// The sum over the kinds that take the road.
+/// Returns the sum of a field over the kinds that the transport carries.
 fn of_all<O: Observation>(ledgers: &Ledgers, field: impl Fn(&Ledger) -> u64) -> u64 {
     O::KINDS.iter().map(|&kind| field(&ledgers[kind])).sum()
 }

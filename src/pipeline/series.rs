@@ -1,5 +1,4 @@
-//! Views with all that the kernel numbers or leaves raw spelled out: their series as
-//! [`metrics`](crate::metrics) and [`summary`](crate::page::summary) both show them.
+//! The series of a view with their label values as text, for the metrics and the page.
 
 use std::collections::HashMap;
 
@@ -9,10 +8,10 @@ use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{self, Counts, Key, Label, ViewCounts};
 use crate::record::nul_terminated;
 
-/// The values of a view's labels, in their order, and what was counted of them.
+/// The label values, in the order of the view's labels, and the counts.
 pub type Series = (Vec<String>, Counts);
 
-/// The names of the users that the views have.
+/// Looks up the names of the users in all views.
 pub async fn resolve(snapshot: &Snapshot, users: &Users) -> UserNames {
     let mut wanted = Wanted {
         order: snapshot.flush.request,
@@ -30,8 +29,8 @@ pub async fn resolve(snapshot: &Snapshot, users: &Users) -> UserNames {
     users.resolve(&wanted).await
 }
 
-/// The series of a view, in no order. Those that are told apart by something that is no
-/// label, the uid behind a user's name, are one.
+/// Returns the series of a view in no particular order. In a view by `user` without `uid`, uids
+/// with the same name are one series.
 pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
     let labels = &view.labels;
     let series = view.series.iter();
@@ -47,8 +46,8 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
     merged.into_iter().collect()
 }
 
-/// What has no series of its own in this view, for want of a place or of a name. The sum of
-/// it and of the series is the total.
+/// Returns the counts without a series, for lack of a slot or of a name. The sum of the series and
+/// `other` is the total.
 pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
     let mut rest = Counts {
         execs: snapshot.unattributed,
@@ -88,7 +87,7 @@ mod tests {
         &[Label::Uid, Label::User],
     ];
 
-    /// What the name service does.
+    /// How the name service behaves.
     #[derive(Clone, Copy)]
     enum Service {
         IsSlow,
@@ -98,7 +97,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(500);
 
-    /// Users by a name service that a test controls, and each of whose names is due at once.
+    /// Users of a name service that the test controls. Every name is looked up again each time.
     fn users() -> (Users, Arc<Mutex<Service>>) {
         let service = Arc::new(Mutex::new(Service::Fails));
         let asked = Arc::clone(&service);
@@ -118,7 +117,7 @@ mod tests {
         (Users::by(look_up, PATIENCE, Duration::ZERO), service)
     }
 
-    /// Uids from 1 on, each with so many execs in each view.
+    /// A snapshot with the uids 1 to `uids`, each with `execs` execs in each view.
     fn snapshot(request: u64, uids: u32, execs: u64) -> Snapshot {
         let counts = Counts { execs, cpu_ns: 0 };
         let key = |uid| Key {
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_series_of_a_view_by_user_alone_decreases_whatever_the_name_service_does() {
+    async fn no_series_by_user_alone_decreases_while_the_name_service_is_slow_or_fails() {
         let (users, service) = users();
         let mut shown = [HashMap::<Vec<String>, u64>::new(), HashMap::new()];
         let phases = [
@@ -152,7 +151,7 @@ mod tests {
             Service::Fails,
         ];
         let mut last = UserNames::default();
-        // Twice in each phase: once with a new uid, once without.
+        // Two scrapes in each phase: one with a new uid and one without.
         for scrape in 0..10_u32 {
             *service.lock().unwrap() = phases[scrape as usize / 2];
             let snapshot = snapshot(u64::from(scrape), 1 + scrape / 2, u64::from(10 + scrape));
@@ -168,12 +167,12 @@ mod tests {
                 assert_eq!(now.values().sum::<u64>() + other, snapshot.execs);
                 *shown = now;
             }
-            // What was slow comes to its end in the next phase.
+            // A slow look-up ends in the next phase.
             std::thread::sleep(Duration::from_millis(50));
         }
         let alone = [1, 2, 3, 4, 5].map(|uid| last.alone(uid));
         assert_eq!(alone, [&b""[..], b"", b"alice", b"bob", b""]);
-        // Beside its uid a name may come late.
+        // Where the uid is a label as well, a name can change.
         assert_eq!(last.beside_uid(1), b"bob");
     }
 }

@@ -1,4 +1,4 @@
-//! What the aggregator has counted, at one moment: all that the stages behind it know.
+//! The counts at one flush. The stages after the aggregator know nothing else.
 
 use crate::pipeline::exits::Exits;
 use crate::pipeline::flush::Flush;
@@ -6,35 +6,34 @@ use crate::pipeline::history::History;
 use crate::pipeline::view::ViewCounts;
 use crate::record::Kind;
 
-/// All counts behind one flush.
+/// All counts at one flush.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Execs, whatever is known of them: the sum of all that follows.
+    /// All execs: the sum over each view and `unattributed`.
     pub execs: u64,
-    /// The execs of the last minutes.
     pub recent: History,
-    /// Execs of which nothing but their number is known.
+    /// Execs that are counted without a subject.
     pub unattributed: u64,
-    /// Those of them at which the kernel skipped every program.
+    /// Those among `unattributed` for which the kernel skipped every program.
     pub missed: u64,
-    /// By kind in the order of [`Kind::ALL`], the most observations at which the kernel can
-    /// have skipped every program. Failures and exits of this number are not counted.
+    /// An upper bound of the observations for which the kernel skipped every program, by kind in
+    /// the order of [`Kind::ALL`]. Such failures and exits are not counted.
     pub missed_at_most: [u64; Kind::ALL.len()],
-    /// Exits of which something is known.
+    /// Exits that are counted with their status.
     pub exits: Exits,
-    /// What the kernel saw minus what is accounted for, by kind in the order of
-    /// [`Kind::ALL`]; 0 when all is well.
+    /// What the kernel saw minus what is accounted for, by kind in the order of [`Kind::ALL`]: 0
+    /// unless there is a bug.
     pub differences: [i64; Kind::ALL.len()],
-    /// The views, in the order of the configuration. An unattributed exec is in none.
+    /// The views in the order of the configuration. They do not contain unattributed execs.
     pub views: Vec<ViewCounts>,
-    /// The stages before, when they were flushed.
+    /// The state of the stages before the aggregator.
     pub flush: Flush,
-    /// Messages that waited for the aggregator then.
+    /// The number of messages that were waiting for the aggregator.
     pub channel_depth: usize,
 }
 
 impl Snapshot {
-    /// Execs and exits whose event was lost on the way, by why. They are counted all the same.
+    /// Returns the execs and exits whose event was lost, by reason. They are counted nevertheless.
     pub fn lost(&self) -> [(Loss, u64); 4] {
         let (execs, exits) = (&self.flush.after[Kind::Exec], &self.flush.after[Kind::Exit]);
         [
@@ -51,16 +50,16 @@ impl Snapshot {
 pub enum Loss {
     /// The reader was not fast enough.
     BufferFull,
-    /// It was on a CPU that came online after the start.
+    /// The CPU came online after the start.
     NoBuffer,
-    /// The kernel refused it for another reason.
+    /// The kernel refused the event for another reason.
     Other,
-    /// The bytes were no event.
+    /// The bytes were not a valid event.
     Undecodable,
 }
 
 impl Loss {
-    /// The `reason` label.
+    /// Returns the value of the `reason` label.
     pub fn name(self) -> &'static str {
         match self {
             Self::BufferFull => "buffer_full",

@@ -45,7 +45,7 @@ fn a_reader_that_fails_ends_the_service_with_its_reason() {
         kernel.ledger_error = Some(std::io::Error::from_raw_os_error(1));
     });
     let error = format!("{:#}", service.wait().unwrap_err());
-    assert!(error.contains("reading the ledger"), "{error}");
+    assert!(error.contains("cannot read the ledgers"), "{error}");
     assert!(error.contains("Operation not permitted"), "{error}");
 }
 

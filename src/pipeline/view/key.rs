@@ -1,4 +1,4 @@
-//! What a view groups by: labels, and the values of a subject that they stand for.
+//! The labels of a view, and the key that distinguishes its series.
 
 use std::sync::Arc;
 
@@ -6,28 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Comm;
 
-/// By what a view may group.
+/// A label by which a view can group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Label {
-    /// Name of the program, after the exec.
+    /// The name of the program after the exec.
     Comm,
-    /// Name of the program's real parent.
+    /// The name of the real parent.
     ParentComm,
-    /// Real user id.
+    /// The real user ID.
     Uid,
-    /// The user's name.
+    /// The name of the user.
     User,
-    /// systemd's unit.
+    /// The systemd unit.
     Unit,
-    /// systemd's slice.
+    /// The systemd slice.
     Slice,
-    /// The container's short id.
+    /// The short ID of the container.
     Container,
 }
 
 impl Label {
-    /// All of them.
     pub const ALL: [Self; 7] = [
         Self::Comm,
         Self::ParentComm,
@@ -38,7 +37,7 @@ impl Label {
         Self::Container,
     ];
 
-    /// As it stands in the configuration and as a Prometheus label.
+    /// Returns the name in the configuration, which is also that of the Prometheus label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Comm => "comm",
@@ -51,32 +50,32 @@ impl Label {
         }
     }
 
-    /// Whether it comes from the name of the cgroup.
+    /// Returns whether the value comes from the name of the cgroup.
     pub fn is_of_cgroup(self) -> bool {
         matches!(self, Self::Unit | Self::Slice | Self::Container)
     }
 }
 
-/// Those of these labels that tell series apart: beside `uid`, `user` only names it.
+/// Returns the labels that distinguish series. If `uid` is among them, `user` does not.
 pub fn grouping(labels: &[Label]) -> impl Iterator<Item = Label> {
     let by_uid = labels.contains(&Label::Uid);
     let labels = labels.iter().copied();
     labels.filter(move |&label| label != Label::User || !by_uid)
 }
 
-/// Whether uids are told apart that no label tells apart.
+/// Returns whether `user` is among the labels and `uid` is not.
 pub fn is_by_user_alone(labels: &[Label]) -> bool {
     labels.contains(&Label::User) && !labels.contains(&Label::Uid)
 }
 
-/// The name of a view of these labels, the `<labels>` in its metrics' names.
+/// Returns the name of a view with these labels: the `<labels>` in the names of its metrics.
 pub fn name(labels: &[Label]) -> String {
     let names: Vec<_> = grouping(labels).map(Label::name).collect();
     names.join("_")
 }
 
-/// The key of the series with this value of the one label that tells series apart; of a
-/// user, the name or the uid. Or what is wrong with it.
+/// Returns the key of the series with this value of the only label that distinguishes series. A
+/// user is given by name or by uid. The error says what is wrong with the value.
 pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
     let mut grouping = grouping(labels);
     let (Some(label), None) = (grouping.next(), grouping.next()) else {
@@ -94,7 +93,7 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
     Ok(key)
 }
 
-/// A program's name as the kernel keeps it, or what is wrong with it.
+/// Returns a program's name as the kernel keeps it. The error says what is wrong with it.
 pub fn comm(value: &str) -> Result<Comm, String> {
     let mut comm = Comm::default();
     let kept = comm.len() - 1;
@@ -110,26 +109,20 @@ pub fn comm(value: &str) -> Result<Comm, String> {
     Ok(comm)
 }
 
-/// The uid of a user, given as it is or by name, or what is wrong with it.
+/// Returns the uid of a user, given by uid or by name. The error says what is wrong with it.
 pub fn uid(value: &str) -> Result<u32, String> {
     let named = || uzers::get_user_by_name(value).map(|user| user.uid());
     let uid = value.parse().ok().or_else(named);
     uid.ok_or_else(|| format!("{value:?} is neither a uid nor the name of a user"))
 }
 
-/// The fields that a view groups by; the others are empty.
+/// The values of the labels of a view. The other fields are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// See [`Label::Comm`].
     pub comm: Comm,
-    /// See [`Label::ParentComm`].
     pub parent_comm: Comm,
-    /// See [`Label::Uid`] and [`Label::User`].
     pub uid: u32,
-    /// See [`Label::Unit`].
     pub unit: Option<Arc<[u8]>>,
-    /// See [`Label::Slice`].
     pub slice: Option<Arc<[u8]>>,
-    /// See [`Label::Container`].
     pub container: Option<Arc<[u8]>>,
 }

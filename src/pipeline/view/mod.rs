@@ -1,4 +1,4 @@
-//! A view: execs and CPU time by some of a subject's fields, within a budget of series.
+//! A view: execs and CPU time by a set of labels, with a bounded number of series.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::RandomState;
@@ -14,12 +14,12 @@ mod key;
 
 pub use self::key::{Key, Label, comm, grouping, is_by_user_alone, key_of, name, uid};
 
-/// What is counted of each series.
+/// The counts of a series.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Successful execs.
     pub execs: u64,
-    /// CPU time of processes that have ended, in nanoseconds.
+    /// CPU time of processes that have exited, in nanoseconds.
     pub cpu_ns: u64,
 }
 
@@ -30,19 +30,19 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// The counts of a view.
+/// The series of a view and their counts.
 #[derive(Debug)]
 pub struct View {
     labels: Vec<Label>,
     max_series: usize,
     idle_after: Duration,
-    /// Those that keep their place whatever comes.
+    /// Series that are never evicted.
     reserved: HashMap<Key, Counts>,
-    /// The others, in the order of their last use. Hashed with a random seed: whoever
-    /// executes chooses the names.
+    /// The other series in the order of their last use. The hash has a random seed, because users
+    /// choose the names.
     series: LruCache<Key, Series, RandomState>,
     overflow: Counts,
-    /// Of series that have given up their place, and of cgroups whose name is not known.
+    /// The counts of evicted series and of cgroups whose name is not known.
     nameless: Counts,
 }
 
@@ -52,24 +52,23 @@ struct Series {
     last_used: Duration,
 }
 
-/// A view's counts at a moment.
+/// The counts of a view at a flush.
 #[derive(Debug, Clone, Default)]
 pub struct ViewCounts {
-    /// What it groups by.
     pub labels: Vec<Label>,
-    /// Counts by key, in no order.
+    /// In no particular order.
     pub series: Vec<(Key, Counts)>,
-    /// What found no place for a series of its own.
+    /// What has no series for lack of a free slot.
     pub overflow: Counts,
-    /// What else has no series: those of idle ones that gave up their place, and of cgroups
-    /// whose name is not known.
+    /// What else has no series: the counts of evicted series and of cgroups whose name is not
+    /// known.
     pub nameless: Counts,
-    /// How many series there may be.
+    /// The number of slots.
     pub max_series: usize,
 }
 
 impl View {
-    /// A view without any count yet, none of whose series ever gives up its place.
+    /// A view without counts, in which no series is evicted.
     pub fn new(labels: Vec<Label>, max_series: usize) -> Self {
         Self {
             labels,
@@ -82,13 +81,13 @@ impl View {
         }
     }
 
-    /// For how long a series must have been idle before a new one may take its place.
+    /// Sets how long a series must have been idle before a new one can evict it.
     #[must_use]
     pub fn idle_after(self, idle_after: Duration) -> Self {
         Self { idle_after, ..self }
     }
 
-    /// Series that are there from the start and keep their place.
+    /// Adds series that exist from the start and are never evicted.
     #[must_use]
     pub fn reserve(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
         let counts = keys.into_iter().map(|key| (key, Counts::default()));
@@ -96,14 +95,14 @@ impl View {
         self
     }
 
-    /// Begin with these counts, of no series: those from before it was there.
+    /// Starts with these counts, which are from before the view existed and have no series.
     #[must_use]
     pub fn beginning_with(self, nameless: Counts) -> Self {
         Self { nameless, ..self }
     }
 
-    /// Go on with the counts of `old`, a view of the same grouping, at this time since some
-    /// beginning. If it has more series than there may be now, they yield as they idle.
+    /// Takes over the counts of `old`, a view that groups alike, at this time since the start. If
+    /// `old` has more series than there are slots, they are evicted as they become idle.
     #[must_use]
     pub fn continuing(mut self, old: Self, now: Duration) -> Self {
         self.overflow = old.overflow;
@@ -121,20 +120,18 @@ impl View {
         self
     }
 
-    /// Whether a view of these labels counts the same under other names, if at all.
+    /// Returns whether a view with these labels has the same series.
     pub fn groups_by(&self, labels: &[Label]) -> bool {
         let set = |labels| grouping(labels).collect::<BTreeSet<_>>();
         set(&self.labels) == set(labels)
     }
 
-    /// What it groups by.
     pub fn labels(&self) -> &[Label] {
         &self.labels
     }
 
-    /// Count for the subject, at this time since some beginning, under its own series or,
-    /// if there is none and no place for it, as overflow. `cgroup` is what is known of the
-    /// subject's.
+    /// Counts for a subject at this time since the start: under its series, or as overflow if it has
+    /// none and no slot is free. `cgroup` is the cgroup of the subject, if it is known.
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
         let Some(key) = self.key(subject, cgroup) else {
             self.nameless += more;
@@ -145,7 +142,7 @@ impl View {
         } else if let Some(series) = self.series.get_mut(&key) {
             series.counts += more;
             series.last_used = now;
-        } else if self.has_place(now) {
+        } else if self.has_slot(now) {
             let series = Series {
                 counts: more,
                 last_used: now,
@@ -156,11 +153,11 @@ impl View {
         }
     }
 
-    /// Whether there is a place, made by the series that has been idle for longest if need
-    /// be; by more than one where there are more than there may be.
-    fn has_place(&mut self, now: Duration) -> bool {
+    /// Returns whether a slot is free, after evicting the series that has been idle longest if
+    /// necessary, or several if there are more series than slots.
+    fn has_slot(&mut self, now: Duration) -> bool {
         while self.reserved.len() + self.series.len() >= self.max_series {
-            // Uids of one name are one series to others: its counts must not go back.
+            // Uids with the same name are shown as one series, which must not decrease.
             if is_by_user_alone(&self.labels) {
                 return false;
             }
@@ -179,7 +176,6 @@ impl View {
         true
     }
 
-    /// The counts as they are now.
     pub fn counts(&self) -> ViewCounts {
         let reserved = self.reserved.iter().map(|(k, v)| (k.clone(), *v));
         let others = self.series.iter().map(|(k, v)| (k.clone(), v.counts));
@@ -192,7 +188,7 @@ impl View {
         }
     }
 
-    /// None if the view is by cgroup and the subject's is not known.
+    /// Returns None if a label comes from the cgroup and the cgroup is not known.
     fn key(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> Option<Key> {
         let mut key = Key::default();
         for label in &self.labels {

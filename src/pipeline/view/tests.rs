@@ -24,7 +24,7 @@ fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
 }
 
 #[test]
-fn a_view_is_named_by_its_labels_without_a_user_beside_its_uid() {
+fn a_view_is_named_by_its_labels_and_user_is_left_out_if_uid_is_one() {
     assert_eq!(name(&[Label::Comm]), "comm");
     assert_eq!(name(&[Label::Uid, Label::User]), "uid");
     assert_eq!(name(&[Label::User]), "user");
@@ -41,7 +41,7 @@ fn fields_that_a_view_does_not_group_by_do_not_split_its_series() {
 }
 
 #[test]
-fn who_came_first_keeps_its_series_when_the_budget_is_spent() {
+fn the_first_series_keep_their_slots_when_all_are_taken() {
     let mut view = View::new(vec![Label::Comm], 2);
     for comm in *b"abcdea" {
         view.add(&subject(comm, 0), None, NOW, execs(1));
@@ -53,7 +53,7 @@ fn who_came_first_keeps_its_series_when_the_budget_is_spent() {
 }
 
 #[test]
-fn an_idle_series_gives_up_its_place_only_when_another_wants_it() {
+fn an_idle_series_is_evicted_only_by_a_new_one() {
     let hour = Duration::from_secs(3600);
     let mut view = View::new(vec![Label::Comm], 2).idle_after(hour);
     view.add(&subject(b'a', 0), None, NOW, execs(1));
@@ -74,7 +74,7 @@ fn an_idle_series_gives_up_its_place_only_when_another_wants_it() {
 }
 
 #[test]
-fn in_a_view_by_user_alone_no_series_gives_up_its_place() {
+fn in_a_view_by_user_alone_no_series_is_evicted() {
     let mut view = View::new(vec![Label::User], 1).idle_after(Duration::ZERO);
     view.add(&subject(b'a', 1), None, NOW, execs(1));
     view.add(&subject(b'a', 2), None, NOW * 2, execs(2));
@@ -83,7 +83,7 @@ fn in_a_view_by_user_alone_no_series_gives_up_its_place() {
 }
 
 #[test]
-fn a_reserved_series_is_there_from_the_start_and_keeps_its_place() {
+fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     let key = |comm| Key {
         comm: subject(comm, 0).comm,
         ..Key::default()
@@ -103,7 +103,7 @@ fn a_reserved_series_is_there_from_the_start_and_keeps_its_place() {
 }
 
 #[test]
-fn a_reserved_key_is_the_one_that_its_subject_has() {
+fn a_reserved_key_equals_the_key_of_its_subject() {
     let key = |labels: &[Label], value| key_of(labels, value).unwrap();
     let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
     let mut sshd = subject(0, 0);
@@ -153,7 +153,7 @@ fn a_cgroup_without_a_known_name_has_no_series() {
 
 proptest! {
     #[test]
-    fn the_sum_over_a_view_is_the_total_and_its_size_within_the_budget(
+    fn the_sum_over_a_view_is_the_total_and_it_has_no_more_series_than_slots(
         observed in proptest::collection::vec(
             (any::<u8>(), 0_u32..50, 0_u64..1000, 0_u64..1000, 0_u64..200),
             0..300,
@@ -184,7 +184,7 @@ proptest! {
 }
 
 #[test]
-fn a_view_goes_on_with_other_settings_and_the_same_counts() {
+fn a_view_with_other_settings_takes_over_the_counts() {
     let by_comm = |max_series| View::new(vec![Label::Comm], max_series);
     let key = |comm: &str| key_of(&[Label::Comm], comm).unwrap();
     let mut view = by_comm(3).reserve([key("a")]);
@@ -198,13 +198,13 @@ fn a_view_goes_on_with_other_settings_and_the_same_counts() {
     let one = Some(1);
     assert_eq!(series(&view), [one, one, one, None, None]);
 
-    // More places; another one reserved; `a` is one like the others now.
+    // More slots, and `b` is reserved in place of `a`.
     let mut view = by_comm(4).reserve([key("b")]).continuing(view, NOW);
     view.add(&subject(b'd', 0), None, NOW, execs(1));
     assert_eq!(series(&view), [one, one, one, one, None]);
     assert_eq!(view.counts().overflow, execs(1));
 
-    // Fewer places than series: none is lost until a new one comes, and then the idle ones.
+    // Fewer slots than series: idle ones are evicted, but only when a new one arrives.
     let mut view = by_comm(2).idle_after(NOW).continuing(view, NOW);
     assert_eq!(series(&view), [one, one, one, one, None]);
     view.add(&subject(b'd', 0), None, NOW * 2, execs(1));
