@@ -4,7 +4,6 @@
 #![allow(
     // Generated code, not held to this crate's lints.
     missing_debug_implementations,
-    missing_docs,
     unreachable_pub,
     unsafe_code,
     clippy::all,

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     };
     let config = &resolved.config;
     if cli.check {
-        println!("execsnoopd: {} valid", cli.what_is_configured());
+        println!("execsnoopd: {} valid", cli.describe_config());
         let web = config.web.config_file.display().to_string();
         if !web.is_empty() {
             println!("execsnoopd: {web} is valid");

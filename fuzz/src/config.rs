@@ -1,4 +1,4 @@
-//! Configuration files.
+//! The configuration file.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,8 +7,8 @@ use execsnoopd::config::{Config, Error};
 
 use crate::hint;
 
-/// Any text: it is a configuration, which says the same when it is written out; or it is
-/// refused, and the message names a line of it.
+/// Any text is a configuration that stays the same when it is written out and parsed again, or
+/// is refused with a message that names one of its lines.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -37,7 +37,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// The line is there; and an unknown key, if it is spelled out, stands on it.
+/// The line exists. An unknown key is on it, unless it is written with escapes.
 fn check_line(text: &str, line: usize, message: &str) {
     let mut lines = text.lines().chain(text.is_empty().then_some(""));
     let found = lines.nth(line.wrapping_sub(1));

@@ -7,35 +7,34 @@ use std::path::{Path, PathBuf};
 /// The longest path of a Unix socket, in bytes (`unix(7)`).
 const MAX_SOCKET_PATH: usize = 107;
 
-/// What there is to listen on.
+/// An address to listen on.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Address {
-    /// Of these, the first that can be.
+    /// The first of these that can be bound.
     Tcp(Vec<SocketAddr>),
-    /// A socket at this path.
     Unix(PathBuf),
 }
 
-/// An address as it is written.
+/// An address as written, before any look-up.
 enum Written<'a> {
     Unix(&'a Path),
-    /// A port of every address of the host.
+    /// `:PORT`
     Port(u16),
     /// `HOST:PORT`
     Host(&'a str),
 }
 
-/// Checks that this is `HOST:PORT`, `:PORT` or `unix:PATH`; does not look up the host.
+/// Checks that this is `HOST:PORT`, `:PORT` or `unix:PATH`. Does not look up the host.
 pub(super) fn check(address: &str) -> io::Result<()> {
     parse(address).map(|_| ())
 }
 
-/// Looks up `HOST:PORT`, `:PORT` (every address of the host) or `unix:PATH`.
+/// Resolves `HOST:PORT`, `:PORT` (every address of the host) or `unix:PATH`.
 pub fn resolve(address: &str) -> io::Result<Address> {
     Ok(match parse(address)? {
         Written::Unix(path) => Address::Unix(path.to_owned()),
-        // The first one accepts IPv4 connections, too, unless the host is configured
-        // otherwise; the second is for hosts without IPv6.
+        // The IPv6 socket also accepts IPv4 connections, unless net.ipv6.bindv6only is set. The
+        // IPv4 address is for hosts without IPv6.
         Written::Port(port) => Address::Tcp(vec![
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
@@ -50,11 +49,11 @@ fn parse(address: &str) -> io::Result<Written<'_>> {
         // Other programs write unix:///run/x.sock.
         let path = Path::new(path.strip_prefix("//").unwrap_or(path));
         if !path.is_absolute() {
-            return Err(invalid("the path of a socket is absolute"));
+            return Err(invalid("the path of a socket must be absolute"));
         }
         if path.as_os_str().len() > MAX_SOCKET_PATH {
             return Err(invalid(&format!(
-                "the path of a socket has at most {MAX_SOCKET_PATH} bytes"
+                "the path of a socket can have at most {MAX_SOCKET_PATH} bytes"
             )));
         }
         return Ok(Written::Unix(path));
@@ -65,7 +64,7 @@ fn parse(address: &str) -> io::Result<Written<'_>> {
             .map(Written::Port)
             .map_err(|error| invalid(&error.to_string()));
     }
-    // The same checks, in the words of the standard library's look-up.
+    // What the standard library's look-up checks, with its messages.
     if address.parse::<SocketAddr>().is_err() {
         let (_, port) = address
             .rsplit_once(':')
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_is_named_by_its_path() {
+    fn a_unix_socket_has_an_absolute_path_of_bounded_length() {
         let path = Address::Unix("/run/x.sock".into());
         assert_eq!(resolve("unix:/run/x.sock").unwrap(), path);
         assert_eq!(resolve("unix:///run/x.sock").unwrap(), path);

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration.
+//! Errors of the configuration.
 
 use std::fmt;
 use std::io;
@@ -9,25 +9,17 @@ use super::web_file;
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
     #[error("cannot read the configuration {}: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
+    Read { path: PathBuf, error: io::Error },
     /// The file has an invalid key or value.
     #[error("{}:{line}: {message}", path.display())]
     Invalid {
-        /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Counted from 1.
         line: usize,
-        /// Which key, what is wrong, and what would be right.
+        /// The key, what is wrong, and what is valid.
         message: String,
     },
-    /// The web configuration file cannot be used.
     #[error(transparent)]
     Web(#[from] web_file::Error),
     /// A flag has an invalid value.
@@ -35,7 +27,7 @@ pub enum Error {
     Flag(#[from] Fault),
 }
 
-/// A key whose value is wrong: its path in the document, and why.
+/// An invalid value: the path of its key in the document, and the reason.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub struct Fault {
     pub(super) key: Vec<String>,
@@ -56,7 +48,7 @@ impl Fault {
         }
     }
 
-    /// Whether the value of this key is wrong.
+    /// Returns whether this key has the invalid value.
     pub fn is_in(&self, key: &str) -> bool {
         self.key.iter().map(String::as_str).eq(key.split('.'))
     }

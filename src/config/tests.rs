@@ -13,7 +13,6 @@ fn file(text: &str) -> File {
     }
 }
 
-/// Parses, then resolves.
 fn load(text: &str) -> Result<Resolved, Error> {
     let resolved = parse(text)?.resolve();
     resolved.map_err(|fault| file(text).locate(&fault))
@@ -61,7 +60,7 @@ fn malformed_addresses_and_names_are_refused_without_a_look_up() {
 }
 
 #[test]
-fn what_is_resolved_is_what_is_written() {
+fn resolving_keeps_the_values_of_the_file() {
     let resolved = load(
         "web.listen = [\"127.0.0.1:1\", \"unix:/run/x\"]\n[[view]]\nlabels = [\"uid\"]\n\
          max_series = 7\nalways = [\"0\"]\n",
@@ -78,17 +77,17 @@ fn what_is_resolved_is_what_is_written() {
 }
 
 #[test]
-fn an_empty_file_is_the_defaults() {
+fn an_empty_file_means_the_defaults() {
     assert_eq!(parse("").unwrap(), Config::default());
 }
 
 #[test]
-fn the_example_is_the_defaults() {
+fn the_example_file_has_the_defaults() {
     assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
 }
 
 #[test]
-fn the_example_shows_every_key_with_a_comment() {
+fn the_example_file_has_every_key_with_a_comment() {
     fn keys(table: &toml::Table, found: &mut Vec<String>) {
         for (key, value) in table {
             match value {
@@ -150,7 +149,7 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
 }
 
 #[test]
-fn a_missing_key_is_reported_with_the_table_that_lacks_it() {
+fn a_missing_key_is_reported_with_the_line_of_its_table() {
     assert_eq!(
         refused("\n[[view]]\nmax_series = 3\n"),
         "x.toml:2: view: missing field `labels`"
@@ -158,7 +157,7 @@ fn a_missing_key_is_reported_with_the_table_that_lacks_it() {
 }
 
 #[test]
-fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
+fn an_error_at_the_end_is_on_the_last_line() {
     for (text, line) in [
         ("a = \"\"\"\n", 1),
         ("x = '''\n\n", 2),
@@ -174,7 +173,7 @@ fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
 }
 
 #[test]
-fn a_label_or_a_duration_that_does_not_exist_is_refused_with_line_and_key() {
+fn an_invalid_label_or_duration_is_refused_with_line_and_key() {
     for (text, line, key) in [
         ("[[view]]\nlabels = [\"command\"]", 2, "view.0.labels"),
         (

@@ -193,7 +193,7 @@ impl State {
                 if let Some(before) = before {
                     // The half of a file that is being written may well be a valid one.
                     config
-                        .asks_for_what(before)
+                        .keeps_access_control_of(before)
                         .map_err(|fault| invalid(path, fault))?;
                 }
                 self.text = text;
@@ -212,8 +212,7 @@ impl State {
         let Some(section) = &config.tls else {
             return Err(Fault {
                 line: 1,
-                message: "tls_server_config is gone; TLS can be switched off by a restart only"
-                    .to_owned(),
+                message: "tls_server_config was removed; removing it needs a restart".to_owned(),
             });
         };
         let files = Files::read(section)?;

@@ -34,20 +34,21 @@ use crate::pipeline::reader::Reader;
 use crate::record::{Kind, Ledger, Observation, Traced};
 use crate::sys::privileges;
 
-/// How long an observation may stay in a buffer before its row is printed.
+/// The longest time that an observation stays in a buffer before its row is printed.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Batches between reader and output.
+/// The capacity of the channel between reader and output, in batches.
 const CHANNEL: usize = 16;
 
-/// Bytes of each CPU's share of the buffer if each record has 2 KiB, and the limit of their sum.
+/// With details, a record has 2 KiB. The buffer has this many bytes per CPU, within a limit for
+/// all CPUs together.
 const DETAILED_BYTES: usize = 4 << 20;
-const DETAILED_BYTES_IN_ALL: usize = 64 << 20;
+const DETAILED_BYTES_TOTAL: usize = 64 << 20;
 
-/// How long the last rows may take after a stop was requested.
+/// The time limit for printing the last rows after a stop was requested.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The duration of a trace without end, as tokio needs one: 30 years.
+/// The duration of a trace without a limit. `sleep` needs a finite one: 30 years.
 const FOREVER: Duration = Duration::from_secs(946_080_000);
 
 /// Prints rows until the requested number is reached, SIGINT or SIGTERM arrives, or the output is
@@ -127,7 +128,7 @@ async fn end(
 
 fn detailed_pages() -> usize {
     let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let bytes = DETAILED_BYTES.min(DETAILED_BYTES_IN_ALL / cpus);
+    let bytes = DETAILED_BYTES.min(DETAILED_BYTES_TOTAL / cpus);
     let pages = (bytes / rustix::param::page_size()).max(1);
     1 << pages.ilog2()
 }
@@ -137,7 +138,7 @@ fn options(args: &Trace) -> Result<Options, Error> {
     let shows = |column| args.show.contains(&column);
     let defaults = Options::default();
     Ok(Options {
-        // Only the ring buffer carries details.
+        // Details need the ring buffer.
         transports: if is_detailed {
             vec![TransportKind::Ring]
         } else {
@@ -186,7 +187,7 @@ struct Table {
     unit: Option<Vec<u8>>,
     rows: u64,
     shown: u64,
-    /// Observed, but without a row: counted in the kernel only, or in a cgroup whose unit is not
+    /// Observations without a row: counted only in the kernel, or in a cgroup whose unit is not
     /// known.
     lost: u64,
     account: Option<Box<Flush>>,
@@ -217,7 +218,7 @@ impl Table {
             if is_enough {
                 control.stop();
             }
-            // The reader ends after it has sent everything observed until then.
+            // The reader exits after it has sent everything that was observed before the stop.
             let Some(message) = messages.blocking_recv() else {
                 return Ok(self.closing_line());
             };

@@ -1,8 +1,9 @@
 //! The web configuration file of Prometheus' exporter-toolkit: TLS, users, headers.
 //!
-//! The format, key by key, is at
-//! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>;
-//! where that is silent, its `web/tls_config.go` decides. docs/web.md says what differs.
+//! The format is documented at
+//! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>.
+//! Where that page is silent, this code follows the toolkit's `web/tls_config.go`. docs/web.md
+//! lists the differences.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -24,11 +25,11 @@ pub(crate) use self::tls::{ClientAuth, Pem, Source, TlsSection};
 pub(crate) use self::yaml::Fault;
 use self::yaml::Node;
 
-/// The largest web configuration, certificate or key that is read, in bytes: a bundle of
-/// every public authority has a quarter of it.
+/// The largest web configuration, certificate or key that is read, in bytes. A bundle of all
+/// public certificate authorities has a quarter of this size.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The headers that may be set, and to what; any value where there is no list.
+/// The supported headers and their values. An empty list means any value.
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
     ("Strict-Transport-Security", &[]),
@@ -37,51 +38,43 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("X-XSS-Protection", &[]),
 ];
 
-/// What bcrypt allows (`MinCost` and `MaxCost` of Go's).
+/// The costs that bcrypt allows (`MinCost` and `MaxCost` of Go's package).
 const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 
 /// A web configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
     #[error("cannot read the web configuration {}: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// What it says makes no sense, or cannot be done.
+    Read { path: PathBuf, error: io::Error },
+    /// A key or value is invalid or not supported.
     #[error("{}:{line}: {message}", path.display())]
     Invalid {
-        /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Counted from 1.
         line: usize,
-        /// Which key, what is wrong, and what would be right.
+        /// The key, what is wrong, and what is valid.
         message: String,
     },
 }
 
-/// A web configuration.
 #[derive(Debug)]
 pub struct WebConfig {
     pub(crate) tls: Option<TlsSection>,
-    /// Set on answers that do not have them.
+    /// Set on each answer that does not have them.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// bcrypt hashes of passwords, by name. Nobody is asked for any if it is empty.
+    /// bcrypt hashes of passwords, by user name. If empty, no password is required.
     pub(crate) users: BTreeMap<String, String>,
     pub(crate) rate_limit: Option<RateLimit>,
 }
 
-/// One request each `interval`, and `burst` at once.
+/// One request per `interval`, with up to `burst` requests at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RateLimit {
     pub(crate) interval: Duration,
     pub(crate) burst: u32,
 }
 
-/// The text of a web configuration.
+/// Reads the text of a web configuration.
 pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     let text = read_bounded(path).and_then(|bytes| {
         String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
@@ -92,20 +85,20 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// A file of at most [`MAX_FILE`] bytes.
+/// Reads a regular file of at most [`MAX_FILE`] bytes.
 pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // To open a pipe would wait for whoever writes to it.
+    // Without O_NONBLOCK, open(2) of a named pipe blocks until a process opens it for writing.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NONBLOCK)
         .open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::other("it is larger than 1 MiB"));
+        return Err(io::Error::other("larger than 1 MiB"));
     }
     Ok(bytes)
 }
@@ -118,7 +111,7 @@ pub(crate) fn invalid(path: &Path, fault: Fault) -> Error {
     }
 }
 
-/// What is wrong with a certificate or key, where the key names it.
+/// A fault of a certificate or private key, on the line of the key that names it.
 pub(crate) fn fault_of(pem: &Pem, message: impl std::fmt::Display) -> Fault {
     let file = match &pem.source {
         Source::File(path) => format!("{}: ", path.display()),
@@ -131,7 +124,8 @@ pub(crate) fn fault_of(pem: &Pem, message: impl std::fmt::Display) -> Fault {
 }
 
 impl WebConfig {
-    /// Validate the text of a file; paths in it are relative to the file's.
+    /// Parses and validates the text of a file. Relative paths in it start at the directory of
+    /// `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let dir = path.parent().unwrap_or(Path::new(""));
         yaml::parse(text)
@@ -166,25 +160,25 @@ impl WebConfig {
         Ok(config)
     }
 
-    /// Whether a client must show who it is before it is answered.
+    /// Returns whether requests need authentication: a password, or a certificate signed by one
+    /// of the configured authorities.
     pub fn authenticates(&self) -> bool {
         !self.users.is_empty() || self.verifies_clients()
     }
 
-    /// Whether a client must have a certificate of ours.
     fn verifies_clients(&self) -> bool {
         self.tls
             .as_ref()
             .is_some_and(|tls| tls.client_auth == ClientAuth::RequireAndVerifyClientCert)
     }
 
-    /// Whether clients are still asked for what they were asked for before, if it was only
-    /// for something.
-    pub(crate) fn asks_for_what(&self, before: &Self) -> Result<(), Fault> {
+    /// Returns an error if this configuration lacks access control that `before` has. A file that
+    /// is only half written is often valid.
+    pub(crate) fn keeps_access_control_of(&self, before: &Self) -> Result<(), Fault> {
         let gone = |what| {
             Err(Fault {
                 line: 1,
-                message: format!("{what} is gone; it can be switched off by a restart only"),
+                message: format!("{what} was removed; removing it needs a restart"),
             })
         };
         if self.users.is_empty() && !before.users.is_empty() {
@@ -201,7 +195,7 @@ fn http(section: Node) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     let mut headers = Vec::new();
     for (key, node) in section.fields(&["http2", "headers"])? {
         if key == "http2" {
-            // Either is well: HTTP/1.1 is all there is, and what every client takes.
+            // Both values are accepted. The daemon always serves HTTP/1.1, which all clients speak.
             node.boolean()?;
             continue;
         }
@@ -210,13 +204,16 @@ fn http(section: Node) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
             let value = node.text()?;
             let (_, allowed) = HEADERS[names.iter().position(|n| *n == name).unwrap_or_default()];
             if !allowed.is_empty() && !allowed.contains(&value) {
-                return Err(node.fault(format_args!("`{value}` is none of {}", allowed.join(", "))));
+                return Err(node.fault(format_args!(
+                    "`{value}` is not supported; supported values: {}",
+                    allowed.join(", ")
+                )));
             }
             if value.is_empty() {
                 continue;
             }
             let value =
-                HeaderValue::from_str(value).map_err(|_| node.fault("is no value of a header"))?;
+                HeaderValue::from_str(value).map_err(|_| node.fault("not a valid header value"))?;
             let name = HeaderName::from_str(&name).map_err(|e| node.fault(e))?;
             headers.push((name, value));
         }
@@ -230,8 +227,9 @@ fn users(section: Node) -> Result<BTreeMap<String, String>, Fault> {
         let hash = node.text()?;
         let cost = HashParts::from_str(hash).map(|parts| parts.get_cost());
         if !cost.is_ok_and(|cost| COSTS.contains(&cost)) {
-            return Err(node
-                .fault("is not a bcrypt hash, as `htpasswd -nBC 10 \"\"` prints after the colon"));
+            return Err(
+                node.fault("not a bcrypt hash; `htpasswd -nBC 10 \"\"` prints one after the colon")
+            );
         }
         users.insert(name, hash.to_owned());
     }

@@ -26,35 +26,34 @@ const KEYS: [&str; 13] = [
     "curve_preferences",
 ];
 
-/// How TLS is served. Files have not been read yet.
+/// The TLS settings. The files that they name have not been read.
 #[derive(Debug)]
 pub(crate) struct TlsSection {
     pub(crate) cert: Pem,
     pub(crate) key: Pem,
     pub(crate) client_auth: ClientAuth,
-    /// Certificates of the authorities that sign those of clients: there if
+    /// Certificates of the authorities that sign client certificates. Present if
     /// [`ClientAuth::verifies`].
     pub(crate) client_ca: Option<Pem>,
-    /// A client's certificate must have one of these names.
+    /// A client certificate must have one of these names.
     pub(crate) allowed_sans: Option<Vec<String>>,
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     /// In order of preference.
     pub(crate) cipher_suites: Vec<SupportedCipherSuite>,
     pub(crate) curves: Vec<&'static dyn SupportedKxGroup>,
-    /// The server's order of cipher suites counts, not the client's.
+    /// Whether the server's order of cipher suites takes precedence over the client's.
     pub(crate) prefer_server: bool,
 }
 
-/// Certificates or a key: where they are, and which key says so.
+/// Certificates or a private key, and the key of the configuration that names them.
 #[derive(Debug)]
 pub(crate) struct Pem {
     pub(crate) source: Source,
     pub(crate) line: usize,
-    /// The name of the key.
+    /// The key of the configuration.
     pub(crate) name: &'static str,
 }
 
-/// Where certificates or a key are.
 pub(crate) enum Source {
     /// In the web configuration itself.
     Inline(String),
@@ -64,14 +63,14 @@ pub(crate) enum Source {
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            // It may be a private key.
+            // The text may be a private key.
             Self::Inline(_) => f.write_str("Inline(..)"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
         }
     }
 }
 
-/// What is asked of clients, by Go's names.
+/// How clients are authenticated. The names are those of Go's `crypto/tls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientAuth {
     NoClientCert,
@@ -86,7 +85,7 @@ impl ClientAuth {
         Some(match name {
             "" | "NoClientCert" => Self::NoClientCert,
             "RequestClientCert" => Self::RequestClientCert,
-            // The latter is the toolkit's old name for it.
+            // RequireClientCert is the toolkit's old name for the same value.
             "RequireAnyClientCert" | "RequireClientCert" => Self::RequireAnyClientCert,
             "VerifyClientCertIfGiven" => Self::VerifyClientCertIfGiven,
             "RequireAndVerifyClientCert" => Self::RequireAndVerifyClientCert,
@@ -94,7 +93,7 @@ impl ClientAuth {
         })
     }
 
-    /// A client without a certificate is refused.
+    /// Returns whether clients without a certificate are rejected.
     pub(crate) fn requires(self) -> bool {
         matches!(
             self,
@@ -102,7 +101,7 @@ impl ClientAuth {
         )
     }
 
-    /// A certificate must have been signed by one of ours.
+    /// Returns whether a certificate must be signed by one of the configured authorities.
     pub(crate) fn verifies(self) -> bool {
         matches!(
             self,
@@ -111,7 +110,7 @@ impl ClientAuth {
     }
 }
 
-/// The section as it is written.
+/// The section as written.
 #[derive(Default)]
 struct Written {
     inline: [Option<Node>; 3],
@@ -127,8 +126,8 @@ struct Written {
 const INLINE: [&str; 3] = ["cert", "key", "client_ca"];
 const FILES: [&str; 3] = ["cert_file", "key_file", "client_ca_file"];
 
-/// Read the section; none if it says nothing that switches TLS on, as in the toolkit. Paths
-/// are relative to `dir`.
+/// Reads the section. As in the toolkit, returns None if no key enables TLS. Relative paths start
+/// at `dir`.
 pub(super) fn read(section: Node, dir: &Path) -> Result<Option<TlsSection>, Fault> {
     let line = section.line;
     let mut written = Written::default();
@@ -156,8 +155,9 @@ pub(super) fn read(section: Node, dir: &Path) -> Result<Option<TlsSection>, Faul
             let name = node.text()?;
             ClientAuth::named(name).ok_or_else(|| {
                 node.fault(format_args!(
-                    "`{name}` is none of NoClientCert, RequestClientCert, RequireAnyClientCert, \
-                     VerifyClientCertIfGiven, RequireAndVerifyClientCert"
+                    "`{name}` is not supported; supported values: NoClientCert, \
+                     RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven, \
+                     RequireAndVerifyClientCert"
                 ))
             })?
         }
@@ -171,11 +171,11 @@ pub(super) fn read(section: Node, dir: &Path) -> Result<Option<TlsSection>, Faul
         Some(node) => node.boolean()?,
         None => true,
     };
-    let says_who = written
+    let names_client_auth = written
         .client_auth
         .as_ref()
         .is_some_and(|node| node.text().is_ok_and(|text| !text.is_empty()));
-    if cert.is_none() && key.is_none() && client_ca.is_none() && !says_who {
+    if cert.is_none() && key.is_none() && client_ca.is_none() && !names_client_auth {
         return Ok(None);
     }
     let missing = |what: &str| Fault {
@@ -186,15 +186,15 @@ pub(super) fn read(section: Node, dir: &Path) -> Result<Option<TlsSection>, Faul
     let key = key.ok_or_else(|| missing("key_file (or key) is missing"))?;
     if client_ca.is_some() && client_auth == ClientAuth::NoClientCert {
         return Err(missing(
-            "client_ca_file does nothing without client_auth_type: RequireAndVerifyClientCert \
-             lets in only clients with a certificate of these authorities",
+            "client_ca_file has no effect without client_auth_type; RequireAndVerifyClientCert \
+             accepts only clients with a certificate signed by these authorities",
         ));
     }
     if client_ca.is_none() && client_auth.verifies() {
         return Err(missing(
-            "client_ca_file is missing. The host's own authorities are not taken instead, as they \
-             sign for anybody; if that is meant, name their file, as \
-             /etc/ssl/certs/ca-certificates.crt",
+            "client_ca_file is missing. The authorities in the host's certificate store sign \
+             certificates for anybody, so they are not used as a default; to accept them, set \
+             client_ca_file to their file, for example /etc/ssl/certs/ca-certificates.crt",
         ));
     }
     Ok(Some(TlsSection {
@@ -214,7 +214,7 @@ impl Written {
     fn pems(&self, dir: &Path) -> Result<[Option<Pem>; 3], Fault> {
         let mut pems = [const { None }; 3];
         for (i, pem) in pems.iter_mut().enumerate() {
-            // The file counts where both are given, as in the toolkit.
+            // If both are given, the file takes precedence, as in the toolkit.
             let file = self.files[i].as_ref().map(|node| (node, true));
             let inline = self.inline[i].as_ref().map(|node| (node, false));
             for (node, is_file) in [inline, file].into_iter().flatten() {
@@ -242,8 +242,8 @@ impl Written {
         };
         if !client_auth.requires() {
             return Err(node.fault(
-                "client_auth_type must be RequireAndVerifyClientCert or RequireAnyClientCert: \
-                 else a client without a certificate has no name to compare",
+                "needs client_auth_type RequireAndVerifyClientCert or RequireAnyClientCert, because \
+                 a client without a certificate has no name to compare",
             ));
         }
         let sans = node.list()?;
@@ -262,7 +262,7 @@ impl Written {
         }
         let [min, max] = range;
         match (&self.versions[0], min <= max) {
-            (Some(node), false) => Err(node.fault("is above max_version")),
+            (Some(node), false) => Err(node.fault("must not be above max_version")),
             _ => Ok(VERSIONS[min..=max].iter().map(|(_, v)| *v).collect()),
         }
     }
@@ -274,9 +274,9 @@ impl Written {
             refuse_cipher_suite,
         )?;
         Ok(match named {
-            // rustls' order.
+            // In rustls' order of preference.
             None => tokio_rustls::rustls::crypto::ring::DEFAULT_CIPHER_SUITES.to_vec(),
-            // A list is of those up to TLS 1.2 only.
+            // As in Go, a list selects only suites of TLS 1.2.
             Some(named) => {
                 let tls13 = tokio_rustls::rustls::crypto::ring::DEFAULT_CIPHER_SUITES
                     .iter()
@@ -296,7 +296,7 @@ impl Written {
     }
 }
 
-/// What a list names; none if there is no list, or an empty one.
+/// Returns the values that a list names, or None if there is no list or it is empty.
 fn choose<T: Copy>(
     list: Option<Node>,
     known: &[(&str, T)],

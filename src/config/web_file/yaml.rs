@@ -1,4 +1,4 @@
-//! YAML with the lines on which things stand, so that a message can name them.
+//! YAML values with their lines, which error messages name.
 
 use std::time::Duration;
 
@@ -6,17 +6,18 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use crate::config::suggest::nearest;
 
-/// How deep a file may nest: the format has three levels.
+/// The limit of nesting. The format has three levels.
 const MAX_DEPTH: usize = 8;
 
-/// What is wrong, and on which line, counted from 1.
+/// What is wrong in a file, and where.
 #[derive(Debug)]
 pub(crate) struct Fault {
+    /// Counted from 1.
     pub(crate) line: usize,
     pub(crate) message: String,
 }
 
-/// A value, its line, and the path of its key, as `tls_server_config.cert_file`.
+/// A value, its line, and the path of its key, for example `tls_server_config.cert_file`.
 #[derive(Debug)]
 pub(super) struct Node {
     path: String,
@@ -27,7 +28,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 enum Content {
     Null,
-    /// Plain or in quotes: only what is plain may be anything but text.
+    /// Quoted scalars are always text. Plain ones can be null or booleans.
     Scalar {
         text: String,
         plain: bool,
@@ -36,13 +37,13 @@ enum Content {
     Map(Vec<(String, Node)>),
 }
 
-/// The first document of a text, as the toolkit takes it; an empty one is null.
+/// Parses the first document of a text, as the toolkit does. An empty document is null.
 pub(super) fn parse(text: &str) -> Result<Node, Fault> {
     Loader(Parser::new_from_str(text)).document()
 }
 
-/// The number of the last line of a text, as YAML counts (1.2.2, 5.4): what is missing at its
-/// end is found missing on a line behind.
+/// Returns the number of the last line of a text. YAML's line breaks are `\n`, `\r\n` and `\r`
+/// (YAML 1.2.2, 5.4). The parser reports what is missing at the end on the line after it.
 pub(super) fn last_line(text: &str) -> usize {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     text.lines().count().max(1)
@@ -73,7 +74,7 @@ impl<'input> Loader<'input> {
             Some(Err(error)) => Err(syntax(&error)),
             None => Err(Fault {
                 line: 1,
-                message: "the document does not end".to_owned(),
+                message: "the document is not complete".to_owned(),
             }),
         }
     }
@@ -118,10 +119,10 @@ impl<'input> Loader<'input> {
             Event::MappingStart(..) => self.mapping(&path, depth)?,
             Event::Alias(_) => {
                 return Err(fault(
-                    "an alias (`*name`) stands here: write out what it stands for",
+                    "aliases (`*name`) are not supported; repeat the value",
                 ));
             }
-            _ => return Err(fault("a value is missing")),
+            _ => return Err(fault("expected a value")),
         };
         Ok(Node {
             path,
@@ -141,7 +142,7 @@ impl<'input> Loader<'input> {
                 _ => {
                     return Err(Fault {
                         line,
-                        message: "a key is one word".to_owned(),
+                        message: "a key must be a single word".to_owned(),
                     });
                 }
             };
@@ -152,7 +153,7 @@ impl<'input> Loader<'input> {
             if entries.iter().any(|(other, _)| *other == key) {
                 return Err(Fault {
                     line,
-                    message: format!("`{path}` is listed twice"),
+                    message: format!("duplicate key `{path}`"),
                 });
             }
             let (event, span) = self.next()?;
@@ -171,7 +172,7 @@ fn syntax(error: &ScanError) -> Fault {
 }
 
 impl Node {
-    /// What is wrong with this value.
+    /// Returns a fault of this value.
     pub(super) fn fault(&self, message: impl std::fmt::Display) -> Fault {
         let message = match self.path.as_str() {
             "" => message.to_string(),
@@ -183,17 +184,17 @@ impl Node {
         }
     }
 
-    /// Keys and their values. Null has none.
+    /// Returns keys and values. Null has none.
     pub(super) fn entries(self) -> Result<Vec<(String, Self)>, Fault> {
         match self.content {
             Content::Null => Ok(Vec::new()),
             Content::Map(entries) => Ok(entries),
-            _ => Err(self.fault("keys and values are expected")),
+            _ => Err(self.fault("expected keys with values")),
         }
     }
 
-    /// As [`entries`](Self::entries), all of whose keys must be among these. One whose value
-    /// is null is as if it was not there.
+    /// Like [`entries`](Self::entries), with only known keys. Keys whose value is null are left
+    /// out.
     pub(super) fn fields(self, known: &[&str]) -> Result<Vec<(String, Self)>, Fault> {
         if let Content::Map(entries) = &self.content {
             let unknown = entries
@@ -219,7 +220,7 @@ impl Node {
         match self.content {
             Content::List(items) => Ok(items),
             Content::Null => Ok(Vec::new()),
-            _ => Err(self.fault("a list is expected")),
+            _ => Err(self.fault("expected a list")),
         }
     }
 
@@ -227,34 +228,39 @@ impl Node {
         match &self.content {
             Content::Scalar { text, .. } => Ok(text),
             Content::Null => Ok(""),
-            _ => Err(self.fault("one value is expected")),
+            _ => Err(self.fault("expected a single value")),
         }
     }
 
-    /// With the words that YAML 1.1 has for it: the toolkit reads these.
+    /// Accepts the words of YAML 1.1, as the toolkit does.
     pub(super) fn boolean(&self) -> Result<bool, Fault> {
         match &self.content {
             Content::Scalar { text, plain: true } => match text.to_ascii_lowercase().as_str() {
                 "true" | "yes" | "y" | "on" => Ok(true),
                 "false" | "no" | "n" | "off" => Ok(false),
-                _ => Err(self.fault(format_args!("`{text}` is neither true nor false"))),
+                _ => Err(self.fault(format_args!("`{text}` is not true or false"))),
             },
-            _ => Err(self.fault("true or false is expected")),
+            _ => Err(self.fault("expected true or false")),
         }
     }
 
     pub(super) fn number(&self) -> Result<u32, Fault> {
         let text = self.text()?;
-        text.parse()
-            .map_err(|_| self.fault(format_args!("`{text}` is not a whole number from 0 on")))
+        text.parse().map_err(|_| {
+            self.fault(format_args!(
+                "`{text}` is not a number from 0 to {}",
+                u32::MAX
+            ))
+        })
     }
 
-    /// As Go writes durations, `1m30s` or `1.5s`; a number alone is nanoseconds.
+    /// Reads a duration as Go writes it, for example `1m30s` or `1.5s`. A number without a unit is
+    /// in nanoseconds.
     pub(super) fn duration(&self) -> Result<Duration, Fault> {
         let text = self.text()?;
         duration(text).ok_or_else(|| {
             self.fault(format_args!(
-                "`{text}` is not a duration, as 500ms, 1s or 1m30s"
+                "`{text}` is not a duration such as 500ms, 1s or 1m30s"
             ))
         })
     }
@@ -294,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_go_writes_them() {
+    fn durations_have_the_form_of_go() {
         for (text, milliseconds) in [
             ("0", 0),
             ("1s", 1000),
@@ -316,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nests_without_end_is_refused() {
+    fn nesting_is_bounded() {
         let fault = parse(&format!("{}x", "- ".repeat(20))).unwrap_err();
         assert_eq!(fault.message, "nested too deeply");
         assert!(parse(&"[".repeat(100_000)).is_err());
