@@ -56,12 +56,14 @@ impl Web {
             || path == "/"
             || path.starts_with("/-/")
             || !path.chars().all(plain)
+            || path.split('/').any(|part| part == "." || part == "..")
         {
             faults.push(Fault::new(
                 "web.telemetry_path",
                 format!(
                     "{path:?} is not a valid path: it must begin with a slash, contain only \
-                     letters, digits and /_-.~, and be neither `/` nor below `/-/`"
+                     letters, digits and /_-.~, have no component `.` or `..`, and be neither `/` nor \
+                     below `/-/`"
                 ),
             ));
         }
