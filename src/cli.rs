@@ -317,13 +317,13 @@ mod tests {
         let file = file.to_str().unwrap();
         let cli = Cli::parse_from(["execsnoopd", "--config", file]);
         let message = cli.load_config().unwrap_err().to_string();
-        let expected = format!("{file}:2: web.listen: \"no-such-host.invalid:1\" is not ");
+        let expected = format!("{file}:2: web.listen: cannot resolve \"no-such-host.invalid:1\": ");
         assert!(message.starts_with(&expected), "{message}");
 
         let flag = "--web.listen-address=other-host.invalid:1";
         let cli = Cli::parse_from(["execsnoopd", "--config", file, flag]);
         let message = cli.load_config().unwrap_err().to_string();
-        let expected = "web.listen: \"other-host.invalid:1\" is not ";
+        let expected = "web.listen: cannot resolve \"other-host.invalid:1\": ";
         assert!(message.starts_with(expected), "{message}");
     }
 }

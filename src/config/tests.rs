@@ -34,8 +34,8 @@ fn hosts_and_users_are_looked_up_after_parsing() {
     let message = refused(host);
     assert!(
         message.starts_with(
-            "x.toml:3: web.listen: \"no-such-host.invalid:1\" is not HOST:PORT, :PORT or \
-             unix:PATH (failed to lookup address information: "
+            "x.toml:3: web.listen: cannot resolve \"no-such-host.invalid:1\": failed to lookup \
+             address information: "
         ),
         "{message}"
     );
@@ -66,7 +66,7 @@ fn resolving_keeps_the_values_of_the_file() {
          max_series = 7\nalways = [\"0\"]\n",
     )
     .unwrap();
-    let tcp = Address::Tcp(vec!["127.0.0.1:1".parse().unwrap()]);
+    let tcp = Address::Tcp("127.0.0.1:1".parse().unwrap());
     assert_eq!(resolved.listen, [tcp, Address::Unix("/run/x".into())]);
     let views: Vec<_> = resolved.views.iter().map(View::counts).collect();
     assert_eq!(views.len(), 1);
@@ -273,6 +273,26 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             "{text}: {message}"
         );
     }
+}
+
+#[test]
+fn addresses_that_overlap_are_refused_with_both() {
+    let message = refused("[web]\n\nlisten = [\"0.0.0.0:1\", \":2\", \"[::]:1\"]\n");
+    assert!(
+        message.starts_with("x.toml:3: web.listen: \"[::]:1\" overlaps with \"0.0.0.0:1\"; "),
+        "{message}"
+    );
+    let message = refused("web.listen = [\"127.0.0.1:1\", \"localhost:1\"]");
+    assert!(
+        message.contains("\"localhost:1\" overlaps with \"127.0.0.1:1\""),
+        "{message}"
+    );
+    let message = refused("web.listen = [\"unix:/run/x\", \"unix:///run/x\"]");
+    assert!(
+        message.contains("overlaps with \"unix:/run/x\""),
+        "{message}"
+    );
+    assert!(load("web.listen = [\"127.0.0.1:1\", \"[::1]:1\", \":0\", \":0\"]").is_ok());
 }
 
 #[test]
