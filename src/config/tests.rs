@@ -149,6 +149,25 @@ fn a_value_of_the_wrong_type_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_share_of_a_user_is_above_0_and_at_most_1() {
+    let with = |share| format!("[[view]]\nlabels = [\"comm\"]\nuser_share = {share}\n");
+    for share in ["0.001", "0.5", "1", "1.0"] {
+        assert!(parse(&with(share)).is_ok(), "{share}");
+    }
+    for share in ["0", "0.0", "-0.5", "1.01", "nan", "inf"] {
+        let message = refused(&with(share));
+        assert!(
+            message.starts_with("x.toml:3: view.0.user_share: "),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("is not above 0 and at most 1"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn a_missing_key_is_reported_with_the_line_of_its_table() {
     assert_eq!(
         refused("\n[[view]]\nmax_series = 3\n"),
