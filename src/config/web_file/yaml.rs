@@ -1,4 +1,10 @@
 //! YAML values with their lines, which error messages name.
+//!
+//! saphyr-parser provides the events. No crate that builds values or types from YAML follows the
+//! rules of the toolkit. saphyr 0.3 and marked-yaml 0.8 overflow the stack on deeply nested text.
+//! marked-yaml reads `~` as text, does not read `yes` as a boolean, and rejects an empty document.
+//! serde-saphyr 1.1, the last version for Rust 1.88, reads `"yes"` as a boolean, rejects a second
+//! document, and does not know the line of a section's key.
 
 use std::time::Duration;
 
@@ -266,6 +272,19 @@ impl Node {
     }
 }
 
+/// A unit precedes those that are a prefix of it.
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("µs", 1e-6),
+    ("μs", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+];
+
+/// humantime has other units and no fractions, and go-parse-duration 0.1 panics on `1µs`.
 fn duration(text: &str) -> Option<Duration> {
     if let Ok(nanoseconds) = text.parse() {
         return Some(Duration::from_nanos(nanoseconds));
@@ -273,24 +292,11 @@ fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, unit) = rest.split_at(digits);
-        let end = unit
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(unit.len());
-        let (unit, further) = unit.split_at(end);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
+        let (number, unit) = rest.split_at(rest.find(|c: char| c != '.' && !c.is_ascii_digit())?);
+        let (name, seconds) = UNITS.iter().find(|(name, _)| unit.starts_with(name))?;
         let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
         total = total.checked_add(part)?;
-        rest = further;
+        rest = &unit[name.len()..];
     }
     (!text.is_empty()).then_some(total)
 }
@@ -307,6 +313,7 @@ mod tests {
             ("500ms", 500),
             ("1m30s", 90_000),
             ("1.5h", 5_400_000),
+            ("2ms3000µs1000000ns", 6),
             ("1000000", 1),
         ] {
             assert_eq!(
@@ -315,7 +322,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "s", "1", "1d", "-1s", "1 s", "1e400s"] {
+        for text in ["", "s", "1", "1d", "-1s", "1 s", "1e400s", "1sms", "1s1"] {
             let nanosecond = (text == "1").then_some(Duration::from_nanos(1));
             assert_eq!(duration(text), nanosecond, "{text}");
         }
@@ -323,8 +330,10 @@ mod tests {
 
     #[test]
     fn nesting_is_bounded() {
-        let fault = parse(&format!("{}x", "- ".repeat(20))).unwrap_err();
-        assert_eq!(fault.message, "nested too deeply");
+        for depth in [20, 200_000] {
+            let fault = parse(&format!("{}x", "- ".repeat(depth))).unwrap_err();
+            assert_eq!(fault.message, "nested too deeply");
+        }
         assert!(parse(&"[".repeat(100_000)).is_err());
     }
 }
