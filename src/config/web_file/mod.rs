@@ -241,13 +241,25 @@ fn rate_limit(section: Node) -> Result<Option<RateLimit>, Fault> {
         interval: Duration::ZERO,
         burst: 0,
     };
+    let line = section.line;
     for (key, node) in section.fields(&["interval", "burst"])? {
         match key.as_str() {
             "interval" => limit.interval = node.duration()?,
             _ => limit.burst = node.number()?,
         }
     }
-    Ok((!limit.interval.is_zero()).then_some(limit))
+    if limit.interval.is_zero() {
+        return Ok(None);
+    }
+    if limit.burst == 0 {
+        return Err(Fault {
+            line,
+            message: "rate_limit: burst must be at least 1, because with 0 every request is \
+                      rejected"
+                .to_owned(),
+        });
+    }
+    Ok(Some(limit))
 }
 
 #[cfg(test)]

@@ -239,6 +239,11 @@ fn errors_name_file_line_and_key() {
             "rate_limit.interval: `soon`",
         ),
         ("rate_limit:\n  burst: -1\n", 2, "rate_limit.burst: `-1`"),
+        (
+            "rate_limit:\n  interval: 1s\n",
+            1,
+            "rate_limit: burst must be at least 1",
+        ),
         (&users(""), 2, "basic_auth_users.alice: not a bcrypt"),
         (&users("secret"), 2, "basic_auth_users.alice: not a bcrypt"),
         (
