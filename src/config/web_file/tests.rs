@@ -160,7 +160,7 @@ fn a_key_with_null_is_like_an_absent_key() {
 
 #[test]
 fn only_the_first_document_is_read() {
-    let config = accepted("rate_limit: {interval: 1s}\n---\nunknown: 1\n");
+    let config = accepted("rate_limit: {interval: 1s, burst: 1}\n---\nunknown: 1\n");
     assert!(config.rate_limit.is_some());
 }
 
