@@ -34,8 +34,8 @@ fn hosts_and_users_are_looked_up_after_parsing() {
     let message = refused(host);
     assert!(
         message.starts_with(
-            "x.toml:3: web.listen: \"no-such-host.invalid:1\" is not HOST:PORT, :PORT or \
-             unix:PATH (failed to lookup address information: "
+            "x.toml:3: web.listen: cannot resolve \"no-such-host.invalid:1\": failed to lookup \
+             address information: "
         ),
         "{message}"
     );
@@ -66,7 +66,7 @@ fn resolving_keeps_the_values_of_the_file() {
          max_series = 7\nalways = [\"0\"]\n",
     )
     .unwrap();
-    let tcp = Address::Tcp(vec!["127.0.0.1:1".parse().unwrap()]);
+    let tcp = Address::Tcp("127.0.0.1:1".parse().unwrap());
     assert_eq!(resolved.listen, [tcp, Address::Unix("/run/x".into())]);
     let views: Vec<_> = resolved.views.iter().map(View::counts).collect();
     assert_eq!(views.len(), 1);
@@ -213,6 +213,11 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             2,
             "web.telemetry_path",
         ),
+        (
+            "[web]\ntelemetry_path = \"/a/../b\"",
+            2,
+            "web.telemetry_path",
+        ),
         ("[web]\nmax_connections = 0", 2, "web.max_connections"),
         ("[web]\nmax_connections = 65536", 2, "web.max_connections"),
         ("[[view]]\nlabels = []", 2, "view.0.labels"),
@@ -267,6 +272,65 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             message.starts_with(&format!("x.toml:{line}: {key}: ")),
             "{text}: {message}"
         );
+    }
+}
+
+#[test]
+fn addresses_that_overlap_are_refused_with_both() {
+    let message = refused("[web]\n\nlisten = [\"0.0.0.0:1\", \":2\", \"[::]:1\"]\n");
+    assert!(
+        message.starts_with("x.toml:3: web.listen: \"[::]:1\" overlaps with \"0.0.0.0:1\"; "),
+        "{message}"
+    );
+    let message = refused("web.listen = [\"127.0.0.1:1\", \"localhost:1\"]");
+    assert!(
+        message.contains("\"localhost:1\" overlaps with \"127.0.0.1:1\""),
+        "{message}"
+    );
+    let message = refused("web.listen = [\"unix:/run/x\", \"unix:///run/x\"]");
+    assert!(
+        message.contains("overlaps with \"unix:/run/x\""),
+        "{message}"
+    );
+    assert!(load("web.listen = [\"127.0.0.1:1\", \"[::1]:1\", \":0\", \":0\"]").is_ok());
+}
+
+#[test]
+fn values_of_always_are_completed_or_refused() {
+    let digits = "0123456789abcdef".repeat(4);
+    let always = |label: &str, value: &str| {
+        format!("[[view]]\nlabels = [\"{label}\"]\nalways = ['{value}']")
+    };
+    for (label, value, other) in [
+        ("unit", "ssh", "ssh.service"),
+        ("unit", "snap.lxd.daemon", "snap.lxd.daemon.service"),
+        ("slice", "system", "system.slice"),
+        ("container", &digits, &digits[..12]),
+        ("comm", "\\x6fther", "other"),
+        ("uid", "0", "root"),
+    ] {
+        let [key, expected] = [value, other].map(|value| {
+            let resolved = load(&always(label, value)).unwrap();
+            resolved.views[0].counts().series[0].0.clone()
+        });
+        assert_eq!(key, expected, "{label} {value}");
+    }
+    for (label, value, says) in [
+        ("unit", "logrotate.timer", ".service"),
+        ("unit", "ssh*", "without wildcards"),
+        ("unit", "getty@", "getty@tty1"),
+        ("slice", "ssh.service", ".slice"),
+        ("container", &digits[..63], "12 or 64 digits"),
+        ("comm", "/usr/sbin/sshd", "\"sshd\""),
+        ("parent_comm", "/bin/sh", "\"sh\""),
+        ("uid", "4294967295", "neither a uid"),
+    ] {
+        let message = refused(&always(label, value));
+        assert!(
+            message.starts_with("x.toml:3: view.0.always: "),
+            "{message}"
+        );
+        assert!(message.contains(says), "{message}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::parse;
 use crate::pipeline::view::{self, Label, View};
 
 /// The upper limit of `max_series`.
@@ -73,9 +74,24 @@ impl ViewConfig {
             // Whether a user exists needs a look-up.
             None
         } else {
-            let fault = self.reserved().err();
+            let fault = self.reserved().err().or_else(|| self.doubt());
             fault.map(|message| ("always", message))
         }
+    }
+
+    /// Returns why a value of `always` is almost certainly not what was meant, although a cgroup or
+    /// a process can have this name.
+    fn doubt(&self) -> Option<String> {
+        let label = view::grouping(&self.labels).next()?;
+        self.always.iter().find_map(|value| match label {
+            Label::Comm | Label::ParentComm => parse::program_of_path(value)
+                .map(|name| format!("{value:?} is a path; use the program's name, {name:?}")),
+            Label::Unit => {
+                let doubt = parse::doubt_unit(&parse::unit(value).ok()?)?;
+                Some(format!("{value:?} is not a unit with processes: {doubt}"))
+            }
+            _ => None,
+        })
     }
 
     /// Returns whether `always` names users.

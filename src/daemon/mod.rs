@@ -4,7 +4,6 @@
 //! pipeline has ended, for whatever reason, shows as the end of its snapshots.
 
 mod command;
-mod listen;
 pub mod notify;
 mod pipeline;
 pub mod reload;
@@ -82,7 +81,7 @@ pub fn run(
     let listeners = if passed.is_empty() {
         // An address that cannot be bound is an error: half of what was asked for would look
         // like all of it.
-        let listeners = resolved.listen.iter().map(listen::bind);
+        let listeners = resolved.listen.iter().map(Listener::bind);
         listeners.collect::<Result<_, _>>()?
     } else {
         info!(

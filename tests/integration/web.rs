@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
+use execsnoopd::config::Address;
 use execsnoopd::http::auth::protect;
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live_config::Live;
@@ -351,7 +352,7 @@ fn a_partial_handshake_is_closed_after_its_timeout() {
 fn a_unix_socket_is_served_like_a_port() {
     let dir = WebDir::new(&users(&["alice"]));
     let path = dir.path().join("web.sock");
-    let listener = Listener::bind(&format!("unix:{}", path.display())).unwrap();
+    let listener = Listener::bind(&Address::Unix(path.clone())).unwrap();
     serve_on(listener, &dir.web_config(), |_| ());
     for (headers, status) in [("", 401), (ALICE, 200)] {
         let mut stream = UnixStream::connect(&path).unwrap();

@@ -92,15 +92,15 @@ struct HttpServerConfig {
 #[serde(default, deny_unknown_fields)]
 struct Headers {
     #[serde(rename = "X-Content-Type-Options")]
-    content_type_options: Option<String>,
+    sniff: Option<String>,
     #[serde(rename = "X-Frame-Options")]
-    frame_options: Option<String>,
+    frame: Option<String>,
     #[serde(rename = "X-XSS-Protection")]
-    xss_protection: Option<String>,
+    xss: Option<String>,
     #[serde(rename = "Strict-Transport-Security")]
-    strict_transport_security: Option<String>,
+    hsts: Option<String>,
     #[serde(rename = "Content-Security-Policy")]
-    content_security_policy: Option<String>,
+    csp: Option<String>,
 }
 
 /// Reads the text of a web configuration.
@@ -175,12 +175,16 @@ impl WebConfig {
                 return Err(root.fault(&["basic_auth_users", name], message));
             }
         }
-        let limit = written.rate_limit;
+        let limit = Some(written.rate_limit).filter(|limit| !limit.interval.is_zero());
+        if limit.is_some_and(|limit| limit.burst == 0) {
+            let message = "burst must be at least 1, because with 0 every request is rejected";
+            return Err(root.fault(&["rate_limit"], message));
+        }
         Ok(Self {
             tls: tls::read(written.tls_server_config, root, dir)?,
             headers: headers(written.http_server_config.headers, root)?,
             users: written.basic_auth_users,
-            rate_limit: (!limit.interval.is_zero()).then_some(limit),
+            rate_limit: limit,
         })
     }
 
@@ -218,27 +222,11 @@ impl WebConfig {
 fn headers(written: Headers, root: &Node) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     // Without a list, any value is supported.
     let headers = [
-        (
-            "X-Content-Type-Options",
-            written.content_type_options,
-            &["nosniff"][..],
-        ),
-        (
-            "X-Frame-Options",
-            written.frame_options,
-            &["deny", "sameorigin"],
-        ),
-        ("X-XSS-Protection", written.xss_protection, &[]),
-        (
-            "Strict-Transport-Security",
-            written.strict_transport_security,
-            &[],
-        ),
-        (
-            "Content-Security-Policy",
-            written.content_security_policy,
-            &[],
-        ),
+        ("X-Content-Type-Options", written.sniff, &["nosniff"][..]),
+        ("X-Frame-Options", written.frame, &["deny", "sameorigin"]),
+        ("X-XSS-Protection", written.xss, &[]),
+        ("Strict-Transport-Security", written.hsts, &[]),
+        ("Content-Security-Policy", written.csp, &[]),
     ];
     let mut set = Vec::new();
     for (name, value, supported) in headers {

@@ -160,7 +160,7 @@ fn a_key_with_null_is_like_an_absent_key() {
 
 #[test]
 fn only_the_first_document_is_read() {
-    let config = accepted("rate_limit: {interval: 1s}\n---\nunknown: 1\n");
+    let config = accepted("rate_limit: {interval: 1s, burst: 1}\n---\nunknown: 1\n");
     assert!(config.rate_limit.is_some());
 }
 
@@ -239,6 +239,11 @@ fn errors_name_file_line_and_key() {
             "rate_limit.interval: `soon`",
         ),
         ("rate_limit:\n  burst: -1\n", 2, "rate_limit.burst: `-1`"),
+        (
+            "rate_limit:\n  interval: 1s\n",
+            1,
+            "rate_limit: burst must be at least 1",
+        ),
         (&users(""), 2, "basic_auth_users.alice: not a bcrypt"),
         (&users("secret"), 2, "basic_auth_users.alice: not a bcrypt"),
         (

@@ -12,7 +12,7 @@ use crate::record::Subject;
 
 mod key;
 
-pub use self::key::{Key, Label, comm, grouping, is_by_user_alone, key_of, name, uid};
+pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 
 /// The counts of a series.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
