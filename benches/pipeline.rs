@@ -216,11 +216,10 @@ fn snapshot(series: u32) -> Snapshot {
             .into_iter()
             .zip(keys)
             .map(|(view, keys)| ViewCounts {
-                nameless: Counts::default(),
                 labels: view.labels,
                 max_series: keys.len(),
                 series: keys.into_iter().map(|key| (key, counts)).collect(),
-                overflow: Counts::default(),
+                ..ViewCounts::default()
             })
             .collect(),
         ..Snapshot::default()

@@ -1,4 +1,4 @@
-//! Arguments, what to run, exit status.
+//! Parses arguments, runs the daemon or a subcommand, and decides the exit status.
 
 use std::io;
 use std::process::ExitCode;
@@ -72,7 +72,7 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
     match doctor::run(args.json) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(error)) => status(&error.into()),
-        // Nobody reads it any more.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             log::print_error(format_args!("cannot write the report: {error}"));

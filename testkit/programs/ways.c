@@ -312,6 +312,21 @@ int main(int argc, char **argv)
 		}
 		return 0;
 	}
+	WAY("forks") {
+		/* N forks that give themselves a name each and execute nothing. */
+		char name[16];
+		for (long i = 0; i < n; i++) {
+			pid_t child = fork();
+			if (!child) {
+				snprintf(name, sizeof(name), "fork-%ld", i);
+				prctl(PR_SET_NAME, name);
+				_exit(0);
+			}
+			if (wait_for(child))
+				fail("fork");
+		}
+		return 0;
+	}
 	WAY("users") {
 		/* The program N times, each time by another user. */
 		for (long i = 0; i < n; i++) {

@@ -2,13 +2,14 @@
 //! it costs others.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{ScopedJoinHandle, scope, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::compiled::ways;
 use testkit::daemon::configured;
 use testkit::http::Scrape;
-use testkit::programs::{Programs, exec_as, exec_times};
+use testkit::programs::{Programs, exec, exec_as, exec_times, go};
 
 /// The number of different programs, unless this variable is set.
 const PROGRAMS: u32 = 100_000;
@@ -92,4 +93,103 @@ fn many_names_of_a_thousand_users_lose_no_count_and_evict_no_series_in_use() {
 fn by_uid(scrape: &Scrape, uid: u32) -> f64 {
     let sample = format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\",user=\"\"}}");
     scrape.find(&sample).unwrap_or(0.0)
+}
+
+/// The slots of a view by default.
+const SLOTS: u32 = 1000;
+
+#[test]
+fn forks_that_rename_themselves_do_not_hide_a_program() {
+    let programs = Programs::new();
+    let visible = programs.named("after-forks");
+    let (daemon, _config) = configured("");
+    let status = go("forks", &programs.path().join("nop"), SLOTS + 100);
+    assert!(status.success());
+    let scrape = daemon.scrape();
+    let series = "execsnoop_series{view=\"comm\"}";
+    assert_eq!(scrape.value(series), f64::from(SLOTS));
+    exec(&visible);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.execs_of("after-forks"), 1.0);
+    assert_eq!(scrape.value(series), f64::from(SLOTS));
+    scrape.assert_ledger_closes();
+    daemon.stop();
+}
+
+#[test]
+fn names_of_one_user_do_not_hide_a_program_of_another() {
+    let programs = Programs::new();
+    let names = (0..SLOTS + 100).map(|n| programs.named(format!("crowd-{n}")));
+    let names: Vec<_> = names.collect();
+    let visible = programs.named("after-crowd");
+    let (daemon, _config) = configured("");
+    for name in &names {
+        exec_as(name, Some(700_500));
+    }
+    let scrape = daemon.scrape();
+    assert_eq!(
+        scrape.value("execsnoop_series{view=\"comm\"}"),
+        f64::from(SLOTS)
+    );
+    assert!(scrape.execs_of("other") >= 100.0);
+    exec(&visible);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.execs_of("after-crowd"), 1.0);
+    scrape.assert_ledger_closes();
+    daemon.stop();
+}
+
+#[test]
+fn a_program_executed_every_second_has_a_series_in_a_storm_of_new_names() {
+    let programs = Programs::new();
+    let returning = programs.named("every-second");
+    let (daemon, _config) = configured("");
+    let is_over = AtomicBool::new(false);
+    let (has_series_after, executed, scrape) = scope(|scope| {
+        scope.spawn(|| {
+            for round in 0.. {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let program = programs.path().join(format!("r{round}"));
+                let mut storm = Command::new(ways());
+                storm.arg("names").arg(program).arg("2000");
+                assert!(storm.status().unwrap().success());
+            }
+        });
+        // The view is full of names that came once.
+        while daemon.scrape().execs_of("other") < 5_000.0 {
+            sleep(Duration::from_millis(100));
+        }
+        let began = Instant::now();
+        let mut has_series_after = None;
+        let mut executed = 0;
+        while began.elapsed() < Duration::from_secs(60) {
+            exec(&returning);
+            executed += 1;
+            if has_series_after.is_none() && daemon.scrape().execs_of("every-second") > 0.0 {
+                has_series_after = Some(executed);
+            }
+            sleep(
+                (began + Duration::from_secs(executed)).saturating_duration_since(Instant::now()),
+            );
+        }
+        is_over.store(true, Ordering::Relaxed);
+        (has_series_after, executed, daemon.scrape())
+    });
+    let has_series_after = has_series_after.expect("a series within a minute");
+    // Each exec since then is counted in it.
+    let counted = scrape.execs_of("every-second");
+    assert_eq!(counted, (executed - has_series_after + 1) as f64);
+    println!(
+        "a series after {has_series_after} s; {} execs",
+        scrape.value("execsnoop_execs_total")
+    );
+    println!(
+        "{} in other, {} yielded",
+        scrape.execs_of("other"),
+        scrape.yielded("comm")
+    );
+    scrape.assert_ledger_closes();
+    daemon.stop();
 }

@@ -100,6 +100,10 @@ impl Aggregator {
         let before = self.total();
         let is_flushed = self.apply_at(message, now);
         self.recent.add(now, self.total().saturating_sub(before));
+        let unattributed = self.unattributed();
+        for view in &mut self.views {
+            view.record_other(unattributed, now);
+        }
         is_flushed
     }
 
@@ -136,22 +140,22 @@ impl Aggregator {
         }
     }
 
-    /// Replaces the views. One that groups like an existing one takes over its counts. Any other
-    /// starts with everything counted so far, without series, so that the sum over each view stays
-    /// the total.
+    /// Replaces the views. One that groups like an existing one takes over its counts. In any other,
+    /// everything counted so far counts as yielded, so that the sum over each view stays the total.
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
         let so_far = Counts {
-            execs: self.execs,
+            execs: self.total(),
             cpu_ns: self.cpu_ns,
         };
+        let unattributed = self.unattributed();
         let mut old = std::mem::take(&mut self.views);
         self.views = views
             .into_iter()
             .map(
                 |view| match old.iter().position(|old| old.groups_by(view.labels())) {
                     Some(same) => view.continuing(old.swap_remove(same), now),
-                    None => view.beginning_with(so_far),
+                    None => view.beginning_with(so_far, unattributed),
                 },
             )
             .collect();

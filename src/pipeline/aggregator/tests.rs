@@ -161,9 +161,9 @@ fn a_view_that_a_reload_adds_starts_with_earlier_counts_without_series() {
     let [by_uid, by_comm] = &aggregator.snapshot().views[..] else {
         panic!("two views");
     };
-    assert_eq!(by_uid.nameless, total(1));
+    assert_eq!(by_uid.yielded, total(1));
     assert_eq!(by_uid.series, vec![(Key::default(), total(1))]);
-    assert_eq!(by_comm.nameless, total(0));
+    assert_eq!(by_comm.yielded, total(0));
     assert_eq!(by_comm.series, vec![(Key::default(), total(2))]);
     assert_eq!(by_comm.max_series, 6);
 }
