@@ -1,4 +1,4 @@
-//! Arguments, what to run, exit status.
+//! Parses the arguments, runs the command and returns its exit status.
 
 use std::io;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use execsnoopd::sys::log::{self, LogFormat, LogLevel};
 use execsnoopd::{capture, daemon, doctor, trace};
 use tracing::error;
 
-/// Exit statuses, as in `sysexits.h`.
+/// Exit statuses of `sysexits.h`.
 const EX_UNAVAILABLE: u8 = 69;
 const EX_NOPERM: u8 = 77;
 const EX_CONFIG: u8 = 78;
@@ -69,7 +69,7 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
     match doctor::run(args.json) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(error)) => status(&error.into()),
-        // Nobody reads it any more.
+        // The reader of the report has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             log::print_error(format_args!("cannot write the report: {error}"));

@@ -1,4 +1,4 @@
-//! What a running daemon can be asked to do, and in which order it does it.
+//! The commands to a running daemon and their order.
 
 use std::fmt;
 use std::pin::pin;
@@ -8,14 +8,14 @@ use tokio::sync::mpsc;
 use crate::config::{self, Resolved};
 use crate::daemon::reload::Reloader;
 
-/// Reads a configuration, on a thread where it may block.
+/// Reads a configuration. It runs on a thread of its own, because it can block.
 pub type Load = Box<dyn FnOnce() -> Result<Resolved, config::Error> + Send>;
 
 /// A command to a running daemon.
 pub enum Command {
-    /// Apply the configuration that this reads.
+    /// Read a configuration and apply it.
     Reload(Load),
-    /// Count what is left and end. Dropping the last sender of commands means the same.
+    /// Count what is left and stop. Dropping the last sender of commands has the same effect.
     Stop,
 }
 
@@ -28,8 +28,8 @@ impl fmt::Debug for Command {
     }
 }
 
-/// Reloads one configuration after the other, and returns as soon as a command to stop comes,
-/// even during a reload.
+/// Executes reloads one after the other. Returns as soon as a command to stop arrives, even during
+/// a reload.
 pub(super) async fn obey(mut commands: mpsc::UnboundedReceiver<Command>, reloader: &mut Reloader) {
     let (queue, mut queued) = mpsc::unbounded_channel();
     let mut reloads = pin!(async {
@@ -87,9 +87,9 @@ mod tests {
             commands.send(Command::Stop).unwrap();
         };
         let obeyed = async { tokio::join!(obey(commanded, &mut reloader), stop) };
-        // A reload that hangs is given up after 10 s only.
+        // The reload itself would time out after 10 s.
         timeout(Duration::from_secs(5), obeyed).await.unwrap();
-        assert_eq!(successful.get(), 1.0, "the first one was applied");
+        assert_eq!(successful.get(), 1.0, "the first reload was applied");
         drop(release);
     }
 }

@@ -1,7 +1,10 @@
-//! The service: in which order it starts and stops, and what ends it.
+//! Connects the stages; starts, reloads and stops them.
 //!
-//! Each stage owns what it needs and ends when the stage before it does; that the
-//! pipeline has ended, for whatever reason, shows as the end of its snapshots.
+//! A resolved configuration and commands come in, and the last snapshot comes out. The main
+//! thread starts everything and then runs the HTTP runtime. Reader and aggregator have a thread
+//! each. A stage ends when the stage before it ends, so that when any thread of the pipeline
+//! ends, its snapshots end, and so does the daemon. `reload.rs` decides what can change while the
+//! daemon runs, `watchdog.rs` what counts as progress.
 
 mod command;
 pub mod notify;
@@ -47,46 +50,44 @@ use crate::record::Kind;
 use crate::sys::malloc;
 use crate::sys::privileges::{self, Kept};
 
-/// Batches between reader and aggregator.
+/// Capacity of the channel between reader and aggregator, in batches.
 const CHANNEL: usize = 16;
 
-/// How long the last flush may take.
+/// The time limit of the last flush.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long the last answers may take, after it.
+/// The time limit of the answers that are pending after the last flush.
 const ANSWERS_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Why the service could not start, or ended.
+/// Why the daemon could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing can be captured.
     #[error(transparent)]
     Capture(#[from] capture::Error),
-    /// Anything else.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
 
-/// Capture what this host executes until SIGTERM or SIGINT, or until a stage fails. At each
-/// SIGHUP, take up what `load` reads.
+/// Runs the daemon until SIGTERM or SIGINT, or until a stage fails. On SIGHUP, applies the
+/// configuration that `load` reads.
 pub fn run(
     resolved: Resolved,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
-    // Before there are threads: it reads and clears the environment.
+    // This must precede all threads, because it reads and changes the environment.
     let passed = passed(ListenFd::from_env())?;
     let capture = Capture::start(&options(&resolved.config))?;
     malloc::give_back();
     let capture_info = capture.info().clone();
     let listeners = if passed.is_empty() {
-        // An address that cannot be bound is an error: half of what was asked for would look
-        // like all of it.
+        // If one address cannot be bound, the start fails: a daemon on some of its addresses looks
+        // like a healthy one.
         let listeners = resolved.listen.iter().map(Listener::bind);
         listeners.collect::<Result<_, _>>()?
     } else {
         info!(
             sockets = passed.len(),
-            "listening on what systemd passed, not on web.listen"
+            "listening on the sockets that systemd passed instead of web.listen"
         );
         passed
     };
@@ -96,7 +97,7 @@ pub fn run(
     Ok(())
 }
 
-/// What the configuration asks of the kernel side.
+/// Derives the options of the kernel side from the configuration.
 fn options(config: &Config) -> capture::Options {
     capture::Options {
         transports: match config.capture.transport {
@@ -118,7 +119,7 @@ fn options(config: &Config) -> capture::Options {
     }
 }
 
-/// Counts what comes out of a source, and answers requests once it runs.
+/// A pipeline that counts, and a server that is ready to run.
 #[derive(Debug)]
 pub struct Daemon {
     capture_info: CaptureInfo,
@@ -134,7 +135,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Gives up the calling thread's capabilities, starts to count, and prepares to answer on
+    /// Drops the capabilities of the calling thread, starts to count, and prepares to serve on
     /// `listeners`.
     pub fn new<S: Source + 'static>(
         source: S,
@@ -143,19 +144,19 @@ impl Daemon {
         listeners: Vec<Listener>,
     ) -> anyhow::Result<Self> {
         let config = resolved.config;
-        let control = Control::new().context("cannot make an eventfd")?;
+        let control = Control::new().context("cannot create an eventfd")?;
         let (sender, messages) = mpsc::channel(CHANNEL);
         let mut reader = Reader::new(source, control.clone(), sender);
         drop_privileges(&mut reader)?;
 
-        // Without privileges, as for every later reading.
+        // Without privileges, so that a file that later reads cannot open fails now.
         let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
         let (views, changes) = std_mpsc::sync_channel(1);
         let pipeline = Pipeline::start(reader, messages, resolved.views, changes)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("cannot start the runtime")?;
+            .context("cannot start the async runtime")?;
         let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
         let users = Users::default();
         let metrics = Metrics::new(capture_info.clone()).context("cannot set up the metrics")?;
@@ -193,8 +194,9 @@ impl Daemon {
         })
     }
 
-    /// Answers and obeys `commands` until it is told to stop or a stage fails. Returns the last
-    /// counts. To be called on the thread of [`Daemon::new`], which has no capabilities left.
+    /// Serves and executes `commands` until one of them is to stop, or a stage fails. Returns the
+    /// last snapshot. Must run on the thread that called [`Daemon::new`], which has dropped its
+    /// capabilities.
     pub fn run(
         mut self,
         commands: mpsc::UnboundedReceiver<Command>,
@@ -220,7 +222,7 @@ impl Daemon {
         if !in_time {
             bail!("reader and aggregator did not stop within {STOP_DEADLINE:?}");
         }
-        // If a thread of the pipeline failed, its error explains why serving ended.
+        // A failed thread of the pipeline explains best why the server stopped.
         let totals = self.pipeline.join()?;
         stopped?;
         info!(
@@ -238,18 +240,20 @@ impl Daemon {
     }
 }
 
-/// Gives up all capabilities that `reader` can do without, which its first flush shows.
+/// Drops all capabilities that `reader` does not need. A first flush shows which it needs.
 fn drop_privileges<S: Source>(reader: &mut Reader<S>) -> anyhow::Result<()> {
     let kept = privileges::drop_all(|| reader.flush_now().map_err(std::io::Error::other))
-        .context("cannot give up privileges")?;
+        .context("cannot drop privileges")?;
     match kept {
-        Kept::Nothing => info!("gave up all capabilities"),
-        Kept::Bpf => info!("kept CAP_BPF, which this kernel asks for at each use of a BPF map"),
+        Kept::Nothing => info!("dropped all capabilities"),
+        Kept::Bpf => info!(
+            "dropped all capabilities but CAP_BPF, which this kernel checks at each use of a BPF map"
+        ),
     }
     Ok(())
 }
 
-/// The sockets that systemd has bound, if any: `execsnoopd.socket`.
+/// Returns the sockets that systemd has bound, if any (`execsnoopd.socket`).
 fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
     let taken = (0..sockets.len()).map(|i| match sockets.take_tcp_listener(i) {
         Ok(tcp) => Ok(tcp.map(Listener::from)),
@@ -258,11 +262,12 @@ fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
             .map(|unix| unix.map(Listener::from)),
     });
     let taken: Result<Vec<_>, _> = taken.collect();
-    let taken = taken.context("systemd passed a socket that is neither a TCP nor a Unix one")?;
+    let taken =
+        taken.context("systemd passed a socket that is neither a TCP nor a Unix stream socket")?;
     Ok(taken.into_iter().flatten().collect())
 }
 
-/// Answers until a command to stop comes or a stage ends.
+/// Serves until a command to stop arrives or a stage ends.
 async fn serve(
     listeners: Vec<Listener>,
     server: &Server,
@@ -285,7 +290,7 @@ async fn serve(
             notify::stopping();
             Ok(())
         }
-        () = flusher.closed() => Err(anyhow!("the pipeline ended")),
+        () = flusher.closed() => Err(anyhow!("reader and aggregator stopped unexpectedly")),
         Some(ended) = running.join_next() => Err(match ended {
             Ok(Err(error)) => anyhow!(error).context("a listener failed"),
             Err(error) => anyhow!(error).context("a listener panicked"),
@@ -295,7 +300,7 @@ async fn serve(
         }
         () = watchdog => Err(anyhow!("the watchdog ended")),
     }
-    // Dropping the tasks of the listeners closes their sockets, so no new client connects.
+    // The tasks of the listeners are dropped here, which closes their sockets to new clients.
 }
 
 /// Returns when the thread that reads the web configuration has panicked.

@@ -1,25 +1,25 @@
-//! What systemd is told, where it asks (`sd_notify(3)`).
+//! Notifies systemd of the daemon's state, if systemd asks for it (`sd_notify(3)`).
 
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// The service counts and answers.
+/// Reports that the daemon counts and serves.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The service takes up a changed configuration; to be followed by [`ready`].
+/// Reports that a reload has begun. A call of [`ready`] must follow.
 pub fn reloading() {
     let mut states = vec![
         NotifyState::Reloading,
         NotifyState::Status("Reading the configuration"),
     ];
-    // When, which units of `Type=notify-reload` ask for.
+    // Units with `Type=notify-reload` require the time.
     states.extend(NotifyState::monotonic_usec_now());
     notify(&states);
 }
 
-/// The service is about to end.
+/// Reports that the daemon is about to stop.
 pub fn stopping() {
     notify(&[
         NotifyState::Stopping,
@@ -29,6 +29,6 @@ pub fn stopping() {
 
 pub(super) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        debug!(%error, "systemd not notified");
+        debug!(%error, "cannot notify systemd");
     }
 }

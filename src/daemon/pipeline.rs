@@ -44,10 +44,10 @@ impl Pipeline {
         })
     }
 
-    /// Returns the last counts, or why a thread ended before it was asked to. To be called
-    /// when the threads are ending.
+    /// Waits for the threads, which must be about to end. Returns the last snapshot, or the error
+    /// that ended a thread early.
     pub(super) fn join(self) -> anyhow::Result<Arc<Snapshot>> {
-        // The reader ends too: it cannot send once the aggregator has dropped the receiver.
+        // When the aggregator ends, it drops the channel's receiver, which ends the reader.
         let totals = self
             .aggregator
             .join()

@@ -1,8 +1,8 @@
-//! Taking up a changed configuration while counting goes on.
+//! Applies a changed configuration while the daemon counts.
 //!
-//! All of it or nothing: where a change needs what only the start can give (programs are
-//! loaded, addresses bound, privileges gone), the configuration that runs stays as a whole.
-//! The counters of what stays go on.
+//! A reload applies all changes or none. Programs are loaded, addresses bound and privileges
+//! dropped only at the start, so a change that needs any of these is refused, and the running
+//! configuration stays in effect as a whole. Counters of views that stay continue.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -18,13 +18,13 @@ use crate::daemon::notify;
 use crate::pipeline::view::{Label, View};
 use crate::sys::{log, thread};
 
-/// How long reading the configuration may take: it may look up users and hosts.
+/// The time limit for reading the configuration, which can include look-ups of users and hosts.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The keys that may change while running.
+/// The keys that a reload can change.
 const LIVE: [&str; 2] = ["log.level", "view"];
 
-/// Takes up changed configurations.
+/// Applies changed configurations.
 #[derive(Debug)]
 pub struct Reloader {
     running: Config,
@@ -36,7 +36,7 @@ pub struct Reloader {
     reading: Arc<Semaphore>,
 }
 
-/// What the kernel side was switched on to tell of each exec.
+/// The optional facts that the kernel side records of each exec. They are fixed at the start.
 #[derive(Debug, Clone, Copy)]
 struct Observed {
     parent_comm: bool,
@@ -60,8 +60,9 @@ impl Observed {
 }
 
 impl Reloader {
-    /// From `running`, which the service was started with. New views go to `views`, what came
-    /// of it to `successful` and to systemd, which is told `status` while all is well.
+    /// `running` is the configuration of the start. New views are sent to `views`, and the result
+    /// of each reload is written to `successful`. `status` is systemd's status text unless the
+    /// last reload failed.
     pub fn new(
         running: Config,
         views: SyncSender<Vec<View>>,
@@ -79,33 +80,33 @@ impl Reloader {
         }
     }
 
-    /// What systemd is told while all is well.
+    /// Returns systemd's status text for normal operation.
     pub(super) fn status(&self) -> &str {
         &self.status
     }
 
-    /// What is added to all that systemd is told.
+    /// Returns the suffix of systemd's status text: empty, or why the last reload failed.
     pub fn note(&self) -> watch::Receiver<String> {
         self.note.subscribe()
     }
 
-    /// Take up the configuration that `load` reads, or say why it is refused.
+    /// Applies the configuration that `load` reads, or reports why it was refused.
     pub async fn reload(
         &mut self,
         load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
     ) {
         notify::reloading();
-        let taken_up = self.take_up(load).await;
-        self.successful.set(f64::from(u8::from(taken_up.is_ok())));
-        let note = match taken_up {
+        let applied = self.apply(load).await;
+        self.successful.set(f64::from(u8::from(applied.is_ok())));
+        let note = match applied {
             Ok(()) => {
                 info!("configuration reloaded");
                 String::new()
             }
             Err(refused) => {
                 let refused = format!("{refused:#}");
-                error!("the configuration was not reloaded, the old one stays: {refused}");
-                // A status is one line.
+                error!("configuration not reloaded, the running one stays in effect: {refused}");
+                // sd_notify(3) allows one line.
                 let refused = refused.replace('\n', " ");
                 format!("; configuration not reloaded: {refused}")
             }
@@ -114,43 +115,44 @@ impl Reloader {
         self.note.send_replace(note);
     }
 
-    async fn take_up(
+    async fn apply(
         &mut self,
         load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
     ) -> anyhow::Result<()> {
-        // One that hangs must not take the threads that others need, too.
+        // If a look-up hangs, further reloads must not add threads that hang as well.
         let reading = Arc::clone(&self.reading).try_acquire_owned();
-        let reading = reading.context("the reload before it still reads the configuration")?;
+        let reading = reading
+            .context("the previous reload has not finished reading the configuration; try again")?;
         let load = thread::run("configuration", move || {
             let _reading = reading;
             load()
         });
         let loaded = timeout(DEADLINE, load).await;
         let Resolved { config, views, .. } = loaded
-            .with_context(|| format!("reading it took longer than {DEADLINE:?}"))?
-            .context("reading it failed")??;
+            .with_context(|| format!("reading took longer than {DEADLINE:?}"))?
+            .context("cannot read it")??;
         let refusals = self.refusals(&config)?;
         if !refusals.is_empty() {
             bail!("{}", refusals.join("; "));
         }
         self.views.try_send(views).map_err(|error| match error {
             TrySendError::Full(_) => anyhow!("the change before it is not taken up yet; try again"),
-            TrySendError::Disconnected(_) => anyhow!("the pipeline has ended"),
+            TrySendError::Disconnected(_) => anyhow!("reader and aggregator have stopped"),
         })?;
         log::set_level(config.log.level);
         self.running = config;
         Ok(())
     }
 
-    /// What of a configuration cannot be taken up while running, and why.
+    /// Returns which changes need a restart, and why.
     fn refusals(&self, config: &Config) -> anyhow::Result<Vec<String>> {
-        let table = |config| toml::Table::try_from(config).context("a key cannot be compared");
+        let table = |config| toml::Table::try_from(config).context("cannot compare the keys");
         let mut changed = Vec::new();
         differing(&table(&self.running)?, &table(config)?, "", &mut changed);
         let mut refusals: Vec<_> = changed
             .into_iter()
             .filter(|key| !LIVE.contains(&key.as_str()))
-            .map(|key| format!("{key} can only change by a restart"))
+            .map(|key| format!("{key} cannot change without a restart"))
             .collect();
         for label in Label::ALL {
             if config.has_label(|used| used == label) && !self.observed.has(label) {
@@ -164,7 +166,7 @@ impl Reloader {
     }
 }
 
-/// The paths of the keys in which two tables differ.
+/// Collects the paths of the keys in which two tables differ.
 fn differing(old: &toml::Table, new: &toml::Table, path: &str, keys: &mut Vec<String>) {
     let mut names: Vec<_> = old.keys().chain(new.keys()).collect();
     names.sort();
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn level_and_views_are_taken_up() {
+    async fn the_log_level_and_views_are_applied() {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\n[[view]]\nlabels = [\"user\"]\nmax_series = 7\n";
         let new = config(text);
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_change_too_many_and_nothing_is_taken_up() {
+    async fn one_change_too_many_and_nothing_is_applied() {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\ncapture.exits = false\nweb.listen = [\":1\"]\n\
                     [[view]]\nlabels = [\"unit\", \"parent_comm\"]\n";
@@ -235,13 +237,13 @@ mod tests {
         assert!(changes.try_recv().is_err());
         assert_eq!(
             *reloader.note().borrow(),
-            "; configuration not reloaded: capture.exits can only change by a restart; \
-             web.listen can only change by a restart; \
+            "; configuration not reloaded: capture.exits cannot change without a restart; \
+             web.listen cannot change without a restart; \
              view: the label `parent_comm` needs a restart: the kernel side was started without it; \
              view: the label `unit` needs a restart: the kernel side was started without it"
         );
 
-        // The next one is told by what runs, not by what was refused.
+        // The next configuration is compared with the running one, not with the refused one.
         reloader.reload(|| Ok(resolved(""))).await;
         assert_eq!(reloader.successful.get(), 1.0);
         assert_eq!(*reloader.note().borrow(), "");
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_wrong_is_refused_with_its_line() {
+    async fn an_invalid_file_is_refused_with_file_and_line() {
         let (mut reloader, changes) = reloader("");
         let load = || {
             let config = Config::parse("[log]\nlevle = \"debug\"\n", Path::new("config.toml"));

@@ -1,4 +1,4 @@
-//! systemd's watchdog: fed while every stage makes progress.
+//! Notifies systemd's watchdog while every stage makes progress.
 
 use std::future::pending;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::notify::notify;
 use crate::http::server::Ping;
 use crate::pipeline::flusher::Flusher;
 
-/// Feed the watchdog for as long as every stage makes progress: reader and aggregator by
-/// a flush, each listener by a ping. `note` ends what is said meanwhile. Never returns.
+/// Notifies the watchdog as long as every stage makes progress: reader and aggregator must answer
+/// a flush, and each listener a ping. `note` is the suffix of the status text. Never returns.
 pub(super) async fn feed(
     flusher: Flusher,
     listeners: Vec<mpsc::Sender<Ping>>,
@@ -28,15 +28,18 @@ pub(super) async fn feed(
         ticks.tick().await;
         match progress(&flusher, &listeners, patience).await {
             Ok(execs) => {
-                let status = format!("Counting: {execs} execs so far{}", *note.borrow());
+                let status = format!("Counted {execs} execs{}", *note.borrow());
                 notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
             }
-            Err(stuck) => warn!(stuck, "no progress: the watchdog is not fed"),
+            Err(stuck) => warn!(
+                stuck,
+                "a stage makes no progress, so the watchdog is not notified"
+            ),
         }
     }
 }
 
-/// The number of execs counted, if all stages answer in time.
+/// Returns the number of execs counted, if all stages answer in time.
 async fn progress(
     flusher: &Flusher,
     listeners: &[mpsc::Sender<Ping>],
@@ -47,7 +50,7 @@ async fn progress(
         let (ping, answer) = oneshot::channel();
         let answered = async { listener.send(ping).await.is_ok() && answer.await.is_ok() };
         if timeout(patience, answered).await != Ok(true) {
-            return Err("a listener does not answer".to_owned());
+            return Err("a listener does not respond".to_owned());
         }
     }
     Ok(snapshot.execs)
@@ -63,7 +66,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    /// A flusher whose requests have been answered up to this one.
+    /// A flusher whose requests have been answered up to this number.
     fn flusher(answered: u64) -> (Flusher, watch::Sender<Arc<Snapshot>>) {
         let mut snapshot = Snapshot::default();
         snapshot.flush.request = answered;
@@ -72,15 +75,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_watchdog_is_not_fed_when_reader_or_aggregator_do_not_answer() {
+    async fn the_watchdog_is_not_notified_when_the_pipeline_does_not_answer() {
         let (silent, publish) = flusher(0);
         assert!(progress(&silent, &[], PATIENCE).await.is_err());
-        drop(publish); // the aggregator has ended
+        drop(publish); // as when the aggregator ends
         assert!(progress(&silent, &[], PATIENCE).await.is_err());
     }
 
     #[tokio::test]
-    async fn the_watchdog_is_fed_only_when_every_listener_answers() {
+    async fn the_watchdog_is_notified_only_when_every_listener_answers() {
         let (answering, _publish) = flusher(u64::MAX);
         assert_eq!(progress(&answering, &[], PATIENCE).await, Ok(0));
 

@@ -64,7 +64,7 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     let (sender, messages) = mpsc::channel(CHANNEL);
     let mut reader = Reader::<_, Traced>::new(capture, control.clone(), sender).with_tick(TICK);
     privileges::drop_all(|| reader.flush_now().map_err(io::Error::other))
-        .context("cannot give up privileges")?;
+        .context("cannot drop privileges")?;
     let begin = format!("tracing by {} (Ctrl-C stops)", seen_by.join(", "));
     let reader = thread::Builder::new()
         .name("reader".to_owned())

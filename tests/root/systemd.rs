@@ -114,13 +114,13 @@ fn a_reload_applies_what_can_change_and_reports_to_systemd_what_cannot() {
     write("[web]\nmax_connections = 5\n[[view]]\nlabels = [\"comm\"]\nmax_series = 8\n");
     daemon.signal(Signal::HUP);
     notified.await_line("RELOADING=1");
-    let why = "configuration not reloaded: web.max_connections can only change by a restart";
+    let why = "configuration not reloaded: web.max_connections cannot change without a restart";
     let ready = notified.await_line("READY=1");
     assert!(ready.contains(why), "{ready}");
     // The status stays as long as the configuration is rejected.
     let fed = notified.await_line("WATCHDOG=1");
     assert!(fed.contains(why), "{fed}");
-    let line = daemon.await_log("the old one stays");
+    let line = daemon.await_log("the running one stays in effect");
     assert_eq!(field(&line, "level"), "ERROR");
     assert_eq!(daemon.scrape().value(limit), 7.0);
     daemon.stop();
