@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::geteuid;
 
-use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved};
+use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved, permission_notice};
 use crate::http::live_config;
 use crate::names::parse;
 use crate::record::Comm;
@@ -140,7 +141,7 @@ pub struct Trace {
     pub count: Option<u64>,
 
     /// Stop after this time, for example 90s or 5m
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
     /// Exit with status 1 if any details were lost
@@ -154,6 +155,11 @@ pub struct Name(pub Comm);
 
 fn parse_comm(text: &str) -> Result<Name, String> {
     parse::comm(text).map(Name)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text);
+    duration.map_err(|_| "expected a duration such as 90s or 5m".to_owned())
 }
 
 /// The name of a systemd unit. Empty for processes outside of any unit.
@@ -198,6 +204,21 @@ impl Cli {
             None if default.try_exists().unwrap_or(true) => format!("{DEFAULT_PATH} is"),
             None => format!("there is no {DEFAULT_PATH}, so the defaults apply; they are"),
         }
+    }
+
+    /// Returns what `--check` reports about a valid configuration: certificates that are left out
+    /// and, to root, files that the service may not be able to read.
+    pub fn notices(&self, config: &Config) -> Result<Vec<String>, Error> {
+        let validated = live_config::validate(&config.web.config_file)?;
+        let mut notices = validated.skipped;
+        if geteuid().is_root() {
+            let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+            let files = [file]
+                .into_iter()
+                .chain(validated.files.iter().map(PathBuf::as_path));
+            notices.extend(files.filter_map(permission_notice));
+        }
+        Ok(notices)
     }
 
     /// Reads the file, applies the flags, and looks up hosts and users.

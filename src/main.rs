@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         if !web.is_empty() {
             println!("execsnoopd: {web} is valid");
         }
+        for notice in cli.notices(config).unwrap_or_default() {
+            log::print_error(&notice);
+        }
         return ExitCode::SUCCESS;
     }
     if let Err(error) = log::init(config.log.level, config.log.format) {

@@ -135,6 +135,7 @@ fn an_unknown_key_is_refused_with_file_line_and_the_nearest_key() {
         refused("[web]\nzzz = 1\n"),
         "x.toml:2: unknown key `web.zzz`"
     );
+    assert_eq!(refused("a = 1\n"), "x.toml:1: unknown key `a`");
 }
 
 #[test]
@@ -164,6 +165,30 @@ fn a_share_of_a_user_is_above_0_and_at_most_1() {
             message.ends_with("is not above 0 and at most 1"),
             "{message}"
         );
+    }
+}
+
+#[test]
+fn types_are_named_as_in_the_file() {
+    for (text, expected) in [
+        ("capture.buffer_pages = \"x\"", "expected a number from 0"),
+        ("capture = 3", "expected a table"),
+        ("web = 3", "expected a table"),
+        ("log = 3", "expected a table"),
+        ("[[capture]]", "expected a table in single brackets"),
+        (
+            "[view]\nlabels = [\"comm\"]",
+            "invalid type: table, expected a list",
+        ),
+        ("capture.failures = true", "expected a string"),
+        ("web.listen = \":1\"", "expected a list"),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nidle_after = \"soon\"",
+            "expected a duration such as \"90s\" or \"1h\"",
+        ),
+    ] {
+        let message = refused(text);
+        assert!(message.ends_with(expected), "{message}");
     }
 }
 

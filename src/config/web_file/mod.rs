@@ -120,7 +120,8 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NONBLOCK)
-        .open(path)?;
+        .open(path)
+        .map_err(super::error::explain_denied)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }

@@ -190,6 +190,7 @@ fn errors_name_file_line_and_key() {
     let users = |hash: &str| format!("basic_auth_users:\n  alice: {hash}");
     let cases: &[(&str, usize, &str)] = &[
         ("a: b\n", 1, "unknown key `a`"),
+        ("r: b\n", 1, "unknown key `r`"),
         (
             "tls_config:\n",
             1,
