@@ -11,10 +11,12 @@ use anyhow::Context;
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tracing::debug;
 
 use crate::config::{Address, resolve};
+use crate::http::connections::Source;
+use crate::http::socket::{Stream, bound_buffers};
 
 /// Who may connect to a Unix socket: its user and its group.
 const MODE: u32 = 0o660;
@@ -84,6 +86,9 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
+                bound_buffers(&listener);
+                // std uses a backlog of 128. It can be changed later (inet_listen()).
+                net::listen(&listener, BACKLOG)?;
                 Ok(Accepting::Tcp(TcpListener::from_std(listener)?))
             }
             Self::Unix { listener, file } => {
@@ -107,25 +112,21 @@ pub(super) enum Accepting {
     },
 }
 
-/// A connection.
-#[derive(Debug)]
-pub(super) enum Connection {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 impl Accepting {
-    pub(super) async fn accept(&self) -> io::Result<Connection> {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Source)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // Scrapes are one small write each way.
+                let (stream, address) = listener.accept().await?;
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%error, "TCP_NODELAY not set");
                 }
-                Ok(Connection::Tcp(stream))
+                Ok((Stream::Tcp(stream), Source::of(address.ip())))
             }
-            Self::Unix { listener, .. } => Ok(Connection::Unix(listener.accept().await?.0)),
+            Self::Unix { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                bound_buffers(&stream);
+                Ok((Stream::Unix(stream), Source::Unix))
+            }
         }
     }
 

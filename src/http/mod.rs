@@ -7,10 +7,13 @@
 //! and text, no event and no counter.
 
 pub mod auth;
+mod body;
 mod connections;
 pub mod listener;
 pub mod live_config;
 mod refresh;
 pub mod routes;
 pub mod server;
+mod socket;
+mod text;
 mod tls;
