@@ -17,7 +17,6 @@ use crate::pipeline::view::{Label, View, grouping, name};
 use crate::sys::log::{LogFormat, LogLevel};
 
 mod address;
-mod denied;
 mod error;
 mod file;
 mod readers;
