@@ -1,6 +1,6 @@
-"""Write the string literals of a Rust file to files: literals.py FILE PATTERN PREFIX.
+"""Write string literals of a Rust file to files: literals.py FILE PATTERN PREFIX.
 
-Those that match are taken; ID in them stands for the 64 digits of a container's id.
+Only literals that match the pattern are written. ID in them stands for a container ID of 64 digits.
 """
 
 import re
@@ -12,7 +12,7 @@ PLAIN = {"n": b"\n", "r": b"\r", "t": b"\t", "0": b"\0"}
 
 
 def resolved(literal):
-    """The bytes that a literal stands for."""
+    """Return the bytes of a literal."""
     found, at = b"", 0
     for escape in ESCAPE.finditer(literal):
         found += literal[at : escape.start()].encode()

@@ -1,5 +1,4 @@
-//! Writes what packages install beside the program, from its command line: man pages and
-//! the completions of shells. `make assets` runs it.
+//! Generates man pages and shell completions from the command line. `make assets` runs it.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -11,20 +10,20 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use execsnoopd::cli::Cli;
 
-/// Of system administration, as daemons' are.
+/// System administration commands and daemons (`man(7)`).
 const SECTION: &str = "8";
 
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
-/// What the daemon's page says beside the command line.
+/// The FILES section of the daemon's page.
 const FILES: [(&str, &str); 2] = [
     (
         "/etc/execsnoopd/config.toml",
-        "The configuration, where it exists. Every key is optional; --check checks it.",
+        "The configuration, if it exists. Every key is optional. --check checks the file.",
     ),
     (
         "/sys/kernel/btf/vmlinux",
-        "The kernel's own description of its types, which it must have.",
+        "The kernel's type information (BTF), which the daemon needs.",
     ),
 ];
 
@@ -56,7 +55,7 @@ fn write_page(dir: &Path, command: &Command, name: &str) -> Result<(), Box<dyn E
     let is_daemon = command.has_subcommands();
     let page = Man::new(command.clone().display_name(name.to_owned()))
         .title(name.to_uppercase())
-        .date(" ") // none: pages are the same whenever they are made
+        .date(" ") // no date, so that builds are reproducible
         .source(concat!("execsnoopd ", env!("CARGO_PKG_VERSION")))
         .section(SECTION)
         .manual("System Administration");

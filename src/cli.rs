@@ -1,46 +1,45 @@
-//! The command line. Flags beat the configuration file.
+//! The command line. Flags take precedence over the configuration file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::geteuid;
 
-use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved};
+use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved, permission_notice};
 use crate::http::live_config;
-use crate::pipeline::view;
+use crate::names::parse;
 use crate::record::Comm;
 use crate::sys::log::{LogFormat, LogLevel};
 
-/// Counts every program that this host executes, exactly, and serves the counts to
-/// Prometheus.
+/// Counts every program that this host executes, exactly, and serves the counts to Prometheus
 ///
-/// Runs until SIGTERM or SIGINT. Needs root, or CAP_BPF and CAP_PERFMON, to start; gives
-/// them up once it is attached (all but CAP_BPF on kernels before 5.19).
+/// Runs until SIGTERM or SIGINT. Needs root, or CAP_BPF and CAP_PERFMON, to start. Once it is
+/// attached, it drops all capabilities (except CAP_BPF on kernels before 5.19).
 ///
-/// Exit status: 0 fine, 1 runtime failure, 2 usage, 69 the kernel cannot do it, 77 not
-/// permitted, 78 bad configuration.
+/// Exit status: 0 stopped by a signal, 1 runtime failure, 2 invalid command line, 69 not supported
+/// by the kernel, 77 permission denied, 78 invalid configuration.
 #[derive(Debug, Clone, Parser)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do instead of running the daemon
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Configuration file [default: /etc/execsnoopd/config.toml, where it exists]
+    /// Configuration file [default: /etc/execsnoopd/config.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Check the configuration and exit. What the host can do of it, `doctor` says
+    /// Check the configuration and exit. `doctor` checks what the host supports
     #[arg(long)]
     pub check: bool,
 
-    /// Address to listen on, HOST:PORT, :PORT or unix:PATH; may be given several times [default:
+    /// Address to listen on: HOST:PORT, :PORT or unix:PATH. Can be repeated [default:
     /// 127.0.0.1:10190]
     #[arg(long = "web.listen-address", value_name = "ADDR")]
     pub listen: Vec<String>,
 
-    /// The exporter-toolkit's web configuration file: TLS, client certificates, users
+    /// Web configuration file of the exporter-toolkit (TLS, client certificates, users)
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub web_config: Option<PathBuf>,
 
@@ -48,145 +47,143 @@ pub struct Cli {
     #[arg(long = "web.telemetry-path", value_name = "PATH")]
     pub telemetry_path: Option<String>,
 
-    /// Least severe messages to log [default: info]
+    /// Lowest level to log [default: info]
     #[arg(long = "log.level", value_name = "L")]
     pub log_level: Option<LogLevel>,
 
-    /// How to log: lines on standard error, or fields to the journal; auto: to the journal where
-    /// standard error goes there, else logfmt [default: auto]
+    /// Format of the log: logfmt or json on standard error, journald, or auto, which is journald if
+    /// standard error is connected to the journal and logfmt otherwise [default: auto]
     #[arg(long = "log.format", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }
 
-/// What else there is to do.
 #[derive(Debug, Clone, clap::Subcommand)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 pub enum Command {
     /// Show each exec as it happens
     ///
-    /// A table on standard output, in the order of time across all CPUs. Filters are applied in
-    /// the kernel, but for --unit. What is lost is said on standard error, when it happens and
-    /// at the end. Needs root, or CAP_BPF and CAP_PERFMON, to start.
+    /// Writes a table to standard output, sorted by time across all CPUs. All filters except --unit
+    /// are applied in the kernel. Losses are reported on standard error when they happen and at the
+    /// end. Needs root, or CAP_BPF and CAP_PERFMON, to start.
     ///
-    /// RETVAL is 0 for an exec, the negative errno for a failed one, and for the end of a
-    /// process its status, or 128 and the signal that ended it.
+    /// RETVAL is 0 for an exec, the negative errno for a failed exec, and for a process exit the
+    /// exit status, or 128 plus the number of the signal that killed the process.
     Trace(Trace),
-    /// Say what this host can do, what that means, and what would change it
+    /// Report what this host supports and what would change that
     ///
-    /// Looks at the host and tries each hook and each buffer as the daemon does. Exit status: 0
-    /// if the daemon runs here on its defaults, else what the daemon would end with.
+    /// Examines the host and tries each hook and each buffer as the daemon does. Exit status: 0 if
+    /// the daemon can run on this host with its defaults, else the daemon's exit status.
     Doctor(Doctor),
 }
 
-/// What there is to say of `doctor`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Doctor {
-    /// As JSON
+    /// Write the report as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// What there is to say of `trace`.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 #[allow(clippy::struct_excessive_bools)] // flags
 pub struct Trace {
-    /// The arguments, too, as the new program finds them (of a failed exec, none); the first 1408
-    /// bytes
+    /// Show arguments, as the new program receives them: the first 1408 bytes. Failed execs have
+    /// none
     #[arg(long)]
     pub args: bool,
 
-    /// The path, too, as it was given (of a script, the script's); the first 511 bytes
+    /// Show the path as given by the caller (the script's path for a script): the first 511 bytes
     #[arg(long)]
     pub path: bool,
 
-    /// Failed execs, too: by fexit programs, else by tracepoints (these need tracefs)
+    /// Also show failed execs, with fexit programs or else with tracepoints (which need tracefs)
     #[arg(long)]
     pub failed: bool,
 
-    /// Ends of processes, too
+    /// Also show process exits
     #[arg(long)]
     pub exits: bool,
 
-    /// Only of this user: real uid or name
-    #[arg(long, value_name = "USER", value_parser = view::uid)]
+    /// Only this user: real user ID or name
+    #[arg(long, value_name = "USER", value_parser = parse::uid)]
     pub uid: Option<u32>,
 
-    /// Only programs of this name, at most 15 bytes
+    /// Only programs with this name, at most 15 bytes
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
     pub comm: Option<Name>,
 
-    /// Only what a program of this name started
+    /// Only programs whose parent has this name
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
     pub parent: Option<Name>,
 
-    /// Only in this unit of systemd's; without a type, a service
+    /// Only in this systemd unit. Without a type, it is a service. A dash means outside of units
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
-    pub unit: Option<String>,
+    pub unit: Option<Unit>,
 
-    /// Only in this cgroup and below: its directory
+    /// Only in the cgroup with this directory, and below
     #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
     pub cgroup: Option<PathBuf>,
 
-    /// More columns
+    /// Columns to add
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub show: Vec<Column>,
 
-    /// One JSON object a line instead of a table
+    /// Write one JSON object per line instead of a table
     #[arg(long)]
     pub json: bool,
 
-    /// How to write the time
+    /// Format of the time
     #[arg(long, value_name = "FORM", default_value = "rfc3339")]
     pub timestamps: Timestamps,
 
-    /// Stop after so many rows
+    /// Stop after N rows
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
-    /// Stop after so long, as 90s or 5m
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    /// Stop after this time, for example 90s or 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
-    /// Exit with 1 if the details of anything were lost
+    /// Exit with status 1 if any details were lost
     #[arg(long)]
     pub strict: bool,
 }
 
-/// A program's name, as the kernel keeps it.
+/// A program name in the kernel's form.
 #[derive(Debug, Clone, Copy)]
 pub struct Name(pub Comm);
 
-fn parse_comm(value: &str) -> Result<Name, String> {
-    if value.is_empty() {
-        return Err("a program's name is not empty".to_owned());
-    }
-    view::comm(value).map(Name)
+fn parse_comm(text: &str) -> Result<Name, String> {
+    parse::comm(text).map(Name)
 }
 
-/// As systemctl takes it.
-#[allow(clippy::unnecessary_wraps)] // clap's signature
-fn parse_unit(value: &str) -> Result<String, String> {
-    Ok(if value.contains('.') {
-        value.to_owned()
-    } else {
-        format!("{value}.service")
-    })
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text);
+    duration.map_err(|_| "expected a duration such as 90s or 5m".to_owned())
 }
 
-/// A column that is there on request.
+/// The name of a systemd unit. Empty for processes outside of any unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit(pub Vec<u8>);
+
+fn parse_unit(text: &str) -> Result<Unit, String> {
+    // The table shows a dash for an empty name.
+    let text = if text == "-" { "" } else { text };
+    parse::unit(text).map(Unit)
+}
+
+/// An additional column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Column {
-    /// The parent's name
+    /// Name of the parent process
     #[value(name = "parent_comm")]
     ParentComm,
-    /// systemd's unit
+    /// systemd unit
     Unit,
-    /// The container's short id
+    /// Short container ID
     Container,
 }
 
-/// How to write the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Timestamps {
     /// Date and time, in UTC
@@ -194,22 +191,37 @@ pub enum Timestamps {
     Rfc3339,
     /// Seconds since the start
     Relative,
-    /// Not at all
+    /// No time
     None,
 }
 
 impl Cli {
-    /// What [`load_config`](Self::load_config) reads, for people.
-    pub fn what_is_configured(&self) -> String {
+    /// Returns subject and verb of a sentence about what [`load_config`](Self::load_config) reads.
+    pub fn describe_config(&self) -> String {
         let default = Path::new(DEFAULT_PATH);
         match &self.config {
             Some(path) => format!("{} is", path.display()),
             None if default.try_exists().unwrap_or(true) => format!("{DEFAULT_PATH} is"),
-            None => format!("there is no {DEFAULT_PATH}: the defaults are"),
+            None => format!("there is no {DEFAULT_PATH}, so the defaults apply; they are"),
         }
     }
 
-    /// The file's configuration with the flags over it, hosts and users looked up.
+    /// Returns what `--check` reports about a valid configuration: certificates that are left out
+    /// and, to root, files that the service may not be able to read.
+    pub fn notices(&self, config: &Config) -> Result<Vec<String>, Error> {
+        let validated = live_config::validate(&config.web.config_file)?;
+        let mut notices = validated.skipped;
+        if geteuid().is_root() {
+            let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+            let files = [file]
+                .into_iter()
+                .chain(validated.files.iter().map(PathBuf::as_path));
+            notices.extend(files.filter_map(permission_notice));
+        }
+        Ok(notices)
+    }
+
+    /// Reads the file, applies the flags, and looks up hosts and users.
     pub fn load_config(&self) -> Result<Resolved, Error> {
         let file = File::read(self.config.as_deref())?;
         let config = file.as_ref().map(Config::parse_file);
@@ -237,7 +249,7 @@ impl Cli {
                 _ => Error::Flag(fault),
             }
         })?;
-        // Checks the web configuration and the files that it names.
+        // Also checks the certificates and keys that the web configuration names.
         live_config::validate(&resolved.config.web.config_file)?;
         Ok(resolved)
     }
@@ -254,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_beat_the_file() {
+    fn flags_take_precedence_over_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
         std::fs::write(&file, "[web]\nlisten = [\":1\"]\ntelemetry_path = \"/a\"\n").unwrap();
@@ -276,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_the_daemon_do_not_go_with_a_subcommand() {
+    fn flags_of_the_daemon_cannot_be_combined_with_a_subcommand() {
         assert!(Cli::try_parse_from(["execsnoopd", "trace", "--json"]).is_ok());
         assert!(Cli::try_parse_from(["execsnoopd", "--check", "trace"]).is_err());
         assert!(Cli::try_parse_from(["execsnoopd", "trace", "--check"]).is_err());
@@ -284,21 +296,30 @@ mod tests {
 
     #[test]
     fn a_unit_without_a_type_is_a_service() {
-        for (given, meant) in [("ssh", "ssh.service"), ("a@b.socket", "a@b.socket")] {
+        for (given, expected) in [
+            ("ssh", "ssh.service"),
+            ("a@b.socket", "a@b.socket"),
+            ("snap.lxd.daemon", "snap.lxd.daemon.service"),
+            ("-", ""),
+        ] {
             let cli = Cli::parse_from(["execsnoopd", "trace", "--unit", given]);
             let Some(Command::Trace(trace)) = cli.command else {
-                panic!("trace is meant");
+                panic!("expected trace");
             };
-            assert_eq!(trace.unit.as_deref(), Some(meant));
+            assert_eq!(trace.unit, Some(Unit(expected.into())));
         }
     }
 
     #[test]
-    fn what_no_program_can_be_called_is_refused() {
-        for flag in ["--comm", "--parent"] {
-            for name in ["", "longer than 15 bytes"] {
-                assert!(Cli::try_parse_from(["execsnoopd", "trace", flag, name]).is_err());
-            }
+    fn a_filter_that_can_never_match_is_refused() {
+        for (flag, name) in [
+            ("--comm", "longer than 15 bytes"),
+            ("--parent", "longer than 15 bytes"),
+            ("--unit", "logrotate.timer"),
+            ("--uid", "4294967295"),
+        ] {
+            let error = Cli::try_parse_from(["execsnoopd", "trace", flag, name]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{flag} {name}");
         }
     }
 
@@ -317,13 +338,13 @@ mod tests {
         let file = file.to_str().unwrap();
         let cli = Cli::parse_from(["execsnoopd", "--config", file]);
         let message = cli.load_config().unwrap_err().to_string();
-        let expected = format!("{file}:2: web.listen: \"no-such-host.invalid:1\" is not ");
+        let expected = format!("{file}:2: web.listen: cannot resolve \"no-such-host.invalid:1\": ");
         assert!(message.starts_with(&expected), "{message}");
 
         let flag = "--web.listen-address=other-host.invalid:1";
         let cli = Cli::parse_from(["execsnoopd", "--config", file, flag]);
         let message = cli.load_config().unwrap_err().to_string();
-        let expected = "web.listen: \"other-host.invalid:1\" is not ";
+        let expected = "web.listen: cannot resolve \"other-host.invalid:1\": ";
         assert!(message.starts_with(expected), "{message}");
     }
 }

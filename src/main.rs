@@ -1,4 +1,4 @@
-//! Arguments, what to run, exit status.
+//! Parses arguments, runs the daemon or a subcommand, and decides the exit status.
 
 use std::io;
 use std::process::ExitCode;
@@ -31,10 +31,13 @@ fn main() -> ExitCode {
     };
     let config = &resolved.config;
     if cli.check {
-        println!("execsnoopd: {} valid", cli.what_is_configured());
+        println!("execsnoopd: {} valid", cli.describe_config());
         let web = config.web.config_file.display().to_string();
         if !web.is_empty() {
             println!("execsnoopd: {web} is valid");
+        }
+        for notice in cli.notices(config).unwrap_or_default() {
+            log::print_error(&notice);
         }
         return ExitCode::SUCCESS;
     }
@@ -69,7 +72,7 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
     match doctor::run(args.json) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(error)) => status(&error.into()),
-        // Nobody reads it any more.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             log::print_error(format_args!("cannot write the report: {error}"));

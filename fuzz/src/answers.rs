@@ -1,52 +1,48 @@
-//! Whether what a server sends is HTTP: each answer whole, and nothing between them.
+//! Checks that a server sends valid HTTP: complete answers, with nothing between them.
 
 use axum::http::Method;
 use httparse::{EMPTY_HEADER, Response, Status, parse_chunk_size};
 
 use crate::server::Connection;
 
-/// What answers without having asked the routes: a head that is none, or is too large.
+/// Statuses of answers that hyper sends without calling the routes, because the head of the
+/// request is invalid or too large.
 const REFUSALS: [u16; 3] = [400, 414, 431];
 
-/// An answer to a request.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     headers: Vec<(String, Vec<u8>)>,
 }
 
 impl Answer {
-    /// The value of a header, by its name in lower case. None of ours is there twice.
+    /// Returns the value of a header, by its name in lower case. No header occurs twice.
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.headers.iter().filter(|(other, _)| *other == name);
         let value = values.next().map(|(_, value)| &value[..]);
-        assert!(values.next().is_none(), "{name} is there twice");
+        assert!(values.next().is_none(), "{name} occurs twice");
         value
     }
 }
 
-/// The answers to the requests, one for each. Behind them the server may have refused one
-/// more.
+/// Returns the answers, one per request. The server may have refused one more request after
+/// them.
 pub(crate) fn of(connection: &Connection) -> Vec<Answer> {
     let mut rest = &connection.answers[..];
     let mut answers = Vec::new();
     for method in &connection.methods {
         let answer = next(&mut rest, method == Method::HEAD);
-        assert_ne!(answer.status / 100, 1, "more is to come");
+        assert_ne!(answer.status / 100, 1, "an interim answer");
         answers.push(answer);
     }
     if !rest.is_empty() {
         let refusal = next(&mut rest, false);
         assert!(
             REFUSALS.contains(&refusal.status),
-            "{} unasked",
+            "{} without a request",
             refusal.status
         );
     }
-    assert_eq!(
-        rest.escape_ascii().to_string(),
-        "",
-        "behind the last answer"
-    );
+    assert_eq!(rest.escape_ascii().to_string(), "", "after the last answer");
     answers
 }
 
@@ -83,16 +79,16 @@ fn skip_body(rest: &mut &[u8], answer: &Answer) {
                 let length = std::str::from_utf8(length).expect("digits");
                 *rest = rest.split_at(length.parse().expect("a length")).1;
             }
-            // Up to the end.
+            // The body extends to the end of the connection.
             None => *rest = &[],
         },
     }
 }
 
-/// True unless it was the last one.
+/// Returns false for the last chunk.
 fn skip_chunk(rest: &mut &[u8]) -> bool {
     let Ok(Status::Complete((head, size))) = parse_chunk_size(rest) else {
-        panic!("no chunk: {}", rest.escape_ascii());
+        panic!("not a chunk: {}", rest.escape_ascii());
     };
     let end = head + usize::try_from(size).expect("small");
     let (chunk, further) = rest.split_at(end + 2);

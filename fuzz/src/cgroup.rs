@@ -1,13 +1,13 @@
-//! Names of cgroups, which whoever may make one chooses.
+//! Names of cgroups. Every user with a delegated cgroup can choose them.
 
 use execsnoopd::names::cgroup::{Cgroup, path};
 use execsnoopd::record::CgroupName;
 
-/// How deep the kernel side looks, and how long a name is with its NUL.
+/// The limit of levels, and the size of a name with its NUL.
 const DEEPEST: usize = 16;
 const NAME: usize = 256;
 
-/// Any path: what is said of it is in it; and it is put together again from its names.
+/// For any path: unit, slice and container are parts of it, and it is rebuilt from its names.
 pub fn check(bytes: &[u8]) {
     let cgroup = Cgroup::of_path(bytes);
     let names: Vec<&[u8]> = names(bytes).collect();
@@ -49,7 +49,7 @@ fn names(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|name| !name.is_empty())
 }
 
-/// Each name below the one before.
+/// Each name is the child of the previous one.
 fn check_chain(names: &[&[u8]], whole: &[u8]) {
     let is_name = |name: &&[u8]| name.len() < NAME && !name.contains(&0);
     if !names.iter().all(is_name) {
@@ -64,7 +64,8 @@ fn check_chain(names: &[&[u8]], whole: &[u8]) {
     assert_eq!(found.expect("no error"), expected);
 }
 
-/// Whatever is whose parent, it ends: each byte is the parent of the cgroup at its place.
+/// For any parents, including loops, the search ends. Each byte is the parent of the cgroup with
+/// its index.
 fn check_any_parents(bytes: &[u8]) {
     let mut looked_up = 0;
     let found = path(1, |id| {

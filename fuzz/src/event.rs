@@ -1,4 +1,4 @@
-//! Records of the kernel side: what is decoded is what is there, no more and no less.
+//! Records of the kernel side: decoding and encoding a record again gives the same bytes.
 
 use execsnoopd::record::{
     CgroupName, DecodeError, Event, Kind, Ledger, Observation, Subject, TallyCount, Text, Traced,
@@ -8,13 +8,14 @@ use execsnoopd::record::{
 use crate::up_to_the_edge;
 use testkit::bytes::{encode, encode_count, encode_subject};
 
-/// Sizes of `bpf/execsnoop.h`, by hand, as are the places of fields below.
+/// Sizes of the records in `bpf/execsnoop.h`. These and the offsets below are written by hand, so
+/// that they do not depend on the code under test.
 const SUBJECT: usize = 56;
 const EVENT: usize = 88;
 const TRACED: usize = 2024;
 const PADDING: usize = 7;
 
-/// Any bytes, taken for each kind of record.
+/// Decodes any bytes as each kind of record.
 pub fn check(bytes: &[u8]) {
     let room = |size: usize| (size..=size + PADDING).contains(&bytes.len());
     let (event, traced) =
@@ -49,7 +50,7 @@ pub fn check(bytes: &[u8]) {
     check_what_has_one_size(bytes);
 }
 
-/// What is looked up in maps has no padding.
+/// Keys and values of maps have no padding.
 fn check_what_has_one_size(bytes: &[u8]) {
     let (subject, traced) = up_to_the_edge::look(bytes, |bytes| {
         (Event::decode_subject(bytes), Traced::decode_subject(bytes))
@@ -98,7 +99,7 @@ fn check_what_has_one_size(bytes: &[u8]) {
     }
 }
 
-/// An event of nothing but a subject, for what encodes events.
+/// Returns an event with this subject, because [`encode`] takes events.
 fn of(subject: Subject) -> Event {
     Event {
         subject,
@@ -120,7 +121,7 @@ fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
     fields.map(u64::to_ne_bytes).concat()
 }
 
-/// The bytes of a subject, or of what begins with one, whose two names end at their first NUL.
+/// Clears both names of a subject, or of a record that begins with one, after their first NUL.
 fn clean(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for name in [16..32, 32..48] {
@@ -142,7 +143,7 @@ fn int(bytes: &[u8], at: usize) -> u32 {
 fn path(bytes: &[u8]) -> Option<Text> {
     let path = Text {
         bytes: until_nul(&bytes[104..616]).to_vec(),
-        is_cut: bytes[96] != 0,
+        is_truncated: bytes[96] != 0,
     };
     (int(bytes, 88) > 0).then_some(path)
 }
@@ -152,7 +153,7 @@ fn args(bytes: &[u8]) -> Option<Text> {
     let there = &bytes[616..TRACED];
     let args = Text {
         bytes: there[..size.min(there.len())].to_vec(),
-        is_cut: size > there.len(),
+        is_truncated: size > there.len(),
     };
     (size > 0).then_some(args)
 }

@@ -1,6 +1,6 @@
-//! "did you mean": what messages about unknown keys say.
+//! Parses messages about unknown keys ("did you mean").
 
-/// The unknown key of a message, and the key that is named instead.
+/// Returns the unknown key that a message names, and the key that it suggests.
 pub(crate) fn of(message: &str) -> Option<(&str, Option<&str>)> {
     let rest = message.strip_prefix("unknown key `")?;
     match rest.rsplit_once("`; did you mean `") {

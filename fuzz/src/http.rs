@@ -1,4 +1,4 @@
-//! Connections of clients of which nothing is asked.
+//! HTTP without access control.
 
 use crate::answers;
 use crate::server::Server;
@@ -7,7 +7,7 @@ thread_local! {
     static SERVER: Server = Server::start(None);
 }
 
-/// Any bytes: each request is answered, by an answer that there is, and the connection ends.
+/// For any bytes: each request gets one of the expected answers, and the connection is closed.
 pub fn check(bytes: &[u8]) {
     let connection = SERVER.with(|server| server.send(bytes));
     for answer in answers::of(&connection) {

@@ -1,15 +1,15 @@
-//! Names that anybody may choose, as label values and in columns.
+//! Names that any user can choose, as label values and in columns.
 
 use execsnoopd::names::escape::{OTHER, escape, printable};
 
-/// Any name: what stands for it is text of which it can be told, and nobody else's.
+/// For any name: the text is printable, and the name can be recovered from it.
 pub fn check(bytes: &[u8]) {
     let (value, text) = (escape(bytes), printable(bytes));
     assert_eq!(unescape(&value), bytes);
     assert_eq!(unescape(&text), bytes);
     assert_ne!(value, OTHER);
     for c in text.chars() {
-        // Line breaks would end a sample, an escape or an override would rule the terminal.
+        // A line break would end a sample. Escapes and overrides would control the terminal.
         let is_format = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
         assert!(!c.is_control() && !is_format, "{c:?} in {text:?}");
@@ -20,7 +20,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Undo the escape.
+/// Reverses the escaping.
 fn unescape(value: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = value;
@@ -30,7 +30,7 @@ fn unescape(value: &str) -> Vec<u8> {
         bytes.push(u8::from_str_radix(digits, 16).expect("two hexadecimal digits"));
         rest = further;
     }
-    assert!(!rest.contains('\\'), "a backslash that escapes nothing");
+    assert!(!rest.contains('\\'), "a backslash without an escape");
     bytes.extend(rest.as_bytes());
     bytes
 }

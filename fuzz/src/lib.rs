@@ -1,7 +1,7 @@
-//! What holds of execsnoopd whatever the bytes are that come from outside: of the kernel's
-//! records, names, files and connections. A target of libFuzzer for each, in `targets/`.
+//! Properties that must hold for any input from outside: the kernel's records, names, files and
+//! connections. Each module has a libFuzzer target in `targets/`.
 //!
-//! None of them only waits for a panic: each says what must be true of the result.
+//! Each module checks the result and does not only look for panics.
 
 pub mod cgroup;
 pub mod config;

@@ -1,8 +1,8 @@
-//! The server as it is shipped, and a client that sends it bytes.
+//! The production server, and a client that sends bytes to it.
 //!
-//! All of it is one thread, and its clock stands still until nothing moves any more: then the
-//! server's time limits pass in no time. So a connection always comes to its end, and the same
-//! bytes take the same way.
+//! Both run on one thread with a paused clock. When neither makes progress any more, the clock is
+//! advanced past the server's time limits. So every connection ends, and the result for the same
+//! bytes is always the same.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -33,46 +33,46 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 
-/// Connections at a time, far more than the one: that each ends is what keeps them below.
+/// The limit of connections. The client opens one at a time, so the limit is only reached if
+/// connections do not end.
 const CONNECTIONS: usize = 16;
 
-/// As often as nothing has moved, nothing will.
+/// After this many rounds without progress, there will be none.
 const STILL: u32 = 16;
 
-/// Longer than the shipped time for a head or a handshake, shorter than that of a request.
-const WHILE: Duration = Duration::from_secs(31);
+/// Longer than the time limit of a head or a handshake, shorter than that of a request.
+const STEP: Duration = Duration::from_secs(31);
 
-/// How many of these a connection may last after it has gone silent.
-const WHILES: u32 = 3;
+/// The number of steps after which a silent connection must be closed.
+const STEPS: u32 = 3;
 
-/// A server.
 pub(crate) struct Server {
     runtime: Runtime,
     address: SocketAddr,
     requests: Arc<Requests>,
-    /// Dropped, it would be the end of the aggregator.
+    /// The server treats a closed channel as the end of the aggregator.
     _snapshots: watch::Sender<Arc<Snapshot>>,
     _web_config: Option<OwnedFd>,
 }
 
-/// What the routes were asked.
+/// The requests that reached the routes.
 #[derive(Default)]
 struct Requests {
     methods: Mutex<Vec<Method>>,
-    /// Those that another thread has a part in.
-    under_way: AtomicUsize,
+    /// Another thread may be working on these.
+    in_flight: AtomicUsize,
 }
 
-/// What came of a connection.
+/// The result of a connection.
 pub(crate) struct Connection {
-    /// Of the requests that were read, in order.
+    /// The methods of the requests that were read, in order.
     pub(crate) methods: Vec<Method>,
-    /// All that the server sent.
+    /// Everything that the server sent.
     pub(crate) answers: Vec<u8>,
 }
 
 impl Server {
-    /// On a socket of its own; behind a web configuration, if there is one.
+    /// Starts a server on its own socket, with or without a web configuration.
     pub(crate) fn start(web_config: Option<&str>) -> Self {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -93,20 +93,20 @@ impl Server {
         }
         let requests = Arc::<Requests>::default();
         let seen = Arc::clone(&requests);
-        let note = move |request: Request, next: Next| {
+        let record = move |request: Request, next: Next| {
             let seen = Arc::clone(&seen);
             async move {
                 seen.methods
                     .lock()
                     .expect("no panic")
                     .push(request.method().clone());
-                seen.under_way.fetch_add(1, Ordering::Relaxed);
+                seen.in_flight.fetch_add(1, Ordering::Relaxed);
                 let response = next.run(request).await;
-                seen.under_way.fetch_sub(1, Ordering::Relaxed);
+                seen.in_flight.fetch_sub(1, Ordering::Relaxed);
                 response
             }
         };
-        let routes = routes.layer(middleware::from_fn(note));
+        let routes = routes.layer(middleware::from_fn(record));
         let server = server::Server::new(routes, Limits::new(CONNECTIONS)).with_tls(live);
         let (_, pings) = mpsc::channel(1);
         runtime.spawn(server.run(listener.into(), pings));
@@ -119,7 +119,7 @@ impl Server {
         }
     }
 
-    /// Connect, send all of this, and then nothing, until the server closes.
+    /// Connects, sends these bytes and waits until the server closes the connection.
     pub(crate) fn send(&self, bytes: &[u8]) -> Connection {
         let mut stream = UnixStream::connect_addr(&self.address).expect("it listens");
         stream.set_nonblocking(true).expect("a socket");
@@ -131,14 +131,14 @@ impl Server {
     async fn converse(&self, stream: &mut UnixStream, mut unsent: &[u8]) -> Vec<u8> {
         let mut answers = Vec::new();
         let mut buffer = [0; 1 << 14];
-        let (mut still, mut whiles) = (0, 0);
+        let (mut still, mut steps) = (0, 0);
         loop {
             let before = (unsent.len(), answers.len());
             if !unsent.is_empty() {
                 match stream.write(unsent) {
                     Ok(sent) => unsent = &unsent[sent..],
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    // It takes no more, and has said why.
+                    // The server has stopped reading, after an answer that says why.
                     Err(_) => unsent = &[],
                 }
             }
@@ -146,29 +146,29 @@ impl Server {
                 Ok(0) => return answers,
                 Ok(read) => answers.extend_from_slice(&buffer[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // It had not read all of ours when it closed.
+                // The server closed the connection before it had read everything.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return answers,
                 Err(error) => panic!("{error}"),
             }
             if (unsent.len(), answers.len()) != before {
                 still = 0;
-            } else if self.requests.under_way.load(Ordering::Relaxed) > 0 {
+            } else if self.requests.in_flight.load(Ordering::Relaxed) > 0 {
                 std::thread::sleep(Duration::from_micros(20));
             } else if still < STILL {
                 still += 1;
             } else {
-                assert!(whiles < WHILES, "it is never closed");
-                tokio::time::advance(WHILE).await;
-                (still, whiles) = (0, whiles + 1);
+                assert!(steps < STEPS, "the connection is not closed");
+                tokio::time::advance(STEP).await;
+                (still, steps) = (0, steps + 1);
             }
             yield_now().await;
         }
     }
 }
 
-/// Routes that answer from one snapshot for ever.
+/// Returns routes that always answer from the same snapshot.
 fn app() -> (watch::Sender<Arc<Snapshot>>, Arc<App>) {
-    let means = CaptureInfo {
+    let info = CaptureInfo {
         hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
@@ -176,18 +176,18 @@ fn app() -> (watch::Sender<Arc<Snapshot>>, Arc<App>) {
     let mut snapshot = Snapshot::default();
     snapshot.flush.request = u64::MAX;
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-    let metrics = Metrics::new(means.clone());
+    let metrics = Metrics::new(info.clone());
     let app = App::new(
         Flusher::new(Control::new().expect("an eventfd"), receiver),
         metrics.expect("metrics"),
-        means,
+        info,
         Users::default(),
         "/metrics".to_owned(),
     );
     (snapshots, Arc::new(app))
 }
 
-/// A file that nobody else sees and that goes with the process.
+/// Creates a file in memory, which disappears with the process.
 fn in_memory(text: &str) -> (OwnedFd, PathBuf) {
     let fd = memfd_create("web.yml", MemfdFlags::CLOEXEC).expect("a file");
     let mut file = File::from(fd);

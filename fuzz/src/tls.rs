@@ -1,11 +1,11 @@
-//! Connections where TLS is served, up to the end of the handshake, which no fuzzer finds. Of
-//! clients a certificate is asked, and what it says is looked at: in TLS 1.2 it comes before
-//! anything has been proven.
+//! TLS connections until the handshake would be complete, which random bytes never achieve. The
+//! server requests a client certificate and decodes it. In TLS 1.2, it arrives before the client
+//! has proven anything.
 
 use crate::server::Server;
 use testkit::certificates::Authority;
 
-/// What a client is told that speaks HTTP.
+/// The answer to plain HTTP.
 const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\n\
     Client sent an HTTP request to an HTTPS server.\n";
 
@@ -27,7 +27,7 @@ fn web_config() -> String {
     )
 }
 
-/// Any bytes: the answer is TLS, or says that it should be; no request comes through.
+/// For any bytes: the answer is TLS, or the error for plain HTTP. No request reaches the routes.
 pub fn check(bytes: &[u8]) {
     let connection = SERVER.with(|server| server.send(bytes));
     assert!(connection.methods.is_empty());
@@ -38,7 +38,7 @@ pub fn check(bytes: &[u8]) {
     }
     while !rest.is_empty() {
         let Some(([kind, 3, 1..=4, high, low], further)) = rest.split_first_chunk() else {
-            panic!("no record: {}", rest.escape_ascii());
+            panic!("not a record: {}", rest.escape_ascii());
         };
         assert!(matches!(kind, 20..=23), "a record of kind {kind}");
         let length = usize::from(u16::from_be_bytes([*high, *low]));

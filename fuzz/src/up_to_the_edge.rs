@@ -1,4 +1,4 @@
-//! Bytes with nothing readable behind them: who reads one too many is killed.
+//! Bytes at the end of readable memory: reading beyond them kills the process.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -7,17 +7,18 @@ use std::ptr;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 use rustix::param::page_size;
 
-/// Room for the longest record there is, and more.
+/// Larger than the largest record.
 const ROOM: usize = 1 << 16;
 
 thread_local! {
     static EDGE: Cell<*mut u8> = Cell::new(edge());
 }
 
-/// The end of [`ROOM`] bytes, before a page that cannot be read.
+/// Returns the end of [`ROOM`] readable bytes, which an unreadable page follows.
 fn edge() -> *mut u8 {
     let (read_write, private) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-    // SAFETY: a new mapping, where the kernel likes; it stays for good. ROOM is whole pages.
+    // SAFETY: this is a new mapping at an address that the kernel chooses, and it is never
+    // unmapped. ROOM is a multiple of the page size.
     unsafe {
         let start = mmap_anonymous(ptr::null_mut(), ROOM + page_size(), read_write, private)
             .expect("memory");
@@ -27,11 +28,12 @@ fn edge() -> *mut u8 {
     }
 }
 
-/// Look at a copy of `bytes`, of which there can be [`ROOM`].
+/// Calls `at` with a copy of `bytes`, at most [`ROOM`].
 pub(crate) fn look<T>(bytes: &[u8], at: impl FnOnce(&[u8]) -> T) -> T {
     assert!(bytes.len() <= ROOM, "libFuzzer keeps to -max_len");
-    // SAFETY: the bytes before the edge are ours and readable, and nobody writes there until
-    // `at`, which may not keep the slice, is back. It must not call this function.
+    // SAFETY: the ROOM bytes before the edge are readable and belong to this thread. Nothing
+    // writes to them until `at` returns, which cannot keep the slice and must not call this
+    // function.
     unsafe {
         let start = EDGE.get().sub(bytes.len());
         start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());

@@ -1,9 +1,9 @@
-//! Connections of clients that have to be a user.
+//! HTTP with users.
 
 use crate::answers;
 use crate::server::Server;
 
-/// A user whose password is "secret", at the least cost that there is; and a header.
+/// A user with the password "secret" at the lowest bcrypt cost, and a header.
 const WEB_CONFIG: &str = "\
 basic_auth_users:
   alice: $2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK
@@ -12,14 +12,14 @@ http_server_config:
     X-Frame-Options: deny
 ";
 
-/// The user and the password, as basic authentication has them: base64 has one spelling.
+/// User and password in basic authentication. Base64 has only one form of them.
 const CREDENTIALS: &[u8] = b"YWxpY2U6c2VjcmV0";
 
 thread_local! {
     static SERVER: Server = Server::start(Some(WEB_CONFIG));
 }
 
-/// Any bytes: who does not know the password is told nothing but so.
+/// For any bytes: without the password, each answer is an authentication error.
 pub fn check(bytes: &[u8]) {
     let connection = SERVER.with(|server| server.send(bytes));
     let may_know = bytes
@@ -28,7 +28,7 @@ pub fn check(bytes: &[u8]) {
     for answer in answers::of(&connection) {
         match answer.status {
             401 => assert_eq!(answer.header("www-authenticate"), Some(&b"Basic"[..])),
-            // No thread was to be had to compare a password on.
+            // No thread could be started to compare the password.
             503 => {}
             200 | 404 | 405 | 414 => assert!(may_know, "{} without a password", answer.status),
             status => panic!("{status}"),

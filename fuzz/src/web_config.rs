@@ -1,4 +1,4 @@
-//! Web configuration files.
+//! The web configuration file.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ const KEYS: [&str; 26] = [
     "burst",
 ];
 
-/// Any text: it is a web configuration, or it is refused, and the message names a line of it.
+/// Any text is a web configuration, or is refused with a message that names one of its lines.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -44,7 +44,7 @@ pub fn check(bytes: &[u8]) {
     let file = Path::new("/x/web.yml");
     match WebConfig::parse(text, file) {
         Ok(config) => {
-            // Nobody is asked for anything who is not to be: keys may be spelled by escapes.
+            // Authentication is required only if a key asks for it. Keys can contain escapes.
             let keys = ["basic_auth_users", "client_auth_type", "\\"];
             assert!(!config.authenticates() || keys.iter().any(|key| text.contains(key)));
         }
@@ -55,7 +55,7 @@ pub fn check(bytes: &[u8]) {
         }) => {
             assert_eq!(path, file);
             assert!(!message.is_empty());
-            // YAML ends lines by either.
+            // YAML's line breaks.
             let text = text.replace("\r\n", "\n").replace('\r', "\n");
             let lines = text.lines().count().max(1);
             assert!(

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration.
+//! Errors of the configuration.
 
 use std::fmt;
 use std::io;
@@ -9,25 +9,17 @@ use super::web_file;
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
     #[error("cannot read the configuration {}: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
+    Read { path: PathBuf, error: io::Error },
     /// The file has an invalid key or value.
     #[error("{}:{line}: {message}", path.display())]
     Invalid {
-        /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Counted from 1.
         line: usize,
-        /// Which key, what is wrong, and what would be right.
+        /// The key, what is wrong, and what is valid.
         message: String,
     },
-    /// The web configuration file cannot be used.
     #[error(transparent)]
     Web(#[from] web_file::Error),
     /// A flag has an invalid value.
@@ -35,7 +27,45 @@ pub enum Error {
     Flag(#[from] Fault),
 }
 
-/// A key whose value is wrong: its path in the document, and why.
+/// What serde calls Rust's types, and TOML's words for them.
+const TERMS: [(&str, &str); 9] = [
+    ("expected usize", "expected a number from 0"),
+    ("expected a sequence", "expected a list"),
+    ("expected struct Capture", "expected a table"),
+    ("expected struct Web", "expected a table"),
+    ("expected struct Log", "expected a table"),
+    ("invalid type: map", "invalid type: table"),
+    (
+        "wanted exactly 1 element, found 0 elements",
+        "expected a table in single brackets",
+    ),
+    ("wanted string or table", "expected a string"),
+    (
+        "expected a duration",
+        "expected a duration such as \"90s\" or \"1h\"",
+    ),
+];
+
+/// Rewords a message of serde in terms of the file.
+pub(super) fn in_terms_of_toml(message: &str) -> String {
+    TERMS
+        .iter()
+        .fold(message.to_owned(), |message, (serde, toml)| {
+            message.replace(serde, toml)
+        })
+}
+
+/// Adds to a denied permission which user was denied.
+pub(super) fn explain_denied(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    let message = format!("{error}: it must be readable for the user with the uid {uid}");
+    io::Error::new(io::ErrorKind::PermissionDenied, message)
+}
+
+/// An invalid value: the path of its key in the document, and the reason.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub struct Fault {
     pub(super) key: Vec<String>,
@@ -56,7 +86,7 @@ impl Fault {
         }
     }
 
-    /// Whether the value of this key is wrong.
+    /// Returns whether this key has the invalid value.
     pub fn is_in(&self, key: &str) -> bool {
         self.key.iter().map(String::as_str).eq(key.split('.'))
     }

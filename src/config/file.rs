@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::error::{Error, Fault};
+use super::error::{Error, Fault, explain_denied};
 use super::suggest;
 
-/// Read where no `--config` is given, if it exists.
+/// The file that is read without `--config`, if it exists.
 pub const DEFAULT_PATH: &str = "/etc/execsnoopd/config.toml";
 
-/// A configuration file. It is kept until users and hosts are resolved, because errors name
-/// the line of the key.
+/// A configuration file. It is kept until hosts and users are resolved, because errors name the
+/// line of the key.
 #[derive(Debug)]
 pub struct File {
     pub(super) path: PathBuf,
@@ -21,7 +21,7 @@ pub struct File {
 }
 
 impl File {
-    /// Reads the file; without a path, the one at [`DEFAULT_PATH`], or `None` if it does not
+    /// Reads the file. Without a path, reads [`DEFAULT_PATH`] and returns `None` if it does not
     /// exist.
     pub fn read(path: Option<&Path>) -> Result<Option<Self>, Error> {
         let default = Path::new(DEFAULT_PATH);
@@ -30,13 +30,16 @@ impl File {
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(Self { path, text })),
             Err(error) if is_optional && error.kind() == io::ErrorKind::NotFound => Ok(None),
-            // A default file that exists but cannot be read must not be replaced by the
-            // defaults.
-            Err(error) => Err(Error::Read { path, error }),
+            // If the default file exists but cannot be read, the defaults must not silently take
+            // effect instead.
+            Err(error) => Err(Error::Read {
+                path,
+                error: explain_denied(error),
+            }),
         }
     }
 
-    /// The error for a fault in a value of this file.
+    /// Returns the error for an invalid value of this file.
     pub fn locate(&self, fault: &Fault) -> Error {
         let offset = DeTable::parse(&self.text).map_or(0, |document| {
             suggest::offset(document.get_ref(), &fault.key)
@@ -44,7 +47,7 @@ impl File {
         self.invalid(offset, fault.to_string())
     }
 
-    /// The error for what stands at `offset`.
+    /// Returns the error for the text at `offset`.
     pub(super) fn invalid(&self, offset: usize, message: String) -> Error {
         Error::Invalid {
             path: self.path.clone(),

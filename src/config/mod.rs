@@ -1,12 +1,12 @@
 //! Files to a validated configuration, and the look-ups that it needs.
 //!
 //! The text of `config.toml` and of the web configuration file comes in, values go out. Every key
-//! is optional, and unknown keys are refused. The keys that exist, with their defaults, are the
-//! fields of [`Config`]; `config.example.toml` shows them. The thread that starts or reloads the
-//! daemon runs it. Each section has a file that decides what is valid in it.
+//! is optional, and an unknown key is an error. The fields of [`Config`] are the keys, with their
+//! defaults; `config.example.toml` shows them. The thread that starts or reloads the daemon runs
+//! this code. Each section has its own file, which decides what is valid in it.
 //!
-//! Parsing is pure. [`Config::resolve`] is the one step that asks DNS and NSS; it runs once at
-//! the start, once per reload and for `--check`.
+//! Parsing is pure. [`Config::resolve`] is the only step that uses DNS and NSS. It runs once at
+//! the start, once per reload, and for `--check`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,6 +19,7 @@ use crate::sys::log::{LogFormat, LogLevel};
 mod address;
 mod error;
 mod file;
+mod readers;
 mod suggest;
 mod view;
 mod web;
@@ -27,34 +28,31 @@ pub mod web_file;
 pub use self::address::{Address, resolve};
 pub use self::error::{Error, Fault};
 pub use self::file::{DEFAULT_PATH, File};
+pub use self::readers::notice as permission_notice;
 pub use self::view::{MAX_SERIES, ViewConfig};
 pub use self::web::{MAX_CONNECTIONS, Web};
 
-/// The most pages of a CPU's ring: 64 MiB at 4 KiB a page.
+/// The largest buffer of a CPU in pages: 64 MiB with pages of 4 KiB.
 pub const MAX_BUFFER_PAGES: usize = 16_384;
 
-/// The configuration, with its defaults.
+/// The configuration file. [`Default`] has the defaults.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `[capture]`
     pub capture: Capture,
-    /// `[web]`
     pub web: Web,
-    /// `[log]`
     pub log: Log,
-    /// `[[view]]`
     pub view: Vec<ViewConfig>,
 }
 
 /// A configuration whose hosts and users have been looked up.
 #[derive(Debug)]
 pub struct Resolved {
-    /// As it was written.
+    /// The configuration as it was written.
     pub config: Config,
     /// `web.listen`
     pub listen: Vec<Address>,
-    /// The views of `[[view]]`, without any count yet.
+    /// The views of `[[view]]`, without counts.
     pub views: Vec<View>,
 }
 
@@ -62,39 +60,35 @@ pub struct Resolved {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
-    /// How events cross into user space.
     pub transport: Transport,
     /// Pages of each CPU's buffer: a power of two, at most [`MAX_BUFFER_PAGES`].
     pub buffer_pages: usize,
-    /// Whether and how failed execs are counted.
     pub failures: Failures,
-    /// Whether ends of processes are counted.
+    /// Whether process exits are counted.
     pub exits: bool,
-    /// Count attempts, as the classic execsnoop does, instead of execs.
+    /// Whether attempts are counted by path, as the classic execsnoop does, instead of execs.
     pub classic: bool,
 }
 
-/// How events cross into user space.
+/// How events reach user space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// By a perf buffer where the kernel lets us open one, else by a ring buffer.
+    /// A perf buffer if the kernel allows it, else a ring buffer.
     Auto,
-    /// By a perf buffer.
     Perf,
-    /// By a ring buffer.
     Ringbuf,
 }
 
-/// Whether and how failed execs are counted.
+/// How failed execs are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Failures {
-    /// By fexit programs where the kernel runs them.
+    /// With fexit programs if the kernel supports them, else not at all.
     Auto,
-    /// Else by tracepoints, which slow every system call of every process.
+    /// With fexit programs if the kernel supports them, else with tracepoints, which slow down
+    /// every system call of every process.
     Tracepoint,
-    /// Not at all.
     Off,
 }
 
@@ -102,9 +96,8 @@ pub enum Failures {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// The least severe messages that are logged.
+    /// The lowest level that is logged.
     pub level: LogLevel,
-    /// How messages are written.
     pub format: LogFormat,
 }
 
@@ -144,8 +137,8 @@ impl Default for Log {
 }
 
 impl Config {
-    /// Parses and validates the text of a file; `path` is for messages. Looks up neither hosts
-    /// nor users.
+    /// Parses and validates the text of a file. Errors name `path`. Looks up neither hosts nor
+    /// users.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         Self::parse_file(&File {
             path: path.to_owned(),
@@ -158,7 +151,7 @@ impl Config {
         let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
         let document = toml::de::DeTable::parse(&file.text)
             .map_err(|error| file.invalid(at(&error), error.message().to_owned()))?;
-        // The defaults have every key.
+        // The defaults contain every key.
         let known = toml::Table::try_from(Self::default()).unwrap_or_default();
         if let Some(unknown) = suggest::unknown(document.get_ref(), &known) {
             return Err(file.invalid(unknown.offset, unknown.to_string()));
@@ -166,7 +159,7 @@ impl Config {
         let document = toml::de::Deserializer::from(document);
         let mut config: Self = serde_path_to_error::deserialize(document).map_err(|error| {
             let key = suggest::key_at(error.path());
-            let message = error.inner().message();
+            let message = error::in_terms_of_toml(error.inner().message());
             file.invalid(at(error.inner()), format!("{key}: {message}"))
         })?;
         config.validate().map_err(|fault| file.locate(&fault))?;
@@ -177,8 +170,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Looks up the hosts of `web.listen` (DNS) and the users of `always` (NSS). Both may
-    /// block.
+    /// Looks up the hosts of `web.listen` (DNS) and the users of `always` (NSS). Both can block.
     pub fn resolve(self) -> Result<Resolved, Fault> {
         let listen = self.web.resolve()?;
         let views = self.view.iter().enumerate().map(|(i, view)| {
@@ -192,14 +184,14 @@ impl Config {
         })
     }
 
-    /// Whether some view has such a label.
-    pub fn has_label(&self, such: impl Fn(Label) -> bool) -> bool {
+    /// Returns whether a view has a label that matches.
+    pub fn has_label(&self, matches: impl Fn(Label) -> bool) -> bool {
         let mut labels = self.view.iter().flat_map(|view| &view.labels);
-        labels.any(|&label| such(label))
+        labels.any(|&label| matches(label))
     }
 
-    /// Checks what can be checked without a look-up. Flags need this too, once they have
-    /// replaced values of the file.
+    /// Checks everything that needs no look-up. After flags have replaced values of the file, the
+    /// result has to be validated again.
     pub fn validate(&self) -> Result<(), Fault> {
         self.faults().into_iter().next().map_or(Ok(()), Err)
     }
@@ -227,7 +219,7 @@ impl Config {
                 faults.push(Fault::new(
                     &format!("view.{i}.labels"),
                     format!(
-                        "a view of the same labels already gives execsnoop_execs_by_{}_total",
+                        "an earlier view already has execsnoop_execs_by_{}_total",
                         name(&other.labels)
                     ),
                 ));

@@ -1,4 +1,4 @@
-//! Finds keys in a document: their lines, unknown ones, and the nearest known one.
+//! Finds keys in a document: unknown ones, the nearest known one, and their lines.
 
 use std::fmt;
 
@@ -10,21 +10,24 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Unknown {
     path: String,
     nearest: Option<String>,
-    /// Its offset in bytes.
+    /// In bytes.
     pub(super) offset: usize,
 }
 
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown key `{}`", self.path)?;
-        match &self.nearest {
-            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
-            None => Ok(()),
-        }
+        f.write_str(&unknown_key(&self.path, self.nearest.as_deref()))
     }
 }
 
-/// Returns the first key of the document that is not among the known ones.
+pub(super) fn unknown_key(path: &str, nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("unknown key `{path}`; did you mean `{nearest}`?"),
+        None => format!("unknown key `{path}`"),
+    }
+}
+
+/// Returns the first unknown key of the document.
 pub(super) fn unknown(document: &DeTable<'_>, known: &toml::Table) -> Option<Unknown> {
     unknown_in(document, known, "")
 }
@@ -66,17 +69,17 @@ fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Un
     None
 }
 
-/// Returns the most similar key, if any is similar enough.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+/// Returns the most similar known key, if one is similar enough.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
         .map(|key| (strsim::jaro_winkler(name, key), key))
-        .filter(|(similarity, _)| *similarity > 0.6)
+        .filter(|(similarity, _)| *similarity > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, key)| key.to_owned())
 }
 
-/// Where the value of a key begins, in bytes; of a key that the document does not have,
-/// the nearest table around it.
+/// Returns the offset of a key's value in bytes. For a key that the document does not have,
+/// returns the offset of the innermost table on its path.
 pub(super) fn offset(document: &DeTable<'_>, path: &[String]) -> usize {
     let mut at = 0;
     let Some((first, mut rest)) = path.split_first() else {
@@ -102,22 +105,27 @@ pub(super) fn offset(document: &DeTable<'_>, path: &[String]) -> usize {
     }
 }
 
-/// The key at a path, as faults name it: with the position of a table in its array, without
-/// that of a value in its list.
+/// Returns the key at a path, as errors name it: with the index of a table in its array, but
+/// without the index of a value in its list.
 pub(super) fn key_at(path: &Path) -> String {
-    let keys = path.iter().filter_map(|segment| match segment {
-        Segment::Seq { index } => Some(index.to_string()),
-        Segment::Map { key } => Some(key.clone()),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    });
-    let mut keys: Vec<_> = keys.collect();
+    let mut keys = keys(path);
     if matches!(path.iter().next_back(), Some(Segment::Seq { .. })) {
         keys.pop();
     }
     keys.join(".")
 }
 
-/// The line of an offset, counted from 1; of the end, the last one.
+/// Returns the keys and the indexes of a path.
+pub(super) fn keys(path: &Path) -> Vec<String> {
+    let keys = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    keys.collect()
+}
+
+/// Returns the line of an offset, counted from 1. The end of the text is on the last line.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
     let line = text.get(..offset).unwrap_or(text).matches('\n').count() + 1;
     line.min(text.lines().count().max(1))

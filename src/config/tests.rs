@@ -13,7 +13,6 @@ fn file(text: &str) -> File {
     }
 }
 
-/// Parses, then resolves.
 fn load(text: &str) -> Result<Resolved, Error> {
     let resolved = parse(text)?.resolve();
     resolved.map_err(|fault| file(text).locate(&fault))
@@ -35,8 +34,8 @@ fn hosts_and_users_are_looked_up_after_parsing() {
     let message = refused(host);
     assert!(
         message.starts_with(
-            "x.toml:3: web.listen: \"no-such-host.invalid:1\" is not HOST:PORT, :PORT or \
-             unix:PATH (failed to lookup address information: "
+            "x.toml:3: web.listen: cannot resolve \"no-such-host.invalid:1\": failed to lookup \
+             address information: "
         ),
         "{message}"
     );
@@ -61,13 +60,13 @@ fn malformed_addresses_and_names_are_refused_without_a_look_up() {
 }
 
 #[test]
-fn what_is_resolved_is_what_is_written() {
+fn resolving_keeps_the_values_of_the_file() {
     let resolved = load(
         "web.listen = [\"127.0.0.1:1\", \"unix:/run/x\"]\n[[view]]\nlabels = [\"uid\"]\n\
          max_series = 7\nalways = [\"0\"]\n",
     )
     .unwrap();
-    let tcp = Address::Tcp(vec!["127.0.0.1:1".parse().unwrap()]);
+    let tcp = Address::Tcp("127.0.0.1:1".parse().unwrap());
     assert_eq!(resolved.listen, [tcp, Address::Unix("/run/x".into())]);
     let views: Vec<_> = resolved.views.iter().map(View::counts).collect();
     assert_eq!(views.len(), 1);
@@ -78,17 +77,17 @@ fn what_is_resolved_is_what_is_written() {
 }
 
 #[test]
-fn an_empty_file_is_the_defaults() {
+fn an_empty_file_means_the_defaults() {
     assert_eq!(parse("").unwrap(), Config::default());
 }
 
 #[test]
-fn the_example_is_the_defaults() {
+fn the_example_file_has_the_defaults() {
     assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
 }
 
 #[test]
-fn the_example_shows_every_key_with_a_comment() {
+fn the_example_file_has_every_key_with_a_comment() {
     fn keys(table: &toml::Table, found: &mut Vec<String>) {
         for (key, value) in table {
             match value {
@@ -136,6 +135,7 @@ fn an_unknown_key_is_refused_with_file_line_and_the_nearest_key() {
         refused("[web]\nzzz = 1\n"),
         "x.toml:2: unknown key `web.zzz`"
     );
+    assert_eq!(refused("a = 1\n"), "x.toml:1: unknown key `a`");
 }
 
 #[test]
@@ -169,7 +169,31 @@ fn a_share_of_a_user_is_above_0_and_at_most_1() {
 }
 
 #[test]
-fn a_missing_key_is_reported_with_the_table_that_lacks_it() {
+fn types_are_named_as_in_the_file() {
+    for (text, expected) in [
+        ("capture.buffer_pages = \"x\"", "expected a number from 0"),
+        ("capture = 3", "expected a table"),
+        ("web = 3", "expected a table"),
+        ("log = 3", "expected a table"),
+        ("[[capture]]", "expected a table in single brackets"),
+        (
+            "[view]\nlabels = [\"comm\"]",
+            "invalid type: table, expected a list",
+        ),
+        ("capture.failures = true", "expected a string"),
+        ("web.listen = \":1\"", "expected a list"),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nidle_after = \"soon\"",
+            "expected a duration such as \"90s\" or \"1h\"",
+        ),
+    ] {
+        let message = refused(text);
+        assert!(message.ends_with(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_key_is_reported_with_the_line_of_its_table() {
     assert_eq!(
         refused("\n[[view]]\nmax_series = 3\n"),
         "x.toml:2: view: missing field `labels`"
@@ -177,7 +201,7 @@ fn a_missing_key_is_reported_with_the_table_that_lacks_it() {
 }
 
 #[test]
-fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
+fn an_error_at_the_end_is_on_the_last_line() {
     for (text, line) in [
         ("a = \"\"\"\n", 1),
         ("x = '''\n\n", 2),
@@ -193,7 +217,7 @@ fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
 }
 
 #[test]
-fn a_label_or_a_duration_that_does_not_exist_is_refused_with_line_and_key() {
+fn an_invalid_label_or_duration_is_refused_with_line_and_key() {
     for (text, line, key) in [
         ("[[view]]\nlabels = [\"command\"]", 2, "view.0.labels"),
         (
@@ -230,6 +254,11 @@ fn values_out_of_range_are_refused_with_line_and_key() {
         ("[web]\ntelemetry_path = \"/{x}\"", 2, "web.telemetry_path"),
         (
             "[web]\ntelemetry_path = \"/-/ready\"",
+            2,
+            "web.telemetry_path",
+        ),
+        (
+            "[web]\ntelemetry_path = \"/a/../b\"",
             2,
             "web.telemetry_path",
         ),
@@ -287,6 +316,65 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             message.starts_with(&format!("x.toml:{line}: {key}: ")),
             "{text}: {message}"
         );
+    }
+}
+
+#[test]
+fn addresses_that_overlap_are_refused_with_both() {
+    let message = refused("[web]\n\nlisten = [\"0.0.0.0:1\", \":2\", \"[::]:1\"]\n");
+    assert!(
+        message.starts_with("x.toml:3: web.listen: \"[::]:1\" overlaps with \"0.0.0.0:1\"; "),
+        "{message}"
+    );
+    let message = refused("web.listen = [\"127.0.0.1:1\", \"localhost:1\"]");
+    assert!(
+        message.contains("\"localhost:1\" overlaps with \"127.0.0.1:1\""),
+        "{message}"
+    );
+    let message = refused("web.listen = [\"unix:/run/x\", \"unix:///run/x\"]");
+    assert!(
+        message.contains("overlaps with \"unix:/run/x\""),
+        "{message}"
+    );
+    assert!(load("web.listen = [\"127.0.0.1:1\", \"[::1]:1\", \":0\", \":0\"]").is_ok());
+}
+
+#[test]
+fn values_of_always_are_completed_or_refused() {
+    let digits = "0123456789abcdef".repeat(4);
+    let always = |label: &str, value: &str| {
+        format!("[[view]]\nlabels = [\"{label}\"]\nalways = ['{value}']")
+    };
+    for (label, value, other) in [
+        ("unit", "ssh", "ssh.service"),
+        ("unit", "snap.lxd.daemon", "snap.lxd.daemon.service"),
+        ("slice", "system", "system.slice"),
+        ("container", &digits, &digits[..12]),
+        ("comm", "\\x6fther", "other"),
+        ("uid", "0", "root"),
+    ] {
+        let [key, expected] = [value, other].map(|value| {
+            let resolved = load(&always(label, value)).unwrap();
+            resolved.views[0].counts().series[0].0.clone()
+        });
+        assert_eq!(key, expected, "{label} {value}");
+    }
+    for (label, value, says) in [
+        ("unit", "logrotate.timer", ".service"),
+        ("unit", "ssh*", "without wildcards"),
+        ("unit", "getty@", "getty@tty1"),
+        ("slice", "ssh.service", ".slice"),
+        ("container", &digits[..63], "12 or 64 digits"),
+        ("comm", "/usr/sbin/sshd", "\"sshd\""),
+        ("parent_comm", "/bin/sh", "\"sh\""),
+        ("uid", "4294967295", "neither a uid"),
+    ] {
+        let message = refused(&always(label, value));
+        assert!(
+            message.starts_with("x.toml:3: view.0.always: "),
+            "{message}"
+        );
+        assert!(message.contains(says), "{message}");
     }
 }
 

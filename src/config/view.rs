@@ -4,33 +4,34 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::parse;
 use crate::pipeline::view::{self, Label, View};
 
-/// The hard cap on `max_series` of a view.
+/// The upper limit of `max_series`.
 pub const MAX_SERIES: usize = 100_000;
 
-/// `[[view]]`: execs counted by some labels.
+/// `[[view]]`
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewConfig {
-    /// What to group by.
     pub labels: Vec<Label>,
-    /// The number of slots for series, at most [`MAX_SERIES`]; what finds no free slot is `other`.
+    /// The number of slots for series, at most [`MAX_SERIES`]. Without a free slot, execs are
+    /// counted as `other`.
     #[serde(default = "ViewConfig::default_max_series")]
     pub max_series: usize,
-    /// How long a series must have been idle before a new one can evict it.
+    /// The time after which a new series can evict an idle one.
     #[serde(default = "ViewConfig::default_idle_after", with = "humantime_serde")]
     pub idle_after: Duration,
     /// The share of the slots that a user can keep if others need them, above 0 and at most 1.
     #[serde(default = "ViewConfig::default_user_share")]
     pub user_share: f64,
-    /// Values of the one label that have a series from the start and keep it.
+    /// Values of the only label that have a series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
 }
 
 impl ViewConfig {
-    /// A view by these labels, with defaults for all other keys.
+    /// Returns a view by these labels, with defaults for all other keys.
     pub fn by(labels: &[Label]) -> Self {
         Self {
             labels: labels.to_vec(),
@@ -76,15 +77,34 @@ impl ViewConfig {
         } else if self.always.len() > self.max_series {
             Some((
                 "always",
-                format!("{} names for {} series", self.always.len(), self.max_series),
+                format!(
+                    "has {} values, but max_series is {}",
+                    self.always.len(),
+                    self.max_series
+                ),
             ))
         } else if self.is_by_user() {
-            // Only a look-up shows which users exist.
+            // Whether a user exists needs a look-up.
             None
         } else {
-            let fault = self.reserved().err();
+            let fault = self.reserved().err().or_else(|| self.doubt());
             fault.map(|message| ("always", message))
         }
+    }
+
+    /// Returns why a value of `always` is almost certainly not what was meant, although a cgroup or
+    /// a process can have this name.
+    fn doubt(&self) -> Option<String> {
+        let label = view::grouping(&self.labels).next()?;
+        self.always.iter().find_map(|value| match label {
+            Label::Comm | Label::ParentComm => parse::program_of_path(value)
+                .map(|name| format!("{value:?} is a path; use the program's name, {name:?}")),
+            Label::Unit => {
+                let doubt = parse::doubt_unit(&parse::unit(value).ok()?)?;
+                Some(format!("{value:?} is not a unit with processes: {doubt}"))
+            }
+            _ => None,
+        })
     }
 
     /// Returns whether `always` names users.
@@ -94,7 +114,7 @@ impl ViewConfig {
         matches!(first, Some(Label::Uid | Label::User)) && grouping.next().is_none()
     }
 
-    /// Returns the keys of `always`, or what is wrong with one of them.
+    /// Returns the keys of the series of `always`, or why a value is invalid.
     fn reserved(&self) -> Result<Vec<view::Key>, String> {
         let values = self.always.iter();
         values
@@ -102,7 +122,7 @@ impl ViewConfig {
             .collect()
     }
 
-    /// Returns a view without counts, or why a user of `always` is not found.
+    /// Returns a view without counts, or why a user of `always` was not found.
     pub(super) fn resolve(&self) -> Result<View, String> {
         let view = View::new(self.labels.clone(), self.max_series);
         let view = view.idle_after(self.idle_after).user_share(self.user_share);

@@ -1,6 +1,5 @@
 //! `[web]`.
 
-use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,23 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::address::{Address, check, resolve};
 use super::error::Fault;
 
-/// The most connections that may be served at a time.
+/// The upper limit of `max_connections`.
 pub const MAX_CONNECTIONS: usize = 65_535;
 
 /// `[web]`
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Web {
-    /// Addresses to listen on: `HOST:PORT`, `:PORT` for all addresses of the host, or
-    /// `unix:PATH`.
+    /// `HOST:PORT`, `:PORT` (every address of the host) or `unix:PATH`.
     pub listen: Vec<String>,
-    /// Path of the metrics.
     pub telemetry_path: String,
     /// The number of connections served at a time, at most [`MAX_CONNECTIONS`]. Further connections
     /// evict those that wait for their client.
     pub max_connections: usize,
-    /// The exporter-toolkit's web configuration file (TLS, users); none if it is empty.
-    /// Relative to the directory of the configuration file.
+    /// The web configuration file of the exporter-toolkit. An empty path means none. After
+    /// parsing, a relative path starts at the directory of the configuration file.
     pub config_file: PathBuf,
 }
 
@@ -43,14 +40,14 @@ impl Web {
     pub(super) fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.listen.is_empty() {
-            faults.push(Fault::new("web.listen", "names no address to listen on"));
+            faults.push(Fault::new("web.listen", "needs at least one address"));
         }
         for address in &self.listen {
-            faults.extend(
-                check(address)
-                    .err()
-                    .map(|error| bad_address(address, &error)),
-            );
+            if let Err(reason) = check(address) {
+                let forms = "HOST:PORT, :PORT or unix:PATH";
+                let message = format!("{address:?} is not {forms}: {reason}");
+                faults.push(Fault::new("web.listen", message));
+            }
         }
         let path = &self.telemetry_path;
         let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.~".contains(c);
@@ -58,12 +55,14 @@ impl Web {
             || path == "/"
             || path.starts_with("/-/")
             || !path.chars().all(plain)
+            || path.split('/').any(|part| part == "." || part == "..")
         {
             faults.push(Fault::new(
                 "web.telemetry_path",
                 format!(
-                    "{path:?} is not a path of its own: it begins with a slash, is neither `/` nor \
-                     below `/-/`, and has only letters, digits and /_-.~ in it"
+                    "{path:?} is not a valid path: it must begin with a slash, contain only \
+                     letters, digits and /_-.~, have no component `.` or `..`, and be neither `/` nor \
+                     below `/-/`"
                 ),
             ));
         }
@@ -77,18 +76,22 @@ impl Web {
         faults
     }
 
-    /// What there is to listen on.
+    /// Looks up the hosts of `listen`.
     pub(super) fn resolve(&self) -> Result<Vec<Address>, Fault> {
-        let addresses = self.listen.iter();
-        let addresses =
-            addresses.map(|address| resolve(address).map_err(|error| bad_address(address, &error)));
-        addresses.collect()
+        let mut addresses: Vec<Address> = Vec::new();
+        for written in &self.listen {
+            let fault = |message| Fault::new("web.listen", message);
+            let address = resolve(written)
+                .map_err(|error| fault(format!("cannot resolve {written:?}: {error}")))?;
+            if let Some(other) = addresses.iter().position(|other| other.overlaps(&address)) {
+                let other = &self.listen[other];
+                return Err(fault(format!(
+                    "{written:?} overlaps with {other:?}; remove one of them (:PORT, 0.0.0.0 and \
+                     [::] mean all addresses of the host, IPv4 and IPv6)"
+                )));
+            }
+            addresses.push(address);
+        }
+        Ok(addresses)
     }
-}
-
-fn bad_address(address: &str, error: &io::Error) -> Fault {
-    Fault::new(
-        "web.listen",
-        format!("{address:?} is not HOST:PORT, :PORT or unix:PATH ({error})"),
-    )
 }

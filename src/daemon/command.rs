@@ -1,4 +1,4 @@
-//! What a running daemon can be asked to do, and in which order it does it.
+//! Commands to a running daemon, and the order in which it executes them.
 
 use std::fmt;
 use std::pin::pin;
@@ -8,14 +8,14 @@ use tokio::sync::mpsc;
 use crate::config::{self, Resolved};
 use crate::daemon::reload::Reloader;
 
-/// Reads a configuration, on a thread where it may block.
+/// Reads a configuration. Runs on a thread of its own, because it can block.
 pub type Load = Box<dyn FnOnce() -> Result<Resolved, config::Error> + Send>;
 
 /// A command to a running daemon.
 pub enum Command {
-    /// Apply the configuration that this reads.
+    /// Reads a configuration and applies it.
     Reload(Load),
-    /// Count what is left and end. Dropping the last sender of commands means the same.
+    /// Counts the remaining events and exits. Dropping the last sender of commands means the same.
     Stop,
 }
 
@@ -28,8 +28,8 @@ impl fmt::Debug for Command {
     }
 }
 
-/// Reloads one configuration after the other, and returns as soon as a command to stop comes,
-/// even during a reload.
+/// Executes reloads one after the other. Returns as soon as a command to stop arrives, even during
+/// a reload.
 pub(super) async fn obey(mut commands: mpsc::UnboundedReceiver<Command>, reloader: &mut Reloader) {
     let (queue, mut queued) = mpsc::unbounded_channel();
     let mut reloads = pin!(async {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reloads_take_their_turn_and_a_stop_does_not_wait_for_them() {
+    async fn reloads_run_one_after_the_other_and_a_stop_does_not_wait_for_them() {
         let (views, _changes) = sync_channel(1);
         let successful = prometheus::Gauge::new("successful", "help").unwrap();
         let status = "Counting".to_owned();
@@ -87,7 +87,7 @@ mod tests {
             commands.send(Command::Stop).unwrap();
         };
         let obeyed = async { tokio::join!(obey(commanded, &mut reloader), stop) };
-        // A reload that hangs is given up after 10 s only.
+        // A reload that hangs times out after 10 s.
         timeout(Duration::from_secs(5), obeyed).await.unwrap();
         assert_eq!(successful.get(), 1.0, "the first one was applied");
         drop(release);

@@ -44,10 +44,10 @@ impl Pipeline {
         })
     }
 
-    /// Returns the last counts, or why a thread ended before it was asked to. To be called
-    /// when the threads are ending.
+    /// Waits for both threads. Returns the last counts, or why a thread failed. Call it after the
+    /// reader was told to stop or a thread has ended.
     pub(super) fn join(self) -> anyhow::Result<Arc<Snapshot>> {
-        // The reader ends too: it cannot send once the aggregator has dropped the receiver.
+        // If only the aggregator has ended, the reader ends as well, because it cannot send.
         let totals = self
             .aggregator
             .join()

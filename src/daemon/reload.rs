@@ -1,8 +1,9 @@
-//! Taking up a changed configuration while counting goes on.
+//! Applies a changed configuration without interrupting the counting.
 //!
-//! All of it or nothing: where a change needs what only the start can give (programs are
-//! loaded, addresses bound, privileges gone), the configuration that runs stays as a whole.
-//! The counters of what stays go on.
+//! A reload is all or nothing. Some keys can only change by a restart, because they need
+//! privileges that the daemon has dropped: programs are loaded and addresses bound at the start.
+//! If one of these keys has changed, the whole running configuration stays in effect. Views that
+//! are in both configurations keep their counts.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -18,13 +19,13 @@ use crate::daemon::notify;
 use crate::pipeline::view::{Label, View};
 use crate::sys::{log, thread};
 
-/// How long reading the configuration may take: it may look up users and hosts.
+/// The time limit for reading the configuration, which includes look-ups of users and hosts.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The keys that may change while running.
+/// The keys that a reload can change.
 const LIVE: [&str; 2] = ["log.level", "view"];
 
-/// Takes up changed configurations.
+/// Applies changed configurations.
 #[derive(Debug)]
 pub struct Reloader {
     running: Config,
@@ -36,7 +37,7 @@ pub struct Reloader {
     reading: Arc<Semaphore>,
 }
 
-/// What the kernel side was switched on to tell of each exec.
+/// What the kernel side was loaded with: it reads only what the labels at the start needed.
 #[derive(Debug, Clone, Copy)]
 struct Observed {
     parent_comm: bool,
@@ -60,8 +61,8 @@ impl Observed {
 }
 
 impl Reloader {
-    /// From `running`, which the service was started with. New views go to `views`, what came
-    /// of it to `successful` and to systemd, which is told `status` while all is well.
+    /// Starts from `running`, the configuration of the start. New views are sent to `views`. The
+    /// outcome is set in `successful` and reported to systemd, after `status`.
     pub fn new(
         running: Config,
         views: SyncSender<Vec<View>>,
@@ -79,32 +80,32 @@ impl Reloader {
         }
     }
 
-    /// What systemd is told while all is well.
+    /// Returns the status for systemd while no reload has failed.
     pub(super) fn status(&self) -> &str {
         &self.status
     }
 
-    /// What is added to all that systemd is told.
+    /// Returns what to append to each status for systemd: why the last reload failed, or nothing.
     pub fn note(&self) -> watch::Receiver<String> {
         self.note.subscribe()
     }
 
-    /// Take up the configuration that `load` reads, or say why it is refused.
+    /// Applies the configuration that `load` reads, or reports why it is refused.
     pub async fn reload(
         &mut self,
         load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
     ) {
         notify::reloading();
-        let taken_up = self.take_up(load).await;
-        self.successful.set(f64::from(u8::from(taken_up.is_ok())));
-        let note = match taken_up {
+        let applied = self.apply(load).await;
+        self.successful.set(f64::from(u8::from(applied.is_ok())));
+        let note = match applied {
             Ok(()) => {
                 info!("configuration reloaded");
                 String::new()
             }
             Err(refused) => {
                 let refused = format!("{refused:#}");
-                error!("the configuration was not reloaded, the old one stays: {refused}");
+                error!("configuration not reloaded, the running one stays in effect: {refused}");
                 // A status is one line.
                 let refused = refused.replace('\n', " ");
                 format!("; configuration not reloaded: {refused}")
@@ -114,13 +115,13 @@ impl Reloader {
         self.note.send_replace(note);
     }
 
-    async fn take_up(
+    async fn apply(
         &mut self,
         load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
     ) -> anyhow::Result<()> {
-        // One that hangs must not take the threads that others need, too.
+        // If reading hangs, repeated reloads must not use up threads.
         let reading = Arc::clone(&self.reading).try_acquire_owned();
-        let reading = reading.context("the reload before it still reads the configuration")?;
+        let reading = reading.context("the previous reload is still reading the configuration")?;
         let load = thread::run("configuration", move || {
             let _reading = reading;
             load()
@@ -134,7 +135,9 @@ impl Reloader {
             bail!("{}", refusals.join("; "));
         }
         self.views.try_send(views).map_err(|error| match error {
-            TrySendError::Full(_) => anyhow!("the change before it is not taken up yet; try again"),
+            TrySendError::Full(_) => {
+                anyhow!("the previous reload has not been applied yet; try again")
+            }
             TrySendError::Disconnected(_) => anyhow!("the pipeline has ended"),
         })?;
         log::set_level(config.log.level);
@@ -142,7 +145,7 @@ impl Reloader {
         Ok(())
     }
 
-    /// What of a configuration cannot be taken up while running, and why.
+    /// Returns which changes of a configuration need a restart, and why.
     fn refusals(&self, config: &Config) -> anyhow::Result<Vec<String>> {
         let table = |config| toml::Table::try_from(config).context("a key cannot be compared");
         let mut changed = Vec::new();
@@ -164,7 +167,7 @@ impl Reloader {
     }
 }
 
-/// The paths of the keys in which two tables differ.
+/// Appends the paths of the keys in which two tables differ to `keys`.
 fn differing(old: &toml::Table, new: &toml::Table, path: &str, keys: &mut Vec<String>) {
     let mut names: Vec<_> = old.keys().chain(new.keys()).collect();
     names.sort();
@@ -208,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn level_and_views_are_taken_up() {
+    async fn a_reload_applies_the_log_level_and_the_views() {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\n[[view]]\nlabels = [\"user\"]\nmax_series = 7\n";
         let new = config(text);
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_change_too_many_and_nothing_is_taken_up() {
+    async fn one_change_that_needs_a_restart_refuses_the_whole_reload() {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\ncapture.exits = false\nweb.listen = [\":1\"]\n\
                     [[view]]\nlabels = [\"unit\", \"parent_comm\"]\n";
@@ -241,14 +244,14 @@ mod tests {
              view: the label `unit` needs a restart: the kernel side was started without it"
         );
 
-        // The next one is told by what runs, not by what was refused.
+        // The next reload is compared with the running configuration, not with the refused one.
         reloader.reload(|| Ok(resolved(""))).await;
         assert_eq!(reloader.successful.get(), 1.0);
         assert_eq!(*reloader.note().borrow(), "");
     }
 
     #[tokio::test]
-    async fn a_label_that_the_start_asked_for_may_come_back() {
+    async fn a_reload_can_use_any_label_of_the_start_again() {
         let by_unit = "[[view]]\nlabels = [\"unit\"]\n";
         let (mut reloader, changes) = reloader(by_unit);
         for text in [
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_wrong_is_refused_with_its_line() {
+    async fn an_invalid_file_is_refused_and_its_line_is_named() {
         let (mut reloader, changes) = reloader("");
         let load = || {
             let config = Config::parse("[log]\nlevle = \"debug\"\n", Path::new("config.toml"));

@@ -1,4 +1,4 @@
-//! From signals to commands.
+//! Turns signals into commands.
 
 use anyhow::Context;
 use tokio::runtime::Handle;
@@ -9,8 +9,8 @@ use tracing::info;
 use crate::config::{self, Resolved};
 use crate::daemon::command::Command;
 
-/// Handles signals from now on. SIGHUP becomes a reload of what `load` reads; SIGTERM and SIGINT
-/// become a stop.
+/// Handles signals from now on: SIGHUP reloads the configuration that `load` reads; SIGTERM and
+/// SIGINT stop the daemon.
 pub(super) fn commands(
     runtime: &Handle,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
@@ -26,7 +26,7 @@ pub(super) fn commands(
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
                 _ = hangup.recv() => {
-                    // Fails if the daemon is ending for another reason.
+                    // Fails if the daemon is stopping for another reason.
                     let _ = send.send(Command::Reload(Box::new(load.clone())));
                 }
             }

@@ -7,6 +7,7 @@
 //! and text, no event and no counter.
 
 pub mod auth;
+mod bind;
 mod connections;
 pub mod listener;
 pub mod live_config;

@@ -1,16 +1,15 @@
 //! The live table: prints each observation as a row when it arrives.
 //!
 //! Arguments come in, rows go to standard output. The reader's thread is the daemon's; the
-//! thread `table` prints; the main thread waits for signals. `row.rs` decides what a row says,
-//! `output.rs` how it is written.
+//! thread `table` prints; the main thread waits for signals. `filter.rs` checks the filters,
+//! `row.rs` decides what a row says, `output.rs` how it is written.
 
+mod filter;
 mod output;
 mod row;
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -34,26 +33,30 @@ use crate::pipeline::reader::Reader;
 use crate::record::{Kind, Ledger, Observation, Traced};
 use crate::sys::privileges;
 
-/// How long an observation may stay in a buffer before its row is printed.
+/// The longest time that an observation stays in a buffer before its row is printed.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Batches between reader and output.
+/// The capacity of the channel between reader and output, in batches.
 const CHANNEL: usize = 16;
 
-/// Bytes of each CPU's share of the buffer if each record has 2 KiB, and the limit of their sum.
+/// With details, a record has 2 KiB. The buffer has this many bytes per CPU, within a limit for
+/// all CPUs together.
 const DETAILED_BYTES: usize = 4 << 20;
-const DETAILED_BYTES_IN_ALL: usize = 64 << 20;
+const DETAILED_BYTES_TOTAL: usize = 64 << 20;
 
-/// How long the last rows may take after a stop was requested.
+/// The time limit for printing the last rows after a stop was requested.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The duration of a trace without end, as tokio needs one: 30 years.
+/// The duration of a trace without a limit. `sleep` needs a finite one: 30 years.
 const FOREVER: Duration = Duration::from_secs(946_080_000);
 
 /// Prints rows until the requested number is reached, SIGINT or SIGTERM arrives, or the output is
 /// closed. Returns true if details were lost.
 pub fn run(args: &Trace) -> Result<bool, Error> {
     let options = options(args)?;
+    if let Some(doubt) = filter::doubt(args) {
+        print_notice(&doubt);
+    }
     let capture = Capture::start(&options)?;
     let seen_by = [Kind::Exec, Kind::Failure, Kind::Exit].map(|kind| capture.info().list(kind));
     let seen_by: Vec<String> = seen_by.into_iter().flatten().collect();
@@ -61,7 +64,7 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     let (sender, messages) = mpsc::channel(CHANNEL);
     let mut reader = Reader::<_, Traced>::new(capture, control.clone(), sender).with_tick(TICK);
     privileges::drop_all(|| reader.flush_now().map_err(io::Error::other))
-        .context("cannot give up privileges")?;
+        .context("cannot drop privileges")?;
     let begin = format!("tracing by {} (Ctrl-C stops)", seen_by.join(", "));
     let reader = thread::Builder::new()
         .name("reader".to_owned())
@@ -127,17 +130,19 @@ async fn end(
 
 fn detailed_pages() -> usize {
     let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let bytes = DETAILED_BYTES.min(DETAILED_BYTES_IN_ALL / cpus);
+    let bytes = DETAILED_BYTES.min(DETAILED_BYTES_TOTAL / cpus);
     let pages = (bytes / rustix::param::page_size()).max(1);
     1 << pages.ilog2()
 }
 
 fn options(args: &Trace) -> Result<Options, Error> {
+    filter::check_comm(args)?;
+    filter::check_unit(args)?;
     let is_detailed = args.path || args.args;
     let shows = |column| args.show.contains(&column);
     let defaults = Options::default();
     Ok(Options {
-        // Only the ring buffer carries details.
+        // Details need the ring buffer.
         transports: if is_detailed {
             vec![TransportKind::Ring]
         } else {
@@ -156,26 +161,12 @@ fn options(args: &Trace) -> Result<Options, Error> {
             uid: args.uid,
             comm: args.comm.map(|name| name.0),
             parent_comm: args.parent.map(|name| name.0),
-            cgroup_id: args.cgroup.as_deref().map(cgroup_id).transpose()?,
+            cgroup_id: args.cgroup.as_deref().map(filter::cgroup_id).transpose()?,
             failures: args.failed,
             path: args.path,
             args: args.args,
         },
         ..defaults
-    })
-}
-
-/// A cgroup's id is its directory's inode number (`cgroup_id()` in `include/linux/cgroup.h`).
-fn cgroup_id(directory: &Path) -> anyhow::Result<u64> {
-    let found = directory.metadata().and_then(|metadata| {
-        directory.join("cgroup.procs").metadata()?;
-        Ok(metadata.ino())
-    });
-    found.with_context(|| {
-        format!(
-            "{} is not the directory of a cgroup, as /sys/fs/cgroup/system.slice is",
-            directory.display()
-        )
     })
 }
 
@@ -186,7 +177,7 @@ struct Table {
     unit: Option<Vec<u8>>,
     rows: u64,
     shown: u64,
-    /// Observed, but without a row: counted in the kernel only, or in a cgroup whose unit is not
+    /// Observations without a row: counted only in the kernel, or in a cgroup whose unit is not
     /// known.
     lost: u64,
     account: Option<Box<Flush>>,
@@ -197,7 +188,7 @@ impl Table {
         Self {
             output: Output::new(args),
             clock: Clock::start(args.timestamps),
-            unit: args.unit.as_ref().map(|unit| unit.as_bytes().to_vec()),
+            unit: args.unit.as_ref().map(|unit| unit.0.clone()),
             rows: args.count.unwrap_or(u64::MAX),
             shown: 0,
             lost: 0,
@@ -217,7 +208,7 @@ impl Table {
             if is_enough {
                 control.stop();
             }
-            // The reader ends after it has sent everything observed until then.
+            // The reader exits after it has sent everything that was observed before the stop.
             let Some(message) = messages.blocking_recv() else {
                 return Ok(self.closing_line());
             };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
-use execsnoopd::config::{Config, Web};
+use execsnoopd::config::{Address, Config, Web};
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live_config::Live;
 use execsnoopd::http::server::{Limits, Server};
@@ -351,7 +351,7 @@ fn a_connection_without_a_handshake_is_closed_first_and_tls_is_refused_if_all_ar
 fn a_silent_connection_to_a_unix_socket_is_closed_for_a_new_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("web.sock");
-    let listener = Listener::bind(&format!("unix:{}", path.display())).unwrap();
+    let listener = Listener::bind(&Address::Unix(path.clone())).unwrap();
     let limits = limits(|limits| limits.max_connections = 2);
     run(Server::new(routes(), limits), listener);
     let mut silent = [0; 2].map(|_| UnixStream::connect(&path).unwrap());

@@ -1,7 +1,8 @@
-//! Makes seeds of what really comes from outside; run by `fuzz/make-seeds`.
+//! Records real input as seeds. `fuzz/make-seeds` runs it.
 //!
-//! `seed records DIRECTORY`: what the kernel side sends while some programs are executed.
-//! `seed relay PORT PREFIX`: what clients send to a server, a file for each connection.
+//! `seed records DIRECTORY` writes the records that the kernel side sends while programs are
+//! executed. `seed relay PORT PREFIX` writes the bytes that clients send to a server, one file per
+//! connection.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -19,7 +20,7 @@ use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, Live, Options, TransportKind};
 use execsnoopd::record::{Event, Observation, Subject, Traced, kind, nul_terminated};
 
-/// More than the smallest buffers hold.
+/// More events than fit the smallest buffers.
 const STORM: usize = 200;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -77,8 +78,8 @@ fn records(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Programs that end well, badly and by a signal, one that is not there, and names and
-/// arguments that are no text.
+/// Executes programs that exit with success, with an error and by a signal, one that does not
+/// exist, and names and arguments that are not valid text.
 fn execute() -> Result<()> {
     let programs = std::env::temp_dir().join(format!("execsnoopd-seed-{}", std::process::id()));
     fs::create_dir(&programs)?;
@@ -94,7 +95,7 @@ fn execute() -> Result<()> {
         Command::new("/nonexistent"),
         Command::new("/etc/passwd"),
     ] {
-        // Those that fail are what is wanted.
+        // Some of them are expected to fail.
         let _ = command.arg(OsStr::from_bytes(b"\xff\n")).status();
     }
     Command::new("sh").args(["-c", "kill -9 $$"]).status()?;
@@ -106,7 +107,7 @@ fn execute() -> Result<()> {
     Ok(())
 }
 
-/// Of what is ours; others execute, too.
+/// Returns a file name for a program of [`execute`], and None for programs of other processes.
 fn name_of(subject: &Subject) -> Option<String> {
     let comm = nul_terminated(&subject.comm).escape_ascii().to_string();
     let ours = ["true", "false", "sh", "seed", "a name that is ", "\\x1b"];
@@ -128,7 +129,7 @@ fn kept(what: &str, directory: &Path, name: impl Fn(&[u8]) -> Option<String>) ->
     }
 }
 
-/// Says on which port it listens, and then goes on for good.
+/// Prints the port on which it listens, and never returns.
 fn relay(port: u16, prefix: &str) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?.port());
@@ -150,7 +151,7 @@ fn recorded(mut client: TcpStream, mut server: TcpStream, file: &str) {
     let mut buffer = [0; 1 << 14];
     while let Ok(read @ 1..) = client.read(&mut buffer) {
         sent.extend_from_slice(&buffer[..read]);
-        // At once, as nobody says when the last byte has come.
+        // Written after each read, because the end of the input is not known.
         fs::write(file, &sent).expect("it can be written");
         if server.write_all(&buffer[..read]).is_err() {
             break;

@@ -1,8 +1,9 @@
 //! The web configuration file of Prometheus' exporter-toolkit: TLS, users, headers.
 //!
-//! The format, key by key, is at
-//! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>;
-//! where that is silent, its `web/tls_config.go` decides. docs/web.md says what differs.
+//! The format is documented at
+//! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>.
+//! Where that page is silent, this code follows the toolkit's `web/tls_config.go`. docs/web.md
+//! lists the differences.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -15,7 +16,9 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue};
 use bcrypt::HashParts;
 use nix::libc::O_NONBLOCK;
+use serde::Deserialize;
 
+mod duration;
 mod tls;
 mod tls_names;
 mod yaml;
@@ -24,64 +27,83 @@ pub(crate) use self::tls::{ClientAuth, Pem, Source, TlsSection};
 pub(crate) use self::yaml::Fault;
 use self::yaml::Node;
 
-/// The largest web configuration, certificate or key that is read, in bytes: a bundle of
-/// every public authority has a quarter of it.
+/// The largest web configuration, certificate or key that is read, in bytes. A bundle of all
+/// public certificate authorities has a quarter of this size.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The headers that may be set, and to what; any value where there is no list.
-const HEADERS: [(&str, &[&str]); 5] = [
-    ("Content-Security-Policy", &[]),
-    ("Strict-Transport-Security", &[]),
-    ("X-Content-Type-Options", &["nosniff"]),
-    ("X-Frame-Options", &["deny", "sameorigin"]),
-    ("X-XSS-Protection", &[]),
-];
-
-/// What bcrypt allows (`MinCost` and `MaxCost` of Go's).
+/// The costs that bcrypt allows (`MinCost` and `MaxCost` of Go's package).
 const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 
 /// A web configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
     #[error("cannot read the web configuration {}: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// What it says makes no sense, or cannot be done.
+    Read { path: PathBuf, error: io::Error },
+    /// A key or value is invalid or not supported.
     #[error("{}:{line}: {message}", path.display())]
     Invalid {
-        /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// Counted from 1.
         line: usize,
-        /// Which key, what is wrong, and what would be right.
+        /// The key, what is wrong, and what is valid.
         message: String,
     },
 }
 
-/// A web configuration.
 #[derive(Debug)]
 pub struct WebConfig {
     pub(crate) tls: Option<TlsSection>,
-    /// Set on answers that do not have them.
+    /// Set on each answer that does not have them.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// bcrypt hashes of passwords, by name. Nobody is asked for any if it is empty.
+    /// bcrypt hashes of passwords, by user name. If empty, no password is required.
     pub(crate) users: BTreeMap<String, String>,
     pub(crate) rate_limit: Option<RateLimit>,
 }
 
-/// One request each `interval`, and `burst` at once.
-#[derive(Debug, Clone, Copy)]
+/// One request per `interval`, with up to `burst` requests at once.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct RateLimit {
+    #[serde(deserialize_with = "duration::read")]
     pub(crate) interval: Duration,
     pub(crate) burst: u32,
 }
 
-/// The text of a web configuration.
+/// The file as written.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    tls_server_config: tls::Written,
+    http_server_config: HttpServerConfig,
+    basic_auth_users: BTreeMap<String, String>,
+    rate_limit: RateLimit,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HttpServerConfig {
+    /// Both values are accepted. The daemon always serves HTTP/1.1, which all clients speak.
+    #[serde(rename = "http2")]
+    _http2: Option<bool>,
+    headers: Headers,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Headers {
+    #[serde(rename = "X-Content-Type-Options")]
+    sniff: Option<String>,
+    #[serde(rename = "X-Frame-Options")]
+    frame: Option<String>,
+    #[serde(rename = "X-XSS-Protection")]
+    xss: Option<String>,
+    #[serde(rename = "Strict-Transport-Security")]
+    hsts: Option<String>,
+    #[serde(rename = "Content-Security-Policy")]
+    csp: Option<String>,
+}
+
+/// Reads the text of a web configuration.
 pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     let text = read_bounded(path).and_then(|bytes| {
         String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
@@ -92,20 +114,21 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// A file of at most [`MAX_FILE`] bytes.
+/// Reads a regular file of at most [`MAX_FILE`] bytes.
 pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // To open a pipe would wait for whoever writes to it.
+    // Without O_NONBLOCK, open(2) of a named pipe blocks until a process opens it for writing.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NONBLOCK)
-        .open(path)?;
+        .open(path)
+        .map_err(super::error::explain_denied)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(io::Error::other("it is larger than 1 MiB"));
+        return Err(io::Error::other("larger than 1 MiB"));
     }
     Ok(bytes)
 }
@@ -118,7 +141,7 @@ pub(crate) fn invalid(path: &Path, fault: Fault) -> Error {
     }
 }
 
-/// What is wrong with a certificate or key, where the key names it.
+/// A fault of a certificate or private key, on the line of the key that names it.
 pub(crate) fn fault_of(pem: &Pem, message: impl std::fmt::Display) -> Fault {
     let file = match &pem.source {
         Source::File(path) => format!("{}: ", path.display()),
@@ -131,60 +154,60 @@ pub(crate) fn fault_of(pem: &Pem, message: impl std::fmt::Display) -> Fault {
 }
 
 impl WebConfig {
-    /// Validate the text of a file; paths in it are relative to the file's.
+    /// Parses and validates the text of a file. Relative paths in it start at the directory of
+    /// `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let dir = path.parent().unwrap_or(Path::new(""));
         yaml::parse(text)
-            .and_then(|root| Self::read(root, dir))
+            .and_then(|root| Self::read(&root, dir))
             .map_err(|mut fault| {
                 fault.line = fault.line.min(yaml::last_line(text));
                 invalid(path, fault)
             })
     }
 
-    fn read(root: Node, dir: &Path) -> Result<Self, Fault> {
-        let mut config = Self {
-            tls: None,
-            headers: Vec::new(),
-            users: BTreeMap::new(),
-            rate_limit: None,
-        };
-        let known = [
-            "tls_server_config",
-            "http_server_config",
-            "basic_auth_users",
-            "rate_limit",
-        ];
-        for (key, section) in root.fields(&known)? {
-            match key.as_str() {
-                "tls_server_config" => config.tls = tls::read(section, dir)?,
-                "http_server_config" => config.headers = http(section)?,
-                "basic_auth_users" => config.users = users(section)?,
-                _ => config.rate_limit = rate_limit(section)?,
+    fn read(root: &Node, dir: &Path) -> Result<Self, Fault> {
+        let written: Written = root.read()?;
+        for (name, hash) in &written.basic_auth_users {
+            let cost = HashParts::from_str(hash).map(|parts| parts.get_cost());
+            if !cost.is_ok_and(|cost| COSTS.contains(&cost)) {
+                let message =
+                    "not a bcrypt hash; `htpasswd -nBC 10 \"\"` prints one after the colon";
+                return Err(root.fault(&["basic_auth_users", name], message));
             }
         }
-        Ok(config)
+        let limit = Some(written.rate_limit).filter(|limit| !limit.interval.is_zero());
+        if limit.is_some_and(|limit| limit.burst == 0) {
+            let message = "burst must be at least 1, because with 0 every request is rejected";
+            return Err(root.fault(&["rate_limit"], message));
+        }
+        Ok(Self {
+            tls: tls::read(written.tls_server_config, root, dir)?,
+            headers: headers(written.http_server_config.headers, root)?,
+            users: written.basic_auth_users,
+            rate_limit: limit,
+        })
     }
 
-    /// Whether a client must show who it is before it is answered.
+    /// Returns whether requests need authentication: a password, or a certificate signed by one
+    /// of the configured authorities.
     pub fn authenticates(&self) -> bool {
         !self.users.is_empty() || self.verifies_clients()
     }
 
-    /// Whether a client must have a certificate of ours.
     fn verifies_clients(&self) -> bool {
         self.tls
             .as_ref()
             .is_some_and(|tls| tls.client_auth == ClientAuth::RequireAndVerifyClientCert)
     }
 
-    /// Whether clients are still asked for what they were asked for before, if it was only
-    /// for something.
-    pub(crate) fn asks_for_what(&self, before: &Self) -> Result<(), Fault> {
+    /// Returns an error if this configuration lacks access control that `before` has. A file that
+    /// is only half written is often valid.
+    pub(crate) fn keeps_access_control_of(&self, before: &Self) -> Result<(), Fault> {
         let gone = |what| {
             Err(Fault {
                 line: 1,
-                message: format!("{what} is gone; it can be switched off by a restart only"),
+                message: format!("{what} was removed; removing it needs a restart"),
             })
         };
         if self.users.is_empty() && !before.users.is_empty() {
@@ -197,59 +220,33 @@ impl WebConfig {
     }
 }
 
-fn http(section: Node) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
-    let mut headers = Vec::new();
-    for (key, node) in section.fields(&["http2", "headers"])? {
-        if key == "http2" {
-            // Either is well: HTTP/1.1 is all there is, and what every client takes.
-            node.boolean()?;
-            continue;
+fn headers(written: Headers, root: &Node) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+    // Without a list, any value is supported.
+    let headers = [
+        ("X-Content-Type-Options", written.sniff, &["nosniff"][..]),
+        ("X-Frame-Options", written.frame, &["deny", "sameorigin"]),
+        ("X-XSS-Protection", written.xss, &[]),
+        ("Strict-Transport-Security", written.hsts, &[]),
+        ("Content-Security-Policy", written.csp, &[]),
+    ];
+    let mut set = Vec::new();
+    for (name, value, supported) in headers {
+        let Some(value) = value else { continue };
+        let fault = |message: &str| root.fault(&["http_server_config", "headers", name], message);
+        if !supported.is_empty() && !supported.contains(&value.as_str()) {
+            let supported = supported.join(", ");
+            return Err(fault(&format!(
+                "`{value}` is not supported; supported values: {supported}"
+            )));
         }
-        let names = HEADERS.map(|(name, _)| name);
-        for (name, node) in node.fields(&names)? {
-            let value = node.text()?;
-            let (_, allowed) = HEADERS[names.iter().position(|n| *n == name).unwrap_or_default()];
-            if !allowed.is_empty() && !allowed.contains(&value) {
-                return Err(node.fault(format_args!("`{value}` is none of {}", allowed.join(", "))));
-            }
-            if value.is_empty() {
-                continue;
-            }
+        if !value.is_empty() {
             let value =
-                HeaderValue::from_str(value).map_err(|_| node.fault("is no value of a header"))?;
-            let name = HeaderName::from_str(&name).map_err(|e| node.fault(e))?;
-            headers.push((name, value));
+                HeaderValue::from_str(&value).map_err(|_| fault("not a valid header value"))?;
+            let name = HeaderName::from_str(name).map_err(|e| fault(&e.to_string()))?;
+            set.push((name, value));
         }
     }
-    Ok(headers)
-}
-
-fn users(section: Node) -> Result<BTreeMap<String, String>, Fault> {
-    let mut users = BTreeMap::new();
-    for (name, node) in section.entries()? {
-        let hash = node.text()?;
-        let cost = HashParts::from_str(hash).map(|parts| parts.get_cost());
-        if !cost.is_ok_and(|cost| COSTS.contains(&cost)) {
-            return Err(node
-                .fault("is not a bcrypt hash, as `htpasswd -nBC 10 \"\"` prints after the colon"));
-        }
-        users.insert(name, hash.to_owned());
-    }
-    Ok(users)
-}
-
-fn rate_limit(section: Node) -> Result<Option<RateLimit>, Fault> {
-    let mut limit = RateLimit {
-        interval: Duration::ZERO,
-        burst: 0,
-    };
-    for (key, node) in section.fields(&["interval", "burst"])? {
-        match key.as_str() {
-            "interval" => limit.interval = node.duration()?,
-            _ => limit.burst = node.number()?,
-        }
-    }
-    Ok((!limit.interval.is_zero()).then_some(limit))
+    Ok(set)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ fn accepted(text: &str) -> WebConfig {
     parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// A TLS section with further lines.
+/// Returns a TLS section with these lines added.
 fn tls(lines: &str) -> String {
     format!("tls_server_config:\n  cert_file: a.crt\n  key_file: /b/b.key\n{lines}")
 }
@@ -24,12 +24,12 @@ fn section(lines: &str) -> TlsSection {
 fn file(pem: &Pem) -> &Path {
     match &pem.source {
         Source::File(path) => path,
-        Source::Inline(_) => panic!("{} is no file", pem.name),
+        Source::Inline(_) => panic!("{} is inline", pem.name),
     }
 }
 
 #[test]
-fn an_empty_file_asks_for_nothing() {
+fn an_empty_file_configures_nothing() {
     for text in [
         "",
         "# nothing\n",
@@ -37,7 +37,7 @@ fn an_empty_file_asks_for_nothing() {
         "{}",
         "tls_server_config:\nbasic_auth_users:\nhttp_server_config:\n",
         "tls_server_config: {}\nhttp_server_config: {http2: false}\n",
-        // What does not switch TLS on in the toolkit does not here.
+        // The toolkit does not enable TLS for this either.
         "tls_server_config:\n  min_version: TLS13\n",
     ] {
         let config = accepted(text);
@@ -55,12 +55,12 @@ fn paths_are_relative_to_the_file() {
 }
 
 #[test]
-fn certificates_may_stand_in_the_file_itself() {
+fn certificates_can_be_inline() {
     let text = "tls_server_config:\n  cert: |\n    -----BEGIN\n    x\n  key: y\n";
     let tls = accepted(text).tls.unwrap();
     assert!(matches!(tls.cert.source, Source::Inline(text) if text == "-----BEGIN\nx\n"));
     assert!(matches!(tls.key.source, Source::Inline(text) if text == "y"));
-    // Where both are given, the file counts.
+    // If both are given, the file takes precedence.
     assert_eq!(
         file(&section("  cert: y\n").cert),
         Path::new("/etc/x/a.crt")
@@ -104,7 +104,7 @@ fn versions_are_a_range() {
 }
 
 #[test]
-fn a_list_of_cipher_suites_is_of_those_before_tls_1_3() {
+fn a_list_of_cipher_suites_selects_those_of_tls_1_2() {
     let named = "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n";
     let suites = section(named).cipher_suites;
     let tls12: Vec<_> = suites.iter().filter(|s| s.tls13().is_none()).collect();
@@ -115,7 +115,7 @@ fn a_list_of_cipher_suites_is_of_those_before_tls_1_3() {
 }
 
 #[test]
-fn curves_are_in_the_order_of_the_file() {
+fn curves_keep_the_order_of_the_file() {
     let curves = section("  curve_preferences:\n  - CurveP384\n  - X25519\n").curves;
     let names: Vec<_> = curves.iter().map(|c| format!("{:?}", c.name())).collect();
     assert_eq!(names, ["secp384r1", "X25519"]);
@@ -129,6 +129,39 @@ fn booleans_are_those_of_yaml_1_1() {
         assert_eq!(section(&lines).prefer_server, value, "{word}");
     }
     assert!(section("").prefer_server);
+    for quoted in ["'true'", "\"no\""] {
+        assert_refused(
+            &tls(&format!("  prefer_server_cipher_suites: {quoted}\n")),
+            4,
+            "tls_server_config.prefer_server_cipher_suites: expected true or false",
+        );
+    }
+}
+
+#[test]
+fn a_key_with_null_is_like_an_absent_key() {
+    let nulls = tls(
+        "  key: null\n  client_auth_type:\n  client_allowed_sans: ~\n  max_version: Null\n  \
+         cipher_suites: NULL\n  prefer_server_cipher_suites:\nhttp_server_config:\n  http2:\n  \
+         headers:\n    X-Frame-Options:\nrate_limit:\n  interval:\n  burst: ~\n",
+    );
+    let config = accepted(&nulls);
+    assert!(config.headers.is_empty() && config.rate_limit.is_none());
+    let tls = config.tls.unwrap();
+    assert!(tls.prefer_server && tls.allowed_sans.is_none());
+    assert_eq!((tls.versions.len(), tls.cipher_suites.len()), (2, 9));
+    assert_refused("tls_config: ~\n", 1, "unknown key `tls_config`");
+    assert_refused(
+        "basic_auth_users:\n  alice: ~\n",
+        2,
+        "basic_auth_users.alice: not a bcrypt",
+    );
+}
+
+#[test]
+fn only_the_first_document_is_read() {
+    let config = accepted("rate_limit: {interval: 1s, burst: 1}\n---\nunknown: 1\n");
+    assert!(config.rate_limit.is_some());
 }
 
 #[test]
@@ -153,10 +186,11 @@ fn users_headers_and_a_rate_limit_are_read() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_file_line_and_key() {
+fn errors_name_file_line_and_key() {
     let users = |hash: &str| format!("basic_auth_users:\n  alice: {hash}");
     let cases: &[(&str, usize, &str)] = &[
         ("a: b\n", 1, "unknown key `a`"),
+        ("r: b\n", 1, "unknown key `r`"),
         (
             "tls_config:\n",
             1,
@@ -167,14 +201,14 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
             2,
             "unknown key `tls_server_config.cert_fil`; did you mean `cert_file`?",
         ),
-        ("- a\n", 1, "keys and values are expected"),
-        ("tls_server_config: x\n", 1, "tls_server_config: keys and"),
-        ("a: b: c\n", 1, ""),
+        ("- a\n", 1, "expected keys with values"),
         (
-            "rate_limit: &x\n  burst: 1\n  interval: *x\n",
-            3,
-            "an alias",
+            "tls_server_config: x\n",
+            1,
+            "tls_server_config: expected keys",
         ),
+        ("a: b: c\n", 1, ""),
+        ("rate_limit: &x\n  burst: 1\n  interval: *x\n", 3, "aliases"),
         (
             "http_server_config:\n  http2: 1\n",
             2,
@@ -183,7 +217,7 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
         (
             "http_server_config:\n  http2: true\n  http2: true\n",
             3,
-            "`http_server_config.http2` is listed twice",
+            "duplicate key `http_server_config.http2`",
         ),
         (
             "http_server_config:\n  headers:\n    Server: x\n",
@@ -193,12 +227,12 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
         (
             "http_server_config:\n  headers:\n    X-Frame-Options: allow\n",
             3,
-            "http_server_config.headers.X-Frame-Options: `allow` is none of deny, sameorigin",
+            "http_server_config.headers.X-Frame-Options: `allow` is not supported; supported values: deny, sameorigin",
         ),
         (
             "http_server_config:\n  headers:\n    X-XSS-Protection: \"a\\nb\"\n",
             3,
-            "http_server_config.headers.X-XSS-Protection: is no value",
+            "http_server_config.headers.X-XSS-Protection: not a valid header value",
         ),
         (
             "rate_limit:\n  interval: soon\n",
@@ -206,12 +240,13 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
             "rate_limit.interval: `soon`",
         ),
         ("rate_limit:\n  burst: -1\n", 2, "rate_limit.burst: `-1`"),
-        (&users(""), 2, "basic_auth_users.alice: is not a bcrypt"),
         (
-            &users("secret"),
-            2,
-            "basic_auth_users.alice: is not a bcrypt",
+            "rate_limit:\n  interval: 1s\n",
+            1,
+            "rate_limit: burst must be at least 1",
         ),
+        (&users(""), 2, "basic_auth_users.alice: not a bcrypt"),
+        (&users("secret"), 2, "basic_auth_users.alice: not a bcrypt"),
         (
             &users(&HASH.replace("$10$", "$32$")),
             2,
@@ -239,7 +274,7 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
 }
 
 #[test]
-fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
+fn an_error_at_the_end_is_on_the_last_line() {
     for (text, line) in [
         ("[", 1),
         ("[\n", 1),
@@ -255,7 +290,7 @@ fn what_is_missing_at_the_end_is_missing_on_the_last_line() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_by_name_with_what_can() {
+fn an_unsupported_value_is_refused_with_the_supported_ones() {
     let tls = |lines| tls(lines);
     for (lines, line, key, says) in [
         (
@@ -279,7 +314,7 @@ fn what_cannot_be_done_is_refused_by_name_with_what_can() {
         (
             "  min_version: TLS13\n  max_version: TLS12\n",
             4,
-            "min_version: is above",
+            "min_version: must not be above",
             "max_version",
         ),
         (
@@ -310,13 +345,13 @@ fn what_cannot_be_done_is_refused_by_name_with_what_can() {
         (
             "  client_ca_file: ca.crt\n",
             1,
-            "client_ca_file does",
+            "client_ca_file has no effect",
             "client_auth_type",
         ),
         (
             "  client_allowed_sans: [a]\n",
             4,
-            "client_allowed_sans: client_auth_type",
+            "client_allowed_sans: needs client_auth_type",
             "RequireAnyClientCert",
         ),
     ] {
@@ -327,8 +362,8 @@ fn what_cannot_be_done_is_refused_by_name_with_what_can() {
 
 #[track_caller]
 fn assert_refused(text: &str, line: usize, message: &str) -> String {
-    let said = parse(text).expect_err(text).to_string();
+    let error = parse(text).expect_err(text).to_string();
     let expected = format!("/etc/x/web.yml:{line}: {message}");
-    assert!(said.starts_with(&expected), "{text}: {said}");
-    said
+    assert!(error.starts_with(&expected), "{text}: {error}");
+    error
 }

@@ -17,7 +17,7 @@ mod returning;
 mod slots;
 
 pub use self::counts::Counts;
-pub use self::key::{Key, Label, comm, grouping, is_by_user_alone, key_of, name, uid};
+pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 
 use self::returning::Returning;
 use self::slots::{NO_USER, Newcomer, Series, Slots};

@@ -36,7 +36,6 @@ static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 /// The least severe messages that are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)] // the levels' usual names
 pub enum LogLevel {
     Error,
     Warn,
