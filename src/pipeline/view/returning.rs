@@ -87,7 +87,7 @@ impl Returning {
 }
 
 impl Entry {
-    fn is(&self, hash: u32) -> bool {
+    fn is(self, hash: u32) -> bool {
         self.seconds > 0 && self.hash == hash
     }
 }
