@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a server may keep silent before a test fails.
+/// How long a server may send nothing before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer.
