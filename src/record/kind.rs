@@ -17,7 +17,7 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Exec, Self::Failure, Self::Exit];
 
-    /// As it stands in metrics.
+    /// Returns the value of the `event` label in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exec => "exec",

@@ -129,6 +129,39 @@ fn booleans_are_those_of_yaml_1_1() {
         assert_eq!(section(&lines).prefer_server, value, "{word}");
     }
     assert!(section("").prefer_server);
+    for quoted in ["'true'", "\"no\""] {
+        assert_refused(
+            &tls(&format!("  prefer_server_cipher_suites: {quoted}\n")),
+            4,
+            "tls_server_config.prefer_server_cipher_suites: expected true or false",
+        );
+    }
+}
+
+#[test]
+fn a_key_with_null_is_like_an_absent_key() {
+    let nulls = tls(
+        "  key: null\n  client_auth_type:\n  client_allowed_sans: ~\n  max_version: Null\n  \
+         cipher_suites: NULL\n  prefer_server_cipher_suites:\nhttp_server_config:\n  http2:\n  \
+         headers:\n    X-Frame-Options:\nrate_limit:\n  interval:\n  burst: ~\n",
+    );
+    let config = accepted(&nulls);
+    assert!(config.headers.is_empty() && config.rate_limit.is_none());
+    let tls = config.tls.unwrap();
+    assert!(tls.prefer_server && tls.allowed_sans.is_none());
+    assert_eq!((tls.versions.len(), tls.cipher_suites.len()), (2, 9));
+    assert_refused("tls_config: ~\n", 1, "unknown key `tls_config`");
+    assert_refused(
+        "basic_auth_users:\n  alice: ~\n",
+        2,
+        "basic_auth_users.alice: not a bcrypt",
+    );
+}
+
+#[test]
+fn only_the_first_document_is_read() {
+    let config = accepted("rate_limit: {interval: 1s, burst: 1}\n---\nunknown: 1\n");
+    assert!(config.rate_limit.is_some());
 }
 
 #[test]
