@@ -204,7 +204,7 @@ fn exits_count_statuses_lifetimes_and_cpu_time_but_no_exec() {
 #[test]
 fn a_view_that_a_reload_adds_has_only_later_unattributed_execs_in_other() {
     let mut aggregator = Aggregator::new(vec![]);
-    let mut observe = |aggregator: &mut Aggregator, unattributed| {
+    let observe = |aggregator: &mut Aggregator, unattributed| {
         aggregator.apply(Message::Events(vec![Event::default(); 3], Cgroups::new()));
         let mut flush = Flush::default();
         flush.after[Kind::Exec].unattributed = unattributed;
