@@ -1,5 +1,5 @@
-//! An attacker who executes as many different programs, as as many different users, as possible: what
-//! it costs others.
+//! Storms of new names. They run alone, because every daemon observes the whole host: the names fill
+//! the views of the daemons of other tests.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
