@@ -87,7 +87,9 @@ impl Error {
     pub(super) fn setup(step: &str, error: &impl Cause) -> Self {
         let what = format!("{step}: {error:#}");
         if error.is_out_of_memory() {
-            Self::OutOfMemory(what)
+            Self::OutOfMemory(format!(
+                "{what}. Lower capture.buffer_pages, or give it more memory"
+            ))
         } else {
             Self::Unsupported(what)
         }

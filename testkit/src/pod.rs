@@ -103,6 +103,13 @@ pub fn manifest(key: &str) -> &'static str {
     values[0]
 }
 
+/// The memory limit in the manifest, in MiB.
+pub fn mebibytes() -> u64 {
+    let limits = DAEMON_SET.split("limits:").nth(1).unwrap();
+    let memory = limits.split("memory: ").nth(1).unwrap();
+    memory.split("Mi").next().unwrap().parse().unwrap()
+}
+
 /// The profile with this system call forbidden: it fails with this error.
 pub fn seccomp_without(call: &str, errno: i32) -> Value {
     let mut profile = seccomp();
@@ -136,9 +143,6 @@ impl Container {
             .status();
         assert!(status.expect("bash can be executed").success());
 
-        let mebibytes = DAEMON_SET.split("limits:").nth(1).unwrap();
-        let mebibytes = mebibytes.split("memory: ").nth(1).unwrap();
-        let mebibytes: u64 = mebibytes.split("Mi").next().unwrap().parse().unwrap();
         container.configure(
             &json!({
                 "user": {
@@ -159,7 +163,7 @@ impl Container {
             })],
             &json!({
                 "seccomp": privileges.seccomp,
-                "resources": {"memory": {"limit": mebibytes << 20}},
+                "resources": {"memory": {"limit": mebibytes() << 20}},
             }),
         );
         container

@@ -1,15 +1,27 @@
 //! The image in a pod of the `DaemonSet`: what it needs from a node. The image is built from files that
 //! dpkg's database names.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread::available_parallelism;
+
+use execsnoopd::config;
 use rustix::io::Errno;
 use testkit::compiled::nop;
 use testkit::daemon::{Daemon, code};
+use testkit::docs::KUBERNETES;
 use testkit::host;
 use testkit::http::{Scrape, get};
-use testkit::pod::{Container, Privileges, seccomp_without};
+use testkit::limits::Limited;
+use testkit::paths::repository;
+use testkit::pod::{Container, Privileges, mebibytes, seccomp_without};
 use testkit::programs::{Programs, exec_times};
 
 const TIMES: u32 = 100;
+
+/// The number of CPUs for which the documentation says that the pod's memory limit is sufficient.
+const CPUS: usize = 64;
 
 const NONE: &str = "0000000000000000";
 
@@ -127,4 +139,56 @@ fn a_pod_of_root_counts_the_same() {
         ..Privileges::of_manifest()
     };
     counts_everything(&privileges, BPF_AND_PERFMON, "perf");
+}
+
+/// A daemon in the memory limit of a pod, with the views of a pod and a ring buffer as large as that
+/// of a host with this number of CPUs.
+fn with_ring_of(cpus: usize, limited: &Limited, dir: &Path) -> Command {
+    let pages = cpus * config::Capture::default().buffer_pages;
+    let pages = pages.div_ceil(available_parallelism().unwrap().get());
+    let pod = repository().join("packaging/kubernetes/base/config.toml");
+    let capture = format!(
+        "[capture]\ntransport = \"ringbuf\"\nbuffer_pages = {}\n",
+        pages.next_power_of_two()
+    );
+    let config = dir.join("config.toml");
+    fs::write(&config, capture + &fs::read_to_string(pod).unwrap()).unwrap();
+    let mut command = limited.command(env!("CARGO_BIN_EXE_execsnoopd"));
+    command.arg("--config").arg(config);
+    command
+}
+
+#[test]
+fn the_memory_limit_of_a_pod_is_sufficient_for_the_documented_number_of_cpus() {
+    let limit = mebibytes();
+    let documented =
+        format!("The limit of {limit} MiB is sufficient for nodes with up to {CPUS} CPUs");
+    assert!(KUBERNETES.contains(&documented), "{documented}");
+    let programs = Programs::new();
+    let program = programs.named("in-the-limit");
+    let limited = Limited::memory(limit << 20);
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::spawn(with_ring_of(CPUS, &limited, dir.path()));
+    exec_times(&program, TIMES);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.execs_of("in-the-limit"), f64::from(TIMES));
+    scrape.assert_ledger_closes();
+    // For full views, and for unread answers, which the kernel holds.
+    let used = limited.memory_usage() >> 20;
+    assert!(used + 32 <= limit, "{used} MiB at the start");
+    assert_eq!(limited.oom_kills(), 0);
+    daemon.stop();
+}
+
+#[test]
+fn a_buffer_that_exceeds_the_memory_limit_is_named() {
+    let _exclusive = host::exclusive();
+    let limited = Limited::memory(mebibytes() << 20);
+    let dir = tempfile::tempdir().unwrap();
+    let output = with_ring_of(4 * CPUS, &limited, dir.path())
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(code(output.status), 1, "{message}");
+    assert!(message.contains("Lower capture.buffer_pages"), "{message}");
 }
