@@ -70,7 +70,7 @@ impl Privileges {
             uid: manifest("runAsUser").parse().expect("a uid"),
             seccomp: seccomp(),
             no_new_privs: manifest("allowPrivilegeEscalation") == "false",
-            // Neither inheritable nor ambient, whoever the user is: containerd's
+            // Neither inheritable nor ambient for any user, as by containerd's
             // `WithAddedCapabilities()`.
             capabilities: json!({
                 "bounding": granted,
