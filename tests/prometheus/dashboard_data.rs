@@ -155,10 +155,7 @@ fn every_panel_shows_what_happened() {
         ),
         ("Failed execs by error", "\"errno\":\"ENOENT\"".to_owned()),
         ("Killed by a signal", "\"code\":\"SIGSEGV\"".to_owned()),
-        (
-            "Exits with a non-zero status",
-            "\"code\":\"42\"".to_owned(),
-        ),
+        ("Exits with a non-zero status", "\"code\":\"42\"".to_owned()),
         (
             "CPUs used by processes that exited",
             "\"comm\":\"ways-".to_owned(),
