@@ -55,16 +55,6 @@ pub(super) fn in_terms_of_toml(message: &str) -> String {
         })
 }
 
-/// Adds to a denied permission which user was denied.
-pub(super) fn explain_denied(error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return error;
-    }
-    let uid = rustix::process::geteuid().as_raw();
-    let message = format!("{error}: it must be readable for the user with the uid {uid}");
-    io::Error::new(io::ErrorKind::PermissionDenied, message)
-}
-
 /// An invalid value: the path of its key in the document, and the reason.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub struct Fault {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::error::{Error, Fault, explain_denied};
+use super::error::{Error, Fault};
+use super::readers::explain_denied;
 use super::suggest;
 
 /// The file that is read without `--config`, if it exists.

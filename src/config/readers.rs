@@ -1,4 +1,4 @@
-//! Who can read a file, for `--check` as root: the daemon usually runs as another user.
+//! Who can read a file. The daemon usually runs as another user than root, who runs `--check`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
@@ -68,6 +68,16 @@ pub fn notice(path: &Path) -> Option<String> {
              SupplementaryGroups=, or pass the file with LoadCredential=; {advice}"
         )),
     }
+}
+
+/// Adds to a denied permission which user was denied.
+pub(super) fn explain_denied(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    let message = format!("{error}: it must be readable for the user with the uid {uid}");
+    io::Error::new(io::ErrorKind::PermissionDenied, message)
 }
 
 #[cfg(test)]

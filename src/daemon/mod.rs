@@ -9,12 +9,11 @@ mod command;
 pub mod notify;
 mod pipeline;
 pub mod reload;
-mod signals;
+pub mod signals;
 mod watchdog;
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -33,6 +32,7 @@ use crate::capture::source::Source;
 use crate::capture::{self, Capture, CaptureInfo};
 use crate::config::{self, Config, Resolved};
 use crate::daemon::reload::Reloader;
+use crate::daemon::signals::Signals;
 use crate::http::auth;
 use crate::http::listener::Listener;
 use crate::http::live_config::Live;
@@ -40,6 +40,7 @@ use crate::http::routes::{self, App};
 use crate::http::server::{Limits, Server};
 use crate::metrics::Metrics;
 use crate::names::users::Users;
+use crate::pipeline::aggregator::Changes;
 use crate::pipeline::flush::Control;
 use crate::pipeline::flusher::Flusher;
 use crate::pipeline::reader::Reader;
@@ -71,6 +72,7 @@ pub enum Error {
 /// applies the configuration that `load` reads.
 pub fn run(
     resolved: Resolved,
+    signals: Signals,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
     // This reads and clears the environment, so it must run before any thread starts.
@@ -78,6 +80,8 @@ pub fn run(
     let capture = Capture::start(&options(&resolved.config))?;
     malloc::give_back();
     let capture_info = capture.info().clone();
+    // From here on a stop removes what has been made: the files of Unix sockets.
+    let (runtime, commands) = signals.commands(load);
     let listeners = if passed.is_empty() {
         // One address that cannot be bound is an error, because nobody would notice that it is
         // missing.
@@ -90,9 +94,7 @@ pub fn run(
         );
         passed
     };
-    let daemon = Daemon::new(capture, &capture_info, resolved, listeners)?;
-    let commands = signals::commands(daemon.runtime.handle(), load)?;
-    daemon.run(commands)?;
+    Daemon::new(runtime, capture, &capture_info, resolved, listeners)?.run(commands)?;
     Ok(())
 }
 
@@ -135,8 +137,9 @@ pub struct Daemon {
 
 impl Daemon {
     /// Drops the capabilities of the calling thread, starts to count, and prepares to answer on
-    /// `listeners`.
+    /// `listeners`. `runtime` has to run on one thread.
     pub fn new<S: Source + 'static>(
+        runtime: Runtime,
         source: S,
         capture_info: &CaptureInfo,
         resolved: Resolved,
@@ -150,12 +153,8 @@ impl Daemon {
 
         // After the privileges are dropped, so that a file that needs them fails now and not later.
         let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
-        let (views, changes) = std_mpsc::sync_channel(1);
-        let pipeline = Pipeline::start(reader, messages, resolved.views, changes)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")?;
+        let changes = Changes::default();
+        let pipeline = Pipeline::start(reader, messages, resolved.views, Arc::clone(&changes))?;
         let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
         let users = Users::default();
         let metrics = Metrics::new(capture_info.clone()).context("cannot set up the metrics")?;
@@ -164,7 +163,7 @@ impl Daemon {
             capture_info.list(Kind::Exec).unwrap_or_default(),
             capture_info.transport.name()
         );
-        let reloader = Reloader::new(config.clone(), views, metrics.reload_successful(), status);
+        let reloader = Reloader::new(config.clone(), changes, metrics.reload_successful(), status);
         let app = Arc::new(App::new(
             flusher.clone(),
             metrics,

@@ -5,22 +5,24 @@
 //! If one of these keys has changed, the whole running configuration stays in effect. Views that
 //! are in both configurations keep their counts.
 
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::pin::pin;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info};
 
 use crate::config::{self, Config, Resolved};
 use crate::daemon::notify;
-use crate::pipeline::view::{Label, View};
+use crate::pipeline::aggregator::Changes;
+use crate::pipeline::view::Label;
 use crate::sys::{log, thread};
 
-/// The time limit for reading the configuration, which includes look-ups of users and hosts.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long reading the configuration, with its look-ups, may take before the reload is reported as
+/// failed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The keys that a reload can change.
 const LIVE: [&str; 2] = ["log.level", "view"];
@@ -30,11 +32,11 @@ const LIVE: [&str; 2] = ["log.level", "view"];
 pub struct Reloader {
     running: Config,
     observed: Observed,
-    views: SyncSender<Vec<View>>,
+    changes: Changes,
     successful: prometheus::Gauge,
     status: String,
     note: watch::Sender<String>,
-    reading: Arc<Semaphore>,
+    patience: Duration,
 }
 
 /// What the kernel side was loaded with: it reads only what the labels at the start needed.
@@ -61,22 +63,22 @@ impl Observed {
 }
 
 impl Reloader {
-    /// Starts from `running`, the configuration of the start. New views are sent to `views`. The
+    /// Starts from `running`, the configuration of the start. New views are put into `changes`. The
     /// outcome is set in `successful` and reported to systemd, after `status`.
     pub fn new(
         running: Config,
-        views: SyncSender<Vec<View>>,
+        changes: Changes,
         successful: prometheus::Gauge,
         status: String,
     ) -> Self {
         Self {
             observed: Observed::by(&running),
             running,
-            views,
+            changes,
             successful,
             status,
             note: watch::Sender::default(),
-            reading: Arc::new(Semaphore::new(1)),
+            patience: PATIENCE,
         }
     }
 
@@ -90,13 +92,28 @@ impl Reloader {
         self.note.subscribe()
     }
 
-    /// Applies the configuration that `load` reads, or reports why it is refused.
+    /// Applies the configuration that `load` reads, or reports why it is refused. If reading takes
+    /// long, reports that and waits: the caller must not start another thread that would hang.
     pub async fn reload(
         &mut self,
         load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
     ) {
         notify::reloading();
-        let applied = self.apply(load).await;
+        let mut reading = pin!(thread::run("configuration", load));
+        let loaded = if let Ok(loaded) = timeout(self.patience, &mut reading).await {
+            loaded
+        } else {
+            let patience = self.patience;
+            self.report(Err(anyhow!("still reading it after {patience:?}")));
+            reading.await
+        };
+        let applied = loaded
+            .context("reading it failed")
+            .and_then(|loaded| self.apply(loaded?));
+        self.report(applied);
+    }
+
+    fn report(&self, applied: anyhow::Result<()>) {
         self.successful.set(f64::from(u8::from(applied.is_ok())));
         let note = match applied {
             Ok(()) => {
@@ -115,31 +132,13 @@ impl Reloader {
         self.note.send_replace(note);
     }
 
-    async fn apply(
-        &mut self,
-        load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
-    ) -> anyhow::Result<()> {
-        // If reading hangs, repeated reloads must not use up threads.
-        let reading = Arc::clone(&self.reading).try_acquire_owned();
-        let reading = reading.context("the previous reload is still reading the configuration")?;
-        let load = thread::run("configuration", move || {
-            let _reading = reading;
-            load()
-        });
-        let loaded = timeout(DEADLINE, load).await;
-        let Resolved { config, views, .. } = loaded
-            .with_context(|| format!("reading it took longer than {DEADLINE:?}"))?
-            .context("reading it failed")??;
+    fn apply(&mut self, loaded: Resolved) -> anyhow::Result<()> {
+        let Resolved { config, views, .. } = loaded;
         let refusals = self.refusals(&config)?;
         if !refusals.is_empty() {
             bail!("{}", refusals.join("; "));
         }
-        self.views.try_send(views).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                anyhow!("the previous reload has not been applied yet; try again")
-            }
-            TrySendError::Disconnected(_) => anyhow!("the pipeline has ended"),
-        })?;
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(views);
         log::set_level(config.log.level);
         self.running = config;
         Ok(())
@@ -190,9 +189,10 @@ fn differing(old: &toml::Table, new: &toml::Table, path: &str, keys: &mut Vec<St
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::mpsc::{Receiver, sync_channel};
+    use std::sync::Arc;
 
     use super::*;
+    use crate::pipeline::view::View;
 
     fn config(text: &str) -> Config {
         Config::parse(text, Path::new("config.toml")).unwrap()
@@ -202,12 +202,16 @@ mod tests {
         config(text).resolve().unwrap()
     }
 
-    fn reloader(running: &str) -> (Reloader, Receiver<Vec<View>>) {
-        let (views, changes) = sync_channel(1);
+    fn reloader(running: &str) -> (Reloader, Changes) {
+        let changes = Changes::default();
         let successful = prometheus::Gauge::new("successful", "help").unwrap();
         let status = "Counting".to_owned();
-        let reloader = Reloader::new(config(running), views, successful, status);
+        let reloader = Reloader::new(config(running), Arc::clone(&changes), successful, status);
         (reloader, changes)
+    }
+
+    fn taken(changes: &Changes) -> Option<Vec<View>> {
+        changes.lock().unwrap().take()
     }
 
     #[tokio::test]
@@ -220,7 +224,7 @@ mod tests {
         assert_eq!(reloader.successful.get(), 1.0);
         assert_eq!(*reloader.note().borrow(), "");
         assert_eq!(reloader.running, new);
-        let views = changes.try_recv().unwrap();
+        let views = taken(&changes).unwrap();
         let views = views.iter().map(View::counts);
         let views: Vec<_> = views.map(|view| (view.labels, view.max_series)).collect();
         assert_eq!(views, [(vec![Label::User], 7)]);
@@ -235,7 +239,7 @@ mod tests {
         reloader.reload(move || Ok(loaded)).await;
         assert_eq!(reloader.successful.get(), 0.0);
         assert_eq!(reloader.running, Config::default());
-        assert!(changes.try_recv().is_err());
+        assert!(taken(&changes).is_none());
         assert_eq!(
             *reloader.note().borrow(),
             "; configuration not reloaded: capture.exits can only change by a restart; \
@@ -251,6 +255,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_reload_that_takes_long_is_reported_and_then_applied() {
+        let (mut reloader, changes) = reloader("");
+        reloader.patience = Duration::from_millis(10);
+        let mut note = reloader.note();
+        let (finish, held) = std::sync::mpsc::channel::<()>();
+        let loaded = resolved("[[view]]\nlabels = [\"user\"]\n");
+        let load = move || {
+            held.recv().unwrap();
+            Ok(loaded)
+        };
+        let report = async {
+            note.changed().await.unwrap();
+            let late = note.borrow().clone();
+            assert!(late.contains("still reading it after 10ms"), "{late}");
+            finish.send(()).unwrap();
+        };
+        tokio::join!(reloader.reload(load), report);
+        assert_eq!(reloader.successful.get(), 1.0);
+        assert_eq!(*reloader.note().borrow(), "");
+        assert_eq!(taken(&changes).unwrap().len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_reload_can_use_any_label_of_the_start_again() {
         let by_unit = "[[view]]\nlabels = [\"unit\"]\n";
         let (mut reloader, changes) = reloader(by_unit);
@@ -262,7 +289,7 @@ mod tests {
             let loaded = resolved(text);
             reloader.reload(move || Ok(loaded)).await;
             assert_eq!(reloader.successful.get(), 1.0);
-            assert!(changes.try_recv().is_ok());
+            assert!(taken(&changes).is_some());
         }
     }
 
@@ -275,7 +302,7 @@ mod tests {
         };
         reloader.reload(load).await;
         assert_eq!(reloader.successful.get(), 0.0);
-        assert!(changes.try_recv().is_err());
+        assert!(taken(&changes).is_none());
         let note = reloader.note().borrow().clone();
         assert!(
             note.contains("config.toml:2: unknown key `log.levle`"),

@@ -73,8 +73,9 @@ pub fn parsed(bytes: &[u8]) -> Answer {
 
 /// Sends a request with headers, each ending in `\r\n`, on a connection of its own.
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+    );
     send(address, request.as_bytes())
 }
 

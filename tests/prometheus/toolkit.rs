@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
+use testkit::prometheus::agent;
 use testkit::service::Service;
 use testkit::web::{MUTUAL, TLS, WebDir};
 
@@ -101,10 +102,9 @@ impl Prometheus {
             .local_addr()
             .unwrap();
         std::fs::write(dir.join("prometheus.yml"), "").unwrap();
-        let child = Command::new("prometheus")
+        let child = agent(&dir.join(format!("agent-{}", address.port())))
             .current_dir(dir)
-            .args(["--enable-feature=agent", "--config.file=prometheus.yml"])
-            .arg(format!("--storage.agent.path=agent-{}", address.port()))
+            .arg("--config.file=prometheus.yml")
             .arg(format!("--web.config.file={web_config}"))
             .arg(format!("--web.listen-address={address}"))
             .stdout(Stdio::null())

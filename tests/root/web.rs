@@ -49,7 +49,7 @@ fn the_unprivileged_daemon_serves_tls_and_loads_new_certificates() {
     let mut stream = client.shake(UnixStream::connect(&socket).unwrap()).unwrap();
     write!(
         stream,
-        "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{ALICE}\r\n"
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{ALICE}\r\n"
     )
     .unwrap();
     let mut bytes = Vec::new();

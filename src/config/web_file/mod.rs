@@ -121,7 +121,7 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
         .read(true)
         .custom_flags(O_NONBLOCK)
         .open(path)
-        .map_err(super::error::explain_denied)?;
+        .map_err(super::readers::explain_denied)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
