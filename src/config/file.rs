@@ -36,12 +36,19 @@ impl File {
         }
     }
 
-    /// Returns the error for an invalid value of this file.
+    /// Returns the error for a value of this file.
     pub fn locate(&self, fault: &Fault) -> Error {
         let offset = DeTable::parse(&self.text).map_or(0, |document| {
             suggest::offset(document.get_ref(), &fault.key)
         });
-        self.invalid(offset, fault.to_string())
+        if fault.is_final {
+            return self.invalid(offset, fault.to_string());
+        }
+        Error::Unknown {
+            path: self.path.clone(),
+            line: suggest::line_at(&self.text, offset),
+            message: fault.to_string(),
+        }
     }
 
     /// Returns the error for the text at `offset`.

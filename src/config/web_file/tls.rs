@@ -29,6 +29,19 @@ pub(crate) struct TlsSection {
     pub(crate) prefer_server: bool,
 }
 
+impl TlsSection {
+    /// Returns the files that the section names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let pems = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()];
+        pems.into_iter()
+            .flatten()
+            .filter_map(|pem| match &pem.source {
+                Source::Inline(_) => None,
+                Source::File(path) => Some(path.as_path()),
+            })
+    }
+}
+
 /// Certificates or a private key, and the key of the configuration that names them.
 #[derive(Debug)]
 pub(crate) struct Pem {
