@@ -81,8 +81,9 @@ impl Web {
         let mut addresses: Vec<Address> = Vec::new();
         for written in &self.listen {
             let fault = |message| Fault::new("web.listen", message);
-            let address = resolve(written)
-                .map_err(|error| fault(format!("cannot resolve {written:?}: {error}")))?;
+            let address = resolve(written).map_err(|error| {
+                Fault::unknown("web.listen", format!("cannot resolve {written:?}: {error}"))
+            })?;
             if let Some(other) = addresses.iter().position(|other| other.overlaps(&address)) {
                 let other = &self.listen[other];
                 return Err(fault(format!(

@@ -6,10 +6,12 @@
 //! decides which changes of the configuration can be applied while counting.
 
 mod command;
+mod error;
 pub mod notify;
 mod pipeline;
 pub mod reload;
 pub mod signals;
+pub(crate) mod unprivileged;
 mod watchdog;
 
 use std::future::pending;
@@ -25,12 +27,13 @@ use tokio::time::timeout;
 use tracing::info;
 
 pub use self::command::{Command, Load};
+pub use self::error::Error;
 use self::pipeline::Pipeline;
 use crate::capture::TransportKind;
 use crate::capture::options::FailureHooks;
 use crate::capture::source::Source;
 use crate::capture::{self, Capture, CaptureInfo};
-use crate::config::{self, Config, Resolved};
+use crate::config::{self, Address, Config, Resolved, Start};
 use crate::daemon::reload::Reloader;
 use crate::daemon::signals::Signals;
 use crate::http::auth;
@@ -59,24 +62,21 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// The time limit for the last answers, after the last flush.
 const ANSWERS_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Why the daemon could not start, or why it exited.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Capture(#[from] capture::Error),
-    #[error("{0:#}")]
-    Other(#[from] anyhow::Error),
-}
-
 /// Counts what this host executes until SIGTERM or SIGINT arrives or a stage fails. Each SIGHUP
 /// applies the configuration that `load` reads.
 pub fn run(
-    resolved: Resolved,
+    start: Start,
     signals: Signals,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
     // This reads and clears the environment, so it must run before any thread starts.
     let passed = passed(ListenFd::from_env())?;
+    let Start {
+        resolved,
+        listen,
+        files,
+    } = start;
+    let successor = unprivileged::successor(&resolved.config.run_as)?;
     let capture = Capture::start(&options(&resolved.config))?;
     malloc::give_back();
     let capture_info = capture.info().clone();
@@ -85,7 +85,7 @@ pub fn run(
     let listeners = if passed.is_empty() {
         // One address that cannot be bound is an error, because nobody would notice that it is
         // missing.
-        let listeners = resolved.listen.iter().map(Listener::bind);
+        let listeners = listen.iter().map(Listener::bind);
         listeners.collect::<Result<_, _>>()?
     } else {
         info!(
@@ -94,6 +94,11 @@ pub fn run(
         );
         passed
     };
+    let sockets = listen.into_iter().filter_map(|address| match address {
+        Address::Unix(path) => Some(path),
+        Address::Tcp(_) => None,
+    });
+    unprivileged::leave_root(successor.as_ref(), &files, &sockets.collect::<Vec<_>>())?;
     Daemon::new(runtime, capture, &capture_info, resolved, listeners)?.run(commands)?;
     Ok(())
 }

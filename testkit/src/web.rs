@@ -6,6 +6,7 @@ use execsnoopd::config::{Config, Web};
 use tempfile::TempDir;
 
 use crate::certificates::{Authority, Identity};
+use crate::paths::public_dir;
 
 /// The hash of the password "secret", with the lowest cost that bcrypt has.
 pub const SECRET: &str = "$2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK";
@@ -28,7 +29,7 @@ pub struct WebDir(TempDir);
 
 impl WebDir {
     pub fn new(web_config: &str) -> Self {
-        let dir = Self(tempfile::tempdir().unwrap());
+        let dir = Self(public_dir());
         dir.write("web.yml", web_config);
         dir
     }

@@ -183,7 +183,7 @@ fn values_of_always_are_completed_or_refused() {
         ("uid", "0", "root"),
     ] {
         let [key, expected] = [value, other].map(|value| {
-            let resolved = load(&always(label, value)).unwrap();
+            let (_, resolved) = load(&always(label, value)).unwrap();
             resolved.views[0].counts().series[0].0.clone()
         });
         assert_eq!(key, expected, "{label} {value}");
@@ -196,7 +196,7 @@ fn values_of_always_are_completed_or_refused() {
         ("container", &digits[..63], "12 or 64 digits"),
         ("comm", "/usr/sbin/sshd", "\"sshd\""),
         ("parent_comm", "/bin/sh", "\"sh\""),
-        ("uid", "4294967295", "neither a uid"),
+        ("uid", "4294967295", "not a uid"),
     ] {
         let message = refused(&always(label, value));
         assert!(
