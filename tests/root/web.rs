@@ -87,7 +87,7 @@ fn listening_beyond_loopback_without_users_is_warned_about_once() {
         let log = log_until_listening(args);
         let warned = log
             .iter()
-            .filter(|line| line.contains("anybody who reaches"));
+            .filter(|line| line.contains("any client that can reach this host"));
         assert_eq!(warned.count(), warnings, "{args:?}: {log:#?}");
     }
 }
