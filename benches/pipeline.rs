@@ -216,11 +216,10 @@ fn snapshot(series: u32) -> Snapshot {
             .into_iter()
             .zip(keys)
             .map(|(view, keys)| ViewCounts {
-                nameless: Counts::default(),
                 labels: view.labels,
                 max_series: keys.len(),
                 series: keys.into_iter().map(|key| (key, counts)).collect(),
-                overflow: Counts::default(),
+                ..ViewCounts::default()
             })
             .collect(),
         ..Snapshot::default()
@@ -232,7 +231,7 @@ fn scrape(c: &mut Criterion) {
         .enable_all()
         .build()
         .unwrap();
-    let means = CaptureInfo {
+    let info = CaptureInfo {
         hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
@@ -240,7 +239,7 @@ fn scrape(c: &mut Criterion) {
     let mut group = c.benchmark_group("scrape");
     for series in [100, 1_000, 10_000] {
         let snapshot = snapshot(series);
-        let metrics = Metrics::new(means.clone()).unwrap();
+        let metrics = Metrics::new(info.clone()).unwrap();
         let users = Users::default();
         let scrape = async || {
             let names = series::resolve(&snapshot, &users).await;

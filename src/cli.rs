@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::geteuid;
 
-use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved};
+use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved, permission_notice};
 use crate::http::live_config;
-use crate::pipeline::view;
+use crate::names::parse;
 use crate::record::Comm;
 use crate::sys::log::{LogFormat, LogLevel};
 
@@ -104,7 +105,7 @@ pub struct Trace {
     pub exits: bool,
 
     /// Only this user: real user ID or name
-    #[arg(long, value_name = "USER", value_parser = view::uid)]
+    #[arg(long, value_name = "USER", value_parser = parse::uid)]
     pub uid: Option<u32>,
 
     /// Only programs with this name, at most 15 bytes
@@ -115,9 +116,9 @@ pub struct Trace {
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
     pub parent: Option<Name>,
 
-    /// Only in this systemd unit. Without a type, it is a service
+    /// Only in this systemd unit. Without a type, it is a service. A dash means outside of units
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
-    pub unit: Option<String>,
+    pub unit: Option<Unit>,
 
     /// Only in the cgroup with this directory, and below
     #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
@@ -140,7 +141,7 @@ pub struct Trace {
     pub count: Option<u64>,
 
     /// Stop after this time, for example 90s or 5m
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
     /// Exit with status 1 if any details were lost
@@ -152,21 +153,23 @@ pub struct Trace {
 #[derive(Debug, Clone, Copy)]
 pub struct Name(pub Comm);
 
-fn parse_comm(value: &str) -> Result<Name, String> {
-    if value.is_empty() {
-        return Err("a program name cannot be empty".to_owned());
-    }
-    view::comm(value).map(Name)
+fn parse_comm(text: &str) -> Result<Name, String> {
+    parse::comm(text).map(Name)
 }
 
-/// Completes a unit name as systemctl does.
-#[allow(clippy::unnecessary_wraps)] // clap's signature
-fn parse_unit(value: &str) -> Result<String, String> {
-    Ok(if value.contains('.') {
-        value.to_owned()
-    } else {
-        format!("{value}.service")
-    })
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text);
+    duration.map_err(|_| "expected a duration such as 90s or 5m".to_owned())
+}
+
+/// The name of a systemd unit. Empty for processes outside of any unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit(pub Vec<u8>);
+
+fn parse_unit(text: &str) -> Result<Unit, String> {
+    // The table shows a dash for an empty name.
+    let text = if text == "-" { "" } else { text };
+    parse::unit(text).map(Unit)
 }
 
 /// An additional column.
@@ -201,6 +204,21 @@ impl Cli {
             None if default.try_exists().unwrap_or(true) => format!("{DEFAULT_PATH} is"),
             None => format!("there is no {DEFAULT_PATH}, so the defaults apply; they are"),
         }
+    }
+
+    /// Returns what `--check` reports about a valid configuration: certificates that are left out
+    /// and, to root, files that the service may not be able to read.
+    pub fn notices(&self, config: &Config) -> Result<Vec<String>, Error> {
+        let validated = live_config::validate(&config.web.config_file)?;
+        let mut notices = validated.skipped;
+        if geteuid().is_root() {
+            let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+            let files = [file]
+                .into_iter()
+                .chain(validated.files.iter().map(PathBuf::as_path));
+            notices.extend(files.filter_map(permission_notice));
+        }
+        Ok(notices)
     }
 
     /// Reads the file, applies the flags, and looks up hosts and users.
@@ -278,21 +296,30 @@ mod tests {
 
     #[test]
     fn a_unit_without_a_type_is_a_service() {
-        for (given, expected) in [("ssh", "ssh.service"), ("a@b.socket", "a@b.socket")] {
+        for (given, expected) in [
+            ("ssh", "ssh.service"),
+            ("a@b.socket", "a@b.socket"),
+            ("snap.lxd.daemon", "snap.lxd.daemon.service"),
+            ("-", ""),
+        ] {
             let cli = Cli::parse_from(["execsnoopd", "trace", "--unit", given]);
             let Some(Command::Trace(trace)) = cli.command else {
                 panic!("expected trace");
             };
-            assert_eq!(trace.unit.as_deref(), Some(expected));
+            assert_eq!(trace.unit, Some(Unit(expected.into())));
         }
     }
 
     #[test]
-    fn a_name_that_no_program_can_have_is_refused() {
-        for flag in ["--comm", "--parent"] {
-            for name in ["", "longer than 15 bytes"] {
-                assert!(Cli::try_parse_from(["execsnoopd", "trace", flag, name]).is_err());
-            }
+    fn a_filter_that_can_never_match_is_refused() {
+        for (flag, name) in [
+            ("--comm", "longer than 15 bytes"),
+            ("--parent", "longer than 15 bytes"),
+            ("--unit", "logrotate.timer"),
+            ("--uid", "4294967295"),
+        ] {
+            let error = Cli::try_parse_from(["execsnoopd", "trace", flag, name]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{flag} {name}");
         }
     }
 
@@ -311,13 +338,13 @@ mod tests {
         let file = file.to_str().unwrap();
         let cli = Cli::parse_from(["execsnoopd", "--config", file]);
         let message = cli.load_config().unwrap_err().to_string();
-        let expected = format!("{file}:2: web.listen: \"no-such-host.invalid:1\" is not ");
+        let expected = format!("{file}:2: web.listen: cannot resolve \"no-such-host.invalid:1\": ");
         assert!(message.starts_with(&expected), "{message}");
 
         let flag = "--web.listen-address=other-host.invalid:1";
         let cli = Cli::parse_from(["execsnoopd", "--config", file, flag]);
         let message = cli.load_config().unwrap_err().to_string();
-        let expected = "web.listen: \"other-host.invalid:1\" is not ";
+        let expected = "web.listen: cannot resolve \"other-host.invalid:1\": ";
         assert!(message.starts_with(expected), "{message}");
     }
 }

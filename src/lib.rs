@@ -58,7 +58,8 @@
 //! - *unattributed*: counted in a total, without a name: neither the buffer nor the tally had
 //!   room
 //! - *view*: counters grouped by a set of labels, with a bounded number of series
-//! - *overflow*: what a view counts as `other` because it has no free slot for a new series
+//! - *overflow*: what a view counts as `other` because the name gets no slot for a series
+//! - *yielded*: what a view counted under series that have been evicted since
 //! - *flush*: the reader drains everything that the kernel has seen so far and the aggregator
 //!   counts it
 //! - *snapshot*: all counts after one flush

@@ -1,4 +1,4 @@
-//! Arguments, what to run, exit status.
+//! Parses arguments, runs the daemon or a subcommand, and decides the exit status.
 
 use std::io;
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use execsnoopd::cli::{self, Cli, Command};
 use execsnoopd::config::web_file;
+use execsnoopd::daemon::signals::{Held, Signals};
 use execsnoopd::sys::log::{self, LogFormat, LogLevel};
 use execsnoopd::{capture, daemon, doctor, trace};
 use tracing::error;
@@ -16,12 +17,29 @@ const EX_NOPERM: u8 = 77;
 const EX_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
+    let held = Held::block();
     let cli = Cli::parse();
     match &cli.command {
-        Some(Command::Trace(args)) => return trace(args),
-        Some(Command::Doctor(args)) => return doctor(args),
-        None => {}
+        None if !cli.check => run(cli, held),
+        command => {
+            held.deliver();
+            match command {
+                Some(Command::Trace(args)) => trace(args),
+                Some(Command::Doctor(args)) => doctor(args),
+                None => check(&cli),
+            }
+        }
     }
+}
+
+fn run(cli: Cli, held: Held) -> ExitCode {
+    let signals = match Signals::handle(held) {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::print_error(format_args!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let resolved = match cli.load_config() {
         Ok(resolved) => resolved,
         Err(error) => {
@@ -30,23 +48,35 @@ fn main() -> ExitCode {
         }
     };
     let config = &resolved.config;
-    if cli.check {
-        println!("execsnoopd: {} valid", cli.describe_config());
-        let web = config.web.config_file.display().to_string();
-        if !web.is_empty() {
-            println!("execsnoopd: {web} is valid");
-        }
-        return ExitCode::SUCCESS;
-    }
     if let Err(error) = log::init(config.log.level, config.log.format) {
         log::print_error(format_args!("{error:#}"));
         return ExitCode::FAILURE;
     }
-    match daemon::run(resolved, move || cli.load_config()) {
+    match daemon::run(resolved, signals, move || cli.load_config()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
             status(&error)
+        }
+    }
+}
+
+fn check(cli: &Cli) -> ExitCode {
+    match cli.load_config() {
+        Ok(resolved) => {
+            println!("execsnoopd: {} valid", cli.describe_config());
+            let web = resolved.config.web.config_file.display().to_string();
+            if !web.is_empty() {
+                println!("execsnoopd: {web} is valid");
+            }
+            for notice in cli.notices(&resolved.config).unwrap_or_default() {
+                log::print_error(&notice);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::print_error(&error);
+            ExitCode::from(EX_CONFIG)
         }
     }
 }
@@ -69,7 +99,7 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
     match doctor::run(args.json) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(error)) => status(&error.into()),
-        // Nobody reads it any more.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             log::print_error(format_args!("cannot write the report: {error}"));

@@ -16,11 +16,14 @@ pub(super) struct Unknown {
 
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown key `{}`", self.path)?;
-        match &self.nearest {
-            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
-            None => Ok(()),
-        }
+        f.write_str(&unknown_key(&self.path, self.nearest.as_deref()))
+    }
+}
+
+pub(super) fn unknown_key(path: &str, nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("unknown key `{path}`; did you mean `{nearest}`?"),
+        None => format!("unknown key `{path}`"),
     }
 }
 
@@ -67,10 +70,10 @@ fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Un
 }
 
 /// Returns the most similar known key, if one is similar enough.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
         .map(|key| (strsim::jaro_winkler(name, key), key))
-        .filter(|(similarity, _)| *similarity > 0.6)
+        .filter(|(similarity, _)| *similarity > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, key)| key.to_owned())
 }
@@ -105,16 +108,21 @@ pub(super) fn offset(document: &DeTable<'_>, path: &[String]) -> usize {
 /// Returns the key at a path, as errors name it: with the index of a table in its array, but
 /// without the index of a value in its list.
 pub(super) fn key_at(path: &Path) -> String {
+    let mut keys = keys(path);
+    if matches!(path.iter().next_back(), Some(Segment::Seq { .. })) {
+        keys.pop();
+    }
+    keys.join(".")
+}
+
+/// Returns the keys and the indexes of a path.
+pub(super) fn keys(path: &Path) -> Vec<String> {
     let keys = path.iter().filter_map(|segment| match segment {
         Segment::Seq { index } => Some(index.to_string()),
         Segment::Map { key } => Some(key.clone()),
         Segment::Enum { .. } | Segment::Unknown => None,
     });
-    let mut keys: Vec<_> = keys.collect();
-    if matches!(path.iter().next_back(), Some(Segment::Seq { .. })) {
-        keys.pop();
-    }
-    keys.join(".")
+    keys.collect()
 }
 
 /// Returns the line of an offset, counted from 1. The end of the text is on the last line.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::parse;
 use crate::pipeline::view::{self, Label, View};
 
 /// The upper limit of `max_series`.
@@ -21,6 +22,9 @@ pub struct ViewConfig {
     /// The time after which a new series can evict an idle one.
     #[serde(default = "ViewConfig::default_idle_after", with = "humantime_serde")]
     pub idle_after: Duration,
+    /// The share of the slots that a user can keep if others need them, above 0 and at most 1.
+    #[serde(default = "ViewConfig::default_user_share")]
+    pub user_share: f64,
     /// Values of the only label that have a series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
@@ -33,6 +37,7 @@ impl ViewConfig {
             labels: labels.to_vec(),
             max_series: Self::default_max_series(),
             idle_after: Self::default_idle_after(),
+            user_share: Self::default_user_share(),
             always: Vec::new(),
         }
     }
@@ -43,6 +48,10 @@ impl ViewConfig {
 
     fn default_idle_after() -> Duration {
         Duration::from_secs(3600)
+    }
+
+    fn default_user_share() -> f64 {
+        0.5
     }
 
     pub(super) fn fault(&self) -> Option<(&'static str, String)> {
@@ -60,6 +69,11 @@ impl ViewConfig {
                 "max_series",
                 format!("{} is not from 1 to {MAX_SERIES}", self.max_series),
             ))
+        } else if !(self.user_share > 0.0 && self.user_share <= 1.0) {
+            Some((
+                "user_share",
+                format!("{} is not above 0 and at most 1", self.user_share),
+            ))
         } else if self.always.len() > self.max_series {
             Some((
                 "always",
@@ -73,9 +87,24 @@ impl ViewConfig {
             // Whether a user exists needs a look-up.
             None
         } else {
-            let fault = self.reserved().err();
+            let fault = self.reserved().err().or_else(|| self.doubt());
             fault.map(|message| ("always", message))
         }
+    }
+
+    /// Returns why a value of `always` is almost certainly not what was meant, although a cgroup or
+    /// a process can have this name.
+    fn doubt(&self) -> Option<String> {
+        let label = view::grouping(&self.labels).next()?;
+        self.always.iter().find_map(|value| match label {
+            Label::Comm | Label::ParentComm => parse::program_of_path(value)
+                .map(|name| format!("{value:?} is a path; use the program's name, {name:?}")),
+            Label::Unit => {
+                let doubt = parse::doubt_unit(&parse::unit(value).ok()?)?;
+                Some(format!("{value:?} is not a unit with processes: {doubt}"))
+            }
+            _ => None,
+        })
     }
 
     /// Returns whether `always` names users.
@@ -96,6 +125,7 @@ impl ViewConfig {
     /// Returns a view without counts, or why a user of `always` was not found.
     pub(super) fn resolve(&self) -> Result<View, String> {
         let view = View::new(self.labels.clone(), self.max_series);
-        Ok(view.idle_after(self.idle_after).reserve(self.reserved()?))
+        let view = view.idle_after(self.idle_after).user_share(self.user_share);
+        Ok(view.reserve(self.reserved()?))
     }
 }

@@ -1,6 +1,5 @@
 //! `[web]`.
 
-use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -48,11 +47,11 @@ impl Web {
             faults.push(Fault::new("web.listen", "needs at least one address"));
         }
         for address in &self.listen {
-            faults.extend(
-                check(address)
-                    .err()
-                    .map(|error| bad_address(address, &error)),
-            );
+            if let Err(reason) = check(address) {
+                let forms = "HOST:PORT, :PORT or unix:PATH";
+                let message = format!("{address:?} is not {forms}: {reason}");
+                faults.push(Fault::new("web.listen", message));
+            }
         }
         let path = &self.telemetry_path;
         let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.~".contains(c);
@@ -60,12 +59,14 @@ impl Web {
             || path == "/"
             || path.starts_with("/-/")
             || !path.chars().all(plain)
+            || path.split('/').any(|part| part == "." || part == "..")
         {
             faults.push(Fault::new(
                 "web.telemetry_path",
                 format!(
                     "{path:?} is not a valid path: it must begin with a slash, contain only \
-                     letters, digits and /_-.~, and be neither `/` nor below `/-/`"
+                     letters, digits and /_-.~, have no component `.` or `..`, and be neither `/` nor \
+                     below `/-/`"
                 ),
             ));
         }
@@ -90,16 +91,20 @@ impl Web {
 
     /// Looks up the hosts of `listen`.
     pub(super) fn resolve(&self) -> Result<Vec<Address>, Fault> {
-        let addresses = self.listen.iter();
-        let addresses =
-            addresses.map(|address| resolve(address).map_err(|error| bad_address(address, &error)));
-        addresses.collect()
+        let mut addresses: Vec<Address> = Vec::new();
+        for written in &self.listen {
+            let fault = |message| Fault::new("web.listen", message);
+            let address = resolve(written)
+                .map_err(|error| fault(format!("cannot resolve {written:?}: {error}")))?;
+            if let Some(other) = addresses.iter().position(|other| other.overlaps(&address)) {
+                let other = &self.listen[other];
+                return Err(fault(format!(
+                    "{written:?} overlaps with {other:?}; remove one of them (:PORT, 0.0.0.0 and \
+                     [::] mean all addresses of the host, IPv4 and IPv6)"
+                )));
+            }
+            addresses.push(address);
+        }
+        Ok(addresses)
     }
-}
-
-fn bad_address(address: &str, error: &io::Error) -> Fault {
-    Fault::new(
-        "web.listen",
-        format!("{address:?} is not HOST:PORT, :PORT or unix:PATH ({error})"),
-    )
 }

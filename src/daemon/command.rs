@@ -1,4 +1,4 @@
-//! What a running daemon can be asked to do, and in which order it does it.
+//! Commands to a running daemon, and the order in which it executes them.
 
 use std::fmt;
 use std::pin::pin;
@@ -8,14 +8,14 @@ use tokio::sync::mpsc;
 use crate::config::{self, Resolved};
 use crate::daemon::reload::Reloader;
 
-/// Reads a configuration, on a thread where it may block.
+/// Reads a configuration. Runs on a thread of its own, because it can block.
 pub type Load = Box<dyn FnOnce() -> Result<Resolved, config::Error> + Send>;
 
 /// A command to a running daemon.
 pub enum Command {
-    /// Apply the configuration that this reads.
+    /// Reads a configuration and applies it.
     Reload(Load),
-    /// Count what is left and end. Dropping the last sender of commands means the same.
+    /// Counts the remaining events and exits. Dropping the last sender of commands means the same.
     Stop,
 }
 
@@ -28,47 +28,59 @@ impl fmt::Debug for Command {
     }
 }
 
-/// Reloads one configuration after the other, and returns as soon as a command to stop comes,
-/// even during a reload.
+/// Executes reloads one after the other. Returns as soon as a command to stop arrives, even during
+/// a reload. A reload that arrives during another one replaces one that is already waiting, so that
+/// the newest configuration is always applied and at most one reload waits.
 pub(super) async fn obey(mut commands: mpsc::UnboundedReceiver<Command>, reloader: &mut Reloader) {
-    let (queue, mut queued) = mpsc::unbounded_channel();
-    let mut reloads = pin!(async {
-        while let Some(load) = queued.recv().await {
-            reloader.reload(load).await;
-        }
-    });
+    let mut waiting = None;
     loop {
-        tokio::select! {
-            command = commands.recv() => match command {
-                // The receiver lives in `reloads`.
-                Some(Command::Reload(load)) => drop(queue.send(load)),
+        let load = match waiting.take() {
+            Some(load) => load,
+            None => match commands.recv().await {
+                Some(Command::Reload(load)) => load,
                 Some(Command::Stop) | None => return,
             },
-            () = &mut reloads => return,
+        };
+        let mut reload = pin!(reloader.reload(load));
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Reload(load)) => waiting = Some(load),
+                    Some(Command::Stop) | None => return,
+                },
+                () = &mut reload => break,
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{channel, sync_channel};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use tokio::time::timeout;
 
     use super::*;
     use crate::config::Config;
+    use crate::pipeline::aggregator::Changes;
 
     fn reload(load: impl FnOnce() -> Config + Send + 'static) -> Command {
         Command::Reload(Box::new(move || Ok(load().resolve()?)))
     }
 
-    #[tokio::test]
-    async fn reloads_take_their_turn_and_a_stop_does_not_wait_for_them() {
-        let (views, _changes) = sync_channel(1);
+    fn reloader(changes: &Changes) -> (Reloader, prometheus::Gauge) {
         let successful = prometheus::Gauge::new("successful", "help").unwrap();
-        let status = "Counting".to_owned();
-        let mut reloader = Reloader::new(Config::default(), views, successful.clone(), status);
+        let (changes, status) = (Arc::clone(changes), "Counting".to_owned());
+        let reloader = Reloader::new(Config::default(), changes, successful.clone(), status);
+        (reloader, successful)
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_a_reload() {
+        let (mut reloader, successful) = reloader(&Changes::default());
         let (commands, commanded) = mpsc::unbounded_channel();
         let (started, starts) = channel();
         let (release, held) = channel::<()>();
@@ -87,9 +99,46 @@ mod tests {
             commands.send(Command::Stop).unwrap();
         };
         let obeyed = async { tokio::join!(obey(commanded, &mut reloader), stop) };
-        // A reload that hangs is given up after 10 s only.
+        // A reload that hangs is reported after 10 s.
         timeout(Duration::from_secs(5), obeyed).await.unwrap();
         assert_eq!(successful.get(), 1.0, "the first one was applied");
         drop(release);
+    }
+
+    #[tokio::test]
+    async fn of_many_reloads_in_a_row_the_newest_is_applied() {
+        let changes = Changes::default();
+        let (mut reloader, successful) = reloader(&changes);
+        let (commands, commanded) = mpsc::unbounded_channel();
+        let loaded = Arc::new(AtomicU32::new(0));
+        let (newest, applied) = channel();
+        for number in 1..=9 {
+            let loaded = Arc::clone(&loaded);
+            let newest = newest.clone();
+            commands
+                .send(reload(move || {
+                    loaded.fetch_add(1, Ordering::SeqCst);
+                    let mut config = Config::default();
+                    config.view[0].max_series = number;
+                    if number == 9 {
+                        newest.send(()).unwrap();
+                    }
+                    config
+                }))
+                .unwrap();
+        }
+        let stop = async {
+            while applied.try_recv().is_err() || successful.get() == 0.0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // The newest one has been read. It is applied before this returns.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            commands.send(Command::Stop).unwrap();
+        };
+        let obeyed = async { tokio::join!(obey(commanded, &mut reloader), stop) };
+        timeout(Duration::from_secs(5), obeyed).await.unwrap();
+        assert_eq!(loaded.load(Ordering::SeqCst), 2, "the first and the newest");
+        let views = changes.lock().unwrap().take().unwrap();
+        assert_eq!(views[0].counts().max_series, 9);
     }
 }

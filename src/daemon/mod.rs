@@ -1,19 +1,19 @@
-//! The service: in which order it starts and stops, and what ends it.
+//! Starts, reloads and stops the daemon.
 //!
-//! Each stage owns what it needs and ends when the stage before it does; that the
-//! pipeline has ended, for whatever reason, shows as the end of its snapshots.
+//! A configuration and signals come in; an exit status and the last counts go out. The main thread
+//! runs this code and then the runtime. Each stage owns what it needs and ends when the stage
+//! before it does: when reader or aggregator end, for whatever reason, the snapshots end. `reload.rs`
+//! decides which changes of the configuration can be applied while counting.
 
 mod command;
-mod listen;
 pub mod notify;
 mod pipeline;
 pub mod reload;
-mod signals;
+pub mod signals;
 mod watchdog;
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -32,6 +32,7 @@ use crate::capture::source::Source;
 use crate::capture::{self, Capture, CaptureInfo};
 use crate::config::{self, Config, Resolved};
 use crate::daemon::reload::Reloader;
+use crate::daemon::signals::Signals;
 use crate::http::auth;
 use crate::http::hosts;
 use crate::http::listener::Listener;
@@ -40,6 +41,7 @@ use crate::http::routes::{self, App};
 use crate::http::server::{Limits, Server};
 use crate::metrics::Metrics;
 use crate::names::users::Users;
+use crate::pipeline::aggregator::Changes;
 use crate::pipeline::flush::Control;
 use crate::pipeline::flusher::Flusher;
 use crate::pipeline::reader::Reader;
@@ -49,56 +51,55 @@ use crate::record::Kind;
 use crate::sys::malloc;
 use crate::sys::privileges::{self, Kept};
 
-/// Batches between reader and aggregator.
+/// The capacity of the channel between reader and aggregator, in batches.
 const CHANNEL: usize = 16;
 
-/// How long the last flush may take.
+/// The time limit for the last flush.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long the last answers may take, after it.
+/// The time limit for the last answers, after the last flush.
 const ANSWERS_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Why the service could not start, or ended.
+/// Why the daemon could not start, or why it exited.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing can be captured.
     #[error(transparent)]
     Capture(#[from] capture::Error),
-    /// Anything else.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
 
-/// Capture what this host executes until SIGTERM or SIGINT, or until a stage fails. At each
-/// SIGHUP, take up what `load` reads.
+/// Counts what this host executes until SIGTERM or SIGINT arrives or a stage fails. Each SIGHUP
+/// applies the configuration that `load` reads.
 pub fn run(
     resolved: Resolved,
+    signals: Signals,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
-    // Before there are threads: it reads and clears the environment.
+    // This reads and clears the environment, so it must run before any thread starts.
     let passed = passed(ListenFd::from_env())?;
     let capture = Capture::start(&options(&resolved.config))?;
     malloc::give_back();
     let capture_info = capture.info().clone();
+    // From here on a stop removes what has been made: the files of Unix sockets.
+    let (runtime, commands) = signals.commands(load);
     let listeners = if passed.is_empty() {
-        // An address that cannot be bound is an error: half of what was asked for would look
-        // like all of it.
-        let listeners = resolved.listen.iter().map(listen::bind);
+        // One address that cannot be bound is an error, because nobody would notice that it is
+        // missing.
+        let listeners = resolved.listen.iter().map(Listener::bind);
         listeners.collect::<Result<_, _>>()?
     } else {
         info!(
             sockets = passed.len(),
-            "listening on what systemd passed, not on web.listen"
+            "listening on the sockets that systemd passed, web.listen is ignored"
         );
         passed
     };
-    let daemon = Daemon::new(capture, &capture_info, resolved, listeners)?;
-    let commands = signals::commands(daemon.runtime.handle(), load)?;
-    daemon.run(commands)?;
+    Daemon::new(runtime, capture, &capture_info, resolved, listeners)?.run(commands)?;
     Ok(())
 }
 
-/// What the configuration asks of the kernel side.
+/// Returns what the kernel side has to provide for this configuration.
 fn options(config: &Config) -> capture::Options {
     capture::Options {
         transports: match config.capture.transport {
@@ -120,7 +121,7 @@ fn options(config: &Config) -> capture::Options {
     }
 }
 
-/// Counts what comes out of a source, and answers requests once it runs.
+/// Counts the records of a source and answers requests.
 #[derive(Debug)]
 pub struct Daemon {
     capture_info: CaptureInfo,
@@ -136,9 +137,10 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Gives up the calling thread's capabilities, starts to count, and prepares to answer on
-    /// `listeners`.
+    /// Drops the capabilities of the calling thread, starts to count, and prepares to answer on
+    /// `listeners`. `runtime` has to run on one thread.
     pub fn new<S: Source + 'static>(
+        runtime: Runtime,
         source: S,
         capture_info: &CaptureInfo,
         resolved: Resolved,
@@ -150,14 +152,10 @@ impl Daemon {
         let mut reader = Reader::new(source, control.clone(), sender);
         drop_privileges(&mut reader)?;
 
-        // Without privileges, as for every later reading.
+        // After the privileges are dropped, so that a file that needs them fails now and not later.
         let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
-        let (views, changes) = std_mpsc::sync_channel(1);
-        let pipeline = Pipeline::start(reader, messages, resolved.views, changes)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")?;
+        let changes = Changes::default();
+        let pipeline = Pipeline::start(reader, messages, resolved.views, Arc::clone(&changes))?;
         let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
         let users = Users::default();
         let metrics = Metrics::new(capture_info.clone()).context("cannot set up the metrics")?;
@@ -166,7 +164,7 @@ impl Daemon {
             capture_info.list(Kind::Exec).unwrap_or_default(),
             capture_info.transport.name()
         );
-        let reloader = Reloader::new(config.clone(), views, metrics.reload_successful(), status);
+        let reloader = Reloader::new(config.clone(), changes, metrics.reload_successful(), status);
         let app = Arc::new(App::new(
             flusher.clone(),
             metrics,
@@ -203,8 +201,9 @@ impl Daemon {
         })
     }
 
-    /// Answers and obeys `commands` until it is told to stop or a stage fails. Returns the last
-    /// counts. To be called on the thread of [`Daemon::new`], which has no capabilities left.
+    /// Answers requests and executes `commands` until one of them stops the daemon or a stage fails.
+    /// Returns the last counts. Call it on the thread of [`Daemon::new`], which has no capabilities
+    /// left.
     pub fn run(
         mut self,
         commands: mpsc::UnboundedReceiver<Command>,
@@ -248,18 +247,18 @@ impl Daemon {
     }
 }
 
-/// Gives up all capabilities that `reader` can do without, which its first flush shows.
+/// Drops the capabilities without which the first flush of `reader` succeeds.
 fn drop_privileges<S: Source>(reader: &mut Reader<S>) -> anyhow::Result<()> {
     let kept = privileges::drop_all(|| reader.flush_now().map_err(std::io::Error::other))
-        .context("cannot give up privileges")?;
+        .context("cannot drop privileges")?;
     match kept {
-        Kept::Nothing => info!("gave up all capabilities"),
-        Kept::Bpf => info!("kept CAP_BPF, which this kernel asks for at each use of a BPF map"),
+        Kept::Nothing => info!("dropped all capabilities"),
+        Kept::Bpf => info!("kept CAP_BPF, which this kernel checks at each use of a BPF map"),
     }
     Ok(())
 }
 
-/// The sockets that systemd has bound, if any: `execsnoopd.socket`.
+/// Returns the sockets that systemd has bound for `execsnoopd.socket`, if any.
 fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
     let taken = (0..sockets.len()).map(|i| match sockets.take_tcp_listener(i) {
         Ok(tcp) => Ok(tcp.map(Listener::from)),
@@ -268,11 +267,12 @@ fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
             .map(|unix| unix.map(Listener::from)),
     });
     let taken: Result<Vec<_>, _> = taken.collect();
-    let taken = taken.context("systemd passed a socket that is neither a TCP nor a Unix one")?;
+    let taken =
+        taken.context("systemd passed a socket that is neither a TCP nor a Unix stream socket")?;
     Ok(taken.into_iter().flatten().collect())
 }
 
-/// Answers until a command to stop comes or a stage ends.
+/// Answers requests until a command to stop arrives or a stage ends.
 async fn serve(
     listeners: Vec<Listener>,
     server: &Server,

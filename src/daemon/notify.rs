@@ -1,29 +1,29 @@
-//! What systemd is told, where it asks (`sd_notify(3)`).
+//! Notifies systemd of the daemon's state (`sd_notify(3)`). Does nothing without `NOTIFY_SOCKET`.
 
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// The service counts and answers.
+/// Reports that the daemon counts and answers.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The service takes up a changed configuration; to be followed by [`ready`].
+/// Reports that a reload has begun. [`ready`] has to follow.
 pub fn reloading() {
     let mut states = vec![
         NotifyState::Reloading,
         NotifyState::Status("Reading the configuration"),
     ];
-    // When, which units of `Type=notify-reload` ask for.
+    // Units of `Type=notify-reload` need the time.
     states.extend(NotifyState::monotonic_usec_now());
     notify(&states);
 }
 
-/// The service is about to end.
+/// Reports that the daemon is about to exit.
 pub fn stopping() {
     notify(&[
         NotifyState::Stopping,
-        NotifyState::Status("Stopping: counting what is left"),
+        NotifyState::Status("Stopping: counting the remaining events"),
     ]);
 }
 

@@ -1,14 +1,13 @@
 //! The threads of reader and aggregator.
 
 use std::sync::Arc;
-use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, anyhow};
 use tokio::sync::{mpsc, watch};
 
 use crate::capture::source::Source;
-use crate::pipeline::aggregator::Aggregator;
+use crate::pipeline::aggregator::{Aggregator, Changes};
 use crate::pipeline::message::Message;
 use crate::pipeline::reader::{self, Reader};
 use crate::pipeline::snapshot::Snapshot;
@@ -27,7 +26,7 @@ impl Pipeline {
         reader: Reader<S>,
         messages: mpsc::Receiver<Message>,
         views: Vec<View>,
-        changes: std_mpsc::Receiver<Vec<View>>,
+        changes: Changes,
     ) -> anyhow::Result<Self> {
         let aggregator = Aggregator::new(views).with_changes(changes);
         let (publish, snapshots) = watch::channel(Arc::default());
@@ -44,10 +43,10 @@ impl Pipeline {
         })
     }
 
-    /// Returns the last counts, or why a thread ended before it was asked to. To be called
-    /// when the threads are ending.
+    /// Waits for both threads. Returns the last counts, or why a thread failed. Call it after the
+    /// reader was told to stop or a thread has ended.
     pub(super) fn join(self) -> anyhow::Result<Arc<Snapshot>> {
-        // The reader ends too: it cannot send once the aggregator has dropped the receiver.
+        // If only the aggregator has ended, the reader ends as well, because it cannot send.
         let totals = self
             .aggregator
             .join()

@@ -1,42 +1,45 @@
-//! Taking up a changed configuration while counting goes on.
+//! Applies a changed configuration without interrupting the counting.
 //!
-//! All of it or nothing: where a change needs what only the start can give (programs are
-//! loaded, addresses bound, privileges gone), the configuration that runs stays as a whole.
-//! The counters of what stays go on.
+//! A reload is all or nothing. Some keys can only change by a restart, because they need
+//! privileges that the daemon has dropped: programs are loaded and addresses bound at the start.
+//! If one of these keys has changed, the whole running configuration stays in effect. Views that
+//! are in both configurations keep their counts.
 
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::pin::pin;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info};
 
 use crate::config::{self, Config, Resolved};
 use crate::daemon::notify;
-use crate::pipeline::view::{Label, View};
+use crate::pipeline::aggregator::Changes;
+use crate::pipeline::view::Label;
 use crate::sys::{log, thread};
 
-/// How long reading the configuration may take: it may look up users and hosts.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long reading the configuration, with its look-ups, may take before the reload is reported as
+/// failed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The keys that may change while running.
+/// The keys that a reload can change.
 const LIVE: [&str; 2] = ["log.level", "view"];
 
-/// Takes up changed configurations.
+/// Applies changed configurations.
 #[derive(Debug)]
 pub struct Reloader {
     running: Config,
     observed: Observed,
-    views: SyncSender<Vec<View>>,
+    changes: Changes,
     successful: prometheus::Gauge,
     status: String,
     note: watch::Sender<String>,
-    reading: Arc<Semaphore>,
+    patience: Duration,
 }
 
-/// What the kernel side was switched on to tell of each exec.
+/// What the kernel side was loaded with: it reads only what the labels at the start needed.
 #[derive(Debug, Clone, Copy)]
 struct Observed {
     parent_comm: bool,
@@ -60,51 +63,66 @@ impl Observed {
 }
 
 impl Reloader {
-    /// From `running`, which the service was started with. New views go to `views`, what came
-    /// of it to `successful` and to systemd, which is told `status` while all is well.
+    /// Starts from `running`, the configuration of the start. New views are put into `changes`. The
+    /// outcome is set in `successful` and reported to systemd, after `status`.
     pub fn new(
         running: Config,
-        views: SyncSender<Vec<View>>,
+        changes: Changes,
         successful: prometheus::Gauge,
         status: String,
     ) -> Self {
         Self {
             observed: Observed::by(&running),
             running,
-            views,
+            changes,
             successful,
             status,
             note: watch::Sender::default(),
-            reading: Arc::new(Semaphore::new(1)),
+            patience: PATIENCE,
         }
     }
 
-    /// What systemd is told while all is well.
+    /// Returns the status for systemd while no reload has failed.
     pub(super) fn status(&self) -> &str {
         &self.status
     }
 
-    /// What is added to all that systemd is told.
+    /// Returns what to append to each status for systemd: why the last reload failed, or nothing.
     pub fn note(&self) -> watch::Receiver<String> {
         self.note.subscribe()
     }
 
-    /// Take up the configuration that `load` reads, or say why it is refused.
+    /// Applies the configuration that `load` reads, or reports why it is refused. If reading takes
+    /// long, reports that and waits: the caller must not start another thread that would hang.
     pub async fn reload(
         &mut self,
         load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
     ) {
         notify::reloading();
-        let taken_up = self.take_up(load).await;
-        self.successful.set(f64::from(u8::from(taken_up.is_ok())));
-        let note = match taken_up {
+        let mut reading = pin!(thread::run("configuration", load));
+        let loaded = if let Ok(loaded) = timeout(self.patience, &mut reading).await {
+            loaded
+        } else {
+            let patience = self.patience;
+            self.report(Err(anyhow!("still reading it after {patience:?}")));
+            reading.await
+        };
+        let applied = loaded
+            .context("reading it failed")
+            .and_then(|loaded| self.apply(loaded?));
+        self.report(applied);
+    }
+
+    fn report(&self, applied: anyhow::Result<()>) {
+        self.successful.set(f64::from(u8::from(applied.is_ok())));
+        let note = match applied {
             Ok(()) => {
                 info!("configuration reloaded");
                 String::new()
             }
             Err(refused) => {
                 let refused = format!("{refused:#}");
-                error!("the configuration was not reloaded, the old one stays: {refused}");
+                error!("configuration not reloaded, the running one stays in effect: {refused}");
                 // A status is one line.
                 let refused = refused.replace('\n', " ");
                 format!("; configuration not reloaded: {refused}")
@@ -114,35 +132,19 @@ impl Reloader {
         self.note.send_replace(note);
     }
 
-    async fn take_up(
-        &mut self,
-        load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
-    ) -> anyhow::Result<()> {
-        // One that hangs must not take the threads that others need, too.
-        let reading = Arc::clone(&self.reading).try_acquire_owned();
-        let reading = reading.context("the reload before it still reads the configuration")?;
-        let load = thread::run("configuration", move || {
-            let _reading = reading;
-            load()
-        });
-        let loaded = timeout(DEADLINE, load).await;
-        let Resolved { config, views, .. } = loaded
-            .with_context(|| format!("reading it took longer than {DEADLINE:?}"))?
-            .context("reading it failed")??;
+    fn apply(&mut self, loaded: Resolved) -> anyhow::Result<()> {
+        let Resolved { config, views, .. } = loaded;
         let refusals = self.refusals(&config)?;
         if !refusals.is_empty() {
             bail!("{}", refusals.join("; "));
         }
-        self.views.try_send(views).map_err(|error| match error {
-            TrySendError::Full(_) => anyhow!("the change before it is not taken up yet; try again"),
-            TrySendError::Disconnected(_) => anyhow!("the pipeline has ended"),
-        })?;
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(views);
         log::set_level(config.log.level);
         self.running = config;
         Ok(())
     }
 
-    /// What of a configuration cannot be taken up while running, and why.
+    /// Returns which changes of a configuration need a restart, and why.
     fn refusals(&self, config: &Config) -> anyhow::Result<Vec<String>> {
         let table = |config| toml::Table::try_from(config).context("a key cannot be compared");
         let mut changed = Vec::new();
@@ -164,7 +166,7 @@ impl Reloader {
     }
 }
 
-/// The paths of the keys in which two tables differ.
+/// Appends the paths of the keys in which two tables differ to `keys`.
 fn differing(old: &toml::Table, new: &toml::Table, path: &str, keys: &mut Vec<String>) {
     let mut names: Vec<_> = old.keys().chain(new.keys()).collect();
     names.sort();
@@ -187,9 +189,10 @@ fn differing(old: &toml::Table, new: &toml::Table, path: &str, keys: &mut Vec<St
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::mpsc::{Receiver, sync_channel};
+    use std::sync::Arc;
 
     use super::*;
+    use crate::pipeline::view::View;
 
     fn config(text: &str) -> Config {
         Config::parse(text, Path::new("config.toml")).unwrap()
@@ -199,16 +202,20 @@ mod tests {
         config(text).resolve().unwrap()
     }
 
-    fn reloader(running: &str) -> (Reloader, Receiver<Vec<View>>) {
-        let (views, changes) = sync_channel(1);
+    fn reloader(running: &str) -> (Reloader, Changes) {
+        let changes = Changes::default();
         let successful = prometheus::Gauge::new("successful", "help").unwrap();
         let status = "Counting".to_owned();
-        let reloader = Reloader::new(config(running), views, successful, status);
+        let reloader = Reloader::new(config(running), Arc::clone(&changes), successful, status);
         (reloader, changes)
     }
 
+    fn taken(changes: &Changes) -> Option<Vec<View>> {
+        changes.lock().unwrap().take()
+    }
+
     #[tokio::test]
-    async fn level_and_views_are_taken_up() {
+    async fn a_reload_applies_the_log_level_and_the_views() {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\n[[view]]\nlabels = [\"user\"]\nmax_series = 7\n";
         let new = config(text);
@@ -217,14 +224,14 @@ mod tests {
         assert_eq!(reloader.successful.get(), 1.0);
         assert_eq!(*reloader.note().borrow(), "");
         assert_eq!(reloader.running, new);
-        let views = changes.try_recv().unwrap();
+        let views = taken(&changes).unwrap();
         let views = views.iter().map(View::counts);
         let views: Vec<_> = views.map(|view| (view.labels, view.max_series)).collect();
         assert_eq!(views, [(vec![Label::User], 7)]);
     }
 
     #[tokio::test]
-    async fn one_change_too_many_and_nothing_is_taken_up() {
+    async fn one_change_that_needs_a_restart_refuses_the_whole_reload() {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\ncapture.exits = false\nweb.listen = [\":1\"]\n\
                     [[view]]\nlabels = [\"unit\", \"parent_comm\"]\n";
@@ -232,7 +239,7 @@ mod tests {
         reloader.reload(move || Ok(loaded)).await;
         assert_eq!(reloader.successful.get(), 0.0);
         assert_eq!(reloader.running, Config::default());
-        assert!(changes.try_recv().is_err());
+        assert!(taken(&changes).is_none());
         assert_eq!(
             *reloader.note().borrow(),
             "; configuration not reloaded: capture.exits can only change by a restart; \
@@ -241,14 +248,37 @@ mod tests {
              view: the label `unit` needs a restart: the kernel side was started without it"
         );
 
-        // The next one is told by what runs, not by what was refused.
+        // The next reload is compared with the running configuration, not with the refused one.
         reloader.reload(|| Ok(resolved(""))).await;
         assert_eq!(reloader.successful.get(), 1.0);
         assert_eq!(*reloader.note().borrow(), "");
     }
 
     #[tokio::test]
-    async fn a_label_that_the_start_asked_for_may_come_back() {
+    async fn a_reload_that_takes_long_is_reported_and_then_applied() {
+        let (mut reloader, changes) = reloader("");
+        reloader.patience = Duration::from_millis(10);
+        let mut note = reloader.note();
+        let (finish, held) = std::sync::mpsc::channel::<()>();
+        let loaded = resolved("[[view]]\nlabels = [\"user\"]\n");
+        let load = move || {
+            held.recv().unwrap();
+            Ok(loaded)
+        };
+        let report = async {
+            note.changed().await.unwrap();
+            let late = note.borrow().clone();
+            assert!(late.contains("still reading it after 10ms"), "{late}");
+            finish.send(()).unwrap();
+        };
+        tokio::join!(reloader.reload(load), report);
+        assert_eq!(reloader.successful.get(), 1.0);
+        assert_eq!(*reloader.note().borrow(), "");
+        assert_eq!(taken(&changes).unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_reload_can_use_any_label_of_the_start_again() {
         let by_unit = "[[view]]\nlabels = [\"unit\"]\n";
         let (mut reloader, changes) = reloader(by_unit);
         for text in [
@@ -259,12 +289,12 @@ mod tests {
             let loaded = resolved(text);
             reloader.reload(move || Ok(loaded)).await;
             assert_eq!(reloader.successful.get(), 1.0);
-            assert!(changes.try_recv().is_ok());
+            assert!(taken(&changes).is_some());
         }
     }
 
     #[tokio::test]
-    async fn a_file_that_is_wrong_is_refused_with_its_line() {
+    async fn an_invalid_file_is_refused_and_its_line_is_named() {
         let (mut reloader, changes) = reloader("");
         let load = || {
             let config = Config::parse("[log]\nlevle = \"debug\"\n", Path::new("config.toml"));
@@ -272,7 +302,7 @@ mod tests {
         };
         reloader.reload(load).await;
         assert_eq!(reloader.successful.get(), 0.0);
-        assert!(changes.try_recv().is_err());
+        assert!(taken(&changes).is_none());
         let note = reloader.note().borrow().clone();
         assert!(
             note.contains("config.toml:2: unknown key `log.levle`"),

@@ -1,38 +1,106 @@
-//! From signals to commands.
+//! Turns signals into commands, from the first statement of `main` on.
+//!
+//! Until the daemon has started, SIGTERM and SIGINT end the process with status 0, and the kernel
+//! removes what was attached. A SIGHUP is remembered, and the reload follows the start.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::{SigSet, Signal as Number};
+use signal_hook::flag::register_conditional_shutdown;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::config::{self, Resolved};
 use crate::daemon::command::Command;
 
-/// Handles signals from now on. SIGHUP becomes a reload of what `load` reads; SIGTERM and SIGINT
-/// become a stop.
-pub(super) fn commands(
-    runtime: &Handle,
-    load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
-) -> anyhow::Result<mpsc::UnboundedReceiver<Command>> {
-    let _context = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
-    let (send, commands) = mpsc::unbounded_channel();
-    runtime.spawn(async move {
-        let signal = loop {
-            tokio::select! {
-                _ = terminate.recv() => break "SIGTERM",
-                _ = interrupt.recv() => break "SIGINT",
-                _ = hangup.recv() => {
-                    // Fails if the daemon is ending for another reason.
-                    let _ = send.send(Command::Reload(Box::new(load.clone())));
+/// The signals of the daemon, which the kernel holds back.
+#[derive(Debug)]
+pub struct Held(SigSet);
+
+impl Held {
+    /// Blocks the signals of the daemon. Call it before anything else.
+    pub fn block() -> Self {
+        let signals = SigSet::from_iter([Number::SIGHUP, Number::SIGINT, Number::SIGTERM]);
+        // Fails only for an invalid argument.
+        let _ = signals.thread_block();
+        Self(signals)
+    }
+
+    /// Delivers the signals as they are handled now, including those that have arrived.
+    pub fn deliver(self) {
+        let _ = self.0.thread_unblock();
+    }
+}
+
+/// The handled signals of a daemon that starts, and the runtime that receives them.
+#[derive(Debug)]
+pub struct Signals {
+    runtime: Runtime,
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    is_starting: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Handles the signals that have been held back, and those to come.
+    pub fn handle(held: Held) -> anyhow::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the runtime")?;
+        let context = runtime.enter();
+        let is_starting = Arc::new(AtomicBool::new(true));
+        for number in [Number::SIGTERM, Number::SIGINT] {
+            register_conditional_shutdown(number as i32, 0, Arc::clone(&is_starting))
+                .with_context(|| format!("cannot handle {number}"))?;
+        }
+        let stream = |kind, name| signal(kind).with_context(|| format!("cannot handle {name}"));
+        let hangup = stream(SignalKind::hangup(), "SIGHUP")?;
+        let terminate = stream(SignalKind::terminate(), "SIGTERM")?;
+        let interrupt = stream(SignalKind::interrupt(), "SIGINT")?;
+        drop(context);
+        held.deliver();
+        Ok(Self {
+            runtime,
+            hangup,
+            terminate,
+            interrupt,
+            is_starting,
+        })
+    }
+
+    /// Turns signals into commands from now on: SIGHUP reloads the configuration that `load` reads;
+    /// SIGTERM and SIGINT stop the daemon. Returns the runtime, on which the commands arrive.
+    pub(super) fn commands(
+        self,
+        load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
+    ) -> (Runtime, mpsc::UnboundedReceiver<Command>) {
+        let Self {
+            runtime,
+            mut hangup,
+            mut terminate,
+            mut interrupt,
+            is_starting,
+        } = self;
+        let (send, commands) = mpsc::unbounded_channel();
+        runtime.spawn(async move {
+            let signal = loop {
+                tokio::select! {
+                    _ = terminate.recv() => break "SIGTERM",
+                    _ = interrupt.recv() => break "SIGINT",
+                    _ = hangup.recv() => {
+                        // Fails if the daemon is stopping for another reason.
+                        let _ = send.send(Command::Reload(Box::new(load.clone())));
+                    }
                 }
-            }
-        };
-        info!(signal, "stopping");
-        let _ = send.send(Command::Stop);
-    });
-    Ok(commands)
+            };
+            info!(signal, "stopping");
+            let _ = send.send(Command::Stop);
+        });
+        is_starting.store(false, Ordering::SeqCst);
+        (runtime, commands)
+    }
 }

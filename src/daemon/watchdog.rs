@@ -1,4 +1,4 @@
-//! systemd's watchdog: fed while every stage makes progress.
+//! Feeds systemd's watchdog while every stage makes progress.
 
 use std::future::pending;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::notify::notify;
 use crate::http::server::Ping;
 use crate::pipeline::flusher::Flusher;
 
-/// Feed the watchdog for as long as every stage makes progress: reader and aggregator by
-/// a flush, each listener by a ping. `note` ends what is said meanwhile. Never returns.
+/// Feeds the watchdog while every stage makes progress: reader and aggregator must complete a
+/// flush, each listener must answer a ping. `note` is appended to the status. Never returns.
 pub(super) async fn feed(
     flusher: Flusher,
     listeners: Vec<mpsc::Sender<Ping>>,
@@ -31,12 +31,12 @@ pub(super) async fn feed(
                 let status = format!("Counting: {execs} execs so far{}", *note.borrow());
                 notify(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
             }
-            Err(stuck) => warn!(stuck, "no progress: the watchdog is not fed"),
+            Err(stuck) => warn!(stuck, "no progress, the watchdog is not fed"),
         }
     }
 }
 
-/// The number of execs counted, if all stages answer in time.
+/// Returns the number of execs counted if all stages answer in time, else which one does not.
 async fn progress(
     flusher: &Flusher,
     listeners: &[mpsc::Sender<Ping>],
@@ -63,7 +63,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    /// A flusher whose requests have been answered up to this one.
+    /// A flusher that has answered requests up to this one.
     fn flusher(answered: u64) -> (Flusher, watch::Sender<Arc<Snapshot>>) {
         let mut snapshot = Snapshot::default();
         snapshot.flush.request = answered;
@@ -75,7 +75,7 @@ mod tests {
     async fn the_watchdog_is_not_fed_when_reader_or_aggregator_do_not_answer() {
         let (silent, publish) = flusher(0);
         assert!(progress(&silent, &[], PATIENCE).await.is_err());
-        drop(publish); // the aggregator has ended
+        drop(publish); // as when the aggregator ends
         assert!(progress(&silent, &[], PATIENCE).await.is_err());
     }
 

@@ -1,28 +1,18 @@
 //! What is listened on: TCP and Unix sockets.
 
-use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
 
-use anyhow::Context;
-use rustix::fs::{Mode, fchmod};
-use rustix::io::Errno;
-use rustix::net;
+use anyhow::anyhow;
 use tokio::net::{TcpListener, UnixListener};
 use tracing::debug;
 
-use crate::config::{Address, resolve};
+use super::bind::{self, SocketFile};
+use crate::config::Address;
 use crate::http::connections::Source;
 use crate::http::socket::{Stream, bound_buffers};
-
-/// Who may connect to a Unix socket: its user and its group.
-const MODE: u32 = 0o660;
-
-/// Connections that wait to be accepted: as many as the system allows (`net.core.somaxconn`).
-const BACKLOG: i32 = -1;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -55,18 +45,20 @@ impl From<StdUnixListener> for Listener {
 }
 
 impl Listener {
-    /// Listen on `HOST:PORT`, `:PORT` or `unix:PATH`.
-    pub fn bind(address: &str) -> anyhow::Result<Self> {
-        let resolved = resolve(address)
-            .with_context(|| format!("cannot resolve the listen address {address}"))?;
-        let bound = match resolved {
-            Address::Tcp(addresses) => StdTcpListener::bind(&addresses[..]).map(Self::Tcp),
-            Address::Unix(path) => bind_unix(&path),
+    /// Listens on an address. The error says what to do.
+    pub fn bind(address: &Address) -> anyhow::Result<Self> {
+        let bound = match address {
+            Address::Tcp(address) => bind::tcp(*address).map(Self::Tcp),
+            Address::Unix(path) => bind::unix(path).map(|(listener, file)| Self::Unix {
+                listener,
+                file: Some(file),
+            }),
         };
-        bound.with_context(|| {
-            format!(
-                "cannot listen on {address} (if another execsnoopd runs, stop it, or choose \
-                 another address with --web.listen-address)"
+        bound.map_err(|error| {
+            let advice = bind::advice(address, &error);
+            anyhow!(
+                "cannot listen on {address}: {error}: {advice}, or choose another address with \
+                 --web.listen-address or web.listen"
             )
         })
     }
@@ -87,8 +79,6 @@ impl Listener {
             Self::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
                 bound_buffers(&listener);
-                // std uses a backlog of 128. It can be changed later (inet_listen()).
-                net::listen(&listener, BACKLOG)?;
                 Ok(Accepting::Tcp(TcpListener::from_std(listener)?))
             }
             Self::Unix { listener, file } => {
@@ -143,65 +133,16 @@ impl Accepting {
     }
 }
 
-/// The file of a socket that we made; removed with the value, if it still is that one.
-#[derive(Debug)]
-pub struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode));
-        if ours && let Err(error) = fs::remove_file(&self.path) {
-            debug!(path = %self.path.display(), %error, "socket not removed");
-        }
-    }
-}
-
-fn bind_unix(path: &Path) -> io::Result<Listener> {
-    let (family, stream) = (net::AddressFamily::UNIX, net::SocketType::STREAM);
-    let socket = net::socket_with(family, stream, net::SocketFlags::CLOEXEC, None)?;
-    // The file is made with this mode less the umask, so that nobody else ever connects.
-    fchmod(&socket, Mode::from_raw_mode(MODE))?;
-    let address = net::SocketAddrUnix::new(path)?;
-    match net::bind(&socket, &address) {
-        Err(Errno::ADDRINUSE) if is_abandoned(path) => {
-            fs::remove_file(path)?;
-            net::bind(&socket, &address)?;
-        }
-        bound => bound?,
-    }
-    net::listen(&socket, BACKLOG)?;
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    let listener = StdUnixListener::from(socket);
-    let file = fs::symlink_metadata(path)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        device: file.dev(),
-        inode: file.ino(),
-    };
-    Ok(Listener::Unix {
-        listener,
-        file: Some(file),
-    })
-}
-
-/// Whether this is a socket that nobody listens on: what is left of a daemon that was killed.
-fn is_abandoned(path: &Path) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && StdUnixStream::connect(path).is_err_and(refused)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
+    use crate::http::bind::MODE;
 
     fn bind(path: &Path) -> anyhow::Result<Listener> {
-        Listener::bind(&format!("unix:{}", path.display()))
+        Listener::bind(&Address::Unix(path.to_owned()))
     }
 
     #[test]
@@ -240,10 +181,64 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "text");
     }
 
+    fn tcp(address: &str) -> Listener {
+        Listener::bind(&Address::Tcp(address.parse().unwrap())).unwrap()
+    }
+
     #[test]
     fn loopback_is_not_exposed() {
-        for address in ["127.0.0.1:0", "127.9.9.9:0"] {
-            assert!(!Listener::bind(address).unwrap().is_exposed(), "{address}");
+        for (address, is_exposed) in [
+            ("127.0.0.1:0", false),
+            ("127.9.9.9:0", false),
+            ("[::1]:0", false),
+            ("0.0.0.0:0", true),
+            ("[::]:0", true),
+        ] {
+            assert_eq!(tcp(address).is_exposed(), is_exposed, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_unspecified_address_accepts_ipv4_and_ipv6() {
+        for (address, reached) in [
+            ("0.0.0.0:0", &["127.0.0.1", "::1"][..]),
+            ("[::]:0", &["127.0.0.1", "::1"]),
+            ("127.0.0.1:0", &["127.0.0.1"]),
+            ("[::1]:0", &["::1"]),
+        ] {
+            let Listener::Tcp(listener) = tcp(address) else {
+                panic!("{address} is not a path");
+            };
+            let port = listener.local_addr().unwrap().port();
+            let mut found = vec!["127.0.0.1", "::1"];
+            found.retain(|host| std::net::TcpStream::connect((*host, port)).is_ok());
+            assert_eq!(found, reached, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_bound_is_reported_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| Address::Unix(dir.path().join(name));
+        fs::write(dir.path().join("file"), "").unwrap();
+        let tcp = |address: &str| Address::Tcp(address.parse().unwrap());
+        let taken = StdTcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = Address::Tcp(taken.local_addr().unwrap());
+        let _listener = bind(&dir.path().join("live")).unwrap();
+        for (address, advice) in [
+            (taken, "ss -ltnp"),
+            (tcp("192.0.2.1:0"), "no interface of this host"),
+            (tcp("[fe80::1]:0"), "[fe80::1%eth0]"),
+            (tcp("[fe80::1%4000000]:0"), "no interface with this number"),
+            (path("live"), "ss -lxp"),
+            (path("file"), "not a socket"),
+            (path("absent/x"), "directory does not exist"),
+        ] {
+            let error = Listener::bind(&address).unwrap_err().to_string();
+            let expected = format!("cannot listen on {address}: ");
+            assert!(error.starts_with(&expected), "{error}");
+            assert!(error.contains(advice), "{error}");
+            assert!(error.contains("web.listen"), "{error}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! snapshots and text, but no events.
 
 pub mod auth;
+mod bind;
 mod body;
 mod connections;
 pub mod hosts;

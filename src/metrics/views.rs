@@ -14,12 +14,15 @@ impl Execs<'_> {
     pub(super) fn views(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
         let mut families = Vec::new();
         let (mut series, mut limit, mut overflow) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut yielded_execs, mut yielded_cpu) = (Vec::new(), Vec::new());
         for view in &snapshot.views {
             let name = view::name(&view.labels);
             let label = || vec![pair("view", &name)];
             series.push(value(label(), view.series.len() as f64));
             limit.push(value(label(), view.max_series as f64));
             overflow.push(count(label(), view.overflow.execs));
+            yielded_execs.push(count(label(), view.yielded.execs));
+            yielded_cpu.push(counted_as(label(), seconds(view.yielded.cpu_ns)));
 
             // `other` exists from the start.
             let others = vec![OTHER.to_owned(); view.labels.len()];
@@ -67,6 +70,18 @@ impl Execs<'_> {
                 "Execs counted as `other` in a view because all its slots were taken.",
                 overflow,
             ));
+            families.push(counter(
+                "execsnoop_series_yielded_execs_total",
+                "Execs counted in a view under series that were evicted, or before the view existed.",
+                yielded_execs,
+            ));
+            if self.capture_info.observes(Kind::Exit) {
+                families.push(counter(
+                    "execsnoop_series_yielded_cpu_seconds_total",
+                    "CPU time counted in a view under series that were evicted, or before the view existed.",
+                    yielded_cpu,
+                ));
+            }
         }
         families
     }

@@ -12,16 +12,16 @@ use std::sync::Arc;
 use crate::record::{CgroupName, nul_terminated};
 
 /// Suffixes of the units that have processes (`systemd.unit(5)`).
-const UNITS: [&[u8]; 5] = [b".service", b".scope", b".socket", b".mount", b".swap"];
+pub(super) const UNITS: [&[u8]; 5] = [b".service", b".scope", b".socket", b".mount", b".swap"];
 
 /// The slice that contains all others.
 const ROOT_SLICE: &[u8] = b"-.slice";
 
 /// The number of digits in a container's id.
-const CONTAINER_ID: usize = 64;
+pub(super) const CONTAINER_ID: usize = 64;
 
 /// The number of digits that `docker ps` shows.
-const SHORT_ID: usize = 12;
+pub(super) const SHORT_ID: usize = 12;
 
 /// The unit, slice and container that a cgroup belongs to; empty if it belongs to none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

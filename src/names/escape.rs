@@ -34,6 +34,36 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// Returns the bytes that [`escape`] or [`printable`] shows as this text. Text that neither of them
+/// returns means its own bytes, so that a unit can also be given as systemd writes it:
+/// `a\x2db.service` has a backslash, because `a-b.service` is shown without one.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let bytes = decode(text);
+    let is_shown = [printable(&bytes), escape(&bytes)]
+        .iter()
+        .any(|shown| shown == text);
+    if is_shown { bytes } else { text.into() }
+}
+
+/// Replaces each `\xNN` by the byte.
+fn decode(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\\x") {
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = after.get(..2);
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.extend_from_slice(b"\\x");
+            rest = after;
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
+}
+
 fn escape_bytes(value: &mut String, bytes: &[u8]) {
     for byte in bytes {
         // Writing to a String does not fail.
@@ -52,19 +82,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// Undo the escape: what makes it injective.
-    fn unescape(value: &str) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut rest = value;
-        while let Some((plain, escaped)) = rest.split_once('\\') {
-            bytes.extend(plain.as_bytes());
-            bytes.push(u8::from_str_radix(&escaped[1..3], 16).unwrap());
-            rest = &escaped[3..];
-        }
-        bytes.extend(rest.as_bytes());
-        bytes
-    }
 
     #[test]
     fn printable_names_stay_and_all_else_is_spelled_out() {
@@ -90,7 +107,8 @@ mod tests {
         #[test]
         fn distinct_bytes_give_distinct_values(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
             let value = escape(&bytes);
-            prop_assert_eq!(unescape(&value), bytes);
+            prop_assert_eq!(unescape(&value), &bytes[..]);
+            prop_assert_eq!(unescape(&printable(&bytes)), bytes);
             prop_assert!(value != OTHER);
             prop_assert!(!value.chars().any(char::is_control));
         }

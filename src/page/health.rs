@@ -2,9 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::numbers::grouped;
+use super::numbers::{grouped, percent, share, span};
 use super::words::{execs, one, several};
-use crate::page::summary::Summary;
+use crate::page::summary::{Summary, Top};
+use crate::pipeline::history::{SPAN, SPANS};
 use crate::pipeline::snapshot::Loss;
 use crate::pipeline::view;
 use crate::record::Kind;
@@ -41,15 +42,47 @@ pub(super) struct Statement {
     pub(super) text: Markup,
 }
 
-/// Returns the headline, which is that of the worst statement.
-pub(super) fn verdict(statements: &[Statement]) -> &'static str {
-    match statements.iter().map(|statement| statement.level).max() {
-        None | Some(Level::Fine) => "Everything is counted, each under its name.",
-        Some(Level::Notice) => "Everything is counted, some of it with less detail.",
-        Some(Level::Warning) => "Everything is counted, some of it without a name.",
-        Some(Level::Doubt) => "Every exec is counted; some failed execs or exits may not be.",
-        Some(Level::Fault) => "The numbers are wrong.",
+/// From this share of the recent execs on, in percent, the headline says how many have no series.
+const NOTICEABLE: f64 = 1.0;
+
+/// Returns the headline: that of the worst statement, unless everything is counted and in some view
+/// a noticeable share has no name of its own.
+pub(super) fn verdict(statements: &[Statement], summary: &Summary) -> Statement {
+    let levels = statements.iter().map(|statement| statement.level);
+    let level = levels.max().unwrap_or(Level::Fine);
+    let others = summary.views.iter().map(|view| view.recent_other);
+    let other = others.max().unwrap_or_default();
+    let all = recent_execs(summary);
+    if level <= Level::Warning && percent(other, all) >= NOTICEABLE {
+        let of = several(Kind::Exec, summary.capture_info.is_classic());
+        return Statement {
+            level: Level::Warning,
+            text: html! {
+                "Everything is counted, but " (share(other, all)) " of the " (of) " in the last "
+                (recent_span(summary)) " have no name of their own."
+            },
+        };
     }
+    let text = match level {
+        Level::Fine => "Everything is counted, each under its name.",
+        Level::Notice => "Everything is counted, some of it with less detail.",
+        Level::Warning => "Everything is counted, some of it without a name.",
+        Level::Doubt => "Every exec is counted; some failed execs or exits may not be.",
+        Level::Fault => "The numbers are wrong.",
+    };
+    Statement {
+        level,
+        text: html! { (text) },
+    }
+}
+
+fn recent_execs(summary: &Summary) -> u64 {
+    summary.recent.counts().sum()
+}
+
+fn recent_span(summary: &Summary) -> String {
+    let longest = SPAN * u32::try_from(SPANS).unwrap_or(u32::MAX);
+    span(summary.recent.since_start().min(longest))
 }
 
 /// Returns what is accurate and what is not, how many observations are affected, and what to do.
@@ -188,14 +221,95 @@ fn lost(summary: &Summary) -> Vec<Statement> {
 fn overflow(summary: &Summary) -> Vec<Statement> {
     let of = execs(summary.capture_info.is_classic());
     let views = summary.views.iter().filter(|view| view.overflow > 0);
-    let statement = |view: &crate::page::summary::Top| Statement {
+    let statement = |view: &Top| Statement {
         level: Level::Notice,
         text: html! {
             b { (of) " without a series in the view by " (view::name(&view.labels)) ": " (grouped(view.overflow)) "." }
             " It has " (grouped(view.max_series as u64)) " slots for series; the rest is " code { "other" }
-            ". If the names are real, raise its " code { "max_series" } "; if they are random, lower its "
+            "."
+            @if view.recent_other > 0 {
+                " In the last " (recent_span(summary)) ", " (share(view.recent_other, recent_execs(summary)))
+                " of the execs had no series."
+            }
+            " If the names are real, raise its " code { "max_series" } "; if they are random, lower its "
             code { "idle_after" } "."
         },
     };
     views.map(statement).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::capture::hook::EXEC_TP_BTF;
+    use crate::capture::{CaptureInfo, TransportKind};
+    use crate::names::users::UserNames;
+    use crate::pipeline::history::History;
+    use crate::pipeline::snapshot::Snapshot;
+    use crate::pipeline::view::{Counts, Label, ViewCounts};
+
+    /// The headline after 200 execs, of which `other` have no series in the second view, and after
+    /// 1000 earlier ones that are not recent any more.
+    fn headline(other: u64, difference: i64) -> (Level, String) {
+        let history = |earlier, execs| {
+            let mut history = History::default();
+            history.add(Duration::ZERO, earlier);
+            history.add(Duration::from_secs(3600), execs);
+            history
+        };
+        let view = |label, other| ViewCounts {
+            labels: vec![label],
+            recent_other: history(1000, other),
+            overflow: Counts {
+                execs: 1000 + other,
+                cpu_ns: 0,
+            },
+            ..ViewCounts::default()
+        };
+        let snapshot = Snapshot {
+            execs: 1200,
+            recent: history(1000, 200),
+            views: vec![view(Label::Comm, 0), view(Label::Uid, other)],
+            differences: [difference, 0, 0],
+            ..Snapshot::default()
+        };
+        let info = CaptureInfo {
+            hooks: vec![EXEC_TP_BTF],
+            transport: TransportKind::Perf,
+            buffer_bytes: 4096,
+        };
+        let summary = Summary::of(&snapshot, &info, &UserNames::default());
+        let verdict = verdict(&statements(&summary), &summary);
+        (verdict.level, verdict.text.into_string())
+    }
+
+    #[test]
+    fn the_headline_states_the_share_of_recent_execs_without_a_name() {
+        let less_detail = "Everything is counted, some of it with less detail.";
+        for (other, text) in [
+            (0, less_detail),
+            (1, less_detail),
+            (
+                2,
+                "Everything is counted, but 1.0 % of the execs in the last 15 min have no name of their own.",
+            ),
+            (
+                199,
+                "Everything is counted, but 99.5 % of the execs in the last 15 min have no name of their own.",
+            ),
+        ] {
+            assert_eq!(headline(other, 0).1, text);
+        }
+        assert_eq!(headline(199, 0).0, Level::Warning);
+    }
+
+    #[test]
+    fn wrong_numbers_are_in_the_headline_first() {
+        assert_eq!(
+            headline(199, 1),
+            (Level::Fault, "The numbers are wrong.".to_owned())
+        );
+    }
 }

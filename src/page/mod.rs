@@ -7,7 +7,6 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::figures::figures;
-use self::health::Level;
 use crate::page::summary::Summary;
 
 mod chart;
@@ -106,10 +105,10 @@ impl Frame<'_> {
 /// Renders what depends on the counts, as of `time`.
 pub(super) fn counts(summary: &Summary, time: &str) -> String {
     let statements = health::statements(summary);
-    let worst = statements.iter().map(|statement| statement.level).max();
+    let verdict = health::verdict(&statements, summary);
     let page = html! {
-        p class={ "verdict " (worst.unwrap_or(Level::Fine).class()) } {
-            span { (health::verdict(&statements)) }
+        p class={ "verdict " (verdict.level.class()) } {
+            span { (verdict.text) }
             time datetime=(time) { (time.replace('T', " ").replace('Z', " UTC")) }
         }
         (figures(summary))

@@ -75,10 +75,14 @@ pub struct Top {
     pub more: usize,
     /// The sum of the other series.
     pub of_more: Counts,
-    /// Counts without a series.
+    /// What had no series when it was counted.
     pub other: Counts,
-    /// The execs in `other` for lack of a free slot.
+    /// The execs in `other` for lack of a slot.
     pub overflow: u64,
+    /// The execs of the last minutes, as long as those of [`Summary::recent`], without a series.
+    pub recent_other: u64,
+    /// What was counted under series that have been evicted, and before the view existed.
+    pub yielded: Counts,
     /// The number of slots.
     pub max_series: usize,
 }
@@ -157,7 +161,7 @@ fn exits(snapshot: &Snapshot) -> Exits {
     let rest = signals.split_off(signals.len().min(TOP_SIGNALS));
     let of_view = |view: &view::ViewCounts| {
         let series: u64 = view.series.iter().map(|(_, counts)| counts.cpu_ns).sum();
-        series + series::other(view, snapshot).cpu_ns
+        series + series::other(view, snapshot).cpu_ns + view.yielded.cpu_ns
     };
     Exits {
         total: snapshot.exits.total() + unknown,
@@ -188,6 +192,8 @@ fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
         of_more,
         other: series::other(view, snapshot),
         overflow: view.overflow.execs,
+        recent_other: view.recent_other.counts().sum(),
+        yielded: view.yielded,
         max_series: view.max_series,
     }
 }
@@ -220,14 +226,16 @@ mod tests {
         let counts = |execs| Counts { execs, cpu_ns: 1 };
         let series = (1..=14).map(|n| (key(b'a' + n), counts(u64::from(n / 2))));
         let snapshot = Snapshot {
-            execs: 49 + 100 + 20 + 3,
+            execs: 49 + 100 + 20 + 3 + 5,
             unattributed: 100,
             views: vec![ViewCounts {
                 labels: vec![Label::Comm],
                 series: series.collect(),
                 overflow: counts(20),
-                nameless: counts(3),
+                unnamed: counts(3),
+                yielded: counts(5),
                 max_series: 14,
+                ..ViewCounts::default()
             }],
             ..Snapshot::default()
         };
@@ -238,8 +246,9 @@ mod tests {
         assert_eq!((top.more, top.of_more.execs), (4, 4));
         assert_eq!((top.other.execs, top.overflow), (123, 20));
         let shown: u64 = top.series.iter().map(|(_, counts)| counts.execs).sum();
-        assert_eq!(shown + 4 + 123, snapshot.execs);
-        assert_eq!(summary.exits.unwrap().cpu_ns, Some(16));
+        assert_eq!(shown + 4 + 123 + 5, snapshot.execs);
+        assert_eq!(top.yielded, counts(5));
+        assert_eq!(summary.exits.unwrap().cpu_ns, Some(14 + 3));
     }
 
     #[test]

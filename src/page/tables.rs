@@ -24,7 +24,12 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
         }
     };
     let across = view.labels.len();
-    let is_empty = view.series.is_empty() && view.other == Counts::default();
+    let rest = [(OTHER, view.other), ("evicted series", view.yielded)];
+    let rest = rest
+        .into_iter()
+        .filter(|(_, counts)| *counts != Counts::default());
+    let rest: Vec<_> = rest.collect();
+    let is_empty = view.series.is_empty() && rest.is_empty();
     html! {
         section aria-labelledby=(id) {
             h2 id=(id) { (heading(&view.labels)) }
@@ -46,8 +51,8 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                         @if view.more > 0 {
                             (row(html! { td.rest colspan=(across) { (grouped(view.more as u64)) " more" } }, view.of_more))
                         }
-                        @if view.other != Counts::default() {
-                            (row(html! { td.rest colspan=(across) { (OTHER) } }, view.other))
+                        @for (name, counts) in rest {
+                            (row(html! { td.rest colspan=(across) { (name) } }, counts))
                         }
                     }
                 }

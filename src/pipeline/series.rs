@@ -46,16 +46,16 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
     merged.into_iter().collect()
 }
 
-/// Returns the counts without a series, for lack of a slot or of a name. The sum of the series and
-/// `other` is the total.
+/// Returns what had no series when it was counted, for lack of a slot or of a name. The sum of the
+/// series, `other` and [`ViewCounts::yielded`] is the total.
 pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
-    let mut rest = Counts {
-        execs: snapshot.unattributed,
+    let mut other = Counts {
+        execs: snapshot.unattributed - view.unattributed_before,
         cpu_ns: 0,
     };
-    rest += view.overflow;
-    rest += view.nameless;
-    rest
+    other += view.overflow;
+    other += view.unnamed;
+    other
 }
 
 fn values(labels: &[Label], key: &Key, names: &UserNames) -> Vec<String> {

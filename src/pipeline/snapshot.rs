@@ -9,7 +9,7 @@ use crate::record::Kind;
 /// All counts at one flush.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// All execs: the sum over each view and `unattributed`.
+    /// All execs.
     pub execs: u64,
     pub recent: History,
     /// Execs that are counted without a subject.
@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// What the kernel saw minus what is accounted for, by kind in the order of [`Kind::ALL`]: 0
     /// unless there is a bug.
     pub differences: [i64; Kind::ALL.len()],
-    /// The views in the order of the configuration. They do not contain unattributed execs.
+    /// The views in the order of the configuration.
     pub views: Vec<ViewCounts>,
     /// The state of the stages before the aggregator.
     pub flush: Flush,

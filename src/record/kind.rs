@@ -5,19 +5,16 @@ use crate::bpf::types;
 /// What was observed: `enum kind` of `bpf/execsnoop.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A successful exec.
     Exec,
-    /// An exec that failed.
     Failure,
     /// The end of a process.
     Exit,
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Exec, Self::Failure, Self::Exit];
 
-    /// As it stands in metrics.
+    /// Returns the value of the `event` label in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exec => "exec",

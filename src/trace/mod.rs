@@ -1,16 +1,15 @@
 //! The live table: prints each observation as a row when it arrives.
 //!
 //! Arguments come in, rows go to standard output. The reader's thread is the daemon's; the
-//! thread `table` prints; the main thread waits for signals. `row.rs` decides what a row says,
-//! `output.rs` how it is written.
+//! thread `table` prints; the main thread waits for signals. `filter.rs` checks the filters,
+//! `row.rs` decides what a row says, `output.rs` how it is written.
 
+mod filter;
 mod output;
 mod row;
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -55,6 +54,9 @@ const FOREVER: Duration = Duration::from_secs(946_080_000);
 /// closed. Returns true if details were lost.
 pub fn run(args: &Trace) -> Result<bool, Error> {
     let options = options(args)?;
+    if let Some(doubt) = filter::doubt(args) {
+        print_notice(&doubt);
+    }
     let capture = Capture::start(&options)?;
     let seen_by = [Kind::Exec, Kind::Failure, Kind::Exit].map(|kind| capture.info().list(kind));
     let seen_by: Vec<String> = seen_by.into_iter().flatten().collect();
@@ -62,7 +64,7 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     let (sender, messages) = mpsc::channel(CHANNEL);
     let mut reader = Reader::<_, Traced>::new(capture, control.clone(), sender).with_tick(TICK);
     privileges::drop_all(|| reader.flush_now().map_err(io::Error::other))
-        .context("cannot give up privileges")?;
+        .context("cannot drop privileges")?;
     let begin = format!("tracing by {} (Ctrl-C stops)", seen_by.join(", "));
     let reader = thread::Builder::new()
         .name("reader".to_owned())
@@ -134,6 +136,8 @@ fn detailed_pages() -> usize {
 }
 
 fn options(args: &Trace) -> Result<Options, Error> {
+    filter::check_comm(args)?;
+    filter::check_unit(args)?;
     let is_detailed = args.path || args.args;
     let shows = |column| args.show.contains(&column);
     let defaults = Options::default();
@@ -157,26 +161,12 @@ fn options(args: &Trace) -> Result<Options, Error> {
             uid: args.uid,
             comm: args.comm.map(|name| name.0),
             parent_comm: args.parent.map(|name| name.0),
-            cgroup_id: args.cgroup.as_deref().map(cgroup_id).transpose()?,
+            cgroup_id: args.cgroup.as_deref().map(filter::cgroup_id).transpose()?,
             failures: args.failed,
             path: args.path,
             args: args.args,
         },
         ..defaults
-    })
-}
-
-/// A cgroup's id is its directory's inode number (`cgroup_id()` in `include/linux/cgroup.h`).
-fn cgroup_id(directory: &Path) -> anyhow::Result<u64> {
-    let found = directory.metadata().and_then(|metadata| {
-        directory.join("cgroup.procs").metadata()?;
-        Ok(metadata.ino())
-    });
-    found.with_context(|| {
-        format!(
-            "{} is not the directory of a cgroup, as /sys/fs/cgroup/system.slice is",
-            directory.display()
-        )
     })
 }
 
@@ -198,7 +188,7 @@ impl Table {
         Self {
             output: Output::new(args),
             clock: Clock::start(args.timestamps),
-            unit: args.unit.as_ref().map(|unit| unit.as_bytes().to_vec()),
+            unit: args.unit.as_ref().map(|unit| unit.0.clone()),
             rows: args.count.unwrap_or(u64::MAX),
             shown: 0,
             lost: 0,

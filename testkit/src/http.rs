@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a server may keep silent before a test fails.
+/// How long a server may send nothing before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer.
@@ -152,7 +152,15 @@ impl Scrape {
         }
     }
 
-    /// The execs of each view, by its family.
+    /// The execs that are counted under evicted series, and from before the view existed.
+    #[track_caller]
+    pub fn yielded(&self, view: &str) -> f64 {
+        self.value(&format!(
+            "execsnoop_series_yielded_execs_total{{view=\"{view}\"}}"
+        ))
+    }
+
+    /// The execs of each view, yielded ones included, by its family.
     pub fn sums_of_views(&self) -> BTreeMap<&str, f64> {
         let mut sums = BTreeMap::new();
         for (sample, value) in &self.0 {
@@ -161,6 +169,11 @@ impl Scrape {
             {
                 *sums.entry(family).or_default() += value;
             }
+        }
+        for (family, sum) in &mut sums {
+            let view = family.strip_prefix("execsnoop_execs_by_");
+            let view = view.and_then(|view| view.strip_suffix("_total"));
+            *sum += self.yielded(view.expect("the family of a view"));
         }
         sums
     }

@@ -11,6 +11,7 @@ use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
 use execsnoopd::daemon::{Command, Daemon};
 use execsnoopd::pipeline::snapshot::Snapshot;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use crate::fake::{Fake, Kernel};
@@ -34,7 +35,8 @@ pub fn run_on(source: impl Source + 'static, info: &CaptureInfo, config: &Config
     let (commands, commanded) = mpsc::unbounded_channel();
     let (info, config) = (info.clone(), config.clone());
     let thread = std::thread::spawn(move || {
-        Daemon::new(source, &info, config.resolve()?, vec![listener.into()])?.run(commanded)
+        let listeners = vec![listener.into()];
+        Daemon::new(runtime(), source, &info, config.resolve()?, listeners)?.run(commanded)
     });
     Running {
         address,
@@ -118,6 +120,12 @@ impl Service {
     pub fn wait(self) -> anyhow::Result<Arc<Snapshot>> {
         self.running.wait()
     }
+}
+
+/// The runtime of a service.
+pub fn runtime() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be started")
 }
 
 /// The hooks and the transport of most kernels.

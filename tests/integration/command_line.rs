@@ -69,7 +69,7 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
             "server.key",
             other.key.as_str(),
             format!(
-                "{web}:3: tls_server_config.key_file: {}: the key is not that of the certificate",
+                "{web}:3: tls_server_config.key_file: {}: the key does not belong to the certificate",
                 key.display()
             ),
         ),

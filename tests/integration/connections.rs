@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
-use execsnoopd::config::{Config, Web};
+use execsnoopd::config::{Address, Config, Web};
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live_config::Live;
 use execsnoopd::http::server::{Limits, Patience, Server};
@@ -196,7 +196,7 @@ fn a_partial_head_counts_as_silence() {
 fn a_client_from_another_source_is_served_at_once_beside_a_crowd() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("web.sock");
-    let unix = Listener::bind(&format!("unix:{}", path.display())).unwrap();
+    let unix = Listener::bind(&Address::Unix(path.clone())).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap();
     let limits = limits(|limits| {
@@ -415,7 +415,7 @@ fn a_connection_without_a_handshake_is_closed_for_a_new_one() {
 fn a_silent_connection_to_a_unix_socket_is_closed_for_a_new_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("web.sock");
-    let listener = Listener::bind(&format!("unix:{}", path.display())).unwrap();
+    let listener = Listener::bind(&Address::Unix(path.clone())).unwrap();
     let limits = limits(|limits| {
         limits.max_connections = 1;
         limits.grace = Patience::always(Duration::ZERO);

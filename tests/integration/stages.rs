@@ -17,7 +17,7 @@ use execsnoopd::record::Kind;
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::{Fake, Kernel, event};
 use testkit::http::{Scrape, connect, request};
-use testkit::service::{Service, capture_info};
+use testkit::service::{Service, capture_info, runtime};
 use tokio::sync::mpsc;
 
 #[test]
@@ -96,7 +96,7 @@ fn a_listener_that_fails_ends_the_service_even_if_another_works() {
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
     let listeners = vec![answering.into(), failing.into()];
     let resolved = Config::default().resolve().unwrap();
-    let daemon = Daemon::new(source, &capture_info(), resolved, listeners).unwrap();
+    let daemon = Daemon::new(runtime(), source, &capture_info(), resolved, listeners).unwrap();
     let (commands, commanded) = mpsc::unbounded_channel();
     thread::spawn(move || {
         thread::sleep(PATIENCE);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::Label;
+use execsnoopd::record::Kind;
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::event;
 use testkit::http::Scrape;
@@ -97,12 +98,14 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     assert_eq!(scrape.value(sshd), 1.0);
     assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 3.0);
     assert_eq!(scrape.value("execsnoop_series_limit{view=\"comm\"}"), 3.0);
-    // Each new series evicted one, because `idle_after` is 0.
+    // Each new series evicted one, because `idle_after` is 0. `other` is what had no slot when it
+    // was counted, and nothing was without one.
     assert_eq!(
         scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
         0.0
     );
-    assert_eq!(scrape.execs_of("other"), 98.0);
+    assert_eq!(scrape.execs_of("other"), 0.0);
+    assert_eq!(scrape.yielded("comm"), 98.0);
     scrape.assert_ledger_closes();
     service.stop().unwrap();
 }
@@ -121,7 +124,9 @@ fn a_reload_changes_views_without_losing_a_count() {
     changed.view.push(ViewConfig::by(&[Label::Uid]));
     service.reload(&changed);
     let by_uid = |uid| format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\"}}");
-    service.await_sample(&by_uid("other"), 2.0);
+    // What was executed before the view existed does not appear as a burst.
+    service.await_sample("execsnoop_series_yielded_execs_total{view=\"uid\"}", 2.0);
+    assert_eq!(Scrape::of(service.address).value(&by_uid("other")), 0.0);
     service.kernel(|kernel| {
         kernel.emit(encode(&event(b"a", 5, 3)));
         kernel.emit(encode(&event(b"b", 5, 4)));
@@ -130,7 +135,7 @@ fn a_reload_changes_views_without_losing_a_count() {
     assert_eq!((scrape.execs_of("a"), scrape.execs_of("b")), (2.0, 1.0));
     assert_eq!(scrape.execs_of("other"), 1.0);
     assert_eq!(scrape.value(&by_uid("5")), 2.0);
-    assert_eq!(scrape.value(&by_uid("other")), 2.0);
+    assert_eq!(scrape.value(&by_uid("other")), 0.0);
     assert_eq!(scrape.value("execsnoop_execs_total"), 4.0);
     assert_eq!(scrape.value(RELOADED), 1.0);
 
@@ -143,4 +148,58 @@ fn a_reload_changes_views_without_losing_a_count() {
     assert_eq!(scrape.value(&by_uid("5")), 2.0);
     scrape.assert_ledger_closes();
     assert_eq!(service.stop().unwrap().execs, 4);
+}
+
+#[test]
+fn names_that_only_exit_do_not_hide_a_program_that_is_executed() {
+    let service = Service::start(&config_with_view(&[Label::Comm], 100));
+    service.kernel(|kernel| {
+        for n in 0..110 {
+            let mut exit = event(format!("fork-{n}").as_bytes(), 1000, 1);
+            exit.subject.is_exit = 1;
+            exit.cpu_ns = 1_000_000_000;
+            kernel.emit_as(Kind::Exit, encode(&exit));
+        }
+    });
+    let cpu = |scrape: &Scrape, comm| {
+        let sample = format!("execsnoop_cpu_seconds_by_comm_total{{comm=\"{comm}\"}}");
+        scrape.find(&sample)
+    };
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 100.0);
+    assert_eq!(cpu(&scrape, "other"), Some(10.0));
+
+    service.kernel(|kernel| kernel.emit(encode(&event(b"visible", 1000, 1))));
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.execs_of("visible"), 1.0);
+    assert_eq!(scrape.execs_of("other"), 0.0);
+    // CPU time stays where it was counted, unless its series was evicted.
+    assert_eq!(cpu(&scrape, "other"), Some(10.0));
+    let yielded = "execsnoop_series_yielded_cpu_seconds_total{view=\"comm\"}";
+    assert_eq!(scrape.value(yielded), 1.0);
+    assert_eq!(scrape.sum("execsnoop_cpu_seconds_by_comm_total"), 109.0);
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_user_who_fills_a_view_leaves_others_their_share() {
+    for (user_share, hidden) in [(0.5, 40.0), (0.1, 80.0), (1.0, 90.0)] {
+        let mut config = config_with_view(&[Label::Comm], 100);
+        config.view[0].user_share = user_share;
+        let service = Service::start(&config);
+        service.kernel(|kernel| {
+            for n in 0..100 {
+                kernel.emit(encode(&event(format!("filler-{n}").as_bytes(), 1000, 1)));
+            }
+            for n in 0..90 {
+                kernel.emit(encode(&event(format!("own-{n}").as_bytes(), 0, 1)));
+            }
+        });
+        let scrape = Scrape::of(service.address);
+        // The other user gets slots up to the share.
+        assert_eq!(scrape.execs_of("other"), hidden);
+        scrape.assert_ledger_closes();
+        service.stop().unwrap();
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get as route_get;
+use execsnoopd::config::Address;
 use execsnoopd::http::auth::protect;
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live_config::Live;
@@ -217,6 +218,26 @@ fn a_client_certificate_needs_an_allowed_name() {
 }
 
 #[test]
+fn an_authority_that_cannot_be_used_does_not_affect_the_others() {
+    let (service, _, dir, authority) = tls(MUTUAL);
+    let client = Client::with(&authority.pem, &authority.client());
+    let damaged = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+    let incomplete = &authority.pem[..authority.pem.len() / 2];
+    for (text, status) in [
+        (format!("{damaged}{}", authority.pem), Some(200)),
+        (format!("{}{damaged}", authority.pem), Some(200)),
+        (format!("{}{incomplete}", authority.pem), Some(200)),
+        (format!("{incomplete}\n{}", authority.pem), Some(200)),
+        (damaged.to_owned(), None),
+        (String::new(), None),
+    ] {
+        dir.write("ca.crt", &text);
+        let answer = client.request(service.address, "/metrics", "");
+        assert_eq!(answer.map(|answer| answer.status).ok(), status, "{text}");
+    }
+}
+
+#[test]
 fn certificates_of_a_removed_authority_are_rejected() {
     let (service, _, dir, ours) = tls(MUTUAL);
     let client = Client::with(&ours.pem, &ours.client());
@@ -360,7 +381,7 @@ fn any_host_is_answered_if_users_are_configured() {
 fn a_unix_socket_is_served_like_a_port() {
     let dir = WebDir::new(&users(&["alice"]));
     let path = dir.path().join("web.sock");
-    let listener = Listener::bind(&format!("unix:{}", path.display())).unwrap();
+    let listener = Listener::bind(&Address::Unix(path.clone())).unwrap();
     serve_on(listener, &dir.web_config(), |_| ());
     for (headers, status) in [("", 401), (ALICE, 200)] {
         let mut stream = UnixStream::connect(&path).unwrap();

@@ -65,7 +65,7 @@ fn without_further_threads_the_daemon_counts_and_answers_but_refuses_a_reload() 
         scrape.assert_ledger_closes();
     }
     daemon.signal(Signal::HUP);
-    let refused = daemon.await_log("the old one stays");
+    let refused = daemon.await_log("the running one stays");
     assert!(refused.contains("no thread for configuration"), "{refused}");
     let reloaded = daemon
         .scrape()

@@ -2,13 +2,13 @@
 //! that blocks the next one, and SIGTERM always ends it.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use testkit::bpf_objects::Unheld;
 use testkit::daemon::{Daemon, code, configured, field};
 use testkit::host;
@@ -21,9 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// System calls of a start in their order: a name, and which call of this name.
 const START: [(&str, u32); 13] = [
-    ("bpf", 1),   // what can this kernel do
-    ("bpf", 40),  // trying programs out
-    ("bpf", 150), // loading the chosen ones
+    ("epoll_create1", 1), // the runtime, before the configuration is read
+    ("bpf", 1),           // what can this kernel do
+    ("bpf", 40),          // trying programs out
+    ("bpf", 150),         // loading the chosen ones
     ("perf_event_open", 1),
     ("perf_event_open", 2), // attaches soon after
     ("bind", 1),
@@ -32,8 +33,7 @@ const START: [(&str, u32); 13] = [
     ("capset", 1),
     ("capset", 2), // drops the last capability
     ("clone3", 1),
-    ("clone3", 2),        // reader and aggregator
-    ("epoll_create1", 2), // the runtime
+    ("clone3", 2), // reader and aggregator
 ];
 
 /// A daemon on this Unix socket that gets a signal at a system call.
@@ -114,10 +114,7 @@ fn sigkill_at_any_stage_of_the_stop_leaves_nothing_that_blocks_the_next_start() 
     for at in [("unlink", 1), ("exit_group", 1)] {
         let mut daemon = signalled_at(&socket, at, "KILL").spawn().unwrap();
         unix_http::scrape(&socket);
-        let traced = fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.id()));
-        let traced = traced.unwrap().trim().parse().unwrap();
-        let traced = rustix::process::Pid::from_raw(traced).unwrap();
-        rustix::process::kill_process(traced, Signal::TERM).unwrap();
+        rustix::process::kill_process(traced(&daemon), Signal::TERM).unwrap();
         assert_eq!(daemon.wait().unwrap().signal(), Some(9), "{at:?}");
     }
     before.await_no_others();
@@ -131,11 +128,55 @@ fn sigterm_at_any_stage_of_the_start_ends_the_daemon() {
     let before = Unheld::now();
     for at in START {
         let status = status(&mut signalled_at(&socket, at, "TERM"));
-        // Until the daemon handles signals, the kernel ends it.
-        let ended = status.signal() == Some(15) || status.code() == Some(0);
-        assert!(ended, "{at:?}: {status}");
+        assert_eq!(status.code(), Some(0), "{at:?}: {status}");
     }
     before.await_no_others();
+    assert!(!socket.exists(), "the socket is removed");
+}
+
+#[test]
+fn sigterm_while_the_configuration_is_read_ends_the_daemon_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    let made = Command::new("mkfifo").arg(&config).status().unwrap();
+    assert!(made.success());
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut daemon = Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
+            .arg("--config")
+            .arg(&config)
+            .spawn()
+            .unwrap();
+        // This returns once the daemon opens the FIFO. The daemon then waits until it is closed.
+        let _hanging = File::options().write(true).open(&config).unwrap();
+        rustix::process::kill_process(Pid::from_child(&daemon), signal).unwrap();
+        assert_eq!(code(daemon.wait().unwrap()), 0);
+    }
+}
+
+#[test]
+fn a_sighup_during_the_start_reloads_after_it() {
+    let _exclusive = host::exclusive();
+    let (socket, _dir) = socket();
+    for at in START {
+        let mut command = signalled_at(&socket, at, "HUP");
+        let mut strace = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(strace.stderr.take().unwrap()).lines();
+        let lines: Vec<_> = log
+            .map(Result::unwrap)
+            .take_while(|line| !line.contains("configuration reloaded"))
+            .collect();
+        let last = lines.last().expect("the daemon logs");
+        assert!(last.contains("listening"), "{at:?}: {lines:#?}");
+        let daemon = traced(&strace);
+        rustix::process::kill_process(daemon, Signal::TERM).unwrap();
+        assert_eq!(code(strace.wait().unwrap()), 0, "{at:?}");
+    }
+}
+
+/// The process that strace runs.
+fn traced(strace: &Child) -> Pid {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.id()));
+    Pid::from_raw(children.unwrap().trim().parse().unwrap()).unwrap()
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn a_reload_applies_what_can_change_and_reports_to_systemd_what_cannot() {
     // The status stays as long as the configuration is rejected.
     let fed = notified.await_line("WATCHDOG=1");
     assert!(fed.contains(why), "{fed}");
-    let line = daemon.await_log("the old one stays");
+    let line = daemon.await_log("the running one stays");
     assert_eq!(field(&line, "level"), "ERROR");
     assert_eq!(daemon.scrape().value(limit), 7.0);
     daemon.stop();

@@ -16,7 +16,9 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue};
 use bcrypt::HashParts;
 use nix::libc::O_NONBLOCK;
+use serde::Deserialize;
 
+mod duration;
 mod tls;
 mod tls_names;
 mod yaml;
@@ -28,15 +30,6 @@ use self::yaml::Node;
 /// The largest web configuration, certificate or key that is read, in bytes. A bundle of all
 /// public certificate authorities has a quarter of this size.
 const MAX_FILE: u64 = 1 << 20;
-
-/// The supported headers and their values. An empty list means any value.
-const HEADERS: [(&str, &[&str]); 5] = [
-    ("Content-Security-Policy", &[]),
-    ("Strict-Transport-Security", &[]),
-    ("X-Content-Type-Options", &["nosniff"]),
-    ("X-Frame-Options", &["deny", "sameorigin"]),
-    ("X-XSS-Protection", &[]),
-];
 
 /// The costs that bcrypt allows (`MinCost` and `MaxCost` of Go's package).
 const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
@@ -68,10 +61,46 @@ pub struct WebConfig {
 }
 
 /// One request per `interval`, with up to `burst` requests at once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct RateLimit {
+    #[serde(deserialize_with = "duration::read")]
     pub(crate) interval: Duration,
     pub(crate) burst: u32,
+}
+
+/// The file as written.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    tls_server_config: tls::Written,
+    http_server_config: HttpServerConfig,
+    basic_auth_users: BTreeMap<String, String>,
+    rate_limit: RateLimit,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HttpServerConfig {
+    /// Both values are accepted. The daemon always serves HTTP/1.1, which all clients speak.
+    #[serde(rename = "http2")]
+    _http2: Option<bool>,
+    headers: Headers,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Headers {
+    #[serde(rename = "X-Content-Type-Options")]
+    sniff: Option<String>,
+    #[serde(rename = "X-Frame-Options")]
+    frame: Option<String>,
+    #[serde(rename = "X-XSS-Protection")]
+    xss: Option<String>,
+    #[serde(rename = "Strict-Transport-Security")]
+    hsts: Option<String>,
+    #[serde(rename = "Content-Security-Policy")]
+    csp: Option<String>,
 }
 
 /// Reads the text of a web configuration.
@@ -91,7 +120,8 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NONBLOCK)
-        .open(path)?;
+        .open(path)
+        .map_err(super::readers::explain_denied)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
@@ -129,35 +159,34 @@ impl WebConfig {
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let dir = path.parent().unwrap_or(Path::new(""));
         yaml::parse(text)
-            .and_then(|root| Self::read(root, dir))
+            .and_then(|root| Self::read(&root, dir))
             .map_err(|mut fault| {
                 fault.line = fault.line.min(yaml::last_line(text));
                 invalid(path, fault)
             })
     }
 
-    fn read(root: Node, dir: &Path) -> Result<Self, Fault> {
-        let mut config = Self {
-            tls: None,
-            headers: Vec::new(),
-            users: BTreeMap::new(),
-            rate_limit: None,
-        };
-        let known = [
-            "tls_server_config",
-            "http_server_config",
-            "basic_auth_users",
-            "rate_limit",
-        ];
-        for (key, section) in root.fields(&known)? {
-            match key.as_str() {
-                "tls_server_config" => config.tls = tls::read(section, dir)?,
-                "http_server_config" => config.headers = http(section)?,
-                "basic_auth_users" => config.users = users(section)?,
-                _ => config.rate_limit = rate_limit(section)?,
+    fn read(root: &Node, dir: &Path) -> Result<Self, Fault> {
+        let written: Written = root.read()?;
+        for (name, hash) in &written.basic_auth_users {
+            let cost = HashParts::from_str(hash).map(|parts| parts.get_cost());
+            if !cost.is_ok_and(|cost| COSTS.contains(&cost)) {
+                let message =
+                    "not a bcrypt hash; `htpasswd -nBC 10 \"\"` prints one after the colon";
+                return Err(root.fault(&["basic_auth_users", name], message));
             }
         }
-        Ok(config)
+        let limit = Some(written.rate_limit).filter(|limit| !limit.interval.is_zero());
+        if limit.is_some_and(|limit| limit.burst == 0) {
+            let message = "burst must be at least 1, because with 0 every request is rejected";
+            return Err(root.fault(&["rate_limit"], message));
+        }
+        Ok(Self {
+            tls: tls::read(written.tls_server_config, root, dir)?,
+            headers: headers(written.http_server_config.headers, root)?,
+            users: written.basic_auth_users,
+            rate_limit: limit,
+        })
     }
 
     /// Returns whether requests need authentication: a password, or a certificate signed by one
@@ -191,63 +220,33 @@ impl WebConfig {
     }
 }
 
-fn http(section: Node) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
-    let mut headers = Vec::new();
-    for (key, node) in section.fields(&["http2", "headers"])? {
-        if key == "http2" {
-            // Both values are accepted. The daemon always serves HTTP/1.1, which all clients speak.
-            node.boolean()?;
-            continue;
+fn headers(written: Headers, root: &Node) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+    // Without a list, any value is supported.
+    let headers = [
+        ("X-Content-Type-Options", written.sniff, &["nosniff"][..]),
+        ("X-Frame-Options", written.frame, &["deny", "sameorigin"]),
+        ("X-XSS-Protection", written.xss, &[]),
+        ("Strict-Transport-Security", written.hsts, &[]),
+        ("Content-Security-Policy", written.csp, &[]),
+    ];
+    let mut set = Vec::new();
+    for (name, value, supported) in headers {
+        let Some(value) = value else { continue };
+        let fault = |message: &str| root.fault(&["http_server_config", "headers", name], message);
+        if !supported.is_empty() && !supported.contains(&value.as_str()) {
+            let supported = supported.join(", ");
+            return Err(fault(&format!(
+                "`{value}` is not supported; supported values: {supported}"
+            )));
         }
-        let names = HEADERS.map(|(name, _)| name);
-        for (name, node) in node.fields(&names)? {
-            let value = node.text()?;
-            let (_, allowed) = HEADERS[names.iter().position(|n| *n == name).unwrap_or_default()];
-            if !allowed.is_empty() && !allowed.contains(&value) {
-                return Err(node.fault(format_args!(
-                    "`{value}` is not supported; supported values: {}",
-                    allowed.join(", ")
-                )));
-            }
-            if value.is_empty() {
-                continue;
-            }
+        if !value.is_empty() {
             let value =
-                HeaderValue::from_str(value).map_err(|_| node.fault("not a valid header value"))?;
-            let name = HeaderName::from_str(&name).map_err(|e| node.fault(e))?;
-            headers.push((name, value));
+                HeaderValue::from_str(&value).map_err(|_| fault("not a valid header value"))?;
+            let name = HeaderName::from_str(name).map_err(|e| fault(&e.to_string()))?;
+            set.push((name, value));
         }
     }
-    Ok(headers)
-}
-
-fn users(section: Node) -> Result<BTreeMap<String, String>, Fault> {
-    let mut users = BTreeMap::new();
-    for (name, node) in section.entries()? {
-        let hash = node.text()?;
-        let cost = HashParts::from_str(hash).map(|parts| parts.get_cost());
-        if !cost.is_ok_and(|cost| COSTS.contains(&cost)) {
-            return Err(
-                node.fault("not a bcrypt hash; `htpasswd -nBC 10 \"\"` prints one after the colon")
-            );
-        }
-        users.insert(name, hash.to_owned());
-    }
-    Ok(users)
-}
-
-fn rate_limit(section: Node) -> Result<Option<RateLimit>, Fault> {
-    let mut limit = RateLimit {
-        interval: Duration::ZERO,
-        burst: 0,
-    };
-    for (key, node) in section.fields(&["interval", "burst"])? {
-        match key.as_str() {
-            "interval" => limit.interval = node.duration()?,
-            _ => limit.burst = node.number()?,
-        }
-    }
-    Ok((!limit.interval.is_zero()).then_some(limit))
+    Ok(set)
 }
 
 #[cfg(test)]

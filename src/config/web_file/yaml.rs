@@ -1,10 +1,17 @@
-//! YAML values with their lines, which error messages name.
+//! A YAML tree that serde reads into types, with the lines that error messages name.
+//!
+//! saphyr-parser provides the events. No crate that builds values or types from YAML follows the
+//! rules of the toolkit. saphyr 0.3 and marked-yaml 0.8 overflow the stack on deeply nested text.
+//! marked-yaml reads `~` as text, does not read `yes` as a boolean, and rejects an empty document.
+//! serde-saphyr 1.1, the last version for Rust 1.88, reads `"yes"` as a boolean, rejects a second
+//! document, and does not know the line of a section's key.
 
-use std::time::Duration;
+use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{self, Deserialize, Deserializer, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
-
-use crate::config::suggest::nearest;
+use crate::config::suggest;
 
 /// The limit of nesting. The format has three levels.
 const MAX_DEPTH: usize = 8;
@@ -17,29 +24,31 @@ pub(crate) struct Fault {
     pub(crate) message: String,
 }
 
-/// A value, its line, and the path of its key, for example `tls_server_config.cert_file`.
+/// A value, and the line of its key. The line of a value without a key is its own.
 #[derive(Debug)]
 pub(super) struct Node {
-    path: String,
-    pub(super) line: usize,
+    line: usize,
     content: Content,
 }
 
 #[derive(Debug)]
 enum Content {
-    Null,
-    /// Quoted scalars are always text. Plain ones can be null or booleans.
-    Scalar {
-        text: String,
-        plain: bool,
-    },
+    /// Without quotes. Only plain scalars can be null or booleans.
+    Plain(String),
+    Quoted(String),
     List(Vec<Node>),
     Map(Vec<(String, Node)>),
 }
 
 /// Parses the first document of a text, as the toolkit does. An empty document is null.
 pub(super) fn parse(text: &str) -> Result<Node, Fault> {
-    Loader(Parser::new_from_str(text)).document()
+    let parser = Parser::new_from_str(text);
+    let path = Vec::new();
+    let document = Loader { parser, path }.next()?;
+    Ok(document.unwrap_or(Node {
+        line: 1,
+        content: Content::Plain(String::new()),
+    }))
 }
 
 /// Returns the number of the last line of a text. YAML's line breaks are `\n`, `\r\n` and `\r`
@@ -49,250 +58,231 @@ pub(super) fn last_line(text: &str) -> usize {
     text.lines().count().max(1)
 }
 
-struct Loader<'input>(Parser<'input, StrInput<'input>>);
+struct Loader<'input> {
+    parser: Parser<'input, StrInput<'input>>,
+    /// The current key of each map around the next value, and an empty string for each list.
+    path: Vec<String>,
+}
 
-impl<'input> Loader<'input> {
-    fn document(&mut self) -> Result<Node, Fault> {
-        loop {
-            match self.next()? {
-                (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
-                (Event::StreamEnd | Event::DocumentEnd, span) => {
-                    return Ok(Node {
-                        path: String::new(),
-                        line: span.start.line(),
-                        content: Content::Null,
-                    });
-                }
-                (event, span) => return self.node(event, span, String::new(), 0),
-            }
-        }
-    }
-
-    fn next(&mut self) -> Result<(Event<'input>, Span), Fault> {
-        match self.0.next_event() {
-            Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(syntax(&error)),
-            None => Err(Fault {
-                line: 1,
-                message: "the document is not complete".to_owned(),
-            }),
-        }
-    }
-
-    fn node(
-        &mut self,
-        event: Event<'input>,
-        span: Span,
-        path: String,
-        depth: usize,
-    ) -> Result<Node, Fault> {
+impl Loader<'_> {
+    /// Returns the next value, or `None` at the end of a list, a map or the text.
+    fn next(&mut self) -> Result<Option<Node>, Fault> {
+        let Some(event) = self.parser.next_event() else {
+            return Ok(None);
+        };
+        let (event, span) = event.map_err(|error| Fault {
+            line: error.marker().line(),
+            message: error.info().to_owned(),
+        })?;
         let line = span.start.line();
         let fault = |message: &str| Fault {
             line,
             message: message.to_owned(),
         };
-        if depth > MAX_DEPTH {
-            return Err(fault("nested too deeply"));
-        }
         let content = match event {
-            Event::Scalar(text, style, ..) => {
-                let plain = style == ScalarStyle::Plain;
-                match text.as_ref() {
-                    "" | "~" | "null" | "Null" | "NULL" if plain => Content::Null,
-                    _ => Content::Scalar {
-                        text: text.into_owned(),
-                        plain,
-                    },
-                }
+            Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => return self.next(),
+            Event::SequenceEnd | Event::MappingEnd | Event::DocumentEnd | Event::StreamEnd => {
+                return Ok(None);
             }
-            Event::SequenceStart(..) => {
-                let mut items = Vec::new();
-                loop {
-                    match self.next()? {
-                        (Event::SequenceEnd, _) => break Content::List(items),
-                        (event, span) => {
-                            items.push(self.node(event, span, path.clone(), depth + 1)?);
-                        }
-                    }
-                }
-            }
-            Event::MappingStart(..) => self.mapping(&path, depth)?,
             Event::Alias(_) => {
                 return Err(fault(
                     "aliases (`*name`) are not supported; repeat the value",
                 ));
             }
-            _ => return Err(fault("expected a value")),
+            Event::Scalar(text, ScalarStyle::Plain, ..) => Content::Plain(text.into_owned()),
+            Event::Scalar(text, ..) => Content::Quoted(text.into_owned()),
+            _ if self.path.len() == MAX_DEPTH => return Err(fault("nested too deeply")),
+            Event::SequenceStart(..) => Content::List(self.list()?),
+            Event::MappingStart(..) => Content::Map(self.map()?),
         };
-        Ok(Node {
-            path,
-            line,
-            content,
-        })
+        Ok(Some(Node { line, content }))
     }
 
-    fn mapping(&mut self, path: &str, depth: usize) -> Result<Content, Fault> {
-        let mut entries: Vec<(String, Node)> = Vec::new();
-        loop {
-            let (event, span) = self.next()?;
-            let line = span.start.line();
-            let key = match event {
-                Event::MappingEnd => return Ok(Content::Map(entries)),
-                Event::Scalar(key, ..) => key.into_owned(),
-                _ => {
-                    return Err(Fault {
-                        line,
-                        message: "a key must be a single word".to_owned(),
-                    });
-                }
-            };
-            let path = match path {
-                "" => key.clone(),
-                path => format!("{path}.{key}"),
-            };
-            if entries.iter().any(|(other, _)| *other == key) {
-                return Err(Fault {
-                    line,
-                    message: format!("duplicate key `{path}`"),
-                });
-            }
-            let (event, span) = self.next()?;
-            let mut value = self.node(event, span, path, depth + 1)?;
-            value.line = line;
-            entries.push((key, value));
+    fn list(&mut self) -> Result<Vec<Node>, Fault> {
+        let mut items = Vec::new();
+        self.path.push(String::new());
+        while let Some(item) = self.next()? {
+            items.push(item);
         }
+        self.path.pop();
+        Ok(items)
     }
-}
 
-fn syntax(error: &ScanError) -> Fault {
-    Fault {
-        line: error.marker().line(),
-        message: error.info().to_owned(),
+    fn map(&mut self) -> Result<Vec<(String, Node)>, Fault> {
+        let mut entries: Vec<(String, Node)> = Vec::new();
+        self.path.push(String::new());
+        while let Some(Node { line, content }) = self.next()? {
+            let (Content::Plain(key) | Content::Quoted(key)) = content else {
+                let message = "a key must be a single word".to_owned();
+                return Err(Fault { line, message });
+            };
+            self.path.pop();
+            self.path.push(key.clone());
+            if entries.iter().any(|(other, _)| *other == key) {
+                let message = format!("duplicate key `{}`", self.path.join("."));
+                return Err(Fault { line, message });
+            }
+            let Some(value) = self.next()? else { break };
+            entries.push((key, Node { line, ..value }));
+        }
+        self.path.pop();
+        Ok(entries)
     }
 }
 
 impl Node {
-    /// Returns a fault of this value.
-    pub(super) fn fault(&self, message: impl std::fmt::Display) -> Fault {
-        let message = match self.path.as_str() {
-            "" => message.to_string(),
-            path => format!("{path}: {message}"),
-        };
-        Fault {
-            line: self.line,
-            message,
-        }
-    }
-
-    /// Returns keys and values. Null has none.
-    pub(super) fn entries(self) -> Result<Vec<(String, Self)>, Fault> {
-        match self.content {
-            Content::Null => Ok(Vec::new()),
-            Content::Map(entries) => Ok(entries),
-            _ => Err(self.fault("expected keys with values")),
-        }
-    }
-
-    /// Like [`entries`](Self::entries), with only known keys. Keys whose value is null are left
-    /// out.
-    pub(super) fn fields(self, known: &[&str]) -> Result<Vec<(String, Self)>, Fault> {
-        if let Content::Map(entries) = &self.content {
-            let unknown = entries
-                .iter()
-                .find(|(key, _)| !known.contains(&key.as_str()));
-            if let Some((key, node)) = unknown {
-                let mut message = format!("unknown key `{}`", node.path);
-                if let Some(nearest) = nearest(key, known.iter().copied()) {
-                    message = format!("{message}; did you mean `{nearest}`?");
-                }
-                return Err(Fault {
-                    line: node.line,
-                    message,
-                });
+    /// Deserializes the tree.
+    pub(super) fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, Fault> {
+        serde_path_to_error::deserialize(self).map_err(|error| {
+            let key = suggest::key_at(error.path());
+            Fault {
+                line: self.line_of(&suggest::keys(error.path())),
+                message: match error.inner() {
+                    Error::UnknownKey { nearest } => suggest::unknown_key(&key, nearest.as_deref()),
+                    Error::Value(message) if key.is_empty() => message.clone(),
+                    Error::Value(message) => format!("{key}: {message}"),
+                },
             }
-        }
-        let mut fields = self.entries()?;
-        fields.retain(|(_, node)| !matches!(node.content, Content::Null));
-        Ok(fields)
+        })
     }
 
-    pub(super) fn list(self) -> Result<Vec<Self>, Fault> {
-        match self.content {
-            Content::List(items) => Ok(items),
-            Content::Null => Ok(Vec::new()),
-            _ => Err(self.fault("expected a list")),
+    /// Returns a fault of a key's value.
+    pub(super) fn fault(&self, keys: &[&str], message: &str) -> Fault {
+        Fault {
+            line: self.line_of(keys),
+            message: format!("{}: {message}", keys.join(".")),
         }
     }
 
-    pub(super) fn text(&self) -> Result<&str, Fault> {
+    /// Returns the line of a key. For a key that does not exist, returns the line of the innermost
+    /// key on its path.
+    pub(super) fn line_of(&self, keys: &[impl AsRef<str>]) -> usize {
+        let mut node = self;
+        for key in keys.iter().map(AsRef::as_ref) {
+            let inner = match &node.content {
+                Content::Map(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, v)| v),
+                Content::List(items) => key.parse().ok().and_then(|i: usize| items.get(i)),
+                Content::Plain(_) | Content::Quoted(_) => None,
+            };
+            let Some(inner) = inner else { break };
+            node = inner;
+        }
+        node.line
+    }
+
+    fn is_null(&self) -> bool {
+        let nulls = ["", "~", "null", "Null", "NULL"];
+        matches!(&self.content, Content::Plain(text) if nulls.contains(&text.as_str()))
+    }
+
+    fn text(&self) -> Result<&str, Error> {
         match &self.content {
-            Content::Scalar { text, .. } => Ok(text),
-            Content::Null => Ok(""),
-            _ => Err(self.fault("expected a single value")),
+            _ if self.is_null() => Ok(""),
+            Content::Plain(text) | Content::Quoted(text) => Ok(text),
+            Content::List(_) | Content::Map(_) => wrong("expected a single value"),
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for &'de Node {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_str(self.text()?)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
         }
     }
 
     /// Accepts the words of YAML 1.1, as the toolkit does.
-    pub(super) fn boolean(&self) -> Result<bool, Fault> {
-        match &self.content {
-            Content::Scalar { text, plain: true } => match text.to_ascii_lowercase().as_str() {
-                "true" | "yes" | "y" | "on" => Ok(true),
-                "false" | "no" | "n" | "off" => Ok(false),
-                _ => Err(self.fault(format_args!("`{text}` is not true or false"))),
-            },
-            _ => Err(self.fault("expected true or false")),
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Content::Plain(text) = &self.content else {
+            return wrong("expected true or false");
+        };
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "y" | "on" => visitor.visit_bool(true),
+            "false" | "no" | "n" | "off" => visitor.visit_bool(false),
+            _ => wrong(format!("`{text}` is not true or false")),
         }
     }
 
-    pub(super) fn number(&self) -> Result<u32, Fault> {
-        let text = self.text()?;
-        text.parse().map_err(|_| {
-            self.fault(format_args!(
-                "`{text}` is not a number from 0 to {}",
-                u32::MAX
-            ))
-        })
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let text = if self.is_null() { "0" } else { self.text()? };
+        match text.parse() {
+            Ok(number) => visitor.visit_u32(number),
+            Err(_) => wrong(format!("`{text}` is not a number from 0 to {}", u32::MAX)),
+        }
     }
 
-    /// Reads a duration as Go writes it, for example `1m30s` or `1.5s`. A number without a unit is
-    /// in nanoseconds.
-    pub(super) fn duration(&self) -> Result<Duration, Fault> {
-        let text = self.text()?;
-        duration(text).ok_or_else(|| {
-            self.fault(format_args!(
-                "`{text}` is not a duration such as 500ms, 1s or 1m30s"
-            ))
-        })
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let items = match &self.content {
+            Content::List(items) => items.as_slice(),
+            _ if self.is_null() => &[],
+            _ => return wrong("expected a list"),
+        };
+        visitor.visit_seq(SeqDeserializer::new(items.iter()))
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let entries = match &self.content {
+            Content::Map(entries) => entries.as_slice(),
+            _ if self.is_null() => &[],
+            _ => return wrong("expected keys with values"),
+        };
+        let entries = entries.iter().map(|(key, value)| (key.as_str(), value));
+        visitor.visit_map(MapDeserializer::new(entries))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_map(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 u8 u16 u64 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct tuple tuple_struct enum identifier ignored_any
     }
 }
 
-fn duration(text: &str) -> Option<Duration> {
-    if let Ok(nanoseconds) = text.parse() {
-        return Some(Duration::from_nanos(nanoseconds));
+impl<'de> IntoDeserializer<'de, Error> for &'de Node {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
     }
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, unit) = rest.split_at(digits);
-        let end = unit
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(unit.len());
-        let (unit, further) = unit.split_at(end);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-        total = total.checked_add(part)?;
-        rest = further;
+}
+
+/// Why a tree cannot be deserialized. `serde_path_to_error` adds the key.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("unknown key")]
+    UnknownKey { nearest: Option<String> },
+    #[error("{0}")]
+    Value(String),
+}
+
+fn wrong<T>(message: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Value(message.into()))
+}
+
+impl de::Error for Error {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Self::Value(message.to_string())
     }
-    (!text.is_empty()).then_some(total)
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let nearest = suggest::nearest(field, expected.iter().copied());
+        Self::UnknownKey { nearest }
+    }
 }
 
 #[cfg(test)]
@@ -300,31 +290,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_the_form_of_go() {
-        for (text, milliseconds) in [
-            ("0", 0),
-            ("1s", 1000),
-            ("500ms", 500),
-            ("1m30s", 90_000),
-            ("1.5h", 5_400_000),
-            ("1000000", 1),
-        ] {
-            assert_eq!(
-                duration(text),
-                Some(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
-        }
-        for text in ["", "s", "1", "1d", "-1s", "1 s", "1e400s"] {
-            let nanosecond = (text == "1").then_some(Duration::from_nanos(1));
-            assert_eq!(duration(text), nanosecond, "{text}");
-        }
-    }
-
-    #[test]
     fn nesting_is_bounded() {
-        let fault = parse(&format!("{}x", "- ".repeat(20))).unwrap_err();
-        assert_eq!(fault.message, "nested too deeply");
+        for depth in [20, 200_000] {
+            let fault = parse(&format!("{}x", "- ".repeat(depth))).unwrap_err();
+            assert_eq!(fault.message, "nested too deeply");
+        }
         assert!(parse(&"[".repeat(100_000)).is_err());
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! It shares no state. At each flush it publishes a [`Snapshot`].
 
-use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -24,6 +23,10 @@ mod tests;
 pub(crate) use self::missed::missing;
 use self::missed::{Missed, missing_at_most};
 
+/// Views without counts that replace the current ones. Newer ones take the place of those that the
+/// aggregator has not seen yet.
+pub type Changes = Arc<Mutex<Option<Vec<View>>>>;
+
 /// What the observations of a message have in common.
 struct Context<'a> {
     /// Time since the start.
@@ -41,8 +44,7 @@ pub struct Aggregator {
     cpu_ns: u64,
     exits: Exits,
     views: Vec<View>,
-    /// Views that replace the current ones, without counts.
-    changes: Option<Receiver<Vec<View>>>,
+    changes: Changes,
     flush: Flush,
     missed: Missed,
     /// Upper bounds by kind, in the order of [`Kind::ALL`].
@@ -58,20 +60,17 @@ impl Aggregator {
             cpu_ns: 0,
             exits: Exits::default(),
             views,
-            changes: None,
+            changes: Changes::default(),
             flush: Flush::default(),
             missed: Missed::default(),
             missed_at_most: Default::default(),
         }
     }
 
-    /// Replaces the views by those received, before the next message is counted.
+    /// Replaces the views by those in `changes`, if any, before the next message is counted.
     #[must_use]
-    pub fn with_changes(self, changes: Receiver<Vec<View>>) -> Self {
-        Self {
-            changes: Some(changes),
-            ..self
-        }
+    pub fn with_changes(self, changes: Changes) -> Self {
+        Self { changes, ..self }
     }
 
     /// Counts until the last sender is dropped, and publishes a snapshot at each flush. Returns the
@@ -82,7 +81,12 @@ impl Aggregator {
         snapshots: &watch::Sender<Arc<Snapshot>>,
     ) -> Arc<Snapshot> {
         while let Some(message) = messages.blocking_recv() {
-            while let Some(views) = self.changes.as_ref().and_then(|c| c.try_recv().ok()) {
+            let changed = self
+                .changes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(views) = changed {
                 self.change_views(views);
             }
             if self.apply(message) {
@@ -100,6 +104,10 @@ impl Aggregator {
         let before = self.total();
         let is_flushed = self.apply_at(message, now);
         self.recent.add(now, self.total().saturating_sub(before));
+        let unattributed = self.unattributed();
+        for view in &mut self.views {
+            view.record_other(unattributed, now);
+        }
         is_flushed
     }
 
@@ -136,22 +144,22 @@ impl Aggregator {
         }
     }
 
-    /// Replaces the views. One that groups like an existing one takes over its counts. Any other
-    /// starts with everything counted so far, without series, so that the sum over each view stays
-    /// the total.
+    /// Replaces the views. One that groups like an existing one takes over its counts. In any other,
+    /// everything counted so far counts as yielded, so that the sum over each view stays the total.
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
         let so_far = Counts {
-            execs: self.execs,
+            execs: self.total(),
             cpu_ns: self.cpu_ns,
         };
+        let unattributed = self.unattributed();
         let mut old = std::mem::take(&mut self.views);
         self.views = views
             .into_iter()
             .map(
                 |view| match old.iter().position(|old| old.groups_by(view.labels())) {
                     Some(same) => view.continuing(old.swap_remove(same), now),
-                    None => view.beginning_with(so_far),
+                    None => view.beginning_with(so_far, unattributed),
                 },
             )
             .collect();

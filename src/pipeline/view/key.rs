@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::parse;
 use crate::record::Comm;
 
 /// A label by which a view can group.
@@ -79,41 +80,18 @@ pub fn name(labels: &[Label]) -> String {
 pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
     let mut grouping = grouping(labels);
     let (Some(label), None) = (grouping.next(), grouping.next()) else {
-        return Err("only a view by one label can have it".to_owned());
+        return Err("only a view with one label can have values".to_owned());
     };
     let mut key = Key::default();
     match label {
-        Label::Comm => key.comm = comm(value)?,
-        Label::ParentComm => key.parent_comm = comm(value)?,
-        Label::Uid | Label::User => key.uid = uid(value)?,
-        Label::Unit => key.unit = Some(value.as_bytes().into()),
-        Label::Slice => key.slice = Some(value.as_bytes().into()),
-        Label::Container => key.container = Some(value.as_bytes().into()),
+        Label::Comm => key.comm = parse::comm(value)?,
+        Label::ParentComm => key.parent_comm = parse::comm(value)?,
+        Label::Uid | Label::User => key.uid = parse::uid(value)?,
+        Label::Unit => key.unit = Some(parse::unit(value)?.into()),
+        Label::Slice => key.slice = Some(parse::slice(value)?.into()),
+        Label::Container => key.container = Some(parse::container(value)?.into()),
     }
     Ok(key)
-}
-
-/// Returns a program's name as the kernel keeps it. The error says what is wrong with it.
-pub fn comm(value: &str) -> Result<Comm, String> {
-    let mut comm = Comm::default();
-    let kept = comm.len() - 1;
-    let Some(bytes) = comm
-        .get_mut(..value.len())
-        .filter(|bytes| bytes.len() <= kept)
-    else {
-        return Err(format!(
-            "{value:?} has more than the {kept} bytes that the kernel keeps"
-        ));
-    };
-    bytes.copy_from_slice(value.as_bytes());
-    Ok(comm)
-}
-
-/// Returns the uid of a user, given by uid or by name. The error says what is wrong with it.
-pub fn uid(value: &str) -> Result<u32, String> {
-    let named = || uzers::get_user_by_name(value).map(|user| user.uid());
-    let uid = value.parse().ok().or_else(named);
-    uid.ok_or_else(|| format!("{value:?} is neither a uid nor the name of a user"))
 }
 
 /// The values of the labels of a view. The other fields are empty.

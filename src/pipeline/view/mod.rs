@@ -1,90 +1,102 @@
 //! A view: execs and CPU time by a set of labels, with a bounded number of series.
+//!
+//! `slots` decides which series gives way to a new one, and `returning` finds the names without a
+//! slot that return.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lru::LruCache;
-
 use crate::names::cgroup::Cgroup;
+use crate::pipeline::history::History;
 use crate::record::Subject;
 
+mod counts;
 mod key;
+mod returning;
+mod slots;
 
-pub use self::key::{Key, Label, comm, grouping, is_by_user_alone, key_of, name, uid};
+pub use self::counts::Counts;
+pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 
-/// The counts of a series.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Successful execs.
-    pub execs: u64,
-    /// CPU time of processes that have exited, in nanoseconds.
-    pub cpu_ns: u64,
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, more: Self) {
-        self.execs += more.execs;
-        self.cpu_ns += more.cpu_ns;
-    }
-}
+use self::returning::Returning;
+use self::slots::{NO_USER, Newcomer, Series, Slots};
 
 /// The series of a view and their counts.
 #[derive(Debug)]
 pub struct View {
     labels: Vec<Label>,
     max_series: usize,
-    idle_after: Duration,
     /// Series that are never evicted.
     reserved: HashMap<Key, Counts>,
-    /// The other series in the order of their last use. The hash has a random seed, because users
-    /// choose the names.
-    series: LruCache<Key, Series, RandomState>,
+    /// The other series.
+    slots: Slots,
+    /// Names without a slot.
+    returning: Returning,
     overflow: Counts,
-    /// The counts of evicted series and of cgroups whose name is not known.
-    nameless: Counts,
+    unnamed: Counts,
+    yielded: Counts,
+    /// The unattributed execs from before the view existed, which are in `yielded`.
+    unattributed_before: u64,
+    recent_other: History,
+    /// The sum of `recent_other`, including what it does not keep any more.
+    other_recorded: u64,
 }
 
-#[derive(Debug)]
-struct Series {
-    counts: Counts,
-    last_used: Duration,
-}
-
-/// The counts of a view at a flush.
+/// The counts of a view at a flush. Their sum, with the execs that are unattributed since the view
+/// exists, is the total.
 #[derive(Debug, Clone, Default)]
 pub struct ViewCounts {
     pub labels: Vec<Label>,
     /// In no particular order.
     pub series: Vec<(Key, Counts)>,
-    /// What has no series for lack of a free slot.
+    /// What had no slot when it was counted.
     pub overflow: Counts,
-    /// What else has no series: the counts of evicted series and of cgroups whose name is not
-    /// known.
-    pub nameless: Counts,
+    /// What was executed in a cgroup whose name is not known.
+    pub unnamed: Counts,
+    /// What was counted under series that have been evicted, and before the view existed.
+    pub yielded: Counts,
+    /// The unattributed execs in `yielded`.
+    pub unattributed_before: u64,
+    /// Execs without a series by time.
+    pub recent_other: History,
     /// The number of slots.
     pub max_series: usize,
 }
 
 impl View {
-    /// A view without counts, in which no series is evicted.
+    /// A view without counts, in which no series idles and a user can keep every slot.
     pub fn new(labels: Vec<Label>, max_series: usize) -> Self {
         Self {
             labels,
             max_series,
-            idle_after: Duration::MAX,
             reserved: HashMap::new(),
-            series: LruCache::unbounded_with_hasher(RandomState::new()),
+            slots: Slots::new(u32::MAX, max_series),
+            returning: Returning::default(),
             overflow: Counts::default(),
-            nameless: Counts::default(),
+            unnamed: Counts::default(),
+            yielded: Counts::default(),
+            unattributed_before: 0,
+            recent_other: History::default(),
+            other_recorded: 0,
         }
     }
 
-    /// Sets how long a series must have been idle before a new one can evict it.
+    /// Sets how long a series must have been idle before any new one can evict it.
     #[must_use]
-    pub fn idle_after(self, idle_after: Duration) -> Self {
-        Self { idle_after, ..self }
+    pub fn idle_after(mut self, idle_after: Duration) -> Self {
+        let started = u64::from(idle_after.subsec_nanos() > 0);
+        let seconds = idle_after.as_secs().saturating_add(started);
+        self.slots.idle_after = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// Sets the share of the slots that a user can keep if others need them, up to 1.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // rounded down
+    pub fn user_share(mut self, share: f64) -> Self {
+        self.slots.per_user = ((self.max_series as f64 * share) as usize).max(1);
+        self
     }
 
     /// Adds series that exist from the start and are never evicted.
@@ -95,29 +107,48 @@ impl View {
         self
     }
 
-    /// Starts with these counts, which are from before the view existed and have no series.
+    /// Starts with what was counted before the view existed, unattributed execs included.
     #[must_use]
-    pub fn beginning_with(self, nameless: Counts) -> Self {
-        Self { nameless, ..self }
+    pub fn beginning_with(self, before: Counts, unattributed_before: u64) -> Self {
+        Self {
+            yielded: before,
+            unattributed_before,
+            ..self
+        }
     }
 
     /// Takes over the counts of `old`, a view that groups alike, at this time since the start. If
-    /// `old` has more series than there are slots, they are evicted as they become idle.
+    /// `old` has more series than there are slots, new ones evict several each.
     #[must_use]
-    pub fn continuing(mut self, old: Self, now: Duration) -> Self {
-        self.overflow = old.overflow;
-        self.nameless = old.nameless;
-        self.series = old.series;
+    pub fn continuing(self, old: Self, now: Duration) -> Self {
+        let now = whole_seconds(now);
+        let mut slots = old.slots;
+        slots.idle_after = self.slots.idle_after;
+        slots.per_user = self.slots.per_user;
         for (key, counts) in old.reserved {
-            let last_used = now;
-            self.series.put(key, Series { counts, last_used });
+            let series = Series {
+                counts,
+                user: NO_USER,
+                seconds: u32::try_from(counts.execs).unwrap_or(u32::MAX),
+                created: now,
+                last_exec: now,
+                last_used: now,
+            };
+            slots.insert(key, series);
         }
-        for (key, counts) in &mut self.reserved {
-            if let Some(series) = self.series.pop(key) {
-                *counts = series.counts;
+        let mut reserved = self.reserved;
+        for (key, counts) in &mut reserved {
+            if let Some(so_far) = slots.remove(key) {
+                *counts = so_far;
             }
         }
-        self
+        Self {
+            labels: self.labels,
+            max_series: self.max_series,
+            reserved,
+            slots,
+            ..old
+        }
     }
 
     /// Returns whether a view with these labels has the same series.
@@ -131,59 +162,76 @@ impl View {
     }
 
     /// Counts for a subject at this time since the start: under its series, or as overflow if it has
-    /// none and no slot is free. `cgroup` is the cgroup of the subject, if it is known.
+    /// none and gets no slot. `cgroup` is the cgroup of the subject, if it is known.
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
         let Some(key) = self.key(subject, cgroup) else {
-            self.nameless += more;
+            self.unnamed += more;
             return;
         };
+        let now = whole_seconds(now);
         if let Some(counts) = self.reserved.get_mut(&key) {
             *counts += more;
-        } else if let Some(series) = self.series.get_mut(&key) {
-            series.counts += more;
-            series.last_used = now;
-        } else if self.has_slot(now) {
-            let series = Series {
-                counts: more,
-                last_used: now,
-            };
-            self.series.put(key, series);
+        } else if let Some(series) = self.slots.get_mut(&key) {
+            series.count(more, now);
         } else {
-            self.overflow += more;
+            self.add_new(key, subject.uid, now, more);
         }
     }
 
-    /// Returns whether a slot is free, after evicting the series that has been idle longest if
-    /// necessary, or several if there are more series than slots.
-    fn has_slot(&mut self, now: Duration) -> bool {
-        while self.reserved.len() + self.series.len() >= self.max_series {
+    fn add_new(&mut self, key: Key, user: u32, now: u32, more: Counts) {
+        let mut seconds = u32::from(more.execs > 0);
+        if self.is_full() {
             // Uids with the same name are shown as one series, which must not decrease.
-            if is_by_user_alone(&self.labels) {
-                return false;
+            if seconds == 0 || is_by_user_alone(&self.labels) {
+                self.overflow += more;
+                return;
             }
-            let is_idle = |series: &Series| now.saturating_sub(series.last_used) >= self.idle_after;
-            if !self
-                .series
-                .peek_lru()
-                .is_some_and(|(_, series)| is_idle(series))
-            {
-                return false;
+            seconds = self.returning.see(&key, now);
+            let newcomer = Newcomer { user, seconds };
+            while self.is_full() {
+                let Some(counts) = self.slots.evict_for(newcomer, now) else {
+                    self.overflow += more;
+                    return;
+                };
+                self.yielded += counts;
             }
-            if let Some((_, idle)) = self.series.pop_lru() {
-                self.nameless += idle.counts;
-            }
+            self.returning.forget(&key);
         }
-        true
+        let series = Series {
+            counts: more,
+            user,
+            seconds,
+            created: now,
+            last_exec: now,
+            last_used: now,
+        };
+        self.slots.insert(key, series);
+    }
+
+    fn is_full(&self) -> bool {
+        self.reserved.len() + self.slots.len() >= self.max_series
+    }
+
+    /// Records how many execs have no series at this time since the start. `unattributed` is their
+    /// number in all views.
+    pub fn record_other(&mut self, unattributed: u64, now: Duration) {
+        let unattributed = unattributed.saturating_sub(self.unattributed_before);
+        let other = self.overflow.execs + self.unnamed.execs + unattributed;
+        self.recent_other.add(now, other - self.other_recorded);
+        self.other_recorded = other;
     }
 
     pub fn counts(&self) -> ViewCounts {
         let reserved = self.reserved.iter().map(|(k, v)| (k.clone(), *v));
-        let others = self.series.iter().map(|(k, v)| (k.clone(), v.counts));
+        let others = self.slots.iter().map(|(k, v)| (k.clone(), v.counts));
         ViewCounts {
             labels: self.labels.clone(),
             series: reserved.chain(others).collect(),
             overflow: self.overflow,
-            nameless: self.nameless,
+            unnamed: self.unnamed,
+            yielded: self.yielded,
+            unattributed_before: self.unattributed_before,
+            recent_other: self.recent_other.clone(),
             max_series: self.max_series,
         }
     }
@@ -203,6 +251,10 @@ impl View {
         }
         Some(key)
     }
+}
+
+fn whole_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

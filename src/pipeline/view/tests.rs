@@ -69,7 +69,7 @@ fn an_idle_series_is_evicted_only_by_a_new_one() {
     assert_eq!(execs_of(&counts, b'a'), Some(2));
     assert_eq!(execs_of(&counts, b'b'), None);
     assert_eq!(execs_of(&counts, b'c'), Some(8));
-    assert_eq!(counts.nameless, execs(2));
+    assert_eq!(counts.yielded, execs(2));
     assert_eq!(counts.overflow, execs(4));
 }
 
@@ -79,7 +79,7 @@ fn in_a_view_by_user_alone_no_series_is_evicted() {
     view.add(&subject(b'a', 1), None, NOW, execs(1));
     view.add(&subject(b'a', 2), None, NOW * 2, execs(2));
     let counts = view.counts();
-    assert_eq!((counts.overflow, counts.nameless), (execs(2), execs(0)));
+    assert_eq!((counts.overflow, counts.yielded), (execs(2), execs(0)));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     assert_eq!(counts.series.len(), 2);
     assert_eq!(execs_of(&counts, b'z'), Some(1));
     assert_eq!(execs_of(&counts, b'b'), Some(1));
-    assert_eq!(counts.nameless, execs(1));
+    assert_eq!(counts.yielded, execs(1));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_cgroup_without_a_known_name_has_no_series() {
         execs(4),
     );
     let counts = view.counts();
-    assert_eq!(counts.nameless, execs(1));
+    assert_eq!((counts.unnamed, counts.yielded), (execs(1), execs(0)));
     let mut series: Vec<_> = counts
         .series
         .iter()
@@ -151,36 +151,88 @@ fn a_cgroup_without_a_known_name_has_no_series() {
     );
 }
 
+/// Time in seconds.
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 proptest! {
+    /// Whatever is counted, and however series yield: each count arrives once, in a series or in
+    /// `other`, and stays there until its series yields with all that it has.
     #[test]
-    fn the_sum_over_a_view_is_the_total_and_it_has_no_more_series_than_slots(
+    fn counts_only_go_up_and_none_moves(
         observed in proptest::collection::vec(
-            (any::<u8>(), 0_u32..50, 0_u64..1000, 0_u64..1000, 0_u64..200),
-            0..300,
+            (0_u8..60, 0_u32..5, 0_u64..3, 0_u64..1000, 0_u64..20),
+            0..400,
         ),
         max_series in 1_usize..40,
         idle_after in 0_u64..200,
+        share in 0.1..=1.0,
         labels in proptest::sample::subsequence(Label::ALL.to_vec(), 1..=Label::ALL.len()),
     ) {
-        let idle_after = Duration::from_secs(idle_after);
-        let mut view = View::new(labels, max_series).idle_after(idle_after);
+        let mut view = View::new(labels, max_series).idle_after(at(idle_after)).user_share(share);
         let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
-        let mut total = Counts::default();
-        for (comm, uid, execs, cpu_ns, time) in observed {
-            let counts = Counts { execs, cpu_ns };
-            let cgroup = comm.is_multiple_of(2).then_some(&cgroup);
-            view.add(&subject(comm, uid), cgroup, Duration::from_secs(time), counts);
-            total += counts;
+        let (mut total, mut now) = (Counts::default(), 0);
+        let mut before = view.counts();
+        for (comm, uid, execs, cpu_ns, passed) in observed {
+            now += passed;
+            let more = Counts { execs, cpu_ns };
+            let cgroup = (comm % 10 > 0).then_some(&cgroup);
+            let subject = subject(comm, uid);
+            view.add(&subject, cgroup, at(now), more);
+            total += more;
+            let after = view.counts();
+            prop_assert!(after.series.len() <= max_series);
+
+            let own = view.key(&subject, cgroup);
+            let old: HashMap<_, _> = before.series.iter().cloned().collect();
+            let new: HashMap<_, _> = after.series.iter().cloned().collect();
+            let mut expected_yielded = before.yielded;
+            for (key, counts) in &old {
+                match new.get(key) {
+                    None => expected_yielded += *counts,
+                    Some(now) if own.as_ref() == Some(key) => {
+                        let mut counts = *counts;
+                        counts += more;
+                        prop_assert_eq!(*now, counts);
+                    }
+                    Some(now) => prop_assert_eq!(now, counts),
+                }
+            }
+            prop_assert_eq!(after.yielded, expected_yielded);
+            for (key, counts) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
+                prop_assert_eq!((Some(key), *counts), (own.as_ref(), more));
+            }
+            let has_series = own.is_some_and(|own| new.contains_key(&own));
+            let mut expected_other = before.overflow;
+            expected_other += before.unnamed;
+            if !has_series {
+                expected_other += more;
+            }
+            let mut other = after.overflow;
+            other += after.unnamed;
+            prop_assert_eq!(other, expected_other);
+
+            let mut sum = other;
+            sum += after.yielded;
+            for (_, counts) in &after.series {
+                sum += *counts;
+            }
+            prop_assert_eq!(sum, total);
+            before = after;
         }
-        let counts = view.counts();
-        let mut sum = counts.overflow;
-        sum += counts.nameless;
-        for (_, series) in &counts.series {
-            sum += *series;
-        }
-        prop_assert_eq!(sum, total);
-        prop_assert!(counts.series.len() <= max_series);
     }
+}
+
+#[test]
+fn execs_without_a_series_are_recorded_by_time_once() {
+    let mut view = View::new(vec![Label::Comm], 1).beginning_with(execs(100), 7);
+    for (second, comm, unattributed) in [(0, b'a', 7), (1, b'b', 8), (6, b'c', 8), (7, b'a', 8)] {
+        view.add(&subject(comm, 0), None, at(second), execs(1));
+        view.record_other(unattributed, at(second));
+    }
+    let recent: Vec<_> = view.counts().recent_other.counts().collect();
+    assert_eq!(recent, [2, 1]);
 }
 
 #[test]
@@ -210,6 +262,6 @@ fn a_view_with_other_settings_takes_over_the_counts() {
     view.add(&subject(b'd', 0), None, NOW * 2, execs(1));
     view.add(&subject(b'e', 0), None, NOW * 2, execs(1));
     assert_eq!(series(&view), [None, None, None, Some(2), one]);
-    assert_eq!(view.counts().nameless, execs(3));
+    assert_eq!(view.counts().yielded, execs(3));
     assert_eq!(view.counts().overflow, execs(1));
 }

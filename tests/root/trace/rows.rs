@@ -10,7 +10,7 @@ use serde_json::Value;
 use testkit::cgroups::Cgroup;
 use testkit::compiled::{failing, ways};
 use testkit::host;
-use testkit::programs::{Programs, exec, exec_as};
+use testkit::programs::{Programs, exec_as};
 
 use super::Tracer;
 
@@ -51,38 +51,6 @@ fn execs_on_all_cpus_are_rows_in_the_order_of_time_with_real_values() {
         output.errors
     );
     assert_eq!(output.status, 0);
-}
-
-#[test]
-fn filters_pass_only_events_that_match_all_of_them() {
-    let programs = Programs::new();
-    let (wanted, other) = (programs.named("wanted"), programs.named("unwanted"));
-    let script = programs.path().join("starter");
-    std::fs::write(&script, format!("#!/bin/sh\n{}\n:\n", wanted.display())).unwrap();
-    testkit::programs::set_executable(&script);
-    let unit = Cgroup::new("traced.slice/traced.service");
-    let directory = unit.directory().parent().unwrap().display().to_string();
-    for (filter, expected) in [
-        (vec!["--comm", "wanted"], 5),
-        (vec!["--comm", "wanted", "--uid", "700501"], 1),
-        (vec!["--parent", "starter"], 1),
-        (vec!["--unit", "traced.service", "--comm", "wanted"], 2),
-        (vec!["--cgroup", &directory, "--comm", "wanted"], 2),
-        (vec!["--cgroup", &directory, "--uid", "700501"], 0),
-    ] {
-        let tracer = Tracer::start(&filter);
-        exec(&wanted);
-        exec(&other);
-        exec_as(&wanted, Some(700_501));
-        exec_as(&other, Some(700_502));
-        exec(&script);
-        unit.exec_times(&wanted, 2);
-        unit.exec_times(&other, 2);
-        let output = tracer.stop();
-        let rows = output.rows.len() - 1;
-        assert_eq!(output.of("wanted").len(), expected, "{filter:?}");
-        assert_eq!(rows, expected, "{filter:?}");
-    }
 }
 
 #[test]

@@ -1,0 +1,17 @@
+//! What a view counts.
+
+/// The counts of a series.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Successful execs.
+    pub execs: u64,
+    /// CPU time of processes that have exited, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.execs += more.execs;
+        self.cpu_ns += more.cpu_ns;
+    }
+}

@@ -1,0 +1,212 @@
+//! The slots of a view: which series have one, and which of them give way to a new one.
+//!
+//! A series gives way to a name that is executed
+//!
+//! - at once, if it has not executed itself or has been idle for `idle_after`;
+//! - at once, if its user has more than the share of the slots that a user can keep, and the user
+//!   of the new name has less;
+//! - if it is [`SETTLED`] and the new name has been seen in more than twice as many different
+//!   seconds as the series has. Each change doubles the price of the next one, so that names which
+//!   are made up to compete for a slot cannot change its series often.
+//!
+//! The weakest series is first in each of the three.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::hash::RandomState;
+
+use super::counts::Counts;
+use super::key::Key;
+
+/// The age, in seconds, from which a series competes with new ones. Until then it has been shown
+/// to Prometheus, which scrapes every 15 s on most hosts.
+const SETTLED: u32 = 30;
+
+/// How many of the weakest series are listed at a time.
+const LISTED: usize = 64;
+
+/// The user of a series without one: `(uid_t)-1` is no user.
+pub(super) const NO_USER: u32 = u32::MAX;
+
+/// Times are in seconds since the start.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) counts: Counts,
+    /// The user whose process was counted first.
+    pub(super) user: u32,
+    /// The number of different seconds with an exec.
+    pub(super) seconds: u32,
+    pub(super) created: u32,
+    pub(super) last_exec: u32,
+    pub(super) last_used: u32,
+}
+
+impl Series {
+    pub(super) fn count(&mut self, more: Counts, now: u32) {
+        if more.execs > 0 && (self.seconds == 0 || self.last_exec != now) {
+            self.seconds = self.seconds.saturating_add(1);
+            self.last_exec = now;
+        }
+        self.counts += more;
+        self.last_used = now;
+    }
+}
+
+/// How weak a series is: the least is the weakest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    is_in_use: bool,
+    is_within_share: bool,
+    is_unsettled: bool,
+    seconds: u32,
+    last_used: u32,
+}
+
+/// Who asks for a slot: a user, for a name that was executed in this number of different seconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Newcomer {
+    pub(super) user: u32,
+    pub(super) seconds: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// In seconds.
+    pub(super) idle_after: u32,
+    /// The number of slots that a user can keep.
+    pub(super) per_user: usize,
+    /// The hash has a random seed, because users choose the names. Keys are in boxes because up to
+    /// half of a hash map is unused.
+    series: HashMap<Box<Key>, Series, RandomState>,
+    /// The number of series by user.
+    users: HashMap<u32, usize>,
+    /// The weakest series when they were listed, the weakest one last.
+    weakest: Vec<(Rank, Box<Key>)>,
+    listed_at: Option<u32>,
+    /// Whether one of the listed series has given way.
+    has_changed: bool,
+}
+
+impl Slots {
+    pub(super) fn new(idle_after: u32, per_user: usize) -> Self {
+        Self {
+            idle_after,
+            per_user,
+            series: HashMap::new(),
+            users: HashMap::new(),
+            weakest: Vec::new(),
+            listed_at: None,
+            has_changed: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Series)> {
+        self.series.iter().map(|(key, series)| (&**key, series))
+    }
+
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Series> {
+        self.series.get_mut(key)
+    }
+
+    pub(super) fn insert(&mut self, key: Key, series: Series) {
+        if series.user != NO_USER {
+            *self.users.entry(series.user).or_default() += 1;
+        }
+        self.series.insert(Box::new(key), series);
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Counts> {
+        let series = self.series.remove(key)?;
+        if let Some(number) = self.users.get_mut(&series.user) {
+            *number -= 1;
+            if *number == 0 {
+                self.users.remove(&series.user);
+            }
+        }
+        Some(series.counts)
+    }
+
+    /// Removes the weakest series if it gives way to the newcomer. Returns its counts.
+    pub(super) fn evict_for(&mut self, newcomer: Newcomer, now: u32) -> Option<Counts> {
+        if newcomer.seconds == 0 {
+            return None;
+        }
+        let rank = self.weakest(now)?;
+        let takes_share = !rank.is_within_share && self.number(newcomer.user) < self.per_user;
+        let is_weaker = !rank.is_unsettled && newcomer.seconds > rank.seconds.saturating_mul(2);
+        let gives_way = !rank.is_in_use || takes_share || is_weaker;
+        if !gives_way {
+            return None;
+        }
+        self.has_changed = true;
+        let (_, key) = self.weakest.pop()?;
+        self.remove(&key)
+    }
+
+    /// Returns the rank of the weakest series, which is the last one of the list.
+    ///
+    /// Ranking all series takes too long to do it for each newcomer. They are ranked once per
+    /// second, and again if the list is used up.
+    fn weakest(&mut self, now: u32) -> Option<Rank> {
+        loop {
+            let is_used_up = self.weakest.is_empty() && self.has_changed;
+            if self.listed_at != Some(now) || is_used_up {
+                self.list(now);
+            }
+            let (rank, key) = self.weakest.last()?;
+            let series = self.series.get(key);
+            let is_within_share = |user| self.number(user) <= self.per_user;
+            if series.is_some_and(|series| self.rank(series, is_within_share, now) == *rank) {
+                return Some(*rank);
+            }
+            // It was used since it was listed, or its user has fewer series now.
+            self.weakest.pop();
+            self.has_changed = true;
+        }
+    }
+
+    fn list(&mut self, now: u32) {
+        let users = self.users.iter();
+        let above: Vec<_> = users
+            .filter(|(_, number)| **number > self.per_user)
+            .collect();
+        let is_within_share = |user| above.iter().all(|(above, _)| **above != user);
+        let series = self.series.iter();
+        let mut ranked: Vec<_> = series
+            .map(|(key, series)| (self.rank(series, is_within_share, now), key))
+            .collect();
+        if ranked.len() > LISTED {
+            ranked.select_nth_unstable_by_key(LISTED, |(rank, _)| *rank);
+            ranked.truncate(LISTED);
+        }
+        ranked.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
+        self.weakest = ranked
+            .into_iter()
+            .map(|(rank, key)| (rank, key.clone()))
+            .collect();
+        self.listed_at = Some(now);
+        self.has_changed = false;
+    }
+
+    fn rank(&self, series: &Series, is_within_share: impl Fn(u32) -> bool, now: u32) -> Rank {
+        let age = |since| now.saturating_sub(since);
+        Rank {
+            is_in_use: series.seconds > 0 && age(series.last_used) < self.idle_after,
+            is_within_share: is_within_share(series.user),
+            is_unsettled: age(series.created) < SETTLED,
+            seconds: series.seconds,
+            last_used: series.last_used,
+        }
+    }
+
+    fn number(&self, user: u32) -> usize {
+        self.users.get(&user).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

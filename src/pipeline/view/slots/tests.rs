@@ -1,0 +1,195 @@
+use std::time::Duration;
+
+use crate::pipeline::view::{Counts, Label, View, ViewCounts};
+use crate::record::Subject;
+
+const NOW: Duration = Duration::from_secs(100);
+
+/// A program named by a letter.
+fn subject(comm: u8, uid: u32) -> Subject {
+    let mut subject = Subject {
+        uid,
+        ..Subject::default()
+    };
+    subject.comm[0] = comm;
+    subject
+}
+
+/// A program whose name is a number.
+fn numbered(number: u32, uid: u32) -> Subject {
+    let mut subject = subject(b'n', uid);
+    subject.comm[1..5].copy_from_slice(&number.to_be_bytes());
+    subject
+}
+
+/// Time in seconds.
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn execs(execs: u64) -> Counts {
+    Counts { execs, cpu_ns: 0 }
+}
+
+fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
+    let mut series = counts.series.iter();
+    let found = series.find(|(key, _)| key.comm[0] == comm);
+    found.map(|(_, counts)| counts.execs)
+}
+
+#[test]
+fn a_series_without_an_exec_is_evicted_at_once_by_an_exec_and_by_nothing_else() {
+    let cpu = Counts {
+        execs: 0,
+        cpu_ns: 5,
+    };
+    let mut view = View::new(vec![Label::Comm], 3);
+    for comm in *b"abcd" {
+        view.add(&subject(comm, 1), None, NOW, cpu);
+    }
+    assert_eq!(view.counts().overflow, cpu);
+    for comm in *b"xyz" {
+        view.add(&subject(comm, 1), None, NOW, execs(1));
+    }
+    let counts = view.counts();
+    for comm in *b"xyz" {
+        assert_eq!(execs_of(&counts, comm), Some(1));
+    }
+    assert_eq!(
+        counts.yielded,
+        Counts {
+            execs: 0,
+            cpu_ns: 15
+        }
+    );
+    assert_eq!(counts.overflow, cpu);
+    // They have executed, so that the next one does not evict them.
+    view.add(&subject(b'a', 1), None, NOW, execs(1));
+    assert_eq!(view.counts().overflow.execs, 1);
+}
+
+#[test]
+fn a_user_with_more_than_the_share_yields_at_once_to_others() {
+    let mut view = View::new(vec![Label::Comm], 8).user_share(0.5);
+    for number in 0..10 {
+        view.add(&numbered(number, 1), None, NOW, execs(1));
+    }
+    // The slots are not reserved for others as long as nobody needs them.
+    assert_eq!(view.counts().overflow, execs(2));
+    for comm in *b"abcdef" {
+        view.add(&subject(comm, 2), None, NOW, execs(1));
+    }
+    // Two users have their share, so that a third one does not get a slot at once.
+    view.add(&subject(b'z', 3), None, NOW, execs(1));
+    let counts = view.counts();
+    let has_series = b"abcdefz".map(|comm| execs_of(&counts, comm).is_some());
+    assert_eq!(has_series, [true, true, true, true, false, false, false]);
+    assert_eq!(counts.series.len(), 8);
+    assert_eq!((counts.overflow, counts.yielded), (execs(5), execs(4)));
+}
+
+#[test]
+fn with_a_share_of_1_no_user_yields_to_others() {
+    let mut view = View::new(vec![Label::Comm], 4).user_share(1.0);
+    for number in 0..4 {
+        view.add(&numbered(number, 1), None, NOW, execs(1));
+    }
+    view.add(&subject(b'a', 2), None, NOW, execs(1));
+    assert_eq!(view.counts().overflow, execs(1));
+}
+
+#[test]
+fn the_series_of_a_user_with_the_fewest_seconds_yields_first() {
+    let mut view = View::new(vec![Label::Comm], 4).user_share(0.5);
+    for (comm, times) in [(b'a', 3), (b'b', 1), (b'c', 2), (b'd', 1)] {
+        for second in 0..times {
+            view.add(&subject(comm, 1), None, NOW + at(second), execs(1));
+        }
+    }
+    view.add(&subject(b'b', 1), None, NOW + at(40), execs(1));
+    for comm in *b"xy" {
+        view.add(&subject(comm, 2), None, NOW + at(40), execs(1));
+    }
+    let counts = view.counts();
+    let has_series = b"abcdxy".map(|comm| execs_of(&counts, comm).is_some());
+    assert_eq!(has_series, [true, true, false, false, true, true]);
+}
+
+#[test]
+fn a_program_executed_every_second_gets_a_slot_among_names_that_come_once() {
+    for after_the_storm in [0, 600] {
+        let mut view = View::new(vec![Label::Comm], 1000).idle_after(at(3600));
+        let mut number = 0;
+        for second in 0..60 {
+            for _ in 0..5000 {
+                number += 1;
+                view.add(&numbered(number, 0), None, at(second), execs(1));
+            }
+            if after_the_storm == 0 {
+                view.add(&subject(b'r', 0), None, at(second), execs(1));
+            }
+        }
+        if after_the_storm > 0 {
+            for second in 0..60 {
+                view.add(
+                    &subject(b'r', 0),
+                    None,
+                    at(after_the_storm + second),
+                    execs(1),
+                );
+            }
+        }
+        let counts = view.counts();
+        // It waits until the first series have settled, and until it was seen in three seconds.
+        let least = if after_the_storm == 0 { 25 } else { 58 };
+        assert!(
+            execs_of(&counts, b'r') >= Some(least),
+            "{:?}",
+            execs_of(&counts, b'r')
+        );
+        // The names that came once evict nothing.
+        assert_eq!((counts.series.len(), counts.yielded), (1000, execs(1)));
+    }
+}
+
+#[test]
+fn a_settled_series_yields_to_a_name_seen_in_more_than_twice_as_many_seconds() {
+    let mut view = View::new(vec![Label::Comm], 1);
+    for second in [0, 0, 1, 2] {
+        view.add(&subject(b'a', 0), None, at(second), execs(1));
+    }
+    // Twice in each second, which counts as once.
+    for second in (3..8).chain(100..102) {
+        for _ in 0..2 {
+            view.add(&subject(b'b', 0), None, at(second), execs(1));
+        }
+        let has_slot = execs_of(&view.counts(), b'b').is_some();
+        assert_eq!(has_slot, second == 101, "{second}");
+    }
+    let counts = view.counts();
+    // What `b` counted before it had a slot stays where it was counted.
+    assert_eq!(execs_of(&counts, b'b'), Some(2));
+    assert_eq!((counts.overflow, counts.yielded), (execs(12), execs(4)));
+    // `a` starts from 0 when it returns, and `b` keeps the seconds in which it waited.
+    for second in 140..=160 {
+        view.add(&subject(b'a', 0), None, at(second), execs(1));
+        let expected = if second < 154 {
+            None
+        } else {
+            Some(second - 153)
+        };
+        assert_eq!(execs_of(&view.counts(), b'a'), expected);
+    }
+}
+
+#[test]
+fn a_series_younger_than_30_seconds_yields_to_no_name_that_returns() {
+    let mut view = View::new(vec![Label::Comm], 1);
+    view.add(&subject(b'a', 0), None, at(5), execs(1));
+    for second in 5..35 {
+        view.add(&subject(b'b', 0), None, at(second), execs(1));
+    }
+    assert_eq!(execs_of(&view.counts(), b'b'), None);
+    view.add(&subject(b'b', 0), None, at(35), execs(1));
+    assert_eq!(execs_of(&view.counts(), b'b'), Some(1));
+}

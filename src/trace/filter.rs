@@ -1,0 +1,187 @@
+//! Checks filters that have the form of a name or a directory: each can match, or it is an error.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use rustix::fs::statfs;
+
+use crate::cli::Trace;
+use crate::names::escape::printable;
+use crate::names::parse;
+use crate::record::nul_terminated;
+
+/// File systems of cgroups (`include/uapi/linux/magic.h`).
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+const CGROUP_SUPER_MAGIC: u64 = 0x0027_e0eb;
+
+/// Checks that units can be known.
+pub(super) fn check_unit(args: &Trace) -> anyhow::Result<()> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let is_named = args.unit.as_ref().is_some_and(|unit| !unit.0.is_empty());
+    ensure!(
+        !is_named || !is_version_1_alone(&cgroups),
+        "--unit matches nothing on this host: it uses cgroup version 1 alone, and BPF programs \
+         cannot read these cgroups. Boot with systemd.unified_cgroup_hierarchy=1"
+    );
+    Ok(())
+}
+
+/// Returns whether `/proc/self/cgroup` has lines, but none of version 2 (`cgroups(7)`).
+fn is_version_1_alone(cgroups: &str) -> bool {
+    !cgroups.is_empty() && !cgroups.lines().any(|line| line.starts_with("0::"))
+}
+
+/// Checks that the kind of events that is shown can have this name. A program's name at its exec
+/// is the last component of its path (`begin_new_exec()` in fs/exec.c). Later it can be any text.
+pub(super) fn check_comm(args: &Trace) -> anyhow::Result<()> {
+    let Some(comm) = &args.comm else {
+        return Ok(());
+    };
+    let name = printable(nul_terminated(&comm.0));
+    if args.exits || args.failed {
+        return Ok(());
+    }
+    ensure!(
+        !name.is_empty(),
+        "no exec has an empty name; with --exits or --failed, --comm can be empty"
+    );
+    if let Some((_, last)) = name.rsplit_once('/') {
+        bail!(
+            "--comm {name:?} matches no exec: use the program's name without directories, {last:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Returns a notice about a filter that can match, but is unlikely to be what was meant.
+pub(super) fn doubt(args: &Trace) -> Option<String> {
+    let unit = args.unit.as_ref().and_then(|unit| {
+        let doubt = parse::doubt_unit(&unit.0)?;
+        Some(format!("--unit {:?}: {doubt}", printable(&unit.0)))
+    });
+    unit.or_else(|| {
+        let parent = printable(nul_terminated(&args.parent?.0));
+        let name = parse::program_of_path(&parent)?;
+        Some(format!(
+            "--parent {parent:?} is a path; the name of that program is {name:?}"
+        ))
+    })
+}
+
+/// Returns the id of a cgroup, which is its directory's inode number (`cgroup_id()` in
+/// `include/linux/cgroup.h`). The kernel side compares cgroups of version 2. Directories of
+/// version 1 can have the same numbers.
+pub(super) fn cgroup_id(directory: &Path) -> anyhow::Result<u64> {
+    let shown = directory.display();
+    let metadata = directory
+        .metadata()
+        .with_context(|| format!("cannot find the cgroup {shown}"))?;
+    let file_system = statfs(directory).with_context(|| format!("cannot examine {shown}"))?;
+    #[allow(clippy::cast_sign_loss)] // signed on some architectures
+    let magic = file_system.f_type as u64;
+    if magic == CGROUP2_SUPER_MAGIC && metadata.is_dir() {
+        return Ok(metadata.ino());
+    }
+    let found = match magic {
+        CGROUP_SUPER_MAGIC => " of version 2 but of version 1",
+        _ => "",
+    };
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    match cgroup2_mount(&mounts) {
+        Some(mount) => bail!("{shown} is not the directory of a cgroup{found}; use one in {mount}"),
+        None => bail!(
+            "{shown} is not the directory of a cgroup{found}; to see those of version 2, run \
+             `mount -t cgroup2 none DIRECTORY`"
+        ),
+    }
+}
+
+/// Returns where cgroups of version 2 are mounted, from `/proc/self/mountinfo` (`proc(5)`).
+fn cgroup2_mount(mounts: &str) -> Option<&str> {
+    mounts.lines().find_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let is_cgroup2 = file_system.starts_with("cgroup2 ");
+        mount.split(' ').nth(4).filter(|_| is_cgroup2)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parse(args: &[&str]) -> Trace {
+        let args = [&["execsnoopd", "trace"], args].concat();
+        match Cli::parse_from(args).command {
+            Some(Command::Trace(trace)) => trace,
+            other => panic!("expected trace: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_exec_has_is_refused_unless_other_events_are_shown() {
+        for (args, is_ok) in [
+            (&["--comm", "true"][..], true),
+            (&["--comm", "/usr/bin/true"], false),
+            (&["--comm", "kworker/0:1"], false),
+            (&["--comm", ""], false),
+            (&["--comm", "/usr/bin/true", "--failed"], true),
+            (&["--comm", "", "--exits"], true),
+            (&["--parent", ""], true),
+        ] {
+            assert_eq!(check_comm(&parse(args)).is_ok(), is_ok, "{args:?}");
+        }
+        let error = check_comm(&parse(&["--comm", "/usr/bin/true"])).unwrap_err();
+        assert!(error.to_string().ends_with("\"true\""), "{error}");
+    }
+
+    #[test]
+    fn a_pattern_a_template_and_a_path_cause_a_notice() {
+        for (args, has_notice) in [
+            (&["--unit", "ssh*"][..], true),
+            (&["--unit", "getty@"], true),
+            (&["--unit", "snap.lxd.daemon"], false),
+            (&["--parent", "/bin/sh"], true),
+            (&["--parent", "kworker/0:1"], false),
+        ] {
+            assert_eq!(doubt(&parse(args)).is_some(), has_notice, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_hierarchy_of_version_2_is_found_among_the_mounts() {
+        let mounts = "25 1 0:22 / /proc rw - proc proc rw\n\
+                      30 25 0:27 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
+                      31 25 0:28 / /sys/fs/cgroup/unified rw,relatime shared:10 - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_mount(mounts), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(cgroup2_mount(""), None);
+    }
+
+    #[test]
+    fn a_host_with_version_1_alone_is_recognized() {
+        for (cgroups, is_alone) in [
+            ("2:cpu:/\n1:name=systemd:/init.scope\n", true),
+            ("1:name=systemd:/init.scope\n0::/init.scope\n", false),
+            ("0::/init.scope\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_version_1_alone(cgroups), is_alone, "{cgroups}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_another_file_system_is_no_cgroup() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = cgroup_id(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("is not the directory of a cgroup"),
+            "{error}"
+        );
+        let error = cgroup_id(&dir.path().join("absent")).unwrap_err();
+        assert!(format!("{error:#}").contains("No such file"), "{error:#}");
+    }
+}

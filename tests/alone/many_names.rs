@@ -1,0 +1,186 @@
+//! Storms of new names. They run alone, because every daemon observes the whole host: the names fill
+//! the views of the daemons of other tests.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{ScopedJoinHandle, scope, sleep};
+use std::time::{Duration, Instant};
+
+use testkit::compiled::ways;
+use testkit::daemon::configured;
+use testkit::http::Scrape;
+use testkit::programs::{Programs, exec, exec_as, exec_times, go};
+
+/// The number of different programs, unless this variable is set.
+const PROGRAMS: u32 = 100_000;
+const VARIABLE: &str = "EXECSNOOPD_ATTACK_PROGRAMS";
+const THREADS: u32 = 2;
+const USERS: u32 = 1000;
+const MAX_SERIES: u32 = 600;
+
+const VIEWS: &str = "\
+    [[view]]\nlabels = [\"comm\"]\nmax_series = 600\nalways = [\"reserved\"]\n\
+    [[view]]\nlabels = [\"uid\", \"user\"]\nmax_series = 600\n\
+    [[view]]\nlabels = [\"user\"]\nmax_series = 600\n\
+    [[view]]\nlabels = [\"parent_comm\", \"comm\"]\nmax_series = 600\n\
+    [[view]]\nlabels = [\"unit\", \"slice\", \"container\", \"comm\"]\nmax_series = 600\n";
+
+#[test]
+fn many_names_of_a_thousand_users_lose_no_count_and_evict_no_series_in_use() {
+    let programs_each = match std::env::var(VARIABLE) {
+        Ok(number) => number.parse().expect("a number"),
+        Err(_) => PROGRAMS,
+    } / THREADS;
+    let programs = Programs::new();
+    let (known, reserved) = (programs.named("known-before"), programs.named("reserved"));
+    let (daemon, _config) = configured(VIEWS);
+    exec_times(&known, 5);
+    exec_as(&known, Some(700_400));
+    daemon.scrape();
+    let peak_before = daemon.peak_kib();
+    scope(|scope| {
+        let storms: Vec<_> = (0..THREADS)
+            .map(|i| {
+                let program = programs.path().join(format!("s{i}"));
+                scope.spawn(move || {
+                    let mut storm = Command::new(ways());
+                    storm
+                        .arg("names")
+                        .arg(program)
+                        .arg(programs_each.to_string());
+                    assert!(storm.status().unwrap().success());
+                })
+            })
+            .collect();
+        while !storms.iter().all(ScopedJoinHandle::is_finished) {
+            daemon.scrape().assert_ledger_closes();
+            sleep(Duration::from_millis(100));
+        }
+    });
+    exec_times(&known, 5);
+    exec_times(&reserved, 5);
+    let scrape = daemon.scrape();
+    scrape.assert_ledger_closes();
+    assert_eq!(scrape.execs_of("known-before"), 11.0);
+    assert_eq!(scrape.execs_of("reserved"), 5.0);
+    assert_eq!(by_uid(&scrape, 700_400), 1.0);
+    assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
+    for view in [
+        "comm",
+        "uid",
+        "user",
+        "parent_comm_comm",
+        "unit_slice_container_comm",
+    ] {
+        let series = scrape.value(&format!("execsnoop_series{{view=\"{view}\"}}"));
+        assert_eq!(series, f64::from(MAX_SERIES), "{view}");
+    }
+    // Every exec of each user with a series of its own has been counted.
+    let each = f64::from(programs_each / USERS * THREADS);
+    let of_uids = scrape.family("execsnoop_execs_by_uid_total");
+    let (storming, others): (Vec<_>, Vec<_>) = of_uids
+        .filter(|(sample, _)| !sample.contains("uid=\"other\""))
+        .partition(|(sample, _)| sample.contains("uid=\"800"));
+    assert_eq!(storming.len() + others.len(), MAX_SERIES as usize);
+    for (sample, execs) in storming {
+        assert_eq!(execs, each, "{sample}");
+    }
+    let grown = daemon.peak_kib() - peak_before;
+    assert!(grown < 6 * 1024, "grew by {grown} KiB");
+    daemon.stop();
+}
+
+fn by_uid(scrape: &Scrape, uid: u32) -> f64 {
+    let sample = format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\",user=\"\"}}");
+    scrape.find(&sample).unwrap_or(0.0)
+}
+
+/// The slots of a view by default.
+const SLOTS: u32 = 1000;
+
+#[test]
+fn forks_that_rename_themselves_do_not_hide_a_program() {
+    let programs = Programs::new();
+    let visible = programs.named("after-forks");
+    let (daemon, _config) = configured("");
+    let status = go("forks", &programs.path().join("nop"), SLOTS + 100);
+    assert!(status.success());
+    let scrape = daemon.scrape();
+    let series = "execsnoop_series{view=\"comm\"}";
+    assert_eq!(scrape.value(series), f64::from(SLOTS));
+    exec(&visible);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.execs_of("after-forks"), 1.0);
+    assert_eq!(scrape.value(series), f64::from(SLOTS));
+    scrape.assert_ledger_closes();
+    daemon.stop();
+}
+
+#[test]
+fn names_of_one_user_do_not_hide_a_program_of_another() {
+    let programs = Programs::new();
+    let names = (0..SLOTS + 100).map(|n| programs.named(format!("crowd-{n}")));
+    let names: Vec<_> = names.collect();
+    let visible = programs.named("after-crowd");
+    let (daemon, _config) = configured("");
+    for name in &names {
+        exec_as(name, Some(700_500));
+    }
+    let scrape = daemon.scrape();
+    assert_eq!(
+        scrape.value("execsnoop_series{view=\"comm\"}"),
+        f64::from(SLOTS)
+    );
+    assert!(scrape.execs_of("other") >= 100.0);
+    exec(&visible);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.execs_of("after-crowd"), 1.0);
+    scrape.assert_ledger_closes();
+    daemon.stop();
+}
+
+#[test]
+fn a_program_executed_every_second_has_a_series_in_a_storm_of_new_names() {
+    let programs = Programs::new();
+    let returning = programs.named("every-second");
+    let (daemon, _config) = configured("");
+    let is_over = AtomicBool::new(false);
+    let (has_series_after, executed, scrape) = scope(|scope| {
+        scope.spawn(|| {
+            for round in 0.. {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let program = programs.path().join(format!("r{round}"));
+                let mut storm = Command::new(ways());
+                storm.arg("names").arg(program).arg("2000");
+                assert!(storm.status().unwrap().success());
+            }
+        });
+        // The view is full of names that came once.
+        while daemon.scrape().execs_of("other") < 5_000.0 {
+            sleep(Duration::from_millis(100));
+        }
+        let began = Instant::now();
+        let mut has_series_after = None;
+        let mut executed = 0;
+        while began.elapsed() < Duration::from_secs(60) {
+            exec(&returning);
+            executed += 1;
+            if has_series_after.is_none() && daemon.scrape().execs_of("every-second") > 0.0 {
+                has_series_after = Some(executed);
+            }
+            sleep(
+                (began + Duration::from_secs(executed)).saturating_duration_since(Instant::now()),
+            );
+        }
+        is_over.store(true, Ordering::Relaxed);
+        (has_series_after, executed, daemon.scrape())
+    });
+    let has_series_after = has_series_after.expect("a series within a minute");
+    // Each exec since then is counted in it.
+    let counted = scrape.execs_of("every-second");
+    assert_eq!(counted, (executed - has_series_after + 1) as f64);
+    scrape.assert_ledger_closes();
+    daemon.stop();
+}
