@@ -231,7 +231,7 @@ fn scrape(c: &mut Criterion) {
         .enable_all()
         .build()
         .unwrap();
-    let means = CaptureInfo {
+    let info = CaptureInfo {
         hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
@@ -239,7 +239,7 @@ fn scrape(c: &mut Criterion) {
     let mut group = c.benchmark_group("scrape");
     for series in [100, 1_000, 10_000] {
         let snapshot = snapshot(series);
-        let metrics = Metrics::new(means.clone()).unwrap();
+        let metrics = Metrics::new(info.clone()).unwrap();
         let users = Users::default();
         let scrape = async || {
             let names = series::resolve(&snapshot, &users).await;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * The programs that observe execs, failed execs and exits. ledger.h accounts for each
- * observation and sends it to user space. The daemon counts failed execs by errno only.
- *
- * User space selects the programs that are loaded; see src/capture/select.rs.
+ * The programs that observe execs and failed execs; exit.h has those for exits. ledger.h
+ * accounts for each observation and sends it to user space. src/capture/select.rs selects
+ * the programs to load.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -17,12 +16,13 @@
 #include "syscall.h"
 #include "task.h"
 
-/* What the programs at sys_exit_execve and sys_exit_execveat observe. Set before load. */
+/* Whether the programs at sys_exit_execve and sys_exit_execveat observe execs and
+ * failures. Set before load. */
 const volatile __u8 exec_at_sys_exit = 0;
 const volatile __u8 failure_at_sys_exit = 0;
 
-/* Never read. No map contains these types, so it takes a variable to get them into the
- * BTF and thereby into the skeleton. */
+/* Never read. No map contains these types, so only a variable puts them into the BTF and
+ * thereby into the skeleton. */
 const struct event *const volatile btf_event;
 const enum kind *const volatile btf_kind;
 const struct traced *const volatile btf_traced;
@@ -68,7 +68,6 @@ static __always_inline void observe_exec_typed(void *ctx, struct task_struct *ta
 
 FOR_EACH_COPY(EXEC_AT, exec_tp_btf)
 
-/* Observe an exec of the current task. */
 static __always_inline void observe_exec(void *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -83,7 +82,7 @@ static __always_inline void observe_exec(void *ctx)
 		emit(ctx, ledger, &event);
 }
 
-/* The same tracepoint, with arguments whose types the verifier does not know. */
+/* The same tracepoint without BTF types: its arguments are not used. */
 #define EXEC_RAW_AT(name, copy)                                                          \
 	SEC("?raw_tp/sched_process_exec")                                                \
 	int name(void *ctx)                                                              \
@@ -94,8 +93,8 @@ static __always_inline void observe_exec(void *ctx)
 
 FOR_EACH_COPY(EXEC_RAW_AT, exec_raw_tp)
 
-/* A function of its own: the verifier of 5.10 forgets the bound of an index that is
- * spilled to the stack. */
+/* Not inlined: the verifier of 5.10 forgets the bound of an index that is spilled to the
+ * stack. */
 static __noinline int count_errno(__u64 err)
 {
 	struct failures *counts;

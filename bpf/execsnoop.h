@@ -94,9 +94,10 @@ struct failures {
  *	tallied + unattributed = buffer_full + no_buffer + other
  *
  * `recovered` is the number of runs that standby copies of a program claimed, minus the
- * runs of the first copy that claimed none (standby.h). So the runs that every copy has
- * missed are those for which the kernel skipped the first copy, minus `recovered`. Only
- * the sum over all CPUs has this meaning: the value of one CPU may be negative.
+ * runs of the first copy that claimed none (standby.h). So the runs that no copy claimed,
+ * because it was skipped or its claim was refused, are those for which the kernel skipped
+ * the first copy, minus `recovered`. Only the sum over all CPUs has this meaning: the
+ * value of one CPU may be negative.
  *
  * `seen` is last because user space copies an entry in ascending order: its copy of
  * `seen` is then never older than its copies of the others.

@@ -79,8 +79,8 @@ static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime
 	return run_time(lifetime_ns, BPF_CORE_READ(task, sched_info.run_delay));
 }
 
-/* The process of the current task exits. The status that wait(2) will return is final
- * (wait_task_zombie() in kernel/exit.c). */
+/* The current task is the last thread of its process, so the status that wait(2) will
+ * return is final (wait_task_zombie() in kernel/exit.c). */
 static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);

@@ -43,7 +43,7 @@ struct {
  * The tally counts by subject. Two maps take turns: user space puts the empty one into
  * the slot, and the kernel returns from that update only when no program can still write
  * to the other (maybe_wait_bpf_programs() in kernel/bpf/syscall.c). User space then reads
- * and empties the other one without any hurry.
+ * and empties the other one.
  */
 struct tally {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -127,7 +127,7 @@ static __always_inline __u64 ring_flags(void)
 static __always_inline void overflow(struct ledger *ledger, const struct event *event,
 				     long err)
 {
-	/* A full ring buffer returns EAGAIN, a full perf buffer ENOSPC. */
+	/* A full ring buffer returns EAGAIN, a full perf buffer returns ENOSPC. */
 	if (err == -ENOSPC || err == -EAGAIN)
 		ADD(ledger->buffer_full, 1);
 	else if (err == -ENOENT)

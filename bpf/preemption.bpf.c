@@ -9,16 +9,16 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-/* The thread that asks, by its id in its own pid namespace, and that namespace, by device
- * and inode of /proc/self/ns/pid. Set before load. */
+/* The id of the asking thread in its own pid namespace, and the device and inode of
+ * /proc/self/ns/pid, which identify that namespace. Set before load. */
 const volatile __u32 asking_tid = 0;
 const volatile __u64 namespace_dev = 0;
 const volatile __u64 namespace_ino = 0;
 
 struct answer {
 	__u32 has_run;
-	__s32 disabled;    /* how often preemption was disabled; -1: unknown */
-	__s32 disabled_by; /* the same after the program has disabled it once more */
+	__s32 disabled;    /* the preemption count on entry; -1: unknown */
+	__s32 disabled_by; /* the count after the program has disabled preemption */
 };
 
 struct answer at_tracepoint;

@@ -5,11 +5,12 @@
  * A kernel that preempts programs skips a program while a preempted task on the same CPU
  * is inside it (bpf_prog_get_recursion_context() in include/linux/bpf.h). Each program is
  * therefore loaded COPIES times. The first copy that runs claims the observation; the
- * others find its claim and leave it alone; the last one to run deletes the claim. An
- * observation is missed only if every copy is skipped, so each copy also keeps the time
- * short in which a task can be preempted inside it: it holds off preemption from its
- * first instruction to its last. bpf_preempt_enable() reschedules if that is due, which
- * would happen inside the program, but not while interrupts are off. What remains are the
+ * others find the claim and do nothing; the last one to run deletes the claim. An
+ * observation is missed only if every copy is skipped.
+ *
+ * To make that rare, each copy disables preemption from its first instruction to its
+ * last. bpf_preempt_enable() reschedules if that is due, which would happen inside the
+ * program, so it is called with interrupts off. A task can then be preempted only in the
  * kernel's few instructions before and after the program.
  */
 #ifndef STANDBY_H
@@ -34,7 +35,8 @@
 /* By kind: whether the copies are loaded. Set before load. */
 const volatile __u8 has_standby[KIND_MAX] = {};
 
-/* Linux 6.10 and 6.14. Without the second the first is of no use. */
+/* Linux 6.10 has the first pair, 6.14 the second, without which the first is of no use.
+ */
 extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 extern void bpf_local_irq_save(unsigned long *flags) __ksym __weak;
@@ -67,7 +69,8 @@ struct claim {
 	__u64 copies; /* a bit for each copy that has run for it */
 };
 
-/* LRU, because a claim stays if a copy is skipped. User space sets its size. */
+/* LRU, because a claim stays if a copy is skipped. User space sets its size: at least 256
+ * for each CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
@@ -96,10 +99,17 @@ static __always_inline __u64 observation_of_current(void)
 /*
  * Whether this copy is the first to run for the observation. Copies may run in any order.
  *
- * Execs and exits have a number of their own each. Failures share one until the thread
- * executes a program, so a claim that already has the bit of this copy is an earlier
- * failure's. A claim that has stayed hides a failure only if none of the copies that ran
- * for the earlier one runs for this one.
+ * Each exec and each exit has a number of its own. Failures share one until the thread
+ * executes a program, so a claim that already has the bit of this copy belongs to an
+ * earlier failure. A claim that was left over hides a failure only if none of the copies
+ * that ran for the earlier one runs for this one.
+ *
+ * The kernel may refuse the update from 6.15 on, if it waits 250 ms for the lock of a
+ * bucket (ETIMEDOUT, kernel/bpf/rqspinlock.c). It cannot run out of entries: a CPU is
+ * inside each copy at most once, and bpf_common_lru_pop_free() takes the entries of other
+ * CPUs. A copy that is refused must not observe, because without its claim the others
+ * would, too. If all are refused, `recovered` counts the observation as missed by every
+ * copy (execsnoop.h), and so user space counts it as unattributed, like a skipped one.
  */
 static __always_inline bool is_first_to_run(int copy, __u32 kind)
 {
@@ -115,7 +125,6 @@ static __always_inline bool is_first_to_run(int copy, __u32 kind)
 			bpf_map_delete_elem(&claims, &key);
 		return false;
 	}
-	/* Without its claim in the map, other copies would account for it as well. */
 	return bpf_map_update_elem(&claims, &key, &own, BPF_ANY) == 0;
 }
 
@@ -136,8 +145,8 @@ static __always_inline bool claim(int copy, __u32 kind)
 	return is_claimed;
 }
 
-/* Run a copy of a program. It claims runs that turn out to observe nothing, too: so the
- * ledger shows how many runs every copy has missed. */
+/* Run a copy of a program. It claims every run, also those that turn out to observe
+ * nothing, so that the ledger shows how many runs every copy has missed. */
 #define AS_COPY(copy, kind, observe)                                                     \
 	do {                                                                             \
 		hold_cpu(kind);                                                          \

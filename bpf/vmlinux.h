@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The kernel types that the programs here read, and of these only the fields that
- * it reads: written by hand, not dumped. CO-RE relocates each access against the
- * running kernel's BTF, so order, offsets and missing fields do not matter here.
+ * The kernel types that the programs use, with only the fields that they read. Written by
+ * hand, not dumped: CO-RE relocates each access against the running kernel's BTF, so
+ * order and offsets do not matter here.
  */
 #ifndef VMLINUX_H
 #define VMLINUX_H

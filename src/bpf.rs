@@ -2,7 +2,7 @@
 //! on their maps, and the records of `bpf/execsnoop.h` in [`types`].
 
 #![allow(
-    // Generated code, not held to this crate's lints.
+    // Generated code does not follow this crate's lints.
     missing_debug_implementations,
     unreachable_pub,
     unsafe_code,

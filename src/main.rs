@@ -62,14 +62,14 @@ fn run(cli: Cli, held: Held) -> ExitCode {
 
 fn check(cli: &Cli) -> ExitCode {
     match cli.check_config() {
-        Ok((config, unknown_host)) => {
+        Ok((config, notices)) => {
             println!("execsnoopd: {} valid", cli.describe_config());
             let web = config.web.config_file.display().to_string();
             if !web.is_empty() {
                 println!("execsnoopd: {web} is valid");
             }
-            if let Some(unknown) = unknown_host {
-                log::print_error(format_args!("{unknown}; a start would fail now"));
+            for notice in notices {
+                log::print_error(&notice);
             }
             ExitCode::SUCCESS
         }

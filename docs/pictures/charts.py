@@ -3,8 +3,7 @@
 
     charts.py [benchmarks] [soak]
 
-The experiments write the figures and do not draw; this draws them again without measuring.
-Needs python3-matplotlib.
+The experiments write the figures. Needs python3-matplotlib.
 """
 
 import json
@@ -48,13 +47,13 @@ def heading(figure, title, subtitle):
 
 
 def save(figure, name):
-    """With a background of its own, so that it can be read on a dark page too."""
+    """Save with a white background, so that the chart is readable on a dark page."""
     figure.savefig(DOCS / f"{name}.svg", facecolor="white", metadata={"Date": None, "Creator": None})
     plt.close(figure)
 
 
 def bars(axes, tools, values, labels, spreads, reference):
-    """One bar for each tool, in the order of the table; what was not measured has none."""
+    """Draw a bar for each tool, in the order of the table. A tool that was not measured has none."""
     places = range(len(tools))
     axes.barh(places, [value or 0 for value in values], 0.65,
               color=[OURS if tool["is_ours"] else OTHER for tool in tools])
@@ -75,7 +74,7 @@ def bars(axes, tools, values, labels, spreads, reference):
 
 
 def percent(tool):
-    """Rounded down: 100 only if every exec is counted."""
+    """Format the share, rounded down: 100 only if every exec is counted."""
     if tool["counted"] == tool["made"]:
         return "100 %"
     return f"{tool['counted'] * 10000 // tool['made'] / 100:.2f} %"
@@ -98,7 +97,7 @@ def draw_benchmarks(figures):
 
 
 def grouped(value, _=None):
-    """A whole number, its digits in threes."""
+    """Format a whole number with its digits in groups of three."""
     return f"{value:,.0f}".replace(",", "\N{THIN SPACE}").replace("-", "\N{MINUS SIGN}")
 
 
@@ -120,7 +119,7 @@ def draw_soak(figures):
     lines(descriptors, "Descriptors and threads", ("descriptors, with connections", "descriptors", OURS),
           ("threads", "threads", BLUE))
     lines(rate, "Per second")
-    # The first sample has none before it, and so no rate.
+    # The first sample has no rate, because no sample precedes it.
     rate.plot(minutes[1:], figures["execs_per_second"][1:], color=OURS, linewidth=1.5, label="execs")
     lost = [(at, value) for at, value in zip(minutes, figures["lost_per_second"]) if value > 0]
     rate.vlines([at for at, _ in lost], 1, [value for _, value in lost], color=RED, linewidth=3,

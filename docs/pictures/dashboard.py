@@ -3,9 +3,9 @@
 
     dashboard.py DASHBOARD.json PROMETHEUS-URL SECONDS DIRECTORY
 
-Asks Prometheus each query of each panel over the last so many seconds and draws what a
-panel of that type shows, in the dashboard's grid and units: one PNG for each row. These
-are no screenshots: what Grafana adds to it is not here.
+Evaluates the queries of each panel in Prometheus over this many seconds until now, and draws the
+panel in the dashboard's grid and units. Writes one PNG for each row. The pictures are not screenshots
+of Grafana.
 """
 
 import json

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draw docs/trace.svg: the output of `execsnoopd trace` on a terminal while a few programs run.
 
-Needs root, cgroup v2 and python3-rich; mount tracefs where failed execs need it. The programs
-run in a cgroup of their own, so that nothing else of the host is in the picture.
+Needs root, cgroup v2 and python3-rich, and tracefs if the kernel needs it for failed execs. The
+programs run in a separate cgroup, so that the picture contains no other programs of the host.
 """
 
 import fcntl

@@ -5,7 +5,8 @@
 //!
 //! [`schedule`] decides what happens at which time. [`load`] executes the programs and keeps the true
 //! counts. [`disturb`] stops and reloads the daemon and connects to it. [`sample`] records its
-//! resources and metrics. [`results`] contains the checks. [`report`] writes into `docs/reliability.md`; `docs/pictures/charts.py` draws `docs/soak.svg` from the
+//! resources and metrics. [`results`] contains the checks. [`report`] writes into
+//! `docs/reliability.md`. `docs/pictures/charts.py` draws `docs/soak.svg` from the
 //! [`figures`](experiments::figures) in `docs/data`.
 //!
 //! Needs root, cgroup v2 and Debian's package `prometheus`. Takes `SOAK_MINUTES`, 60 by default.
@@ -87,7 +88,7 @@ fn run(length: Duration) -> Result<Results> {
         pid: Pid::from_raw(daemon.pid().cast_signed()).context("the daemon has no pid")?,
         address: daemon.address,
     };
-    // The first answers allocate what stays allocated.
+    // The first answers allocate memory that the daemon keeps.
     daemon.scrape();
     get(daemon.address, "/");
     process::settle(daemon.pid(), None, process::SET_UP)?;

@@ -2,8 +2,8 @@
 //!
 //! [`worker`] processes load the system, each pinned to a CPU, while one [`tool`] watches, or none.
 //! [`slowdown`], [`counting`], [`kernel_time`] and [`idle`] measure. [`goals`] compares the results
-//! with the goals of the design. [`report`] writes `docs/benchmarks.md`; `docs/pictures/charts.py` draws `docs/benchmarks.svg` from
-//! the [`figures`](experiments::figures) in `docs/data`.
+//! with the goals of the design. [`report`] writes `docs/benchmarks.md`. `docs/pictures/charts.py`
+//! draws `docs/benchmarks.svg` from the [`figures`](experiments::figures) in `docs/data`.
 //!
 //! Needs root. Starts no new measurement after `BENCH_SECONDS`, 420 by default.
 

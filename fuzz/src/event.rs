@@ -143,7 +143,7 @@ fn int(bytes: &[u8], at: usize) -> u32 {
 fn path(bytes: &[u8]) -> Option<Text> {
     let path = Text {
         bytes: until_nul(&bytes[104..616]).to_vec(),
-        is_cut: bytes[96] != 0,
+        is_truncated: bytes[96] != 0,
     };
     (int(bytes, 88) > 0).then_some(path)
 }
@@ -153,7 +153,7 @@ fn args(bytes: &[u8]) -> Option<Text> {
     let there = &bytes[616..TRACED];
     let args = Text {
         bytes: there[..size.min(there.len())].to_vec(),
-        is_cut: size > there.len(),
+        is_truncated: size > there.len(),
     };
     (size > 0).then_some(args)
 }

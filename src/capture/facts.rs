@@ -26,11 +26,10 @@ pub trait Facts {
 /// The state of tracefs, in which the kernel describes its tracepoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tracefs {
-    /// It is mounted here, and readable.
+    /// The mount point.
     Readable(PathBuf),
-    /// This process may not read it, for this reason.
+    /// Why this process may not read it.
     NotReadable(String),
-    /// It is not mounted.
     NotMounted,
 }
 

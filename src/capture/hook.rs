@@ -1,4 +1,4 @@
-//! Which programs there are and what each observes.
+//! The programs, what each observes and what it attaches to.
 
 use std::fmt;
 
@@ -7,13 +7,10 @@ use crate::record::Kind;
 /// A program of `bpf/execsnoop.bpf.c` or `bpf/exit.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
-    /// What it observes.
     pub kind: Kind,
-    /// Its name.
     pub program: &'static str,
-    /// Its type.
     pub program_type: &'static str,
-    /// What it attaches to.
+    /// The tracepoint or function that it attaches to.
     pub target: &'static str,
     /// 1, or more for a standby copy: `COPIES` in `bpf/standby.h`.
     pub copy: u8,
@@ -31,7 +28,7 @@ impl Hook {
         self.copy == 1
     }
 
-    /// Its kind of attach point, if there are standby copies of it.
+    /// Its kind of attach point. None if it has no standby copies.
     pub(super) fn attach_point(&self) -> Option<AttachPoint> {
         match self.program_type {
             "tp_btf" | "raw_tp" => Some(AttachPoint::Tracepoint),
@@ -75,9 +72,9 @@ const fn hook(
 
 /// Successful execs, by BTF-typed tracepoint.
 pub const EXEC_TP_BTF: Hook = hook(Kind::Exec, "exec_tp_btf", "tp_btf", "sched_process_exec");
-/// The same without types.
+/// Successful execs, by the same tracepoint without BTF types.
 pub const EXEC_RAW_TP: Hook = hook(Kind::Exec, "exec_raw_tp", "raw_tp", "sched_process_exec");
-/// Successful execs at the end of the system calls, by the programs in [`SYS_EXIT`].
+/// Successful execs when the system calls return. These are the programs of [`SYS_EXIT`].
 pub const EXEC_SYS_EXIT: [Hook; 2] = [
     hook(
         Kind::Exec,
@@ -92,7 +89,7 @@ pub const EXEC_SYS_EXIT: [Hook; 2] = [
         "syscalls/sys_exit_execveat",
     ),
 ];
-/// Attempts, as the classic execsnoop counts them.
+/// Attempts to exec, as the classic execsnoop counts them.
 pub const CLASSIC: [Hook; 2] = [
     hook(
         Kind::Exec,
@@ -107,8 +104,8 @@ pub const CLASSIC: [Hook; 2] = [
         "syscalls/sys_enter_execveat",
     ),
 ];
-/// Failed execs at the system calls' entries; which of them exist depends on the
-/// architecture and on whether the kernel runs 32-bit programs.
+/// Failed execs when the system calls' entry points return. Which entry points exist depends
+/// on the architecture and on whether the kernel runs 32-bit programs.
 pub const FEXIT: [Hook; 4] = [
     hook(Kind::Failure, "fail_execve", "fexit", "execve"),
     hook(Kind::Failure, "fail_execveat", "fexit", "execveat"),
@@ -125,7 +122,7 @@ pub const FEXIT: [Hook; 4] = [
         "compat execveat",
     ),
 ];
-/// Failed execs by tracepoint, at the cost of every other system call.
+/// Failed execs by tracepoints, which slow every system call.
 pub const SYS_EXIT: [Hook; 2] = [
     hook(
         Kind::Failure,
@@ -140,9 +137,9 @@ pub const SYS_EXIT: [Hook; 2] = [
         "syscalls/sys_exit_execveat",
     ),
 ];
-/// Ends of processes, where the tracepoint says which thread is the last.
+/// Exits, where the tracepoint tells which thread is the last.
 pub const EXIT_TP_BTF: Hook = hook(Kind::Exit, "exit_tp_btf", "tp_btf", "sched_process_exit");
-/// The same where it does not; with types and without.
+/// Exits where the tracepoint does not tell: with and without BTF types.
 pub const EXIT_LIVE: [Hook; 2] = [
     hook(
         Kind::Exit,
@@ -181,20 +178,18 @@ const COPIES: [[&str; 3]; 9] = copies![
 /// The kinds of attach points at which a kernel may preempt programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttachPoint {
-    /// A tracepoint.
     Tracepoint,
-    /// The exit of a kernel function.
+    /// The return of a kernel function.
     Fexit,
 }
 
-/// What the kernel answered to a hook.
+/// Why a hook cannot be used.
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    /// The hook that was tried.
     pub hook: Hook,
-    /// At which step it was refused.
+    /// The step that failed: `open`, `load` or `attach`.
     pub step: &'static str,
-    /// What the kernel, or libbpf in its name, said.
+    /// The error from the kernel or from libbpf.
     pub error: String,
     /// It was refused for lack of a permission.
     pub not_permitted: bool,

@@ -3,9 +3,9 @@
 use libbpf_rs::PrintLevel;
 use tracing::{Level, debug, enabled, trace};
 
-/// Have libbpf's messages in our log instead of on standard error.
+/// Sends libbpf's messages to the log instead of standard error.
 pub fn redirect() {
-    // libbpf says much at this level, and to format it takes as long as all else here.
+    // libbpf logs so much at this level that formatting it would double the time of a start.
     let level = if enabled!(target: "libbpf", Level::TRACE) {
         PrintLevel::Debug
     } else {
@@ -14,7 +14,7 @@ pub fn redirect() {
     libbpf_rs::set_print(Some((level, log_libbpf)));
 }
 
-/// libbpf's own messages. What it warns of we report ourselves, with a remedy.
+/// libbpf's warnings are logged at level debug: this crate reports the error with a remedy.
 #[allow(clippy::needless_pass_by_value)] // the signature is libbpf-rs's
 fn log_libbpf(level: PrintLevel, message: String) {
     let message = message.trim_end();

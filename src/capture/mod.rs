@@ -1,5 +1,8 @@
-//! The kernel side as seen from user space: open, configure, load, attach, and then
-//! read what it collects. The only module that talks to BPF.
+//! Loads and attaches the programs, and reads what they collect. The only module that talks to
+//! BPF.
+//!
+//! [`Options`] come in; bytes go out, through [`Source`](source::Source). The main thread starts
+//! it, the reader's thread reads from it. `select.rs` decides which programs run.
 
 mod buffer;
 mod error;
@@ -42,10 +45,10 @@ pub use self::info::CaptureInfo;
 pub use self::note::Note;
 pub use self::options::{FailureHooks, Live, Options, TransportKind};
 
-/// Attached programs and the user's ends of what they write to.
+/// The attached programs and the maps they write to.
 #[derive(Debug)]
 pub struct Capture {
-    /// Dropping these detaches the programs.
+    /// Dropping them detaches the programs.
     links: Vec<Link>,
     programs: Vec<(Hook, ProgramHandle)>,
     buffer: Box<dyn Buffer>,
@@ -57,7 +60,8 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Load, open the buffers and attach: from the return on, every exec is counted.
+    /// Loads the programs, opens the buffer and attaches the programs. Once this returns, every
+    /// exec is counted.
     pub fn start(options: &Options) -> Result<Self, Error> {
         libbpf_log::redirect();
         let missing = privileges::missing_for_bpf()
@@ -71,7 +75,11 @@ impl Capture {
         for &kind in &options.transports {
             match Self::start_over(kind, &hooks, options) {
                 Err(Error::Buffer(refusal)) => {
-                    info!(transport = kind.name(), refused = refusal, "no such buffer");
+                    info!(
+                        transport = kind.name(),
+                        refused = refusal,
+                        "transport refused by the kernel"
+                    );
                     refusals.push(refusal);
                 }
                 Ok(capture) => {
@@ -102,10 +110,10 @@ impl Capture {
                 bytes: ring_bytes(options.buffer_pages, cpus),
             },
         };
-        // The object is needed only until all is attached: links, programs and maps
-        // live on by their own descriptors.
-        let mut place = MaybeUninit::uninit();
-        let mut skel = object::load(&mut place, hooks, transport, cpus, options)?;
+        // The object is needed only until all programs are attached: links, programs and maps
+        // have their own descriptors.
+        let mut object = MaybeUninit::uninit();
+        let mut skel = object::load(&mut object, hooks, transport, cpus, options)?;
         let maps = object::maps(&skel)?;
         let buffer: Box<dyn Buffer> = match kind {
             TransportKind::Perf => Box::new(
@@ -142,20 +150,19 @@ impl Capture {
         })
     }
 
-    /// What was chosen at the start.
     pub fn info(&self) -> &CaptureInfo {
         &self.info
     }
 }
 
-/// The ring buffer's size: as much as the perf buffers of all CPUs, to a power of two.
+/// The ring buffer's size: that of the perf buffers of all CPUs, rounded up to a power of two.
 fn ring_bytes(pages: usize, cpus: usize) -> u32 {
     let bytes = (pages * rustix::param::page_size() * cpus).next_power_of_two();
-    // The largest ring buffer there is, in a 32-bit size that is a power of two.
+    // The largest power of two that fits the 32-bit size of a map.
     u32::try_from(bytes).unwrap_or(1 << 31)
 }
 
-/// CPUs that are online, whichever of them this process may use.
+/// CPUs that are online, whether or not this process may run on them.
 fn online_cpus() -> io::Result<usize> {
     let online = sysconf(SysconfVar::_NPROCESSORS_ONLN)?;
     Ok(online.and_then(|n| usize::try_from(n).ok()).unwrap_or(1))
@@ -202,8 +209,9 @@ impl Source for Capture {
             name.map(decode).transpose()
         })?;
         if path.is_none() {
-            // A name above it has been crowded out: with its own gone, the next exec or exit
-            // there brings them all back. (ENOENT: it was crowded out itself.)
+            // The LRU map has evicted the name of an ancestor. The programs keep all of them again
+            // at the next exec or exit there if the cgroup's own name is gone. (ENOENT: that one
+            // was evicted.)
             let _ = names.delete(&id.to_ne_bytes());
         }
         Ok(path)

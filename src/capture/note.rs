@@ -4,7 +4,7 @@ use tracing::{debug, info, warn};
 
 use super::hook::Refusal;
 
-/// A consequence of the selection that the user has to know.
+/// A consequence of the selection that users need to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// The kernel refused a hook, and the next group was tried.
@@ -32,7 +32,7 @@ impl Note {
                 info!(refused, "failed execs of some kinds are not counted");
             }
             Self::FailuresOff(refused) => {
-                debug!(refused, "fexit");
+                debug!(refused, "fexit programs refused by the kernel");
                 info!(
                     "failed execs are not counted: this kernel does not support fexit programs \
                      (this is not a permission problem); capture.failures = \"tracepoint\" counts \

@@ -1,4 +1,4 @@
-//! The BPF object: open, configure, load, attach, in this order, one step after the other.
+//! The BPF object: open, configure, load, attach.
 
 use std::collections::HashSet;
 use std::mem::{MaybeUninit, size_of};
@@ -12,20 +12,20 @@ use super::options::{Live, Options};
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
 use crate::record::Event;
 
-/// Bytes before each record in the ring buffer.
+/// Bytes before each record in the ring buffer (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: usize = 8;
 
 /// Cgroups whose names are kept, 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
-/// A transport with what the kernel side has to know of it.
+/// The transport, with the ring buffer's size.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Transport {
     Perf,
     Ring { bytes: u32 },
 }
 
-/// A loaded object's maps, by our own descriptors.
+/// The maps of a loaded object, by descriptors of their own.
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) events: MapHandle,
@@ -55,24 +55,24 @@ pub(super) fn can_have_all(hooks: &[Hook]) -> bool {
 
 fn load_and_attach(hooks: &[Hook]) -> Result<(), (&'static str, libbpf_rs::Error)> {
     let at = |step| move |error: libbpf_rs::Error| (step, error);
-    let mut place = MaybeUninit::uninit();
-    let mut open = open(&mut place).map_err(at("open"))?;
+    let mut object = MaybeUninit::uninit();
+    let mut open = open(&mut object).map_err(at("open"))?;
     select(&mut open, hooks, Transport::Perf, 1).map_err(at("open"))?;
     let mut skel = open.load().map_err(at("load"))?;
     attach(&mut skel, hooks).map_err(at("attach"))?;
     Ok(())
 }
 
-/// A loaded object, its programs not attached yet. Place for it is the caller's.
+/// Loads an object without attaching its programs. `object` is the memory for it.
 pub(super) fn load<'a>(
-    place: &'a mut MaybeUninit<OpenObject>,
+    object: &'a mut MaybeUninit<OpenObject>,
     hooks: &[Hook],
     transport: Transport,
     cpus: usize,
     options: &Options,
 ) -> Result<ExecsnoopSkel<'a>, Error> {
     let failed = |step: &'static str| move |e: libbpf_rs::Error| Error::setup(step, &e);
-    let mut open = open(place).map_err(failed("opening the BPF object"))?;
+    let mut open = open(object).map_err(failed("opening the BPF object"))?;
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
         rodata.with_cgroup = u8::from(options.with_cgroup);
@@ -104,8 +104,8 @@ pub(super) fn load<'a>(
         .map_err(failed("loading the chosen BPF programs together"))
 }
 
-/// Entries of an LRU map of which that many shall be of use: each CPU keeps up to 128 for
-/// itself (`kernel/bpf/bpf_lru_list.c`).
+/// The size of an LRU map that holds at least this many entries. Each CPU keeps up to 128 free
+/// entries for itself (`kernel/bpf/bpf_lru_list.c`).
 fn lru_entries(entries: usize, cpus: usize) -> u32 {
     u32::try_from(entries.max(256 * cpus)).unwrap_or(u32::MAX)
 }
@@ -134,18 +134,18 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
     rodata.with_args = u8::from(args);
 }
 
-fn open(place: &mut MaybeUninit<OpenObject>) -> libbpf_rs::Result<OpenExecsnoopSkel<'_>> {
-    ExecsnoopSkelBuilder::default().open(place)
+fn open(object: &mut MaybeUninit<OpenObject>) -> libbpf_rs::Result<OpenExecsnoopSkel<'_>> {
+    ExecsnoopSkelBuilder::default().open(object)
 }
 
-/// Have the programs of these hooks loaded, and the road that they take made.
+/// Selects the programs to load, and sizes the maps that they need.
 fn select(
     open: &mut OpenExecsnoopSkel<'_>,
     hooks: &[Hook],
     transport: Transport,
     cpus: usize,
 ) -> libbpf_rs::Result<()> {
-    // What is not needed stays at its smallest: libbpf-rs's skeletons insist on every map.
+    // Other maps keep their minimal size: a skeleton creates every map.
     if let Transport::Ring { bytes } = transport {
         open.maps.ring.set_max_entries(bytes)?;
     }
@@ -167,7 +167,6 @@ fn select(
     Ok(())
 }
 
-/// Attach the programs: from here on they run.
 pub(super) fn attach(
     skel: &mut ExecsnoopSkel<'_>,
     hooks: &[Hook],
@@ -184,10 +183,11 @@ pub(super) fn attach(
     Ok(attached)
 }
 
-/// Own descriptors of the object's maps.
+/// Duplicates the descriptors of the object's maps.
 pub(super) fn maps(skel: &ExecsnoopSkel<'_>) -> Result<Maps, Error> {
     let own = |map: &MapMut<'_>| {
-        MapHandle::try_from(map).map_err(|e| Error::setup("opening a BPF map", &e))
+        MapHandle::try_from(map)
+            .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))
     };
     let maps = &skel.maps;
     Ok(Maps {

@@ -1,56 +1,52 @@
-//! What to capture, and how.
+//! What to capture, and which hooks and transports may be used.
 
 use crate::capture::hook::AttachPoint;
 use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook};
 use crate::capture::preemption;
 use crate::record::Comm;
 
-/// What to capture, and by which means.
-#[allow(clippy::struct_excessive_bools)] // switches, each by itself
+#[allow(clippy::struct_excessive_bools)] // independent switches
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The roads that may be taken, the preferred one first.
+    /// The transports that may be used, the preferred one first.
     pub transports: Vec<TransportKind>,
-    /// Pages of each CPU's buffer, a power of two.
+    /// Pages per CPU, a power of two.
     pub buffer_pages: usize,
-    /// Ask the kernel for the parent's name.
+    /// Read the parent's name in the kernel.
     pub with_parent_comm: bool,
-    /// Ask the kernel for the cgroup, and for its name.
+    /// Read the cgroup's id and keep its name in the kernel.
     pub with_cgroup: bool,
     /// Groups of hooks for execs, the preferred one first.
     pub exec_hooks: Vec<Vec<Hook>>,
-    /// Observe failed execs, by these means.
+    /// The hooks that may be used for failed execs. None: failed execs are not observed.
     pub failures: Option<FailureHooks>,
-    /// Observe ends of processes.
     pub exits: bool,
     /// Groups of hooks for exits, the preferred one first.
     pub exit_hooks: Vec<Vec<Hook>>,
     /// Count attempts, as the classic execsnoop does, instead of execs.
     pub classic: bool,
-    /// What a live stream asks for.
     pub live: Live,
     /// Whether the kernel may skip programs, so that standby copies are needed.
     pub may_skip: fn(AttachPoint) -> bool,
 }
 
-/// What a live stream asks for; by default, nothing. Filters are the kernel side's: what
-/// they keep out is not observed at all.
+/// The details and filters of a live stream; by default none. The programs apply the filters,
+/// so the ledger does not count what a filter rejects.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
-    /// Only of this real user id.
+    /// Only observations of this real user id.
     pub uid: Option<u32>,
-    /// Only of programs of this name.
+    /// Only observations of programs with this name.
     pub comm: Option<Comm>,
-    /// Only what a program of this name started.
+    /// Only observations of programs whose parent has this name.
     pub parent_comm: Option<Comm>,
-    /// Only in the cgroup of this id or below it.
+    /// Only observations in the cgroup with this id, or below it.
     pub cgroup_id: Option<u64>,
-    /// Failed execs as events, too.
+    /// Send failed execs as events, too.
     pub failures: bool,
-    /// The path of what is executed. With it or with arguments, the transport has to be the
-    /// ring buffer.
+    /// Send the path. Path and arguments require the ring buffer.
     pub path: bool,
-    /// Its arguments.
+    /// Send the arguments.
     pub args: bool,
 }
 
@@ -81,9 +77,7 @@ impl Default for Options {
 /// How events cross into user space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportKind {
-    /// A perf buffer.
     Perf,
-    /// A ring buffer.
     Ring,
 }
 
@@ -97,11 +91,11 @@ impl TransportKind {
     }
 }
 
-/// By which means failed execs may be observed.
+/// The hooks that may be used for failed execs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureHooks {
-    /// fexit or not at all.
+    /// Only fexit.
     Fexit,
-    /// fexit, else the tracepoints that slow every system call.
+    /// fexit, otherwise the tracepoints that slow every system call.
     FexitOrTracepoint,
 }

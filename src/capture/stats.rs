@@ -1,6 +1,6 @@
-//! What the kernel says of a loaded program, in the `fdinfo` of its descriptor
-//! (`bpf_prog_show_fdinfo()` in `kernel/bpf/syscall.c`): readable without any
-//! capability, which the equivalent `BPF_OBJ_GET_INFO_BY_FD` is not on older kernels.
+//! The kernel's statistics of a loaded program, from the `fdinfo` of its descriptor
+//! (`bpf_prog_show_fdinfo()` in `kernel/bpf/syscall.c`). Reading it needs no capability, while
+//! `BPF_OBJ_GET_INFO_BY_FD` needs one on older kernels.
 
 use std::fs;
 use std::io;
@@ -13,12 +13,13 @@ pub(super) fn of(program: &impl AsFd, hook: &Hook) -> io::Result<ProgramStats> {
     Ok(parse(&fdinfo(program)?, hook))
 }
 
-/// Whether this kernel skips a program that is running already: then it counts that.
+/// Whether this kernel skips a program that is already running on a CPU. Such kernels count
+/// the skipped runs.
 pub(super) fn counts_skips(program: &impl AsFd) -> io::Result<bool> {
     Ok(value(&fdinfo(program)?, SKIPPED).is_some())
 }
 
-/// Came with 5.12.
+/// Since Linux 5.12.
 const SKIPPED: &str = "recursion_misses";
 
 fn fdinfo(program: &impl AsFd) -> io::Result<String> {
@@ -26,14 +27,14 @@ fn fdinfo(program: &impl AsFd) -> io::Result<String> {
     fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
 }
 
-/// Of lines of the form `key:\tvalue`.
+/// Lines have the form `key:\tvalue`.
 fn value(fdinfo: &str, key: &str) -> Option<u64> {
     let mut lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = lines.find(|(k, _)| *k == key)?;
     value.trim().parse().ok()
 }
 
-/// A key that this kernel does not have counts as 0.
+/// A key that this kernel does not have is 0.
 fn parse(fdinfo: &str, hook: &Hook) -> ProgramStats {
     let value = |key| value(fdinfo, key).unwrap_or(0);
     ProgramStats {

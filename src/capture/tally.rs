@@ -1,17 +1,16 @@
 //! The tally: the in-kernel count, by subject, of what did not fit the buffer.
 //!
-//! Two hash maps take turns in the one slot of an array of maps. To drain, the empty
-//! one is put into the slot; the kernel returns from that update only after every
-//! program that could hold the other has ended (`maybe_wait_bpf_programs()` in
-//! `kernel/bpf/syscall.c`), so that nothing can be added between reading an entry
-//! and deleting it.
+//! Two hash maps take turns in the only slot of an array of maps. A drain puts the empty one
+//! into the slot. The kernel returns from that update only when no program uses the other one
+//! any more (`maybe_wait_bpf_programs()` in `kernel/bpf/syscall.c`), so nothing is added
+//! between reading an entry and deleting it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
-/// The slots of `tally_in_use`: there is one.
+/// The only slot of `tally_in_use`.
 const SLOT: [u8; 4] = 0_u32.to_ne_bytes();
 
 #[derive(Debug)]
@@ -30,11 +29,11 @@ impl Tally {
         }
     }
 
-    /// Take all counts, calling `entry` with each subject's bytes and those of its
+    /// Takes all counts, calling `entry` with the bytes of each subject and of its
     /// `struct tally_count`.
     ///
-    /// Waits for an RCU grace period (some 10 ms), so do not call it when the ledger
-    /// says that nothing was tallied.
+    /// Waits for an RCU grace period (some 10 ms), so call it only if the ledger says that
+    /// something was tallied.
     pub(super) fn drain(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         let spare = self.turns[1].as_fd().as_raw_fd().to_ne_bytes();
         self.slot
@@ -49,8 +48,8 @@ impl Tally {
         {
             entry(&key, &value);
         }
-        // The batch iterator ends early, and silently, on an error or a short batch.
-        // Whatever it left is taken one by one: the map must be empty for its next turn.
+        // The batch iterator ends early, without an error, after a failed or short batch. The map
+        // must be empty for its next turn, so take the remaining entries one at a time.
         while let Some(key) = full.keys().next() {
             if let Some(value) = full.lookup(&key, MapFlags::ANY).map_err(io::Error::other)? {
                 entry(&key, &value);

@@ -1,11 +1,11 @@
 //! Reads the configuration that the command line names, and applies the flags.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Cli;
-use crate::config::web_file;
-use crate::config::{Config, DEFAULT_PATH, Error, Fault, File, Resolved, Start};
+use crate::config::{Config, DEFAULT_PATH, Error, Fault, File, Resolved, Start, permission_notice};
 use crate::http::live_config;
+use crate::sys::user;
 
 impl Cli {
     /// Returns subject and verb of a sentence about what [`check_config`](Self::check_config) reads.
@@ -32,10 +32,8 @@ impl Cli {
         let locate = |fault| self.locate(file.as_ref(), fault);
         let listen = config.resolve_listen().map_err(locate)?;
         let resolved = config.resolve().map_err(locate)?;
-        let web = &resolved.config.web.config_file;
-        live_config::validate(web)?;
-        let mut files = web_file::files(web)?;
-        files.push(self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into()));
+        let mut files = live_config::validate(&resolved.config.web.config_file)?.files;
+        files.push(self.file().to_owned());
         Ok(Start {
             resolved,
             listen,
@@ -43,18 +41,35 @@ impl Cli {
         })
     }
 
-    /// Checks everything that a start needs. Returns the configuration, and why a start would fail
-    /// now although the configuration is valid: a host that is not known.
-    pub fn check_config(&self) -> Result<(Config, Option<Error>), Error> {
+    /// Checks everything that a start needs. Returns the configuration, and notices about a valid
+    /// one: a host that is not known now, certificates that are left out and, to root, files that
+    /// the daemon may not be able to read.
+    pub fn check_config(&self) -> Result<(Config, Vec<String>), Error> {
         let (config, file) = self.read_config()?;
         let locate = |fault| self.locate(file.as_ref(), fault);
-        let unknown_host = match config.resolve_listen().map_err(locate) {
+        let mut notices = Vec::new();
+        match config.resolve_listen().map_err(locate) {
             Err(error) if error.is_final() => return Err(error),
-            listen => listen.err(),
-        };
+            Err(unknown) => notices.push(format!("{unknown}; a start would fail now")),
+            Ok(_) => {}
+        }
         let config = config.resolve().map_err(locate)?.config;
-        live_config::validate(&config.web.config_file)?;
-        Ok((config, unknown_host))
+        let validated = live_config::validate(&config.web.config_file)?;
+        notices.extend(validated.skipped);
+        if user::is_root() {
+            let files = validated.files.iter().map(PathBuf::as_path);
+            notices.extend(
+                [self.file()]
+                    .into_iter()
+                    .chain(files)
+                    .filter_map(permission_notice),
+            );
+        }
+        Ok((config, notices))
+    }
+
+    fn file(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 
     fn read_config(&self) -> Result<(Config, Option<File>), Error> {

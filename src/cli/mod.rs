@@ -141,7 +141,7 @@ pub struct Trace {
     pub count: Option<u64>,
 
     /// Stop after this time, for example 90s or 5m
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
     /// Exit with status 1 if any details were lost
@@ -155,6 +155,11 @@ pub struct Name(pub Comm);
 
 fn parse_comm(text: &str) -> Result<Name, String> {
     parse::comm(text).map(Name)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text);
+    duration.map_err(|_| "expected a duration such as 90s or 5m".to_owned())
 }
 
 /// The name of a systemd unit. Empty for processes outside of any unit.

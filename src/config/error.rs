@@ -51,6 +51,34 @@ impl Error {
     }
 }
 
+/// What serde calls Rust's types, and TOML's words for them.
+const TERMS: [(&str, &str); 9] = [
+    ("expected usize", "expected a number from 0"),
+    ("expected a sequence", "expected a list"),
+    ("expected struct Capture", "expected a table"),
+    ("expected struct Web", "expected a table"),
+    ("expected struct Log", "expected a table"),
+    ("invalid type: map", "invalid type: table"),
+    (
+        "wanted exactly 1 element, found 0 elements",
+        "expected a table in single brackets",
+    ),
+    ("wanted string or table", "expected a string"),
+    (
+        "expected a duration",
+        "expected a duration such as \"90s\" or \"1h\"",
+    ),
+];
+
+/// Rewords a message of serde in terms of the file.
+pub(super) fn in_terms_of_toml(message: &str) -> String {
+    TERMS
+        .iter()
+        .fold(message.to_owned(), |message, (serde, toml)| {
+            message.replace(serde, toml)
+        })
+}
+
 /// A value that cannot be used: the path of its key in the document, and the reason.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub struct Fault {

@@ -21,6 +21,7 @@ use crate::sys::user;
 mod address;
 mod error;
 mod file;
+mod readers;
 mod suggest;
 mod view;
 mod web;
@@ -29,6 +30,7 @@ pub mod web_file;
 pub use self::address::{Address, resolve};
 pub use self::error::{Error, Fault};
 pub use self::file::{DEFAULT_PATH, File};
+pub use self::readers::notice as permission_notice;
 pub use self::view::{MAX_SERIES, ViewConfig};
 pub use self::web::{MAX_CONNECTIONS, Web};
 
@@ -170,7 +172,7 @@ impl Config {
         let document = toml::de::Deserializer::from(document);
         let mut config: Self = serde_path_to_error::deserialize(document).map_err(|error| {
             let key = suggest::key_at(error.path());
-            let message = error.inner().message();
+            let message = error::in_terms_of_toml(error.inner().message());
             file.invalid(at(error.inner()), format!("{key}: {message}"))
         })?;
         config.validate().map_err(|fault| file.locate(&fault))?;

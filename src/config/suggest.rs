@@ -73,7 +73,7 @@ fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Un
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
         .map(|key| (strsim::jaro_winkler(name, key), key))
-        .filter(|(similarity, _)| *similarity > 0.6)
+        .filter(|(similarity, _)| *similarity > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, key)| key.to_owned())
 }

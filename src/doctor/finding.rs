@@ -2,20 +2,17 @@
 
 use serde::Serialize;
 
-/// How a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
-    /// As it should be.
     Ok,
-    /// Something is missing that can be done without.
+    /// Missing but optional.
     Less,
-    /// The daemon needs it.
+    /// Missing and required.
     Missing,
 }
 
-/// One thing that was looked at or tried. As it is serialized, it is the schema that
-/// docs/doctor.md describes.
+/// The result of one check. Its serialized form is described in docs/doctor.md.
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
     pub(super) check: &'static str,

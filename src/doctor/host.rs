@@ -1,4 +1,4 @@
-//! What there is to read about this host.
+//! The settings of this host.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,6 @@ use crate::sys::privileges;
 /// `include/uapi/linux/nsfs.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
-/// The name of that check.
 pub(super) const CAPABILITIES: &str = "capabilities";
 
 pub(super) fn findings() -> Vec<Finding> {
@@ -75,20 +74,22 @@ fn lockdown() -> Finding {
 
 fn capabilities() -> Finding {
     match privileges::missing_for_bpf() {
-        Ok(missing) if missing.is_empty() => {
-            Finding::ok(CAPABILITIES, "CAP_BPF and CAP_PERFMON are there")
-        }
+        Ok(missing) if missing.is_empty() => Finding::ok(CAPABILITIES, "CAP_BPF and CAP_PERFMON"),
         Ok(missing) => Finding::missing(
             CAPABILITIES,
             format!("{} missing", missing.join(" and ")),
             "no program can be loaded",
         )
         .fix("sudo execsnoopd doctor, or AmbientCapabilities=CAP_BPF CAP_PERFMON in a unit"),
-        Err(error) => Finding::missing(CAPABILITIES, error.to_string(), "they cannot be read"),
+        Err(error) => Finding::missing(
+            CAPABILITIES,
+            error.to_string(),
+            "the capabilities of this process cannot be read",
+        ),
     }
 }
 
-/// Kernels before 5.11 count BPF's memory as locked.
+/// Kernels before 5.11 count the memory of maps and programs as locked.
 fn memlock() -> Finding {
     match getrlimit(Resource::Memlock).current {
         None => Finding::ok("locked memory", "unlimited"),
@@ -111,10 +112,10 @@ fn perf_event_paranoid() -> Finding {
                 Finding::less(
                     NAME,
                     level,
-                    "with CAP_BPF and CAP_PERFMON alone, as the unit has them, events cross by the \
-                     ring buffer",
+                    "with only CAP_BPF and CAP_PERFMON, as in the systemd unit, the daemon uses the ring \
+                     buffer",
                 )
-                .fix("nothing needs to be done; sysctl kernel.perf_event_paranoid=2 allows the perf buffer")
+                .fix("optional: sysctl kernel.perf_event_paranoid=2 allows the perf buffer")
             } else {
                 Finding::ok(NAME, level)
             }
@@ -153,8 +154,8 @@ fn cgroups() -> Finding {
         (None, Some(_)) => Finding::less(
             "cgroups",
             "version 1 alone",
-            "the labels unit, slice and container are empty: systemd's hierarchy there has no ids \
-             that programs can see",
+            "the labels unit, slice and container are empty: BPF programs cannot see the cgroups of \
+             version 1",
         )
         .fix("boot with systemd.unified_cgroup_hierarchy=1"),
         (None, None) => Finding::less(
@@ -170,7 +171,7 @@ fn pid_namespace() -> Finding {
         Ok(FIRST_PID_NAMESPACE) => Finding::ok("pid namespace", "the host's"),
         Ok(_) => Finding::ok(
             "pid namespace",
-            "a container's; the whole host is counted nevertheless, and trace shows the host's pids",
+            "a container's; the daemon still counts the whole host, and trace shows the host's pids",
         ),
         Err(error) => Finding::ok("pid namespace", format!("unknown ({error})")),
     }

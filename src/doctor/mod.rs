@@ -1,4 +1,6 @@
-//! The report on this host: what it can do, what that means, and what would change it.
+//! The report on this host: what it supports, what that means, and what would change it.
+//!
+//! `host.rs` reads settings; `probes.rs` tries what the daemon would try, by the same code.
 
 mod finding;
 mod host;
@@ -10,8 +12,8 @@ use self::finding::{Finding, Status};
 use crate::capture::{self, Capture, Error, Options};
 use crate::record::Kind;
 
-/// Look at this host, try what the daemon would try, and say what came of it. Returns what
-/// the daemon would end with on its defaults, if it would.
+/// Writes the report to standard output. Returns the error with which the daemon would exit with
+/// its default configuration, if any.
 pub fn run(is_json: bool) -> io::Result<Option<Error>> {
     capture::libbpf_log::redirect();
     let mut findings = host::findings();
@@ -41,14 +43,14 @@ pub fn run(is_json: bool) -> io::Result<Option<Error>> {
     Ok(error)
 }
 
-/// The daemon on its defaults, started and ended.
+/// Starts and stops the daemon's capture with the default configuration.
 fn verdict() -> (Finding, Option<Error>) {
     match Capture::start(&Options::default()) {
         Ok(capture) => {
             let info = capture.info();
             let by = |kind| info.list(kind).unwrap_or_else(|| "nothing".to_owned());
             let found = format!(
-                "runs: execs by {}, failed ones by {}, exits by {}, over the {} buffer",
+                "runs: execs by {}, failed execs by {}, exits by {}, over the {} buffer",
                 by(Kind::Exec),
                 by(Kind::Failure),
                 by(Kind::Exit),
@@ -58,7 +60,7 @@ fn verdict() -> (Finding, Option<Error>) {
         }
         Err(error) => {
             let found = error.to_string();
-            let means = "on its defaults, it would end with this";
+            let means = "with its default configuration, the daemon exits with this error";
             (Finding::missing("the daemon", found, means), Some(error))
         }
     }

@@ -1,4 +1,4 @@
-//! What this host allows, from the same facts and by the same selection as in the daemon.
+//! What this host supports, by the same facts and the same selection as in the daemon.
 
 use super::finding::Finding;
 use crate::capture::facts::{Facts, Host};
@@ -9,13 +9,13 @@ use crate::capture::hook::{
 use crate::capture::select::failures;
 use crate::capture::{Capture, FailureHooks, Options, TransportKind};
 
-/// `permitted`: the process has the capabilities. Without them the kernel refuses everything.
+/// Without the capabilities (`permitted`) the kernel refuses everything, so nothing is tried.
 pub(super) fn findings(permitted: bool) -> Vec<Finding> {
     if !permitted {
         return vec![Finding::missing(
             "hooks and buffers",
             "not tried",
-            "without the capabilities the kernel refuses them all",
+            "without the capabilities the kernel refuses all of them",
         )];
     }
     let facts = &mut Host::new(Options::default().may_skip);
@@ -38,7 +38,7 @@ pub(super) fn findings(permitted: bool) -> Vec<Finding> {
     findings
 }
 
-/// Hooks that are used together.
+/// Tries hooks that are used together.
 fn group(check: &'static str, hooks: &[Hook], choice: &str, facts: &mut Host) -> Finding {
     let kind = hooks[0].program_type;
     let names: Vec<_> = hooks.iter().map(|hook| hook.program).collect();

@@ -6,11 +6,13 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 
 use anyhow::anyhow;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tracing::debug;
 
 use super::bind::{self, SocketFile};
 use crate::config::Address;
+use crate::http::connections::Source;
+use crate::http::socket::{Stream, bound_buffers};
 
 /// A bound socket.
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
+                bound_buffers(&listener);
                 Ok(Accepting::Tcp(TcpListener::from_std(listener)?))
             }
             Self::Unix { listener, file } => {
@@ -99,25 +102,21 @@ pub(super) enum Accepting {
     },
 }
 
-/// A connection.
-#[derive(Debug)]
-pub(super) enum Connection {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 impl Accepting {
-    pub(super) async fn accept(&self) -> io::Result<Connection> {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Source)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // Scrapes are one small write each way.
+                let (stream, address) = listener.accept().await?;
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%error, "TCP_NODELAY not set");
                 }
-                Ok(Connection::Tcp(stream))
+                Ok((Stream::Tcp(stream), Source::of(address.ip())))
             }
-            Self::Unix { listener, .. } => Ok(Connection::Unix(listener.accept().await?.0)),
+            Self::Unix { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                bound_buffers(&stream);
+                Ok((Stream::Unix(stream), Source::Unix))
+            }
         }
     }
 

@@ -12,7 +12,7 @@
 //! succeeds.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,9 @@ use anyhow::Context;
 use tokio_rustls::rustls::ServerConfig;
 use tracing::{error, info, warn};
 
-use crate::config::web_file::{Error, Fault, WebConfig, invalid, read_text, unusable};
+use crate::config::web_file::{Error, Fault, TlsSection, WebConfig, invalid, read_text, unusable};
 use crate::http::refresh::Refresher;
-use crate::http::tls::Files;
+use crate::http::tls::{Files, Tls};
 use crate::sys::throttle::Throttle;
 
 /// How long a request or handshake waits for a reading.
@@ -62,7 +62,9 @@ pub(crate) enum Unusable {
 struct State {
     text: String,
     config: Option<Arc<WebConfig>>,
-    tls: Option<(Files, Arc<ServerConfig>)>,
+    tls: Option<(Files, Tls)>,
+    /// Rate-limits messages about certificates that are left out.
+    skipped: Throttle,
     config_error: Reported,
     tls_error: Reported,
 }
@@ -74,12 +76,30 @@ impl fmt::Debug for State {
     }
 }
 
-/// Read and validate a file and the files that it names; nothing if the path is empty.
-pub fn validate(path: &Path) -> Result<(), Error> {
-    if path != Path::new("") {
-        State::load(path)?;
+/// A web configuration that was validated together with the files that it names.
+#[derive(Debug, Default)]
+pub struct Validated {
+    /// The web configuration, certificates and keys.
+    pub files: Vec<PathBuf>,
+    /// Certificates that are left out, with the reasons.
+    pub skipped: Vec<String>,
+}
+
+/// Reads and validates a file and the files that it names. Does nothing if the path is empty.
+pub fn validate(path: &Path) -> Result<Validated, Error> {
+    if path == Path::new("") {
+        return Ok(Validated::default());
     }
-    Ok(())
+    let (state, config) = State::load(path)?;
+    let named = config.tls.iter().flat_map(TlsSection::files);
+    Ok(Validated {
+        files: [path]
+            .into_iter()
+            .chain(named)
+            .map(Path::to_owned)
+            .collect(),
+        skipped: state.tls.map(|(_, tls)| tls.skipped).unwrap_or_default(),
+    })
 }
 
 impl Live {
@@ -93,8 +113,9 @@ impl Live {
         let serves_tls = at_start.tls.is_some();
         let first = Reading {
             config: Some(Arc::clone(&at_start)),
-            tls: state.tls.as_ref().map(|(_, tls)| Arc::clone(tls)),
+            tls: state.tls.as_ref().map(|(_, tls)| Arc::clone(&tls.config)),
         };
+        state.warn_about_skipped();
         let path = path.to_owned();
         let files = Refresher::start("web-config", first, move || state.read(&path, serves_tls))
             .context("cannot start the thread that reads the web configuration")?;
@@ -181,6 +202,9 @@ impl State {
             let tls = self.tls(config).map_err(|fault| invalid(path, fault));
             self.tls_error.report(tls)
         });
+        if tls.is_some() {
+            self.warn_about_skipped();
+        }
         Reading { config, tls }
     }
 
@@ -218,17 +242,32 @@ impl State {
         };
         let files = Files::read(section)?;
         match &self.tls {
-            Some((before, tls)) if *before == files => Ok(Arc::clone(tls)),
+            Some((before, tls)) if *before == files => Ok(Arc::clone(&tls.config)),
             before => {
                 let is_change = before.is_some();
-                let tls = Arc::new(files.server_config(section)?);
-                self.tls = Some((files, Arc::clone(&tls)));
+                let tls = files.server_config(section)?;
+                let config = Arc::clone(&tls.config);
+                self.tls = Some((files, tls));
+                self.skipped = Throttle::default();
                 if is_change {
                     info!("certificates changed");
                 }
-                Ok(tls)
+                Ok(config)
             }
         }
+    }
+
+    /// Names the certificates that are left out, once a minute.
+    fn warn_about_skipped(&self) {
+        let Some((_, tls)) = &self.tls else { return };
+        if tls.skipped.is_empty() || self.skipped.allow(Instant::now()).is_none() {
+            return;
+        }
+        let (certificates, first) = (tls.skipped.len(), &tls.skipped[0]);
+        warn!(
+            certificates,
+            first, "certificates that cannot be used are left out"
+        );
     }
 }
 

@@ -8,10 +8,13 @@
 
 pub mod auth;
 mod bind;
+mod body;
 mod connections;
 pub mod listener;
 pub mod live_config;
 mod refresh;
 pub mod routes;
 pub mod server;
+mod socket;
+mod text;
 mod tls;

@@ -1,22 +1,29 @@
-//! The routes and their answers.
+//! The routes and their answers:
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/` | the page |
+//! | `web.telemetry_path` | the metrics |
+//! | `/-/healthy` | 200 while the server runs |
+//! | `/-/ready` | 200 until the service stops |
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::Mutex;
-use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
 use crate::capture::CaptureInfo;
+use crate::http::text::{OfFlush, Text};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::names::escape;
 use crate::names::users::Users;
@@ -27,16 +34,16 @@ use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
 use crate::sys::throttle::Throttle;
 
-/// Longest request target that is looked at, in bytes; a longer one is answered 414.
+/// The limit of a request's target in bytes. A longer one is answered 414.
 pub const MAX_TARGET: usize = 2048;
 
-/// How long a scrape may take, unless Prometheus says that it waits less.
+/// The deadline of a flush, unless Prometheus asks for a shorter one.
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What Prometheus is given back of its own timeout, for the way; at most half of it.
+/// The part of Prometheus' timeout that is left for the network, but at most half of it.
 const SCRAPE_MARGIN: Duration = Duration::from_millis(500);
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug)]
 pub struct App {
     flusher: Flusher,
@@ -45,14 +52,14 @@ pub struct App {
     users: Users,
     telemetry_path: String,
     host: String,
-    encoded: OfFlush,
-    counts: OfFlush,
+    metrics_text: OfFlush,
+    /// The page for each interval at which it can reload itself, and without one.
+    pages: Mutex<HashMap<Option<u32>, Arc<OfFlush>>>,
     unanswered: Throttle,
     ready: AtomicBool,
 }
 
 impl App {
-    /// Answers from `metrics` after a flush by `flusher`; ready at once.
     pub fn new(
         flusher: Flusher,
         metrics: Metrics,
@@ -68,50 +75,28 @@ impl App {
             users,
             telemetry_path,
             host: escape::printable(&host),
-            encoded: OfFlush::default(),
-            counts: OfFlush::default(),
+            metrics_text: OfFlush::default(),
+            pages: Mutex::default(),
             unanswered: Throttle::default(),
             ready: AtomicBool::new(true),
         }
     }
 
-    /// From now on `/-/ready` says no: the service stops.
+    /// From now on, `/-/ready` answers 503, because the service stops.
     pub fn not_ready(&self) {
         self.ready.store(false, Ordering::Release);
     }
 
-    /// Whoever asks says how long they wait: they could have it as often as they like.
-    fn warn(&self, error: &str) {
+    fn unavailable(&self, error: &str) -> Response {
+        // A client can choose a deadline that makes this happen.
         if let Some(times) = self.unanswered.allow(Instant::now()) {
             warn!(error, times, "request not answered");
         }
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
     }
 }
 
-/// A text of the latest flush: who shares a flush shares its text.
-#[derive(Debug, Default)]
-struct OfFlush(Mutex<Option<(u64, Bytes)>>);
-
-impl OfFlush {
-    /// The text of this flush or of a later one; made if there is none yet.
-    async fn text<E>(
-        &self,
-        snapshot: &Snapshot,
-        make: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
-    ) -> Result<Bytes, E> {
-        let mut latest = self.0.lock().await;
-        match &*latest {
-            Some((request, text)) if *request >= snapshot.flush.request => Ok(text.clone()),
-            _ => {
-                let text = Bytes::from(make().await?);
-                *latest = Some((snapshot.flush.request, text.clone()));
-                Ok(text)
-            }
-        }
-    }
-}
-
-/// All routes: GET and HEAD of each, gzip where the client accepts it.
+/// The routes, each for GET and HEAD. Metrics and page are compressed if the client accepts gzip.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(index))
@@ -120,7 +105,6 @@ pub fn router(app: Arc<App>) -> Router {
         .route(&app.telemetry_path, get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CompressionLayer::new())
         .layer(middleware::from_fn(limit_target))
         .layer(SetResponseHeaderLayer::overriding(
             header::X_CONTENT_TYPE_OPTIONS,
@@ -133,24 +117,21 @@ async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let start = Instant::now();
     let text = match scrape(&app, deadline(&headers)).await {
         Ok(text) => text,
-        Err(error) => {
-            app.warn(&error);
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
-        }
+        Err(error) => return app.unavailable(&error),
     };
     app.metrics.scraped(start.elapsed());
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
+    text.response(&headers, CONTENT_TYPE)
 }
 
-async fn scrape(app: &App, deadline: Duration) -> Result<Bytes, String> {
+async fn scrape(app: &App, deadline: Duration) -> Result<Arc<Text>, String> {
     let snapshot = fresh(app, deadline).await?;
-    app.encoded
-        .text(&snapshot, async || {
-            let names = series::resolve(&snapshot, &app.users).await;
-            app.metrics.encode(&snapshot, &names)
-        })
-        .await
-        .map_err(|e| format!("the metrics cannot be encoded: {e}"))
+    let render = async |snapshot: &Snapshot| {
+        let names = series::resolve(snapshot, &app.users).await;
+        app.metrics
+            .encode(snapshot, &names)
+            .map_err(|error| format!("the metrics cannot be encoded: {error}"))
+    };
+    app.metrics_text.text(snapshot, render).await
 }
 
 async fn fresh(app: &App, deadline: Duration) -> Result<Arc<Snapshot>, String> {
@@ -160,7 +141,7 @@ async fn fresh(app: &App, deadline: Duration) -> Result<Arc<Snapshot>, String> {
         .map_err(|e| format!("the counts cannot be brought up to date: {e}"))
 }
 
-/// Prometheus says in each scrape how long it waits.
+/// The deadline of a scrape. Prometheus sends its timeout with each.
 fn deadline(headers: &HeaderMap) -> Duration {
     headers
         .get("x-prometheus-scrape-timeout-seconds")
@@ -182,21 +163,15 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn index(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+async fn index(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let refresh = page::refresh(query.as_deref());
-    let mut response = match counts(&app).await {
-        Ok(counts) => {
-            let frame = page::Frame {
-                host: &app.host,
-                telemetry_path: &app.telemetry_path,
-                refresh,
-            };
-            Html(frame.page(&String::from_utf8_lossy(&counts))).into_response()
-        }
-        Err(error) => {
-            app.warn(&error);
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
-        }
+    let mut response = match page(&app, refresh).await {
+        Ok(text) => text.response(&headers, "text/html; charset=utf-8"),
+        Err(error) => app.unavailable(&error),
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -212,23 +187,28 @@ async fn index(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Respon
     response
 }
 
-async fn counts(app: &App) -> Result<Bytes, String> {
+async fn page(app: &App, refresh: Option<u32>) -> Result<Arc<Text>, String> {
     let snapshot = fresh(app, SCRAPE_DEADLINE).await?;
-    let make = async || {
-        let names = series::resolve(&snapshot, &app.users).await;
-        let summary = Summary::of(&snapshot, &app.capture_info, &names);
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        Ok(page::counts(&summary, &now).into_bytes())
+    let of_flush = {
+        let mut pages = app.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pages.entry(refresh).or_default())
     };
-    app.counts.text(&snapshot, make).await
+    let render = async |snapshot: &Snapshot| {
+        let names = series::resolve(snapshot, &app.users).await;
+        let summary = Summary::of(snapshot, &app.capture_info, &names);
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let frame = page::Frame {
+            host: &app.host,
+            telemetry_path: &app.telemetry_path,
+            refresh,
+        };
+        Ok(frame.page(&page::counts(&summary, &now)).into_bytes())
+    };
+    of_flush.text(snapshot, render).await
 }
 
 async fn not_found() -> Response {
-    (
-        StatusCode::NOT_FOUND,
-        "Not found. What there is, is listed at /\n",
-    )
-        .into_response()
+    (StatusCode::NOT_FOUND, "Not found. See / for the pages.\n").into_response()
 }
 
 async fn method_not_allowed() -> Response {

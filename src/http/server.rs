@@ -1,10 +1,11 @@
-//! Serving connections within limits: of their number (`places.rs`), of the size
-//! of a request's head, and of time. With TLS, the handshake has a time limit of its own, and a
-//! connection counts from before it.
+//! Serves connections within limits: of what they hold (`connections`), of the size of a request's
+//! head, and of time. Each connection is one task. Each phase of it has one deadline: the
+//! handshake, a request's head, and an answer.
 //!
-//! hyper is driven directly because `axum::serve` has no way to set these.
+//! hyper is used without `axum::serve`, which does not offer these limits.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,122 +13,69 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::http::connections::{Place, Places};
-use crate::http::listener::{Accepting, Connection, Listener};
+use crate::http::body::Chunks;
+pub use crate::http::connections::Limits;
+use crate::http::connections::{Connections, Slot};
+use crate::http::listener::{Accepting, Listener};
 use crate::http::live_config::Live;
+use crate::http::socket::{Socket, Stream};
 use crate::http::tls::handshake::shake;
 use crate::sys::throttle::Throttle;
 
-/// Largest head of a request, in bytes; a larger one is answered 431. hyper's minimum.
+/// The limit of a request's head in bytes. A larger one is answered 431. This is hyper's minimum.
 const MAX_HEAD: usize = 8192;
 
-/// Time for a request's head to arrive, and for a connection to be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Time for a TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Time from one request to the next, or to the end of its answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Time for an answer to be read, before its connection is closed where another one comes
-/// above the limit.
-const READING_TIME: Duration = Duration::from_millis(500);
-
-/// Time that a connection above the limit waits while no request gets its answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Time for a connection above the limit to be told so.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How many connections above the limit are told at a time; more are just closed.
-const REFUSALS: usize = 16;
-
-/// Pause after a failed accept, when descriptors or memory have run out.
+/// The pause after a failed accept for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A question to a listener's loop, answered when it comes round.
+/// A message to the task of a listener, which answers it.
 pub type Ping = oneshot::Sender<()>;
 
-/// The times that tests shorten.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections served at a time, on all listeners together.
-    pub max_connections: usize,
-    /// Time for a TLS handshake.
-    pub handshake_timeout: Duration,
-    /// Time for a request's head to arrive, and for a connection to be idle.
-    pub head_timeout: Duration,
-    /// Time from one request to the next, or to the end of its answer.
-    pub request_timeout: Duration,
-    /// Time for an answer to be read, before its connection is closed where another one
-    /// comes above the limit.
-    pub reading_time: Duration,
-    /// Time that a connection above the limit waits while no request gets its answer.
-    pub patience: Duration,
-}
-
-impl Limits {
-    /// The shipped times.
-    pub fn new(max_connections: usize) -> Self {
-        Self {
-            max_connections,
-            handshake_timeout: HANDSHAKE_TIMEOUT,
-            head_timeout: HEAD_TIMEOUT,
-            request_timeout: REQUEST_TIMEOUT,
-            reading_time: READING_TIME,
-            patience: PATIENCE,
-        }
-    }
-}
-
-/// Serves a router. Clones share the limits.
+/// Serves a router. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Server {
     router: Router,
     limits: Limits,
-    /// Where TLS is served: by what.
+    /// The web configuration, if connections are TLS.
     tls: Option<Arc<Live>>,
-    places: Arc<Places>,
-    refusals: Arc<Semaphore>,
+    connections: Arc<Connections>,
     not_accepted: Arc<Throttle>,
     stop: watch::Sender<bool>,
 }
 
 impl Server {
-    /// A server of `router` within `limits`.
     pub fn new(router: Router, limits: Limits) -> Self {
         Self {
             router,
             limits,
             tls: None,
-            places: Places::new(limits.max_connections, limits.reading_time, limits.patience),
-            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            connections: Connections::new(limits),
             not_accepted: Arc::default(),
             stop: watch::Sender::new(false),
         }
     }
 
-    /// Serve by TLS, if the web configuration says so.
+    /// Serves TLS if the web configuration asks for it.
     #[must_use]
     pub fn with_tls(mut self, live: Option<Arc<Live>>) -> Self {
         self.tls = live.filter(|live| live.serves_tls());
         self
     }
 
-    /// Accept connections of `listener`, and answer `pings`, for good.
+    /// Accepts connections of `listener` and answers `pings`.
     pub async fn run(
         self,
         listener: Listener,
@@ -143,7 +91,7 @@ impl Server {
         loop {
             tokio::select! {
                 Some(ping) = pings.recv() => {
-                    // Nobody waits any more: then nobody need know.
+                    // Fails if the sender does not wait any more.
                     let _ = ping.send(());
                 }
                 never = &mut accepting => match never {},
@@ -151,163 +99,137 @@ impl Server {
         }
     }
 
-    /// Let the requests that are being answered finish, for `patience` at most, and close
-    /// the idle connections.
+    /// Closes idle connections, and the others after their answers, within `patience`.
     pub async fn finish(&self, patience: Duration) {
         self.stop.send_replace(true);
-        if timeout(patience, self.places.emptied()).await.is_err() {
+        if timeout(patience, self.connections.emptied()).await.is_err() {
             debug!("connections closed before their answers were read");
         }
     }
 
     async fn accept_from(&self, listener: &Accepting) -> Infallible {
+        let deadline = match &self.tls {
+            Some(_) => self.limits.handshake_timeout,
+            None => self.limits.head_timeout,
+        };
         loop {
             match listener.accept().await {
-                Ok(Connection::Tcp(stream)) => self.admit(stream).await,
-                Ok(Connection::Unix(stream)) => self.admit(stream).await,
+                Ok((stream, source)) => {
+                    let slot = self.connections.admit(source, deadline).await;
+                    self.spawn(stream, slot);
+                }
                 Err(error) => self.recover_from(&error).await,
             }
         }
     }
 
-    /// Who comes next waits with the kernel: nobody who came later is served earlier.
-    async fn admit<S>(&self, stream: S)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        if let Some(place) = self.places.take().await {
-            let router = self.router.clone();
-            let (limits, stop) = (self.limits, self.stop.subscribe());
-            match self.tls.clone() {
-                Some(live) => {
-                    tokio::spawn(serve_tls(stream, live, router, limits, stop, place));
-                }
-                None => {
-                    tokio::spawn(serve(stream, router, limits, stop, place));
-                }
+    fn spawn(&self, stream: Stream, slot: Arc<Slot>) {
+        let socket = Socket::new(stream, Arc::clone(&slot));
+        let (router, tls, stop) = (self.router.clone(), self.tls.clone(), self.stop.subscribe());
+        tokio::spawn(async move {
+            tokio::select! {
+                // The other branches see the phase that the connection has after it was polled.
+                biased;
+                () = serve(socket, Arc::clone(&slot), router, tls, stop) => {}
+                () = slot.cut() => debug!("connection closed for another one"),
+                () = expired(&slot) => debug!("connection closed: deadline exceeded"),
             }
-        } else if self.tls.is_some() {
-            // A handshake would cost what the limit is there to save.
-            debug!("connection above the limit closed");
-        } else if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
-            tokio::spawn(refuse(stream, permit));
-        }
+        });
     }
 
-    /// A connection could not be accepted.
     async fn recover_from(&self, error: &io::Error) {
         if let Some(times) = self.not_accepted.allow(Instant::now()) {
             warn!(%error, times, "accepting a connection failed");
         }
-        // Where descriptors have run out, who waits longest gives one back.
-        let scarce = [Errno::MFILE, Errno::NFILE].contains(&errno(error));
-        if !scarce || !self.places.vacate().await {
+        let errno = Errno::from_io_error(error);
+        let is_short = errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno));
+        if is_short && self.connections.free_descriptor() {
+            // The task of that connection closes it now.
+            yield_now().await;
+        } else {
             sleep(ACCEPT_PAUSE).await;
         }
     }
 }
 
-async fn serve_tls<S>(
-    stream: S,
-    live: Arc<Live>,
-    router: Router,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-    place: Place,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let shaken = tokio::select! {
-        () = place.wanted() => {
-            debug!("connection closed for another: its TLS handshake was not done");
-            return;
+/// Returns when the deadline of the slot's current phase is over.
+async fn expired(slot: &Slot) {
+    let mut sleep = pin!(sleep_until(slot.deadline()));
+    poll_fn(|cx| {
+        let deadline = slot.deadline();
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
         }
-        shaken = timeout(limits.handshake_timeout, shake(stream, &live)) => shaken,
+        sleep.as_mut().poll(cx)
+    })
+    .await;
+}
+
+async fn serve(
+    socket: Socket,
+    slot: Arc<Slot>,
+    router: Router,
+    tls: Option<Arc<Live>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let Some(live) = tls else {
+        return converse(socket, slot, router, stop).await;
+    };
+    let shaken = tokio::select! {
+        shaken = shake(socket, &live) => shaken,
         Ok(()) = stop.changed() => return,
     };
-    match shaken {
-        Ok(Some(stream)) => serve(stream, router, limits, stop, place).await,
-        Ok(None) => {}
-        Err(_) => debug!("connection closed: its TLS handshake took too long"),
+    if let Some(stream) = shaken {
+        slot.shaken();
+        converse(stream, slot, router, stop).await;
     }
 }
 
-async fn serve<S>(
-    stream: S,
-    router: Router,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-    place: Place,
-) where
+async fn converse<S>(stream: S, slot: Arc<Slot>, router: Router, mut stop: watch::Receiver<bool>)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let requested = Notify::new();
     let router = TowerToHyperService::new(router);
-    let service = service_fn(|request: Request<Incoming>| {
-        requested.notify_one();
-        let answering = place.answering();
-        let answer = router.call(request);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let (router, slot) = (router.clone(), Arc::clone(&slot));
         async move {
-            let answer = answer.await;
-            drop(answering);
-            answer
+            let turn = slot.turn().await;
+            let response = if turn.is_some() {
+                request.extensions_mut().insert(slot.source());
+                router.call(request).await?
+            } else {
+                refusal()
+            };
+            slot.answered();
+            drop(turn);
+            Ok::<_, Infallible>(response.map(|body| Chunks::new(body, slot)))
         }
     });
     let mut connection = pin!(
         http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_timeout)
+            .header_read_timeout(None)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service)
     );
-    let mut wanted = false;
     loop {
         tokio::select! {
-            biased; // what was promised to another takes no further request
-            () = place.wanted() => {
-                wanted = true;
-                connection.as_mut().graceful_shutdown();
-            }
+            biased;
             ended = &mut connection => {
                 if let Err(error) = ended {
                     debug!(%error, "connection ended");
                 }
                 return;
             }
-            () = place.may_be_cut(), if wanted => {
-                debug!("connection closed for another: it waited longest");
-                return;
-            }
-            in_time = timeout(limits.request_timeout, requested.notified()) => {
-                if in_time.is_err() {
-                    debug!("connection closed: its request took too long");
-                    return;
-                }
-            }
             Ok(()) = stop.changed() => connection.as_mut().graceful_shutdown(),
         }
     }
 }
 
-/// Answer one request with 503 and close.
-async fn refuse<S>(stream: S, _permit: OwnedSemaphorePermit)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let service = service_fn(async |_: Request<Incoming>| {
-        let mut response = Response::new(Body::from("Too many connections.\n"));
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        Ok::<_, Infallible>(response)
-    });
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
-    if timeout(REFUSAL_TIMEOUT, connection).await.is_err() {
-        debug!("connection above the limit closed");
-    }
-}
-
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
+/// The answer to a request that has waited too long.
+fn refusal() -> Response<Body> {
+    let mut response = Response::new(Body::from("Too many requests are being answered.\n"));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
 }

@@ -29,9 +29,17 @@ pub fn comm(text: &str) -> Result<Comm, String> {
         return Err(format!("{text:?} has a NUL byte, which no name has"));
     }
     let Some(bytes) = comm[..kept].get_mut(..name.len()) else {
+        let start = if text.starts_with('/') {
+            name.iter()
+                .rposition(|&byte| byte == b'/')
+                .map_or(0, |slash| slash + 1)
+        } else {
+            0
+        };
+        let last = &name[start..];
         return Err(format!(
             "{text:?} is longer than the {kept} bytes that the kernel keeps of a name; use {:?}",
-            printable(&name[..kept])
+            printable(&last[..last.len().min(kept)])
         ));
     };
     bytes.copy_from_slice(&name);
@@ -224,6 +232,8 @@ mod tests {
     #[test]
     fn a_name_that_no_program_can_have_is_refused_with_one_that_it_can_have() {
         let error = comm("gnome-shell-calendar-server").unwrap_err();
+        assert!(error.ends_with("use \"gnome-shell-cal\""), "{error}");
+        let error = comm("/usr/libexec/gnome-shell-calendar-server").unwrap_err();
         assert!(error.ends_with("use \"gnome-shell-cal\""), "{error}");
         // The kernel cuts names without regard to characters.
         let error = comm("ääääääää").unwrap_err();

@@ -7,23 +7,23 @@ use std::mem::size_of;
 
 use crate::bpf::types;
 
-/// What a perf record may carry behind the event: the kernel pads raw samples to a
-/// multiple of 8 bytes including their 4-byte size (`perf_prepare_sample()` in
+/// The bytes of padding that may follow an event in a perf record: the kernel pads raw samples to
+/// a multiple of 8 bytes including their 4-byte size (`perf_prepare_sample()` in
 /// `kernel/events/core.c`).
 pub(super) const MAX_PADDING: usize = 7;
 
-/// Why bytes are not a record of ours.
+/// Why bytes are not a valid record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The length fits no record of this kind.
     #[error("{0} bytes")]
     Length(usize),
-    /// A failed exec, of which the kernel side sends none.
-    #[error("retval {0} of an exec: failed ones are counted apart")]
+    /// A failed exec, which the programs of the daemon do not send as an event.
+    #[error("return value {0} of an exec: failed execs are not sent as events")]
     Retval(i32),
 }
 
-/// A type of which every bit pattern is a valid value.
+/// A type for which every bit pattern is a valid value.
 ///
 /// # Safety
 /// Implement it only for `repr(C)` structs of integers and arrays of integers,

@@ -8,27 +8,25 @@ use crate::bpf::types;
 pub type Event = types::event;
 /// What counters group by: `struct subject` of `bpf/execsnoop.h`.
 pub type Subject = types::subject;
-/// What the tally keeps of a subject: `struct tally_count` of `bpf/execsnoop.h`.
+/// The tally's value for a subject: `struct tally_count` of `bpf/execsnoop.h`.
 pub type TallyCount = types::tally_count;
-
-/// What a cgroup is called: `struct cgroup_name` of `bpf/execsnoop.h`.
+/// The name of a cgroup: `struct cgroup_name` of `bpf/execsnoop.h`.
 pub type CgroupName = types::cgroup_name;
 
-/// A program's name as the kernel keeps it: up to 15 bytes, then NUL to the end.
+/// A program's name as the kernel keeps it: up to 15 bytes, padded with NULs.
 pub type Comm = [u8; 16];
 
-/// What comes out of the buffer: an event, and perhaps more.
+/// A record in the buffer: an event, perhaps with further details.
 pub trait Observation: Sized + Send + 'static {
-    /// The kinds that come out of the buffer; the others are only counted.
+    /// The kinds that are sent through the buffer. The others are only counted.
     const KINDS: &'static [Kind];
 
-    /// Decode one as it comes out of the buffer.
+    /// Decodes a record of the buffer.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
 
-    /// Decode one key of the tally.
+    /// Decodes a key of the tally.
     fn decode_subject(bytes: &[u8]) -> Result<Subject, DecodeError>;
 
-    /// The event.
     fn event(&self) -> &Event;
 }
 
@@ -50,17 +48,15 @@ impl Observation for Event {
     }
 }
 
-/// Decode one value of the tally.
 pub fn decode_tally_count(bytes: &[u8]) -> Result<TallyCount, DecodeError> {
     exact(bytes)
 }
 
-/// Decode the name of a cgroup.
 pub fn decode_cgroup_name(bytes: &[u8]) -> Result<CgroupName, DecodeError> {
     exact(bytes)
 }
 
-/// What a subject was observed doing.
+/// The kind of the observations that a subject stands for.
 pub fn kind(subject: &Subject) -> Kind {
     match subject {
         Subject { is_exit: 1.., .. } => Kind::Exit,
@@ -69,7 +65,7 @@ pub fn kind(subject: &Subject) -> Kind {
     }
 }
 
-/// A name up to its first NUL.
+/// The name before the first NUL.
 pub fn nul_terminated(name: &[u8]) -> &[u8] {
     let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
     &name[..end]
@@ -82,7 +78,8 @@ fn checked(subject: Subject) -> Result<Subject, DecodeError> {
     Ok(until_nul(subject))
 }
 
-/// A name ends at its first NUL: what follows must not make two names of one.
+/// Clears the bytes after the first NUL of each name. They may be stale, and would make two
+/// names of one.
 pub(super) fn until_nul(mut subject: Subject) -> Subject {
     for comm in [&mut subject.comm, &mut subject.parent_comm] {
         let end = nul_terminated(comm).len();

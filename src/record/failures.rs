@@ -10,12 +10,11 @@ use crate::bpf::types;
 pub struct FailureCounts(types::failures);
 
 impl FailureCounts {
-    /// Counts that are not 0, with their errno.
+    /// The counts that are not 0, with their errno.
     pub fn iter(&self) -> impl Iterator<Item = (i32, u64)> {
         (0..).zip(self.0.by_errno).filter(|(_, count)| *count > 0)
     }
 
-    /// Count `count` more.
     pub fn add(&mut self, errno: i32, count: u64) {
         if let Some(sum) = usize::try_from(errno)
             .ok()
@@ -25,7 +24,6 @@ impl FailureCounts {
         }
     }
 
-    /// All of them together.
     pub fn total(&self) -> u64 {
         self.0.by_errno.iter().sum()
     }
@@ -46,7 +44,6 @@ impl std::fmt::Debug for FailureCounts {
 }
 
 impl std::ops::AddAssign for FailureCounts {
-    /// Errno by errno: the counts of several CPUs.
     fn add_assign(&mut self, cpu: Self) {
         for (sum, count) in self.0.by_errno.iter_mut().zip(cpu.0.by_errno) {
             *sum += count;
@@ -54,7 +51,7 @@ impl std::ops::AddAssign for FailureCounts {
     }
 }
 
-/// Decode one CPU's counts of failed execs.
+/// Decodes the counts of one CPU.
 pub fn decode_failures(bytes: &[u8]) -> Result<FailureCounts, DecodeError> {
     exact(bytes).map(FailureCounts)
 }

@@ -5,16 +5,13 @@ use crate::bpf::types;
 /// What was observed: `enum kind` of `bpf/execsnoop.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A successful exec.
     Exec,
-    /// An exec that failed.
     Failure,
     /// The end of a process.
     Exit,
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Exec, Self::Failure, Self::Exit];
 
     /// Returns the value of the `event` label in metrics.

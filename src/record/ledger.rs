@@ -1,4 +1,4 @@
-//! The ledger: what the kernel has seen, and what became of it.
+//! The ledger: what the kernel has seen, and how each observation was accounted for.
 
 use std::ops::{Index, IndexMut};
 
@@ -28,7 +28,6 @@ impl IndexMut<Kind> for Ledgers {
 }
 
 impl std::ops::AddAssign for Ledger {
-    /// Entry by entry: the account of several CPUs.
     fn add_assign(&mut self, cpu: Self) {
         self.sent += cpu.sent;
         self.tallied += cpu.tallied;
@@ -41,7 +40,7 @@ impl std::ops::AddAssign for Ledger {
     }
 }
 
-/// Decode one CPU's entry of the ledger.
+/// Decodes the entry of one CPU and kind.
 pub fn decode_ledger(bytes: &[u8]) -> Result<Ledger, DecodeError> {
     exact(bytes)
 }

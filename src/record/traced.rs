@@ -7,7 +7,7 @@ use super::event::{Event, Observation, Subject, nul_terminated, until_nul};
 use super::kind::Kind;
 use crate::bpf::types;
 
-/// An observation as a live stream shows it: failed execs are among them.
+/// An observation of a live stream, which includes failed execs.
 #[derive(Debug, Clone)]
 pub struct Traced {
     event: Event,
@@ -17,13 +17,11 @@ pub struct Traced {
     pub args: Option<Text>,
 }
 
-/// What may be longer than what was kept of it.
+/// A text that may have been truncated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
-    /// The beginning, or all of it.
     pub bytes: Vec<u8>,
-    /// There was more.
-    pub is_cut: bool,
+    pub is_truncated: bool,
 }
 
 impl Observation for Traced {
@@ -40,13 +38,13 @@ impl Observation for Traced {
         traced.event.subject = until_nul(traced.event.subject);
         let path = Text {
             bytes: nul_terminated(&traced.path).to_vec(),
-            is_cut: traced.path_truncated != 0,
+            is_truncated: traced.path_truncated != 0,
         };
         let size = traced.args_size as usize;
         let kept = size.min(traced.args.len());
         let args = Text {
             bytes: traced.args[..kept].to_vec(),
-            is_cut: size > kept,
+            is_truncated: size > kept,
         };
         Ok(Self {
             event: traced.event,

@@ -77,7 +77,7 @@ impl Row {
         let kind = record::kind(subject);
         let is_exit = kind == Kind::Exit;
         let of_exit = |ns: u64| is_exit.then_some(ns as f64 / 1e9);
-        let is_cut = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.is_cut);
+        let is_cut = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.is_truncated);
         Self {
             time: clock.at(event.time_ns),
             event: kind.name(),

@@ -1,6 +1,6 @@
 /*
- * Fails to execute a program TIMES times, then exits with STATUS. Takes turns among the
- * system calls that execute. Needs no library.
+ * Fail to execute a program TIMES times, by each exec system call in turn, then exit with
+ * STATUS. Needs no library.
  */
 #define HERE -100L /* AT_FDCWD */
 
@@ -16,7 +16,7 @@ static long call(long number, long a, long b)
 	return number;
 }
 
-/* As a 32-bit program calls: the same in any program that lies below 4 GiB. */
+/* A system call of a 32-bit program. It works in any program that is below 4 GiB. */
 static long compat_call(long number, long a, long b)
 {
 	__asm__ volatile("int $0x80"

@@ -1,7 +1,7 @@
 /*
- * Execute a program in each way that there is, or fail to: ways WAY PROGRAM. Where the
- * exec happens in this process, it never returns; where it happens in a child, this waits
- * for it. Exits with 99, and says why, if the way cannot be gone.
+ * Execute a program, or fail to, in one of many ways: ways WAY PROGRAM. The exec happens in
+ * this process, or in a child that it waits for. Exits with 99 and prints the reason if the
+ * way is not possible here.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -94,7 +94,7 @@ static void *burn(void *ms)
 	return NULL;
 }
 
-/* Not through the C library, which would end the process with 0 after its last thread. */
+/* The C library would exit with 0 after its last thread. */
 static void *burn_and_exit(void *ms)
 {
 	burn(ms);
@@ -102,7 +102,7 @@ static void *burn_and_exit(void *ms)
 	return NULL;
 }
 
-/* A file in memory that holds the program, open at this descriptor. */
+/* Open a file in memory that contains the program, at this descriptor. */
 static int in_memory(const char *program, int at)
 {
 	char buffer[65536], name[16];
@@ -117,7 +117,7 @@ static int in_memory(const char *program, int at)
 	while ((n = read(from, buffer, sizeof(buffer))) > 0)
 		if (write(to, buffer, n) != n)
 			fail("write");
-	/* Executed while it is open for writing it would be busy: by a fresh descriptor. */
+	/* exec fails with ETXTBSY while a descriptor is open for writing: open another one. */
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
 	int fresh = open(path, O_RDONLY);
@@ -143,7 +143,7 @@ static void forbid_exec(unsigned int action)
 		fail("seccomp");
 }
 
-/* Fail N times with whatever error; this process goes on. */
+/* Fail N times, with any error. This process continues. */
 static int fail_times(const char *program, long times, int expected)
 {
 	for (long i = 0; i < times; i++)
@@ -170,7 +170,7 @@ static void run_on_cpu_0(void)
 		fail("sched_setaffinity");
 }
 
-/* Execute the program again and again for this time, on CPU 0. Prints how often. */
+/* Execute the program repeatedly for this time, on CPU 0. Print how often. */
 static int storm(const char *program, long ms)
 {
 	long until = now_ms() + ms, execs = 0;
@@ -251,11 +251,11 @@ int main(int argc, char **argv)
 		return run(program) == -1 && errno == EPERM ? 0 : 99;
 	}
 	WAY("check") {
-		/* 0 where the kernel knows the flag, EINVAL before 6.14: nothing is executed. */
+		/* Executes nothing: the result is 0, or EINVAL before 6.14. */
 		int ret = execat(AT_FDCWD, program, AT_EXECVE_CHECK);
 		return ret == 0 || errno == EINVAL ? 0 : 99;
 	}
-	/* Ends of processes. */
+	/* Exits of processes. */
 	WAY("exit") _exit(n);
 	WAY("signal") {
 		signal(n, SIG_DFL);
@@ -274,7 +274,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("leader-first") {
-		/* Whose status is the process's depends on the kernel: N or, later, N + 1. */
+		/* The status of the process is N or, on newer kernels, N + 1. */
 		pthread_t thread;
 		pthread_create(&thread, NULL, burn_and_exit, (void *)n);
 		syscall(SYS_exit, n);
@@ -286,7 +286,7 @@ int main(int argc, char **argv)
 		exit(n);
 	}
 	WAY("end-together") {
-		/* Two threads leave at the same time, each by itself. */
+		/* Two threads exit at the same time, without exit_group(). */
 		pthread_t thread;
 		pthread_create(&thread, NULL, leave_when_told, (void *)n);
 		while (!told)
@@ -295,7 +295,7 @@ int main(int argc, char **argv)
 		syscall(SYS_exit, n);
 	}
 	WAY("names") {
-		/* N programs, each of a name of its own beside PROGRAM, by a thousand users. */
+		/* N programs with different names next to PROGRAM, by a thousand users. */
 		char name[4096];
 		for (long i = 0; i < n; i++) {
 			snprintf(name, sizeof(name), "%.4000s-%d-%ld", program, getpid(), i);
@@ -313,7 +313,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("forks") {
-		/* N forks that give themselves a name each and execute nothing. */
+		/* N forks that rename themselves and execute nothing. */
 		char name[16];
 		for (long i = 0; i < n; i++) {
 			pid_t child = fork();
@@ -328,7 +328,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("users") {
-		/* The program N times, each time by another user. */
+		/* The program N times, each time as another user. */
 		for (long i = 0; i < n; i++) {
 			pid_t child = vfork();
 			if (!child) {
@@ -342,8 +342,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("short") {
-		/* N processes of some 0.3 ms each, without a system call to be seen by. Prints
-		 * the CPU time that they used, in ns. */
+		/* N processes of about 0.3 ms that make no system call. Prints the CPU time that
+		 * they used, in ns. */
 		struct rusage used;
 		for (long i = 0; i < n; i++) {
 			pid_t child = fork();
@@ -367,7 +367,7 @@ int main(int argc, char **argv)
 		return storm(program, n);
 	}
 	WAY("bursts") {
-		/* Busy for up to 20 ms, then asleep for up to 60 ms, for N ms on CPU 0. */
+		/* Alternates up to 20 ms of work and up to 60 ms of sleep, for N ms on CPU 0. */
 		long until = now_ms() + n;
 		run_on_cpu_0();
 		srand(getpid());
@@ -387,7 +387,7 @@ int main(int argc, char **argv)
 		prctl(PR_SET_DUMPABLE, 1);
 		abort();
 	}
-	/* Failures: N of them. */
+	/* N failures. */
 	WAY("ENOENT") return fail_times("/nonexistent/program", n, ENOENT);
 	WAY("EACCES") return fail_times("/etc/passwd", n, EACCES);
 	WAY("ENOEXEC") return fail_times(program, n, ENOEXEC);

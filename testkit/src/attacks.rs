@@ -181,7 +181,7 @@ fn endless_heads(address: SocketAddr) -> Traffic {
 
 fn garbage(address: SocketAddr) -> Traffic {
     // A valid request is followed by bytes that are none.
-    let start = b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n";
+    let start = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n";
     talking(address, start, noise(), 64)
 }
 
@@ -195,12 +195,16 @@ fn noise() -> Vec<u8> {
     (0..4096).map(|_| byte()).collect()
 }
 
-const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 fn pipelined(address: SocketAddr) -> Traffic {
-    let batch = [METRICS, b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n"].concat();
+    let batch = [
+        METRICS,
+        b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ]
+    .concat();
     let batch = batch.repeat(50);
-    let last = b"GET /-/healthy HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let last = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     Traffic::by_threads(32, move |_| {
         let talk = || -> io::Result<u64> {
             let mut stream = connected(address)?;
@@ -215,7 +219,7 @@ fn pipelined(address: SocketAddr) -> Traffic {
 }
 
 fn scrapes(address: SocketAddr) -> Traffic {
-    let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     Traffic::by_threads(128, move |_| {
         let talk = || -> io::Result<u64> {
             let mut stream = connected(address)?;

@@ -10,10 +10,10 @@ use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 /// How long the kernel may take to free objects that no process holds any more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A BPF object: its kind, by the name that `/proc/PID/fdinfo` has for it, and its id.
+/// A BPF object: its kind, as named in `/proc/PID/fdinfo`, and its id.
 type Object = (&'static str, u32);
 
-/// The programs, maps and links that no process holds, such as some of systemd's.
+/// Programs, maps and links that no process holds, such as some of systemd's.
 #[derive(Debug)]
 pub struct Unheld(BTreeSet<Object>);
 

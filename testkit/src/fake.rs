@@ -1,4 +1,4 @@
-//! A source of events that is no kernel.
+//! A fake kernel side.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -60,7 +60,7 @@ impl Kernel {
         ledger.unattributed += count;
     }
 
-    /// As a program does it for an exec that fails.
+    /// Does what a BPF program does for an exec that fails.
     pub fn fail(&mut self, errno: i32, count: u64) {
         self.ledgers[Kind::Failure].seen += count;
         self.failures.add(errno, count);

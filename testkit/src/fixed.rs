@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 pub struct Fixed {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
-    /// The routes take a dropped sender for the end of the aggregator.
+    /// Kept, because to the routes a dropped sender means that the aggregator has ended.
     _snapshots: watch::Sender<Arc<Snapshot>>,
 }
 

@@ -1,4 +1,4 @@
-//! Guests: virtual machines that tests have for themselves.
+//! Guests: virtual machines that run nothing but tests.
 
 /// Whether this is a guest of `make test-vm`, where nothing but the test executes programs.
 pub fn in_a_guest() -> bool {

@@ -4,8 +4,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static HOST: RwLock<()> = RwLock::new(());
 
-/// Waits until no other test has the host, and keeps others from it until the guard is dropped. A
-/// test needs this if what others execute changes its counts, or if they would slow it down too much.
+/// Waits for exclusive use of the host, and keeps it until the guard is dropped. A test needs this if
+/// the execs of others change its counts, or if others would slow it down too much.
 pub fn exclusive() -> RwLockWriteGuard<'static, ()> {
     HOST.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a server may keep silent before a test fails.
+/// How long a server may send nothing before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An answer.
@@ -73,8 +73,9 @@ pub fn parsed(bytes: &[u8]) -> Answer {
 
 /// Sends a request with headers, each ending in `\r\n`, on a connection of its own.
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+    );
     send(address, request.as_bytes())
 }
 

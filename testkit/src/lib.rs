@@ -1,5 +1,5 @@
-//! The parts that tests, benchmarks and fuzz targets share: the daemon as a child process, a source of
-//! events that is no kernel, clients, programs to execute, cgroups, certificates.
+//! What tests, benchmarks, experiments and fuzz targets share: the daemon as a child process, a fake
+//! kernel side, clients, programs to execute, cgroups, certificates.
 
 pub mod attacks;
 pub mod bpf_objects;

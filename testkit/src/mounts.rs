@@ -1,4 +1,4 @@
-//! The daemon in a mount namespace of its own.
+//! The daemon in a separate mount namespace.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::daemon::Daemon;
 
-/// A command that runs the daemon in a mount namespace of its own, after the shell commands in
+/// A command that runs the daemon in a separate mount namespace, after the shell commands in
 /// `prepare`.
 pub fn in_mount_namespace(prepare: &str, config: &str) -> (Command, TempDir) {
     let dir = crate::paths::public_dir();

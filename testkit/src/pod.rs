@@ -110,7 +110,7 @@ impl Container {
                 "args": ["/usr/bin/execsnoopd", "--log.format=json"],
                 "cwd": "/",
                 "noNewPrivileges": manifest("allowPrivilegeEscalation") == "false",
-                // Neither inheritable nor ambient, whoever the user is: containerd's
+                // Neither inheritable nor ambient for any user, as by containerd's
                 // `WithAddedCapabilities()`.
                 "capabilities": {
                     "bounding": granted,

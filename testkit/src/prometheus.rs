@@ -39,6 +39,22 @@ fn printed(output: &Output) -> String {
         .join("")
 }
 
+/// The command of a Prometheus in agent mode, which keeps its data in this directory.
+pub fn agent(data: &Path) -> Command {
+    let help = Command::new("prometheus").arg("--help").output();
+    let help = printed(&help.expect("prometheus runs"));
+    // Prometheus 3 has a flag for this.
+    let flag = if help.contains("--[no-]agent") || help.contains("--agent") {
+        "--agent"
+    } else {
+        "--enable-feature=agent"
+    };
+    let mut command = Command::new("prometheus");
+    command.arg(flag);
+    command.arg(format!("--storage.agent.path={}", data.display()));
+    command
+}
+
 /// A Prometheus on a free port, killed when the value is dropped.
 #[derive(Debug)]
 pub struct Prometheus {

@@ -89,7 +89,7 @@ impl Client {
     pub fn request(&self, address: SocketAddr, path: &str, headers: &str) -> io::Result<Answer> {
         let mut connection = self.connect(address)?;
         let request =
-            format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         connection.write_all(request.as_bytes())?;
         let mut bytes = Vec::new();
         connection.read_to_end(&mut bytes)?;

@@ -71,7 +71,7 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
             other.key.as_str(),
             1,
             format!(
-                "{web}:3: tls_server_config.key_file: {}: the key is not that of the certificate",
+                "{web}:3: tls_server_config.key_file: {}: the key does not belong to the certificate",
                 key.display()
             ),
         ),

@@ -1,4 +1,4 @@
-//! Which connections are served and which are closed when all slots are in use.
+//! Which connections are served, and which are closed when others need their slots or their budget.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ use testkit::http::{Answer, answer, connect, get, parsed};
 use testkit::service::Service;
 use testkit::tls::Client;
 use testkit::web::{TLS, WebDir};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 /// More than the buffers of both sockets hold.
 const LARGE: usize = 64 << 20;
@@ -104,7 +104,7 @@ fn asking(address: SocketAddr, path: &str) -> TcpStream {
 }
 
 fn ask(stream: &mut impl Write, path: &str) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
 }
 
@@ -138,84 +138,142 @@ fn assert_served(stream: &mut (impl Read + Write)) {
     assert_eq!((answer.status, &answer.body[..]), (200, &b"served"[..]));
 }
 
+/// Asserts that the server has closed or reset the connection.
+#[track_caller]
+fn assert_cut(stream: &mut impl Read) {
+    let mut rest = Vec::new();
+    let read = stream.read_to_end(&mut rest);
+    assert!(
+        read.is_err() || rest.len() < LARGE,
+        "all of the answer came"
+    );
+}
+
+/// A connection that has begun to read a large answer.
+fn stalled(address: SocketAddr) -> TcpStream {
+    let mut stream = asking(address, "/large");
+    stream.read_exact(&mut [0; 12]).unwrap();
+    stream
+}
+
 #[test]
 fn the_connection_that_has_been_silent_longest_is_closed_for_a_new_one() {
-    let server = Held::start(|limits| limits.max_connections = 4);
+    // There are four slots for reading.
+    let server = Held::start(|limits| {
+        limits.max_connections = 1;
+        limits.grace = Duration::ZERO;
+    });
     let mut silent: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
-    let mut first = connect(server.address);
-    assert_served(&mut first);
+    let mut new = connect(server.address);
     assert_closed(&mut silent[0]);
-    let mut second = connect(server.address);
-    assert_closed(&mut silent[1]);
-    for stream in silent[2..].iter_mut().chain([&mut first, &mut second]) {
+    assert_served(&mut new);
+    for stream in &mut silent[1..] {
         assert_served(stream);
     }
 }
 
 #[test]
-fn a_partial_head_counts_as_silence_and_an_answer_ends_it() {
-    let server = Held::start(|limits| limits.max_connections = 3);
-    let mut kept = connect(server.address);
+fn a_partial_head_counts_as_silence() {
+    let server = Held::start(|limits| {
+        limits.max_connections = 1;
+        limits.grace = Duration::ZERO;
+    });
     let mut slow = connect(server.address);
     slow.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
-    let mut silent = connect(server.address);
-    assert_served(&mut kept);
-    let mut new = [connect(server.address), connect(server.address)];
-    assert_closed(&mut slow);
-    assert_closed(&mut silent);
-    for stream in new.iter_mut().chain([&mut kept]) {
-        assert_served(stream);
-    }
+    let silent: Vec<_> = (0..3).map(|_| connect(server.address)).collect();
+    assert_served(&mut connect(server.address));
+    // The server has not answered what it has read, so it may reset the connection.
+    let mut rest = Vec::new();
+    let _ = slow.read_to_end(&mut rest);
+    assert_eq!(rest, b"");
+    drop(silent);
 }
 
 #[test]
-fn a_request_in_progress_is_never_closed_and_a_new_connection_is_refused_if_all_are() {
+fn a_client_from_another_source_is_served_at_once_beside_a_crowd() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.sock");
+    let unix = Listener::bind(&Address::Unix(path.clone())).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let limits = limits(|limits| {
+        limits.max_connections = 1;
+        limits.grace = AN_HOUR;
+        limits.stall = AN_HOUR;
+        limits.reading_time = AN_HOUR;
+        limits.patience = AN_HOUR;
+    });
+    // A clone shares the connections. Both run in one runtime, as in the daemon.
+    let server = Server::new(routes(), limits);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let ping = || mpsc::channel(1).1;
+            let both = (
+                server.clone().run(tcp.into(), ping()),
+                server.run(unix, ping()),
+            );
+            tokio::join!(both.0, both.1)
+        })
+    });
+    let mut idle = [connect(address), connect(address)];
+    idle.iter_mut().for_each(assert_served);
+    let mut silent: Vec<_> = (0..4).map(|_| connect(address)).collect();
+    assert_served(&mut UnixStream::connect(&path).unwrap());
+    // The crowd has lost its oldest slot, and its oldest share of the budget.
+    assert_closed(&mut silent[0]);
+    assert_cut(&mut idle[0]);
+    assert_served(&mut idle[1]);
+}
+
+#[test]
+fn a_request_in_progress_is_never_cut_and_others_are_answered_503_if_they_wait_too_long() {
     let server = Held::start(|limits| {
         limits.max_connections = 4;
-        limits.patience = Duration::ZERO;
+        limits.patience = Duration::from_millis(10);
+        limits.grace = Duration::ZERO;
+        limits.stall = Duration::ZERO;
+        limits.reading_time = Duration::ZERO;
     });
-    let mut held = server.hold(3);
-    // One slot is left. The silent connection in it is closed for each new one.
-    let mut silent = connect(server.address);
-    for _ in 0..20 {
-        let new = connect(server.address);
-        assert_closed(&mut silent);
-        silent = new;
-    }
-    held.extend(server.hold(1));
-    assert_closed(&mut silent);
+    let held = server.hold(4);
     for _ in 0..5 {
         let refused = get(server.address, "/");
         assert_eq!(refused.status, 503);
-        assert_eq!(refused.text(), "Too many connections.\n");
+        assert_eq!(refused.header("connection"), Some("close"));
+        assert_eq!(refused.text(), "Too many requests are being answered.\n");
     }
+    // More than there are slots for reading.
+    let silent: Vec<_> = (0..20).map(|_| connect(server.address)).collect();
     server.assert_all_are_answered(held);
     assert_eq!(get(server.address, "/").status, 200);
+    drop(silent);
 }
 
 #[test]
-fn a_new_connection_waits_and_takes_the_slot_of_one_that_was_answered() {
+fn a_request_waits_until_another_one_has_been_answered() {
     let server = Held::start(|limits| {
         limits.max_connections = 2;
         limits.patience = AN_HOUR;
-        limits.reading_time = AN_HOUR;
     });
-    let mut held = server.hold(2);
+    let held = server.hold(2);
     let mut new = asking(server.address, "/");
+    new.set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    assert!(new.read(&mut [0]).is_err(), "it waits");
+    new.set_read_timeout(None).unwrap();
     server.gate.add_permits(1);
     assert_eq!(next_answer(&mut new).status, 200);
-    // The released connection, whichever it is, gets its whole answer and is closed.
-    let index = held
-        .iter()
-        .position(|stream| stream.peek(&mut [0]).unwrap() > 0);
-    let mut released = held.remove(index.unwrap());
-    assert_eq!(next_answer(&mut released).body, b"released");
-    assert_closed(&mut released);
-    server.assert_all_are_answered(held);
+    server.gate.add_permits(1);
+    for mut stream in held {
+        assert_eq!(next_answer(&mut stream).body, b"released");
+    }
 }
 
 #[test]
-fn a_client_with_endless_requests_is_closed_between_answers() {
+fn a_client_with_endless_requests_does_not_keep_others_waiting() {
     const REQUESTS: usize = 1000;
     let server = Held::start(|limits| {
         limits.max_connections = 1;
@@ -236,43 +294,41 @@ fn a_client_with_endless_requests_is_closed_between_answers() {
 }
 
 #[test]
-fn an_unread_answer_is_closed_for_a_new_connection() {
+fn an_unread_answer_is_cut_if_another_needs_its_budget() {
     let server = Held::start(|limits| {
         limits.max_connections = 1;
-        limits.reading_time = Duration::from_millis(100);
-    });
-    let mut stalled = asking(server.address, "/large");
-    stalled.read_exact(&mut [0; 12]).unwrap();
-    assert_eq!(get(server.address, "/").status, 200);
-    let mut rest = Vec::new();
-    let read = stalled.read_to_end(&mut rest);
-    assert!(read.is_err() || rest.len() < LARGE, "all of it came");
-}
-
-#[test]
-fn an_answer_that_is_being_read_is_completed_before_its_slot_is_reused() {
-    let server = Held::start(|limits| {
-        limits.max_connections = 1;
+        limits.stall = Duration::from_millis(20);
         limits.reading_time = AN_HOUR;
         limits.patience = AN_HOUR;
     });
-    let mut reader = asking(server.address, "/large");
-    reader.read_exact(&mut [0; 12]).unwrap();
+    let mut reader = stalled(server.address);
+    assert_eq!(get(server.address, "/").status, 200);
+    assert_cut(&mut reader);
+}
+
+#[test]
+fn an_answer_that_is_being_read_is_completed_before_its_budget_is_reused() {
+    let server = Held::start(|limits| {
+        limits.max_connections = 1;
+        limits.stall = AN_HOUR;
+        limits.reading_time = AN_HOUR;
+        limits.patience = AN_HOUR;
+    });
+    let mut reader = stalled(server.address);
     let mut new = asking(server.address, "/");
-    let mut rest = Vec::new();
-    reader.read_to_end(&mut rest).unwrap();
-    assert!(rest.len() > LARGE);
+    let mut rest = vec![0; LARGE];
+    reader.read_exact(&mut rest).unwrap();
     assert_eq!(next_answer(&mut new).status, 200);
 }
 
 #[test]
-fn an_unread_answer_stays_open_while_slots_are_free() {
+fn an_unread_answer_stays_open_while_the_budget_has_room() {
     let server = Held::start(|limits| {
-        limits.max_connections = 2;
+        limits.max_connections = 1024;
+        limits.stall = Duration::ZERO;
         limits.reading_time = Duration::ZERO;
     });
-    let mut reader = asking(server.address, "/large");
-    reader.read_exact(&mut [0; 12]).unwrap();
+    let mut reader = stalled(server.address);
     for _ in 0..5 {
         assert_eq!(get(server.address, "/").status, 200);
     }
@@ -282,8 +338,17 @@ fn an_unread_answer_stays_open_while_slots_are_free() {
 }
 
 #[test]
-fn delayed_scrapes_keep_their_slots_and_pending_requests_are_read_before_a_connection_counts_as_silent()
- {
+fn an_answer_is_complete_even_if_its_client_closes_only_afterwards() {
+    let server = Held::start(|_| ());
+    let mut stream = connect(server.address);
+    let request = b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let answer = answer(&mut stream);
+    assert_eq!((answer.status, answer.body.len()), (200, LARGE));
+}
+
+#[test]
+fn scrapes_that_wait_for_the_reader_are_answered_and_further_ones_refused() {
     let service = Service::start(&Config {
         web: Web {
             max_connections: 3,
@@ -292,25 +357,19 @@ fn delayed_scrapes_keep_their_slots_and_pending_requests_are_read_before_a_conne
         ..Config::default()
     });
     assert_eq!(get(service.address, "/-/ready").status, 200);
-    let silent: Vec<_> = (0..3).map(|_| connect(service.address)).collect();
     let kernel = service.kernel.lock().unwrap(); // the reader blocks
     let mut scrapes: Vec<_> = (0..3)
         .map(|_| asking(service.address, "/metrics"))
         .collect();
-    let refused = get(service.address, "/metrics");
-    assert_eq!(refused.status, 503);
-    assert_eq!(refused.text(), "Too many connections.\n");
+    while get(service.address, "/-/ready").status == 200 {}
     drop(kernel);
     for stream in &mut scrapes {
         assert_eq!(next_answer(stream).status, 200);
     }
-    for mut stream in silent {
-        assert_closed(&mut stream);
-    }
 }
 
 #[test]
-fn a_connection_without_a_handshake_is_closed_first_and_tls_is_refused_if_all_are_in_progress() {
+fn a_connection_without_a_handshake_is_closed_for_a_new_one() {
     let authority = Authority::new("ours");
     let dir = WebDir::tls(TLS, &authority);
     let client = Client::trusting(&authority.pem);
@@ -319,32 +378,28 @@ fn a_connection_without_a_handshake_is_closed_first_and_tls_is_refused_if_all_ar
     let server = Held::start_on(
         listener,
         |limits| {
-            limits.max_connections = 2;
-            limits.patience = Duration::ZERO;
+            limits.max_connections = 1;
+            limits.grace = Duration::from_millis(100);
+            limits.patience = Duration::from_millis(10);
         },
         live,
     );
-    let mut half = connect(server.address);
+    let mut half: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
     // A record whose length is greater than what follows.
-    half.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
-    let mut silent = connect(server.address);
-    let mut held: Vec<_> = (0..2)
-        .map(|_| client.connect(server.address).unwrap())
-        .collect();
+    for stream in &mut half {
+        stream.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
+    }
+    let mut held = client.connect(server.address).unwrap();
     let mut rest = Vec::new();
     // The server resets the connection if it has not read everything.
-    let _ = half.read_to_end(&mut rest);
+    let _ = half[0].read_to_end(&mut rest);
     assert_eq!(rest, b"");
-    assert_closed(&mut silent);
-    for stream in &mut held {
-        ask(stream, "/held");
-        server.taken.recv().unwrap();
-    }
-    assert!(client.connect(server.address).is_err());
-    server.gate.add_permits(2);
-    for stream in &mut held {
-        assert_eq!(next_answer(stream).status, 200);
-    }
+    ask(&mut held, "/held");
+    server.taken.recv().unwrap();
+    // Over TLS, too, a client is told.
+    assert_eq!(client.get(server.address, "/").unwrap().status, 503);
+    server.gate.add_permits(1);
+    assert_eq!(next_answer(&mut held).status, 200);
 }
 
 #[test]
@@ -352,14 +407,14 @@ fn a_silent_connection_to_a_unix_socket_is_closed_for_a_new_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("web.sock");
     let listener = Listener::bind(&Address::Unix(path.clone())).unwrap();
-    let limits = limits(|limits| limits.max_connections = 2);
+    let limits = limits(|limits| {
+        limits.max_connections = 1;
+        limits.grace = Duration::ZERO;
+    });
     run(Server::new(routes(), limits), listener);
-    let mut silent = [0; 2].map(|_| UnixStream::connect(&path).unwrap());
+    let mut silent = [0; 4].map(|_| UnixStream::connect(&path).unwrap());
     let mut new = UnixStream::connect(&path).unwrap();
     assert_served(&mut new);
     assert_closed(&mut silent[0]);
     assert_served(&mut silent[1]);
-    let request = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-    new.write_all(request).unwrap();
-    assert_eq!(answer(&mut new).status, 200);
 }

@@ -132,8 +132,11 @@ fn a_panic_in_an_answer_affects_only_that_client() {
     });
     for _ in 0..3 {
         let mut stream = connect(address);
-        std::io::Write::write_all(&mut stream, b"GET /panic HTTP/1.1\r\nHost: test\r\n\r\n")
-            .unwrap();
+        std::io::Write::write_all(
+            &mut stream,
+            b"GET /panic HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        )
+        .unwrap();
         let mut bytes = Vec::new();
         assert_eq!(stream.read_to_end(&mut bytes).unwrap(), 0);
         assert_eq!(request(address, "GET", "/", "").text(), "fine");

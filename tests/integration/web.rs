@@ -52,7 +52,7 @@ fn every_route_is_answered_over_tls() {
 fn plain_http_on_a_tls_port_is_answered_400() {
     let (service, client, _dir, _) = tls("");
     for request in [
-        &b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n"[..],
+        &b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
         b"POST / HTTP/1.0\r\n\r\n",
         b"G",
     ] {
@@ -124,7 +124,7 @@ fn a_new_certificate_is_used_from_the_next_handshake_on() {
     assert!(client.get(service.address, "/").is_err());
     // An existing connection continues.
     before
-        .write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();
     assert_eq!(answer(&mut before).status, 200);
 }
@@ -135,7 +135,7 @@ fn an_invalid_file_rejects_handshakes_and_requests_until_it_is_fixed() {
     let mut connection = client.connect(service.address).unwrap();
     dir.write("web.yml", "tls_server_config: [\n");
     assert!(client.connect(service.address).is_err());
-    let keep = b"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n";
+    let keep = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n";
     connection.write_all(keep).unwrap();
     let mut start = [0; 12];
     connection.read_exact(&mut start).unwrap();
@@ -215,6 +215,26 @@ fn a_client_certificate_needs_an_allowed_name() {
         ip("10.0.0.2"),
         uri("spiffe://x/z"),
     ]));
+}
+
+#[test]
+fn an_authority_that_cannot_be_used_does_not_affect_the_others() {
+    let (service, _, dir, authority) = tls(MUTUAL);
+    let client = Client::with(&authority.pem, &authority.client());
+    let damaged = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+    let incomplete = &authority.pem[..authority.pem.len() / 2];
+    for (text, status) in [
+        (format!("{damaged}{}", authority.pem), Some(200)),
+        (format!("{}{damaged}", authority.pem), Some(200)),
+        (format!("{}{incomplete}", authority.pem), Some(200)),
+        (format!("{incomplete}\n{}", authority.pem), Some(200)),
+        (damaged.to_owned(), None),
+        (String::new(), None),
+    ] {
+        dir.write("ca.crt", &text);
+        let answer = client.request(service.address, "/metrics", "");
+        assert_eq!(answer.map(|answer| answer.status).ok(), status, "{text}");
+    }
 }
 
 #[test]
@@ -358,7 +378,7 @@ fn a_unix_socket_is_served_like_a_port() {
         let mut stream = UnixStream::connect(&path).unwrap();
         write!(
             stream,
-            "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n"
+            "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
         )
         .unwrap();
         assert_eq!(answer(&mut stream).status, status);

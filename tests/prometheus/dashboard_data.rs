@@ -155,12 +155,9 @@ fn every_panel_shows_what_happened() {
         ),
         ("Failed execs by error", "\"errno\":\"ENOENT\"".to_owned()),
         ("Killed by a signal", "\"code\":\"SIGSEGV\"".to_owned()),
+        ("Exits with a non-zero status", "\"code\":\"42\"".to_owned()),
         (
-            "Ended with a status other than 0",
-            "\"code\":\"42\"".to_owned(),
-        ),
-        (
-            "CPUs used by processes that ended",
+            "CPUs used by processes that exited",
             "\"comm\":\"ways-".to_owned(),
         ),
         ("Unaccounted for", "\"kind\":\"failure\"".to_owned()),

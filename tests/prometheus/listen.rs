@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::thread::scope;
 
+use testkit::prometheus::agent;
+
 const PORT: &str = "9999";
 
 /// Runs a server in a network namespace of its own and prints the addresses that it answers on.
@@ -84,12 +86,10 @@ fn each_address_is_bound_as_prometheus_binds_it() {
             let dir = dir.path();
             scope.spawn(move || {
                 let address = format!("--web.listen-address={}", written.replace("PORT", PORT));
-                let mut prometheus = Command::new("prometheus");
-                let name = written.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+                let data = tempfile::tempdir().unwrap();
+                let mut prometheus = agent(data.path());
                 prometheus
-                    .arg("--enable-feature=agent")
                     .arg(format!("--config.file={}/prometheus.yml", dir.display()))
-                    .arg(format!("--storage.agent.path={}/{name}", dir.display()))
                     .arg(&address);
                 let mut daemon = Command::new(env!("CARGO_BIN_EXE_execsnoopd"));
                 daemon.args(["--config", "/dev/null"]).arg(&address);

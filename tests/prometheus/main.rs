@@ -10,4 +10,5 @@ mod listen; // the daemon listens where Prometheus does
 mod page; // the page, in Chromium
 mod rules; // recording rules and alerts, by their unit tests
 mod scrape; // Prometheus scrapes the daemon
+mod toolkit; // a web configuration means the same as to Prometheus
 mod web; // Prometheus scrapes over TLS, with certificates and users

@@ -16,7 +16,6 @@ mod failures; // failed execs, and the classic mode
 mod hooks; // hooks and standby programs that this kernel may not need
 mod image; // the container image, with the privileges of the DaemonSet
 mod log; // a log that cannot be written
-mod many_names; // a user who executes as many programs as possible
 mod namespaces; // pid, user and time namespaces
 mod privileges; // capabilities
 mod shortage; // no threads, no memory

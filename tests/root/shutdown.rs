@@ -209,7 +209,7 @@ fn a_scrape_during_the_stop_is_answered_completely_or_not_at_all() {
     // The daemon finds the requests and the signal at the same time.
     daemon.signal(Signal::STOP);
     for client in &mut clients {
-        let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         client.write_all(request).unwrap();
     }
     daemon.signal(Signal::TERM);

@@ -1,16 +1,19 @@
 //! The daemon with a web configuration and the privileges of the systemd unit.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use testkit::certificates::Authority;
 use testkit::confined::{public_copy, unit_capabilities};
-use testkit::daemon::Daemon;
+use testkit::daemon::{Daemon, code};
 use testkit::http::parsed;
 use testkit::tls::Client;
-use testkit::web::{ALICE, TLS, WebDir, users};
+use testkit::web::{ALICE, MUTUAL, TLS, WebDir, users};
 
 const NOBODY: u32 = 65534;
 
@@ -46,7 +49,7 @@ fn the_unprivileged_daemon_serves_tls_and_loads_new_certificates() {
     let mut stream = client.shake(UnixStream::connect(&socket).unwrap()).unwrap();
     write!(
         stream,
-        "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{ALICE}\r\n"
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{ALICE}\r\n"
     )
     .unwrap();
     let mut bytes = Vec::new();
@@ -64,6 +67,81 @@ fn the_unprivileged_daemon_serves_tls_and_loads_new_certificates() {
 
     daemon.stop();
     assert!(!socket.exists(), "the socket is removed");
+}
+
+#[test]
+fn certificates_that_are_rejected_or_left_out_are_in_the_log() {
+    let authority = Authority::new("ours");
+    let dir = WebDir::tls(&format!("{TLS}{MUTUAL}"), &authority);
+    let mut daemon = Daemon::start(&[&format!("--web.config.file={}", dir.web_config().display())]);
+    let address = daemon.address;
+    let ask = |identity| {
+        let client = Client::with(&authority.pem, &identity);
+        client.request(address, "/metrics", "")
+    };
+    let damaged = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+    dir.write("ca.crt", &format!("{damaged}{}", authority.pem));
+    for _ in 0..3 {
+        assert_eq!(ask(authority.client()).unwrap().status, 200);
+    }
+    let line = daemon.await_log("left out");
+    let is_located = line.contains("client_ca_file") && line.contains("line 1: ");
+    assert!(is_located, "{line}");
+    let stranger = Authority::new("theirs");
+    for _ in 0..3 {
+        assert!(ask(stranger.client()).is_err());
+    }
+    let line = daemon.await_log("rejected a client certificate");
+    assert!(
+        line.contains("no authority of client_ca_file signed it"),
+        "{line}"
+    );
+    let rest = daemon.stop_logging();
+    let repeated = |line: &String| line.contains("rejected a client") || line.contains("left out");
+    assert!(!rest.iter().any(repeated), "{rest:#?}");
+}
+
+#[test]
+fn a_check_as_root_names_files_that_the_service_cannot_read() {
+    let dir = WebDir::tls(TLS, &Authority::new("ours"));
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    let (key, web) = (dir.path().join("server.key"), dir.web_config());
+    set_mode(dir.path(), 0o755);
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_execsnoopd"));
+        command.args(["--config=/dev/null", "--check", "--web.config.file"]);
+        let output = command.arg(&web).output().unwrap();
+        assert_eq!(code(output.status), 0);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(check(), "");
+    set_mode(&key, 0o600);
+    let expected = format!("execsnoopd: {} can only be read by root", key.display());
+    let notice = check();
+    assert!(
+        notice.starts_with(&expected) && notice.contains("LoadCredential="),
+        "{notice}"
+    );
+    chown(&key, None, Some(NOBODY)).unwrap();
+    set_mode(&key, 0o640);
+    let notice = check();
+    assert!(notice.contains("SupplementaryGroups=nogroup;"), "{notice}");
+
+    // What the service reports.
+    set_mode(&key, 0o600);
+    let (program, _program_dir) = public_copy();
+    let mut command = Command::new(program);
+    command.args(["--config=/dev/null", "--check", "--web.config.file"]);
+    let output = command.arg(&web).uid(NOBODY).gid(NOBODY).output().unwrap();
+    assert_eq!(code(output.status), 78);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("Permission denied"), "{message}");
+    assert!(
+        message.contains("readable for the user with the uid 65534"),
+        "{message}"
+    );
 }
 
 #[test]

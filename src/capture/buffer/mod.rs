@@ -1,4 +1,4 @@
-//! The buffers by which events reach user space.
+//! The user-space ends of the transports.
 
 pub(in crate::capture) mod perf;
 mod records;
@@ -7,12 +7,11 @@ pub(in crate::capture) mod ring;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// The user-space end of a transport.
 pub(in crate::capture) trait Buffer: Send + std::fmt::Debug {
-    /// Bytes of the buffers of all CPUs.
+    /// The sum over all CPUs.
     fn bytes(&self) -> usize;
     /// Becomes readable when a buffer is half full.
     fn wakeup_fd(&self) -> BorrowedFd<'_>;
-    /// Empty the buffers, calling `sample` with the bytes of each sample.
+    /// Drains the buffers, calling `sample` with the bytes of each sample.
     fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 }

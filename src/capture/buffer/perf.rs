@@ -1,8 +1,8 @@
-//! The perf buffer: one ring of pages per CPU, which the kernel fills and we empty.
+//! The perf buffer: one ring of pages per CPU.
 //!
-//! libbpf-rs's own `PerfBuffer` wakes its reader at every sample, and that wakeup,
-//! not the sample, is what an exec pays for. This wrapper opens the same libbpf
-//! perf buffer with `wakeup_watermark` at half a ring (see `perf_event_open(2)`).
+//! libbpf-rs's own `PerfBuffer` wakes its reader at every sample, and an exec pays more for
+//! the wakeup than for the sample. This wrapper opens the same perf buffer of libbpf with
+//! `wakeup_watermark` at half a ring (see `perf_event_open(2)`).
 
 #![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: libbpf's C interface
 
@@ -17,22 +17,22 @@ use libbpf_sys as sys;
 
 /// Bytes of `struct perf_event_header`.
 const HEADER: usize = size_of::<sys::perf_event_header>();
-/// Bytes of the header and the size in front of a raw sample's data.
+/// Bytes before the data of a raw sample: the header and the size.
 const RAW_DATA: usize = HEADER + size_of::<u32>();
 
 use super::Buffer;
 use super::records::Records;
 
-/// Rings of all CPUs that were online when it was opened.
+/// The rings of all CPUs that were online when it was opened.
 #[derive(Debug)]
 pub(in crate::capture) struct PerfBuffer {
     raw: NonNull<sys::perf_buffer>,
-    /// What the callback writes to; libbpf holds the same pointer.
+    /// The callback writes to it; libbpf holds the same pointer.
     copied: NonNull<Records>,
     rings: usize,
     ring_bytes: usize,
-    /// Kept open: when the buffer is freed, libbpf takes its rings out of the map, which
-    /// it knows by the descriptor's number.
+    /// Kept open: `perf_buffer__free()` removes the rings from the map, by the number of this
+    /// descriptor.
     _map: MapHandle,
 }
 
@@ -41,8 +41,8 @@ pub(in crate::capture) struct PerfBuffer {
 unsafe impl Send for PerfBuffer {}
 
 impl PerfBuffer {
-    /// Open a ring of `pages` pages (a power of two) on every online CPU and put it
-    /// into that CPU's slot of `map`, a `BPF_MAP_TYPE_PERF_EVENT_ARRAY`.
+    /// Opens a ring of `pages` pages (a power of two) on every online CPU and puts it into that
+    /// CPU's slot of `map`, a `BPF_MAP_TYPE_PERF_EVENT_ARRAY`.
     pub(in crate::capture) fn open(map: MapHandle, pages: usize) -> io::Result<Self> {
         let ring_bytes = pages * rustix::param::page_size();
         let mut attr = sys::perf_event_attr {
@@ -99,8 +99,7 @@ impl Buffer for PerfBuffer {
         unsafe { BorrowedFd::borrow_raw(sys::perf_buffer__epoll_fd(self.raw.as_ptr())) }
     }
 
-    /// Ring by ring. After an error in one the others are still emptied; the first error
-    /// is returned.
+    /// After an error in one ring, the others are still drained. Returns the first error.
     fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let mut result = Ok(());
         for ring in 0..self.rings {
@@ -120,8 +119,8 @@ impl Buffer for PerfBuffer {
 
 impl Drop for PerfBuffer {
     fn drop(&mut self) {
-        // SAFETY: both were made in `open` and are given up only here; libbpf no longer
-        // uses `copied` once the buffer is freed.
+        // SAFETY: both were created in `open` and are freed only here; libbpf no longer uses
+        // `copied` once the buffer is freed.
         unsafe {
             sys::perf_buffer__free(self.raw.as_ptr());
             drop(Box::from_raw(self.copied.as_ptr()));
@@ -129,8 +128,8 @@ impl Drop for PerfBuffer {
     }
 }
 
-/// libbpf calls this for every record in a ring. `PERF_RECORD_LOST` is passed over:
-/// the programs count what the ring refuses, in the ledger.
+/// libbpf calls this for every record in a ring. `PERF_RECORD_LOST` is ignored: the programs
+/// count what the ring refuses, in the ledger.
 ///
 /// # Safety
 /// `samples` is the pointer given to `perf_buffer__new_raw()`, `header` points to a
@@ -140,7 +139,7 @@ unsafe extern "C" fn on_record(
     _cpu: i32,
     header: *mut sys::perf_event_header,
 ) -> sys::bpf_perf_event_ret {
-    // SAFETY: libbpf hands over a whole record, header included.
+    // SAFETY: libbpf passes a whole record, including its header.
     let (kind, record) = unsafe {
         let size = usize::from((*header).size);
         (
@@ -151,8 +150,8 @@ unsafe extern "C" fn on_record(
     if kind == sys::PERF_RECORD_SAMPLE {
         // SAFETY: `drain` keeps no reference to the samples while libbpf runs.
         let samples = unsafe { &mut *samples.cast::<Records>() };
-        // A sample that contradicts itself is kept, as no bytes: the decoder refuses
-        // and counts it.
+        // A sample with an impossible size becomes an empty record, which the decoder rejects and
+        // counts.
         samples.push(raw_data(record).unwrap_or(&[]));
     }
     sys::LIBBPF_PERF_EVENT_CONT
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_as_long_as_it_says_within_its_record() {
+    fn a_sample_has_the_size_that_it_states_unless_its_record_is_shorter() {
         assert_eq!(raw_data(&record(3, b"abcd")), Some(&b"abc"[..]));
         assert_eq!(raw_data(&record(0, b"abcd")), Some(&b""[..]));
         assert_eq!(raw_data(&record(5, b"abcd")), None);

@@ -1,9 +1,9 @@
-//! Records copied out of a buffer, until somebody looks at them: so that no frame of C is
-//! on the stack while they are handled.
+//! Records copied out of a buffer. They are handled after libbpf has returned, so that a panic
+//! never unwinds through frames of C.
 
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// One behind the other.
+    /// The records, concatenated.
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -14,7 +14,7 @@ impl Records {
         self.ends.push(self.bytes.len());
     }
 
-    /// Hand over all of them, in order, and be empty.
+    /// Removes all records, calling `record` with each in order.
     pub(super) fn drain(&mut self, record: &mut dyn FnMut(&[u8])) {
         let mut start = 0;
         for &end in &self.ends {

@@ -1,4 +1,4 @@
-//! The ring buffer: one memory for all CPUs, in the order of reservation. It needs no
+//! The ring buffer: shared by all CPUs, in the order of reservation. It does not need
 //! `perf_event_open(2)`.
 
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::record::Event;
 pub(in crate::capture) struct Ring {
     buffer: RingBuffer<'static>,
     copied: Arc<Mutex<Records>>,
-    /// Watches the map for wakeups only. Its descriptor by itself, as libbpf watches it,
-    /// is readable whenever there is data, and would keep the reader awake in a storm.
+    /// Watches the map edge-triggered. The map's own descriptor is readable whenever there is
+    /// data, which would keep the reader awake in a storm.
     wakeups: OwnedFd,
     bytes: usize,
 }
@@ -33,7 +33,7 @@ impl fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// Map the memory of `map`, a `BPF_MAP_TYPE_RINGBUF`.
+    /// Maps the memory of `map`, a `BPF_MAP_TYPE_RINGBUF`.
     pub(in crate::capture) fn open(map: &MapHandle) -> libbpf_rs::Result<Self> {
         let copied = Arc::new(Mutex::new(Records::default()));
         let copy_to = Arc::clone(&copied);
@@ -68,14 +68,14 @@ impl Buffer for Ring {
     }
 
     fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        // Take the edge, if there is one: what comes after it makes another.
+        // Consume the edge before reading: later events trigger another one.
         let mut edge = Vec::with_capacity(1);
         epoll::wait(
             &self.wakeups,
             spare_capacity(&mut edge),
             Some(&Timespec::default()),
         )?;
-        // No more than fits at a time: a storm may refill it as fast as it is emptied.
+        // Bounded, because a storm may refill the buffer as fast as it is drained.
         let consumed = self.buffer.consume_raw_n(self.bytes / size_of::<Event>());
         self.copied
             .lock()

@@ -143,7 +143,8 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NONBLOCK)
-        .open(path)?;
+        .open(path)
+        .map_err(super::readers::explain_denied)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
@@ -173,17 +174,6 @@ pub(crate) fn unusable(path: &Path, section: &TlsSection, fault: Fault) -> Error
         line: fault.line,
         message: fault.message,
     }
-}
-
-/// Returns the files that a daemon with this web configuration reads: the file and those that it
-/// names. Empty without one.
-pub fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    if path == Path::new("") {
-        return Ok(Vec::new());
-    }
-    let config = WebConfig::parse(&read_text(path)?, path)?;
-    let named = config.tls.iter().flat_map(TlsSection::files);
-    Ok(named.chain([path]).map(Path::to_owned).collect())
 }
 
 /// A fault of a certificate or private key, on the line of the key that names it.

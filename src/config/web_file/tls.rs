@@ -31,13 +31,13 @@ pub(crate) struct TlsSection {
 
 impl TlsSection {
     /// Returns the files that the section names.
-    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let pems = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()];
         pems.into_iter()
             .flatten()
             .filter_map(|pem| match &pem.source {
-                Source::Inline(_) => None,
                 Source::File(path) => Some(path.as_path()),
+                Source::Inline(_) => None,
             })
     }
 }

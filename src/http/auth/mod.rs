@@ -1,5 +1,5 @@
-//! What stands before the routes where there is a web configuration: its rate limit, its
-//! headers, its users. In the toolkit's order.
+//! Applies the web configuration to requests: rate limit, users and headers, in the order of the
+//! exporter-toolkit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,34 +15,34 @@ use tracing::warn;
 
 use self::passwords::{NotCompared, Passwords};
 use self::rate_limit::Bucket;
+use crate::http::connections::Source;
 use crate::http::listener::Listener;
 use crate::http::live_config::{Live, Unusable};
 
 mod passwords;
 mod rate_limit;
 
-/// Who is let through to the routes.
 #[derive(Debug)]
 struct Guard {
     live: Arc<Live>,
     passwords: Passwords,
-    /// As the file said at the start: like the toolkit's, it does not change on the fly.
+    /// As configured at the start. As in the toolkit, it does not change later.
     bucket: Option<Mutex<Bucket>>,
 }
 
-/// Say it once if others than this host may ask, whoever they are.
+/// Warns if any client that can reach this host is answered.
 pub fn warn_if_exposed(listeners: &[Listener], live: Option<&Live>) {
     let authenticates = live.is_some_and(|live| live.at_start().authenticates());
     if !authenticates && listeners.iter().any(Listener::is_exposed) {
         warn!(
-            "anybody who reaches this host may read what it executes: it listens on more than \
-             loopback, and the web configuration asks for neither users nor client certificates \
-             (--web.config.file, docs/web.md)"
+            "any client that can reach this host can read what it executes: the daemon listens on \
+             more than loopback, and the web configuration requires neither users nor client \
+             certificates (--web.config.file, docs/web.md)"
         );
     }
 }
 
-/// The routes, behind what the web configuration asks for.
+/// Returns the routes with the web configuration applied to them.
 pub fn protect(router: Router, live: Arc<Live>) -> Router {
     let limit = live.at_start().rate_limit;
     let guard = Guard {
@@ -71,7 +71,13 @@ async fn guarded(State(guard): State<Arc<Guard>>, request: Request, next: Next) 
     }
     let known = match credentials(request.headers()) {
         _ if config.users.is_empty() => Ok(true),
-        Some((user, password)) => guard.passwords.verify(&config.users, &user, password).await,
+        Some((user, password)) => {
+            let source = request.extensions().get::<Source>().copied();
+            let passwords = &guard.passwords;
+            passwords
+                .verify(&config.users, &user, password, source)
+                .await
+        }
         None => Ok(false),
     };
     let mut response = match known {
@@ -84,14 +90,18 @@ async fn guarded(State(guard): State<Arc<Guard>>, request: Request, next: Next) 
                 .insert(header::WWW_AUTHENTICATE, basic);
             response
         }
-        // Not 401: the password may be right, and is to be tried again.
-        Err(NotCompared) => refusal(
+        // Not 401, because the password may be right.
+        Err(NotCompared::Busy) => refusal(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many passwords are being compared.\n",
+        ),
+        Err(NotCompared::Failed) => refusal(
             StatusCode::SERVICE_UNAVAILABLE,
-            "The password cannot be compared now; the log says why.\n",
+            "The password cannot be compared now; the log has the reason.\n",
         ),
     };
     for (name, value) in &config.headers {
-        // A route's own header counts: it knows what its page needs.
+        // A route's own header is kept, because its page needs it.
         response
             .headers_mut()
             .entry(name)
@@ -116,7 +126,7 @@ impl Guard {
     }
 }
 
-/// User and password of basic authentication (RFC 7617), which are any bytes.
+/// Returns user and password of basic authentication (RFC 7617). Both can be any bytes.
 fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, encoded) = value.split_at_checked(b"Basic ".len())?;

@@ -1,8 +1,10 @@
-//! Whether a password is a user's.
+//! Compares passwords with the bcrypt hashes of the users.
 //!
-//! bcrypt is made to be slow, so one is computed at a time, on a thread of its own, and its
-//! result is kept. What is kept is a keyed hash, never a password, and a flood of wrong
-//! passwords does not push out the right ones.
+//! bcrypt is slow by design. One hash is computed at a time, on a thread of its own, and its result
+//! is cached: a keyed hash, never the password. The cache is asked first, so a client whose
+//! password is in it never waits. A short queue waits for hashes, in which one source address has
+//! at most half of the places; beyond it, the answer is 429. Wrong passwords do not evict right
+//! ones from the cache.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -17,33 +19,43 @@ use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
 use tracing::error;
 
+use crate::http::connections::Source;
 use crate::sys::thread;
 use crate::sys::throttle::Throttle;
 
-/// How many right and how many wrong answers are kept.
+/// The number of right and of wrong passwords in the cache.
 const KEPT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
-/// A user, whether it is known, the hash of the password, and a password, in 32 bytes.
+/// The number of requests for which a hash is computed or that wait for one, in total and from one
+/// source.
+const MAX_QUEUE: usize = 8;
+const MAX_OF_SOURCE: usize = MAX_QUEUE / 2;
+
+/// A keyed hash over a user, whether that user exists, the hash of the password, and a password.
 type Digest = [u8; 32];
 
-/// There is no answer: no thread to find it on, one that panicked, or no [`Passwords::key`] to keep
-/// it by.
-#[derive(Debug)]
-pub(super) struct NotCompared;
+/// Why a password was not compared.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotCompared {
+    /// The queue is full.
+    Busy,
+    /// No thread could be started, it panicked, or there is no [`Passwords::key`].
+    Failed,
+}
 
-/// Answers that were given already.
+/// The cache.
 #[derive(Debug)]
 struct Answers {
     right: LruCache<Digest, ()>,
     wrong: LruCache<Digest, ()>,
 }
 
-/// Compares passwords.
 #[derive(Debug)]
 pub(super) struct Passwords {
-    /// Drawn at the start; without randomness, nobody gets in.
+    /// Random. Without it, all passwords are rejected.
     key: Option<hmac::Key>,
     answers: Arc<Mutex<Answers>>,
+    queue: Queue,
     one_at_a_time: Arc<Semaphore>,
     not_compared: Throttle,
 }
@@ -60,18 +72,20 @@ impl Passwords {
                 right: LruCache::new(KEPT),
                 wrong: LruCache::new(KEPT),
             })),
+            queue: Queue::default(),
             one_at_a_time: Arc::new(Semaphore::new(1)),
             not_compared: Throttle::default(),
         }
     }
 
-    /// Whether this is a user and this the password. An unknown user takes as long as the
-    /// known one whose password takes longest.
+    /// Returns whether this is a user with this password. For an unknown user, this takes as long as
+    /// for the known user with the costliest hash.
     pub(super) async fn verify(
         &self,
         users: &BTreeMap<String, String>,
         user: &[u8],
         password: Vec<u8>,
+        source: Option<Source>,
     ) -> Result<bool, NotCompared> {
         let hash = std::str::from_utf8(user)
             .ok()
@@ -82,17 +96,18 @@ impl Passwords {
         };
         let digest = self
             .digest(user, known, &hash, &password)
-            .ok_or(NotCompared)?;
+            .ok_or(NotCompared::Failed)?;
         if let Some(answer) = lock(&self.answers).get(&digest) {
             return Ok(answer);
         }
+        let _place = self.queue.enter(source).ok_or(NotCompared::Busy)?;
         let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
-        let permit = permit.map_err(|_| NotCompared)?; // it is never closed
-        // Another request may have asked the same while this one waited.
+        let permit = permit.map_err(|_| NotCompared::Failed)?; // it is never closed
+        // A request before this one may have had the same password.
         if let Some(answer) = lock(&self.answers).get(&digest) {
             return Ok(answer);
         }
-        // Goes on if the client leaves: the answer is there when it comes again.
+        // The thread goes on if the client leaves, and its result is cached.
         let answers = Arc::clone(&self.answers);
         let compared = thread::run("passwords", move || {
             let _permit = permit;
@@ -104,7 +119,7 @@ impl Passwords {
             if let Some(times) = self.not_compared.allow(Instant::now()) {
                 error!(%error, times, "a password cannot be compared now");
             }
-            NotCompared
+            NotCompared::Failed
         })
     }
 
@@ -118,8 +133,42 @@ impl Passwords {
     }
 }
 
-fn lock(answers: &Mutex<Answers>) -> MutexGuard<'_, Answers> {
-    answers.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The sources of the requests in the queue.
+#[derive(Debug, Default)]
+struct Queue(Mutex<Vec<Option<Source>>>);
+
+/// A place in a queue, free again when it is dropped.
+struct Place<'a> {
+    queue: &'a Queue,
+    source: Option<Source>,
+}
+
+impl Queue {
+    fn enter(&self, source: Option<Source>) -> Option<Place<'_>> {
+        let mut waiting = lock(&self.0);
+        let of_source = waiting.iter().filter(|&&other| other == source).count();
+        if waiting.len() >= MAX_QUEUE || of_source >= MAX_OF_SOURCE {
+            return None;
+        }
+        waiting.push(source);
+        Some(Place {
+            queue: self,
+            source,
+        })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.queue.0);
+        if let Some(index) = waiting.iter().position(|&other| other == self.source) {
+            waiting.swap_remove(index);
+        }
+    }
 }
 
 impl Answers {
@@ -141,7 +190,7 @@ impl Answers {
     }
 }
 
-/// What the password of an unknown user is compared with: the costliest hash there is.
+/// The costliest hash, with which the password of an unknown user is compared.
 fn decoy(users: &BTreeMap<String, String>) -> Option<&String> {
     let cost = |hash: &&String| HashParts::from_str(hash).map_or(0, |parts| parts.get_cost());
     users.values().max_by_key(cost)
@@ -149,6 +198,8 @@ fn decoy(users: &BTreeMap<String, String>) -> Option<&String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn users(of: &[(&str, &str, u32)]) -> BTreeMap<String, String> {
@@ -165,15 +216,15 @@ mod tests {
         user: &[u8],
         password: &str,
     ) -> bool {
-        let compared = passwords.verify(users, user, password.into()).await;
-        compared.expect("a thread is to be had")
+        let compared = passwords.verify(users, user, password.into(), None).await;
+        compared.expect("it is compared")
     }
 
     #[tokio::test]
     async fn only_a_users_own_password_lets_in() {
         let users = users(&[("a", "secret", 4), ("b", "other", 5)]);
         let passwords = Passwords::new();
-        // The second time from what is kept.
+        // The second time from the cache.
         for _ in 0..2 {
             for (user, password, answer) in [
                 ("a", "secret", true),
@@ -192,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_changed_password_counts_at_once() {
+    async fn a_changed_password_applies_at_once() {
         let passwords = Passwords::new();
         let before = users(&[("a", "old", 4)]);
         assert!(lets_in(&passwords, &before, b"a", "old").await);
@@ -211,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_passwords_do_not_push_out_right_ones() {
+    async fn wrong_passwords_do_not_evict_right_ones_from_the_cache() {
         let users = users(&[("a", "secret", 4)]);
         let passwords = Passwords::new();
         assert!(lets_in(&passwords, &users, b"a", "secret").await);
@@ -229,9 +280,39 @@ mod tests {
         let mut passwords = Passwords::new();
         passwords.key = None;
         for user in ["a", "b"] {
-            let compared = passwords.verify(&users, user.as_bytes(), b"secret".to_vec());
-            assert!(matches!(compared.await, Err(NotCompared)), "{user}");
+            let compared = passwords.verify(&users, user.as_bytes(), b"secret".to_vec(), None);
+            assert_eq!(compared.await, Err(NotCompared::Failed), "{user}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_rejects_all_passwords_but_those_in_the_cache() {
+        let users = users(&[("a", "secret", 4)]);
+        let passwords = Passwords::new();
+        assert!(lets_in(&passwords, &users, b"a", "secret").await);
+        let source = |n| Some(Source::Address(Ipv4Addr::new(192, 0, 2, n).into()));
+        let full: Vec<_> = (0..MAX_QUEUE)
+            .map(|n| passwords.queue.enter(source(u8::from(n % 2 == 0))).unwrap())
+            .collect();
+        let verify = async |password: &str| {
+            let password = password.as_bytes().to_vec();
+            passwords.verify(&users, b"a", password, source(2)).await
+        };
+        assert_eq!(verify("wrong").await, Err(NotCompared::Busy));
+        assert_eq!(verify("secret").await, Ok(true));
+        drop(full);
+        assert_eq!(verify("wrong").await, Ok(false));
+    }
+
+    #[test]
+    fn one_source_does_not_fill_the_queue() {
+        let queue = Queue::default();
+        let mut places = Vec::new();
+        while let Some(place) = queue.enter(Some(Source::Loopback)) {
+            places.push(place);
+        }
+        assert_eq!(places.len(), MAX_OF_SOURCE);
+        assert!(queue.enter(Some(Source::Unix)).is_some());
     }
 
     #[test]

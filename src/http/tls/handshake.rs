@@ -20,6 +20,9 @@ const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\n\
 /// configuration cannot be had.
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
+/// The most that rustls buffers of an answer, in bytes: one record.
+const MAX_BUFFER: usize = 16 << 10;
+
 /// Shake hands, with the configuration of this moment. None where that failed, which the
 /// client was told as far as it can be.
 pub(in crate::http) async fn shake<S>(stream: S, live: &Live) -> Option<TlsStream<Sniffed<S>>>
@@ -44,7 +47,10 @@ where
         return None;
     };
     match start.into_stream(config).await {
-        Ok(stream) => Some(stream),
+        Ok(mut stream) => {
+            stream.get_mut().1.set_buffer_limit(Some(MAX_BUFFER));
+            Some(stream)
+        }
         Err(error) => {
             debug!(%error, "TLS handshake failed");
             None

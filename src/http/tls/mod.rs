@@ -3,17 +3,25 @@
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, CertificateError, RootCertStore, ServerConfig};
 
-use self::client_certs::ClientCertificates;
+use self::client_certs::{ClientCertificates, is_old};
 use crate::config::web_file::{ClientAuth, Fault, Pem, Source, TlsSection, fault_of, read_bounded};
+use crate::sys::throttle::Throttle;
 use crate::sys::user::describe_refusal;
 
 mod client_certs;
 pub(super) mod handshake;
+mod pem;
+
+/// How connections are encrypted.
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ServerConfig>,
+    /// Certificates that were left out, with the reasons.
+    pub(crate) skipped: Vec<String>,
+}
 
 /// What the certificates and keys of a section are at a time.
 #[derive(PartialEq, Eq)]
@@ -44,7 +52,7 @@ impl Files {
     }
 
     /// TLS as the section says, with these certificates and keys.
-    pub(crate) fn server_config(&self, section: &TlsSection) -> Result<ServerConfig, Fault> {
+    pub(crate) fn server_config(&self, section: &TlsSection) -> Result<Tls, Fault> {
         let provider = Arc::new(CryptoProvider {
             cipher_suites: section.cipher_suites.clone(),
             kx_groups: section.curves.clone(),
@@ -53,53 +61,59 @@ impl Files {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&section.versions)
             .map_err(|error| fault_of(&section.cert, error))?;
-        let builder = if section.client_auth == ClientAuth::NoClientCert {
-            builder.with_no_client_auth()
-        } else {
-            builder.with_client_cert_verifier(Arc::new(self.clients(section, &provider)?))
-        };
-        let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|error| fault_of(&section.key, format_args!("no private key: {error}")))?;
-        // By itself first, as the error below does not say that it is the key's.
+        let key = pem::private_key(&self.key).map_err(|error| fault_of(&section.key, error))?;
+        // Checked separately, because rustls' error below does not distinguish key and certificate.
         provider
             .key_provider
             .load_private_key(key.clone_key())
             .map_err(|_| {
                 fault_of(
                     &section.key,
-                    "not a key that can be used: RSA from 2048 bits on, ECDSA by P-256 or P-384, \
-                     Ed25519",
+                    "this kind of key is not supported; use RSA with at least 2048 bits, ECDSA with \
+                     P-256 or P-384, or Ed25519",
                 )
             })?;
+        let mut skipped = Vec::new();
+        let chain = chain(&section.cert, &self.cert, &mut skipped)?;
+        let builder = if section.client_auth == ClientAuth::NoClientCert {
+            builder.with_no_client_auth()
+        } else {
+            let clients = self.clients(section, &provider, &mut skipped)?;
+            builder.with_client_cert_verifier(Arc::new(clients))
+        };
+        let is_old = chain.first().is_some_and(|leaf| is_old(leaf));
         let mut config = builder
-            .with_single_cert(certificates(&section.cert, &self.cert)?, key)
+            .with_single_cert(chain, key)
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
-                    fault_of(&section.key, "the key is not that of the certificate")
+                    fault_of(&section.key, "the key does not belong to the certificate")
                 }
-                error => fault_of(&section.cert, error),
+                _ if is_old => fault_of(
+                    &section.cert,
+                    "the certificate is of X.509 version 1 or 2; issue one of version 3",
+                ),
+                error => fault_of(&section.cert, describe(&error)),
             })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = section.prefer_server;
         // Nothing is kept of a client, and its certificate is looked at in each handshake.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(config)
+        Ok(Tls {
+            config: Arc::new(config),
+            skipped,
+        })
     }
 
     fn clients(
         &self,
         section: &TlsSection,
         provider: &Arc<CryptoProvider>,
+        skipped: &mut Vec<String>,
     ) -> Result<ClientCertificates, Fault> {
         let chain = match (&section.client_ca, &self.client_ca) {
             (Some(pem), Some(bytes)) if section.client_auth.verifies() => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(pem, bytes)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| fault_of(pem, error))?;
-                }
+                let roots = authorities(pem, bytes, skipped)?;
                 WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider))
                     .build()
                     .map(Some)
@@ -112,6 +126,7 @@ impl Files {
             mandatory: section.client_auth.requires(),
             allowed_sans: section.allowed_sans.clone(),
             algorithms: provider.signature_verification_algorithms,
+            rejected: Throttle::default(),
         })
     }
 }
@@ -125,13 +140,61 @@ fn read(pem: &Pem) -> Result<Vec<u8>, Fault> {
     }
 }
 
-/// The certificates in a PEM text: at least one.
-fn certificates(pem: &Pem, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| fault_of(pem, error))?;
-    if certificates.is_empty() {
-        return Err(fault_of(pem, "there is no certificate in it"));
+/// Returns the server's certificate and those that follow it. Like Go's `X509KeyPair()`, leaves out
+/// damaged ones that follow it.
+fn chain(
+    pem: &Pem,
+    bytes: &[u8],
+    skipped: &mut Vec<String>,
+) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let mut chain = Vec::new();
+    for found in pem::certificates(bytes).map_err(|error| fault_of(pem, error))? {
+        match found.certificate {
+            Ok(certificate) => chain.push(certificate),
+            Err(reason) => {
+                let fault = fault_of(pem, format_args!("line {}: {reason}", found.line));
+                if chain.is_empty() {
+                    return Err(fault);
+                }
+                skipped.push(left_out(&fault));
+            }
+        }
     }
-    Ok(certificates)
+    Ok(chain)
+}
+
+/// Returns the authorities in a file. Like Go's `AppendCertsFromPEM()`, leaves out those that cannot
+/// be used, but fails if there is no other.
+fn authorities(pem: &Pem, bytes: &[u8], skipped: &mut Vec<String>) -> Result<RootCertStore, Fault> {
+    let mut roots = RootCertStore::empty();
+    let mut faults = Vec::new();
+    for found in pem::certificates(bytes).map_err(|error| fault_of(pem, error))? {
+        let added = found
+            .certificate
+            .and_then(|certificate| roots.add(certificate).map_err(|error| describe(&error)));
+        if let Err(reason) = added {
+            faults.push(fault_of(pem, format_args!("line {}: {reason}", found.line)));
+        }
+    }
+    if roots.is_empty() {
+        // There is at least one certificate, and none could be added.
+        return Err(faults.swap_remove(0));
+    }
+    skipped.extend(faults.iter().map(left_out));
+    Ok(roots)
+}
+
+fn left_out(fault: &Fault) -> String {
+    format!("{}; this certificate is left out", fault.message)
+}
+
+/// Describes what is wrong with a certificate of ours. rustls calls it a certificate of the peer.
+fn describe(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadEncoding) => {
+            "the certificate cannot be parsed".to_owned()
+        }
+        rustls::Error::InvalidCertificate(error) => format!("the certificate is invalid: {error}"),
+        error => error.to_string(),
+    }
 }

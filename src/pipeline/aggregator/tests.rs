@@ -52,7 +52,7 @@ fn the_total_contains_events_and_tallied_undecodable_and_unattributed_execs() {
 }
 
 #[test]
-fn an_exec_for_which_the_kernel_skipped_the_program_is_unattributed() {
+fn an_exec_that_no_copy_of_the_program_observed_is_unattributed() {
     let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
     let program = |each_run_observes, missed_runs| ProgramStats {
         name: "program",
@@ -76,6 +76,8 @@ fn an_exec_for_which_the_kernel_skipped_the_program_is_unattributed() {
         (later, skipped(6), 3, 3),
         (later, vec![], 3, 3), // no statistics: they could not be read
         (later, skipped(6), 3, 3),
+        (later, skipped(6), 2, 3),
+        (later, skipped(6), 2, 4), // every copy ran, but the kernel refused the claims
     ] {
         aggregator.began -= passed;
         let mut flush = Flush {

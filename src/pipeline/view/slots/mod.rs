@@ -75,12 +75,13 @@ pub(super) struct Slots {
     pub(super) idle_after: u32,
     /// The number of slots that a user can keep.
     pub(super) per_user: usize,
-    /// The hash has a random seed, because users choose the names.
-    series: HashMap<Key, Series, RandomState>,
+    /// The hash has a random seed, because users choose the names. Keys are in boxes because up to
+    /// half of a hash map is unused.
+    series: HashMap<Box<Key>, Series, RandomState>,
     /// The number of series by user.
     users: HashMap<u32, usize>,
     /// The weakest series when they were listed, the weakest one last.
-    weakest: Vec<(Rank, Key)>,
+    weakest: Vec<(Rank, Box<Key>)>,
     listed_at: Option<u32>,
     /// Whether one of the listed series has given way.
     has_changed: bool,
@@ -104,7 +105,7 @@ impl Slots {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Series)> {
-        self.series.iter()
+        self.series.iter().map(|(key, series)| (&**key, series))
     }
 
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Series> {
@@ -115,7 +116,7 @@ impl Slots {
         if series.user != NO_USER {
             *self.users.entry(series.user).or_default() += 1;
         }
-        self.series.insert(key, series);
+        self.series.insert(Box::new(key), series);
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<Counts> {

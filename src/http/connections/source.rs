@@ -1,0 +1,47 @@
+//! Where clients connect from.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The origin of a connection. Addresses that one client can choose at will are one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::http) enum Source {
+    Unix,
+    Loopback,
+    Address(IpAddr),
+}
+
+impl Source {
+    /// An IPv6 source is a /64.
+    pub(in crate::http) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            address if address.is_loopback() => Self::Loopback,
+            IpAddr::V6(address) => {
+                let prefix = address.to_bits() & !u128::from(u64::MAX);
+                Self::Address(Ipv6Addr::from_bits(prefix).into())
+            }
+            address @ IpAddr::V4(_) => Self::Address(address),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_one_client_can_choose_at_will_are_one_source() {
+        let of = |address: &str| Source::of(address.parse().unwrap());
+        for (one, other, are_same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("127.0.0.1", "127.8.8.8", true),
+            ("127.0.0.1", "::1", true),
+            ("127.0.0.1", "::ffff:127.0.0.2", true),
+            ("2001:db8::1", "2001:db8::ffff:0:0:1", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+        ] {
+            assert_eq!(of(one) == of(other), are_same, "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Which connection is closed, without any socket.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::source::Source;
+use super::table::{Limits, NotBefore, Phase, Table};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// One request at a time: four slots for reading, and a budget for two answers without a text.
+struct Site {
+    table: Table,
+    start: Instant,
+}
+
+impl Site {
+    fn new() -> Self {
+        let mut limits = Limits::new(1);
+        (limits.grace, limits.stall) = (100 * MS, 10 * MS);
+        limits.reading_time = 50 * MS;
+        Self {
+            table: Table::new(limits),
+            start: Instant::now(),
+        }
+    }
+
+    fn connect(&mut self, source: Source, at: u32) -> Result<u64, NotBefore> {
+        let now = self.start + at * MS;
+        self.table.admit(source, Duration::from_secs(1), now)
+    }
+
+    /// A connection with an unread answer that was last read at this time.
+    fn answer(&mut self, source: Source, at: u32) -> Result<u64, NotBefore> {
+        let now = self.start + at * MS;
+        let id = self.connect(source, at)?;
+        self.table.entries.get_mut(&id).unwrap().phase = Phase::Answering;
+        let charged = self.table.charge(id, now);
+        if let Err(not_before) = charged {
+            self.table.remove(id);
+            return Err(not_before);
+        }
+        self.read(id, at);
+        Ok(id)
+    }
+
+    fn read(&mut self, id: u64, at: u32) {
+        let progress = self.start + at * MS;
+        self.table.entries.get_mut(&id).unwrap().phase = Phase::Answered {
+            since: self.start,
+            progress,
+            is_sent: false,
+        };
+    }
+
+    fn open(&self) -> Vec<u64> {
+        let mut ids: Vec<_> = self.table.entries.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn at(&self, at: u32) -> NotBefore {
+        Some(self.start + at * MS)
+    }
+}
+
+fn source(n: u8) -> Source {
+    Source::of(IpAddr::from([192, 0, 2, n]))
+}
+
+#[test]
+fn a_source_with_fewer_connections_takes_a_slot_of_the_largest_one_at_once() {
+    let mut site = Site::new();
+    let crowd: Vec<_> = (0..3)
+        .map(|at| site.connect(source(1), at).unwrap())
+        .collect();
+    let other = site.connect(source(2), 0).unwrap();
+    let new = site.connect(source(3), 4).unwrap();
+    assert_eq!(site.open(), [crowd[1], crowd[2], other, new]);
+}
+
+#[test]
+fn a_crowd_does_not_take_slots_of_smaller_sources() {
+    let mut site = Site::new();
+    let honest = site.connect(source(2), 0).unwrap();
+    for at in 1..1000 {
+        let _ = site.connect(source(1), at);
+        assert!(site.open().contains(&honest), "{at}");
+    }
+}
+
+#[test]
+fn within_a_source_a_slot_is_free_after_the_grace_and_the_oldest_goes_first() {
+    let mut site = Site::new();
+    let crowd: Vec<_> = (0..4)
+        .map(|at| site.connect(source(1), at).unwrap())
+        .collect();
+    assert_eq!(site.connect(source(1), 99), Err(site.at(100)));
+    let new = site.connect(source(1), 100).unwrap();
+    assert_eq!(site.open(), [crowd[1], crowd[2], crowd[3], new]);
+    assert_eq!(site.connect(source(1), 100), Err(site.at(101)));
+}
+
+#[test]
+fn sources_with_one_connection_each_wait_for_each_other_like_one() {
+    let mut site = Site::new();
+    let first = site.connect(source(0), 0).unwrap();
+    for n in 1..4 {
+        site.connect(source(n), n.into()).unwrap();
+    }
+    assert_eq!(site.connect(source(9), 99), Err(site.at(100)));
+    site.connect(source(9), 100).unwrap();
+    assert!(!site.open().contains(&first));
+}
+
+#[test]
+fn a_request_that_is_being_answered_is_never_cut() {
+    let mut site = Site::new();
+    for at in 0..4 {
+        let id = site.connect(source(1), at).unwrap();
+        site.table.entries.get_mut(&id).unwrap().phase = Phase::Answering;
+    }
+    assert_eq!(site.connect(source(2), 1000), Err(None));
+    assert_eq!(site.open().len(), 4);
+}
+
+#[test]
+fn an_answer_is_cut_if_its_client_pauses_or_takes_too_long_and_others_need_the_budget() {
+    let mut site = Site::new();
+    let stalled = site.answer(source(1), 0).unwrap();
+    let reading = site.answer(source(1), 5).unwrap();
+    assert_eq!(site.answer(source(1), 9), Err(site.at(10)));
+    let third = site.answer(source(1), 10).unwrap();
+    assert_eq!(site.open(), [reading, third]);
+    assert!(stalled < reading);
+    // Both go on reading, until the first has had its time.
+    site.read(reading, 49);
+    site.read(third, 49);
+    assert_eq!(site.answer(source(1), 49), Err(site.at(50)));
+    let fourth = site.answer(source(1), 50).unwrap();
+    assert_eq!(site.open(), [third, fourth]);
+}
+
+#[test]
+fn an_answer_of_the_largest_source_is_cut_at_once_for_a_smaller_one() {
+    let mut site = Site::new();
+    let first = site.answer(source(1), 0).unwrap();
+    let second = site.answer(source(1), 1).unwrap();
+    let other = site.answer(source(2), 2).unwrap();
+    assert_eq!(site.open(), [second, other]);
+    assert!(first < second);
+    // One connection each: now they wait for each other.
+    assert_eq!(site.answer(source(2), 3), Err(site.at(11)));
+}
+
+#[test]
+fn a_text_counts_once_until_the_last_of_its_answers_is_with_the_kernel() {
+    let mut site = Site::new();
+    let text = (0x1000, 1 << 20);
+    let (one, two) = (
+        site.answer(source(1), 0).unwrap(),
+        site.answer(source(2), 0).unwrap(),
+    );
+    let without = site.table.held();
+    site.table.hold_text(one, text);
+    site.table.hold_text(two, text);
+    assert_eq!(site.table.held(), without + (1 << 20));
+    site.table.release_text(one);
+    assert_eq!(site.table.held(), without + (1 << 20));
+    site.table.remove(two);
+    assert!(site.table.held() < without);
+}
+
+#[test]
+fn all_holders_of_a_large_text_are_cut_until_there_is_room_and_one_answer_always_fits() {
+    let mut site = Site::new();
+    let text = (0x1000, 1 << 30);
+    let holders: Vec<_> = (0..2)
+        .map(|at| site.answer(source(1), at).unwrap())
+        .collect();
+    for id in holders {
+        site.table.hold_text(id, text);
+    }
+    let new = site.answer(source(1), 20).unwrap();
+    assert_eq!(site.open(), [new]);
+    assert!(site.table.held() < 1 << 20);
+}
+
+#[test]
+fn counts_of_sources_are_forgotten_with_their_connections() {
+    let mut site = Site::new();
+    for n in 0..200 {
+        let id = site.answer(source(n), u32::from(n) * 1000).unwrap();
+        site.table.hold_text(id, (usize::from(n), 1));
+    }
+    for id in site.open() {
+        site.table.remove(id);
+    }
+    assert_eq!(site.table.held(), 0);
+    assert!(site.table.is_empty());
+}
