@@ -319,24 +319,19 @@ fn scrapes(address: SocketAddr) -> Traffic {
 }
 
 fn persistent_scrapes(address: SocketAddr) -> Traffic {
-    Traffic::by_threads(128, move |stop| {
+    again(128, move || {
+        let mut stream = connected(address)?;
+        let mut buffer = vec![0; 64 << 10];
         let mut answers = 0;
-        let mut talk = || -> io::Result<()> {
-            let mut stream = connected(address)?;
-            let mut buffer = vec![0; 64 << 10];
-            while !stop.load(Ordering::Relaxed) {
-                stream.write_all(METRICS)?;
-                // The next request is sent as soon as a part of the answer has arrived.
-                let read = stream.read(&mut buffer)?;
-                if read == 0 {
-                    break;
-                }
-                answers += 1;
+        for _ in 0..100 {
+            stream.write_all(METRICS)?;
+            // The next request is sent as soon as a part of the answer has arrived.
+            if stream.read(&mut buffer)? == 0 {
+                break;
             }
-            Ok(())
-        };
-        let _ = talk(); // ends with an error when the server closes
-        answers
+            answers += 1;
+        }
+        Ok(answers)
     })
 }
 

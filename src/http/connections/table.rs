@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::patience::Patience;
 use super::source::Source;
 
 /// What the kernel and the server may hold for an unread answer in addition to its text, in bytes:
@@ -57,43 +58,6 @@ impl Limits {
             reading_time: Duration::from_millis(500),
             patience: Duration::from_secs(5),
         }
-    }
-}
-
-/// A time that clients get, within limits. It shrinks with each client that does not use it, and
-/// grows with each that does. So a crowd that does nothing is replaced quickly, and clients that
-/// are slow because the host is busy are not.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    least: Duration,
-    most: Duration,
-    now: Duration,
-}
-
-impl Patience {
-    pub(super) fn new(least_ms: u64, most_ms: u64) -> Self {
-        let most = Duration::from_millis(most_ms);
-        Self {
-            least: Duration::from_millis(least_ms),
-            most,
-            now: most,
-        }
-    }
-
-    pub fn always(time: Duration) -> Self {
-        Self {
-            least: time,
-            most: time,
-            now: time,
-        }
-    }
-
-    fn shrink(&mut self) {
-        self.now = (self.now * 7 / 8).max(self.least);
-    }
-
-    fn grow(&mut self) {
-        self.now = (self.now * 8 / 7).min(self.most);
     }
 }
 
@@ -184,16 +148,17 @@ impl Table {
     }
 
     /// Adds a connection, whose first deadline is `timeout` from now on. Closes another one for it
-    /// if all slots for reading are taken.
+    /// if all slots for reading are taken. All sockets have been served since `served`.
     pub(super) fn admit(
         &mut self,
         source: Source,
         timeout: Duration,
+        served: Instant,
         now: Instant,
     ) -> Result<u64, NotBefore> {
         let slots = (READING * self.limits.max_connections).min(MAX_READING);
         while self.reading.total >= slots {
-            let victim = self.victim(false, source, now)?;
+            let victim = self.victim(false, source, served)?;
             self.cut(victim);
             self.limits.grace.shrink();
         }
@@ -212,15 +177,20 @@ impl Table {
         Ok(id)
     }
 
-    /// Charges a connection to the budget. Closes others until there is room.
-    pub(super) fn charge(&mut self, id: u64, now: Instant) -> Result<(), NotBefore> {
+    pub(super) fn is_charged(&self, id: u64) -> bool {
+        self.entries.get(&id).is_none_or(|entry| entry.is_charged)
+    }
+
+    /// Charges a connection to the budget. Closes others until there is room. All sockets have been
+    /// served since `served`.
+    pub(super) fn charge(&mut self, id: u64, served: Instant) -> Result<(), NotBefore> {
         let source = match self.entries.get(&id) {
             Some(entry) if !entry.is_charged => entry.source,
             Some(_) | None => return Ok(()),
         };
         let budget = BUDGET * self.limits.max_connections;
         while self.charged.total >= ALWAYS && self.held() + COST > budget {
-            let victim = self.victim(true, source, now)?;
+            let victim = self.victim(true, source, served)?;
             self.cut(victim);
             self.limits.stall.shrink();
         }
@@ -248,7 +218,7 @@ impl Table {
 
     /// Closes a connection that waits for its client, whoever that is. Returns whether there is one.
     pub(super) fn cut_any(&mut self, now: Instant) -> bool {
-        let unprotected = now + self.limits.grace.most + self.limits.reading_time;
+        let unprotected = now + self.limits.grace.most() + self.limits.reading_time;
         let victim = self.victim(false, Source::Unix, unprotected);
         let victim = victim.or_else(|_| self.victim(true, Source::Unix, unprotected));
         if let Ok(victim) = victim {
@@ -269,15 +239,15 @@ impl Table {
         let waiting = entries.filter(|(_, entry)| entry.is_charged == is_charged);
         let waiting = waiting.filter_map(|(&id, entry)| {
             let (since, protected_until) = match entry.phase {
-                Phase::Reading { since } => (since, since + self.limits.grace.now),
+                Phase::Reading { since } => (since, since + self.limits.grace.now()),
                 Phase::Answering => return None,
                 Phase::Answered {
                     since, progress, ..
                 } => {
-                    let stalled = progress + self.limits.stall.now;
+                    let stalled = progress + self.limits.stall.now();
                     (progress, stalled.min(since + self.limits.reading_time))
                 }
-                Phase::Idle { since } => (since, since + self.limits.stall.now),
+                Phase::Idle { since } => (since, since + self.limits.stall.now()),
             };
             let connections = pool.of(entry.source);
             Some((connections, since, protected_until, id))

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::patience::Patience;
 use super::source::Source;
-use super::table::{Limits, NotBefore, Patience, Phase, Table};
+use super::table::{Limits, NotBefore, Phase, Table};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -31,7 +32,7 @@ impl Site {
 
     fn connect(&mut self, source: Source, at: u32) -> Result<u64, NotBefore> {
         let now = self.start + at * MS;
-        self.table.admit(source, Duration::from_secs(1), now)
+        self.table.admit(source, Duration::from_secs(1), now, now)
     }
 
     /// A connection with an unread answer that was last read at this time.
