@@ -122,7 +122,7 @@ fn status(error: &daemon::Error) -> ExitCode {
         daemon::Error::Capture(capture::Error::NotPermitted(_) | capture::Error::Buffer(_))
         | daemon::Error::NotPermitted(_) => ExitCode::from(EX_NOPERM),
         daemon::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
-        error if error.is_invalid_config() => ExitCode::from(EX_CONFIG),
+        daemon::Error::Other(_) if error.is_invalid_config() => ExitCode::from(EX_CONFIG),
         daemon::Error::Capture(capture::Error::OutOfMemory(_)) | daemon::Error::Other(_) => {
             ExitCode::FAILURE
         }
