@@ -64,7 +64,7 @@ impl Capture {
     /// exec is counted.
     pub fn start(options: &Options) -> Result<Self, Error> {
         libbpf_log::redirect();
-        let missing = privileges::missing_for_bpf()
+        let missing = privileges::acquire_for_bpf()
             .map_err(|e| Error::setup("reading this process's capabilities", &e))?;
         if !missing.is_empty() {
             return Err(Error::missing_capabilities(&missing));

@@ -73,7 +73,7 @@ fn lockdown() -> Finding {
 }
 
 fn capabilities() -> Finding {
-    match privileges::missing_for_bpf() {
+    match privileges::acquire_for_bpf() {
         Ok(missing) if missing.is_empty() => Finding::ok(CAPABILITIES, "CAP_BPF and CAP_PERFMON"),
         Ok(missing) => Finding::missing(
             CAPABILITIES,

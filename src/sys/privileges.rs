@@ -16,12 +16,22 @@ pub enum Kept {
     Bpf,
 }
 
-/// Returns the capabilities that capturing needs and that this thread lacks.
+/// Makes the capabilities that capturing needs effective in this thread, if they are permitted.
+/// Returns those that it lacks.
 ///
 /// `CAP_BPF` loads the programs and `CAP_PERFMON` lets them read kernel memory (both
-/// since Linux 5.8); `CAP_SYS_ADMIN` includes them (`capabilities(7)`).
-pub fn missing_for_bpf() -> io::Result<Vec<&'static str>> {
-    let effective = capabilities(None)?.effective;
+/// since Linux 5.8); `CAP_SYS_ADMIN` includes them (`capabilities(7)`). Capabilities of a file are
+/// only permitted: if the file also made them effective, execve(2) would fail with EPERM in a
+/// container that does not grant them.
+pub fn acquire_for_bpf() -> io::Result<Vec<&'static str>> {
+    let mut sets = capabilities(None)?;
+    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    let permitted = sets.permitted & needed;
+    if !sets.effective.contains(permitted) {
+        sets.effective |= permitted;
+        set_capabilities(None, sets)?;
+    }
+    let effective = sets.effective;
     if effective.contains(CapabilitySet::SYS_ADMIN) {
         return Ok(Vec::new());
     }

@@ -85,8 +85,20 @@ pub fn uid() -> u32 {
 }
 
 impl Container {
-    /// A container of our image, confined by this profile.
+    /// A container of our image with the privileges of the manifest, confined by this profile. Root
+    /// is also granted what it needs to become another user.
     pub fn of_image(seccomp: &Value, uid: u32) -> Self {
+        let granted = manifest("add").trim_matches(['[', ']']).split(", ");
+        let granted: Vec<_> = granted.map(|name| format!("CAP_{name}")).collect();
+        let mut granted: Vec<_> = granted.iter().map(String::as_str).collect();
+        if uid == 0 {
+            granted.extend(["CAP_SETUID", "CAP_SETGID"]);
+        }
+        Self::of_image_with(seccomp, uid, &granted, &["--log.format=json"])
+    }
+
+    /// A container of our image with these capabilities and arguments.
+    pub fn of_image_with(seccomp: &Value, uid: u32, granted: &[&str], args: &[&str]) -> Self {
         let container = Self::new('e');
         let packaging = paths::repository().join("packaging");
         let status = Command::new(packaging.join("container/rootfs"))
@@ -95,8 +107,7 @@ impl Container {
             .status();
         assert!(status.expect("bash can be executed").success());
 
-        let granted = manifest("add").trim_matches(['[', ']']).split(", ");
-        let granted: Vec<_> = granted.map(|name| format!("CAP_{name}")).collect();
+        let command = [&["/usr/bin/execsnoopd"], args].concat();
         assert_eq!(manifest("drop"), "[ALL]");
         let mebibytes = DAEMON_SET.split("limits:").nth(1).unwrap();
         let mebibytes = mebibytes.split("memory: ").nth(1).unwrap();
@@ -107,7 +118,7 @@ impl Container {
                     "uid": uid,
                     "gid": manifest("runAsGroup").parse::<u32>().unwrap(),
                 },
-                "args": ["/usr/bin/execsnoopd", "--log.format=json"],
+                "args": command,
                 "cwd": "/",
                 "noNewPrivileges": manifest("allowPrivilegeEscalation") == "false",
                 // Neither inheritable nor ambient for any user, as by containerd's
