@@ -10,6 +10,7 @@ pub mod auth;
 mod bind;
 mod body;
 mod connections;
+pub mod health;
 pub mod listener;
 pub mod live_config;
 mod refresh;

@@ -8,6 +8,7 @@ use testkit::docs::config_for_alerts;
 use testkit::pod::manifest;
 
 const DOCKERFILE: &str = include_str!("../../packaging/container/Dockerfile");
+const DAEMON_SET: &str = include_str!("../../packaging/kubernetes/base/daemonset.yaml");
 const KUSTOMIZATION: &str = include_str!("../../packaging/kubernetes/base/kustomization.yaml");
 
 fn packaged(path: &str) -> PathBuf {
@@ -40,10 +41,29 @@ fn a_pod_listens_on_the_port_of_its_manifest_and_has_the_views_of_the_alerts() {
         [&pod.web.listen[..], &image.web.listen],
         [[&address[..]]; 2]
     );
+    let [probes] = &pod.web.probe_listen[..] else {
+        panic!("one address for probes");
+    };
+    let port = format!("\n              port: {}\n", probes.trim_start_matches(':'));
+    assert_eq!(DAEMON_SET.matches(&port).count(), 2, "both probes");
     assert!(DOCKERFILE.contains(&format!("\nEXPOSE {}\n", manifest("containerPort"))));
     for view in config_for_alerts().view {
         assert!(pod.view.contains(&view), "{view:?}");
     }
+}
+
+#[test]
+fn the_memory_limit_is_sufficient_for_96_cpus() {
+    const MIB: usize = 1 << 20;
+    // Measured on 2 CPUs with all slots in use, and with as many unread answers as there can be
+    // (docs/kubernetes.md, docs/security.md).
+    const FULL: usize = 17 * MIB;
+    const UNREAD: usize = 17 * MIB;
+    let buffers = 96 * config("kubernetes/base/config.toml").capture.buffer_pages * 4096;
+    let limit = DAEMON_SET.split("limits:").nth(1).unwrap();
+    let limit = limit.split("memory: ").nth(1).unwrap();
+    let limit: usize = limit.split("Mi\n").next().unwrap().parse().unwrap();
+    assert!(FULL + UNREAD + buffers <= limit * MIB, "{limit} MiB");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The image in a pod of the `DaemonSet`: what it needs from a node. The image is built from files that
 //! dpkg's database names.
 
+use std::net::SocketAddr;
+
 use rustix::io::Errno;
 use serde_json::Value;
 use testkit::compiled::nop;
@@ -14,13 +16,16 @@ const TIMES: u32 = 100;
 
 /// The bits of `CAP_BPF` and `CAP_PERFMON`.
 const GRANTED: &str = "000000c000000000";
+/// `CAP_SETGID` and `CAP_SETUID` as well.
+const GRANTED_TO_ROOT: &str = "000000c0000000c0";
 const NONE: &str = "0000000000000000";
 
 fn counts_everything(seccomp: &Value, uid: u32, transport: &str) {
     let programs = Programs::new();
     let pod = Container::of_image(seccomp, uid);
     let daemon = Daemon::spawn(pod.run());
-    assert_eq!(pod.status("CapBnd"), GRANTED);
+    let granted = if uid == 0 { GRANTED_TO_ROOT } else { GRANTED };
+    assert_eq!(pod.status("CapBnd"), granted);
     assert_eq!(pod.status("CapPrm"), NONE, "dropped");
     assert_eq!(pod.status("CapEff"), NONE);
     assert_eq!(pod.status("CapInh"), NONE);
@@ -29,6 +34,8 @@ fn counts_everything(seccomp: &Value, uid: u32, transport: &str) {
     assert_eq!(pod.status("Seccomp"), "2");
     for probe in ["/-/healthy", "/-/ready"] {
         assert_eq!(pod.within(|at| get(at, probe)).status, 200, "{probe}");
+        let port = |at: SocketAddr| SocketAddr::new(at.ip(), 10191);
+        assert_eq!(pod.within(|at| get(port(at), probe)).status, 200, "{probe}");
     }
 
     let process = std::process::id();
@@ -78,6 +85,37 @@ fn a_profile_that_forbids_bpf_is_named_as_the_reason() {
         assert_eq!(code(output.status), status, "{message}");
         assert!(message.contains("seccomp"), "{message}");
     }
+}
+
+#[test]
+fn without_capabilities_the_image_starts_and_names_what_is_missing() {
+    let _exclusive = host::exclusive();
+    for (granted, args, status, expected) in [
+        (&[][..], &["--version"][..], 0, "execsnoopd "),
+        (&[], &[], 77, "needs CAP_BPF and CAP_PERFMON, which"),
+        (&["CAP_BPF"], &[], 77, "needs CAP_PERFMON, which"),
+    ] {
+        let pod = Container::of_image_with(&seccomp(), uid(), granted, args);
+        let output = pod.run().output().unwrap();
+        let printed = [&output.stdout[..], &output.stderr].concat();
+        let printed = String::from_utf8_lossy(&printed);
+        assert_eq!(code(output.status), status, "{printed}");
+        assert!(printed.contains(expected), "{printed}");
+    }
+}
+
+#[test]
+fn where_the_runtime_does_not_know_the_capabilities_sys_admin_replaces_them() {
+    let programs = Programs::new();
+    let granted = ["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID"];
+    let pod = Container::of_image_with(&seccomp(), 0, &granted, &["--log.format=json"]);
+    let _daemon = Daemon::spawn(pod.run());
+    assert_eq!(pod.status("CapPrm"), NONE, "dropped");
+    assert!(pod.status("Uid").starts_with("65534\t"));
+    let name = format!("sys-{}", std::process::id());
+    exec_times(&programs.named(&name), TIMES);
+    let scrape = pod.within(Scrape::of);
+    assert_eq!(scrape.execs_of(&name), f64::from(TIMES));
 }
 
 #[test]
