@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
+
 use super::Cli;
 use crate::config::{Config, DEFAULT_PATH, Error, Fault, File, Resolved, Start, permission_notice};
 use crate::http::live_config;
-use crate::sys::user;
 
 impl Cli {
     /// Returns subject and verb of a sentence about what [`check_config`](Self::check_config) reads.
@@ -32,8 +33,9 @@ impl Cli {
         let locate = |fault| self.locate(file.as_ref(), fault);
         let listen = config.resolve_listen().map_err(locate)?;
         let resolved = config.resolve().map_err(locate)?;
-        let mut files = live_config::validate(&resolved.config.web.config_file)?.files;
-        files.push(self.file().to_owned());
+        let web = &resolved.config.web.config_file;
+        let mut files = live_config::validate(web)?.files;
+        files.push(self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into()));
         Ok(Start {
             resolved,
             listen,
@@ -41,35 +43,27 @@ impl Cli {
         })
     }
 
-    /// Checks everything that a start needs. Returns the configuration, and notices about a valid
-    /// one: a host that is not known now, certificates that are left out and, to root, files that
-    /// the daemon may not be able to read.
+    /// Checks everything that a start needs. Returns the configuration, and notices about what does
+    /// not make it invalid: a host that is not known now, certificates that are left out and, to
+    /// root, files that the service may not be able to read.
     pub fn check_config(&self) -> Result<(Config, Vec<String>), Error> {
         let (config, file) = self.read_config()?;
         let locate = |fault| self.locate(file.as_ref(), fault);
-        let mut notices = Vec::new();
-        match config.resolve_listen().map_err(locate) {
+        let mut notices = match config.resolve_listen().map_err(locate) {
+            Ok(_) => Vec::new(),
             Err(error) if error.is_final() => return Err(error),
-            Err(unknown) => notices.push(format!("{unknown}; a start would fail now")),
-            Ok(_) => {}
-        }
+            Err(unknown_host) => vec![format!("{unknown_host}; a start would fail now")],
+        };
         let config = config.resolve().map_err(locate)?.config;
         let validated = live_config::validate(&config.web.config_file)?;
         notices.extend(validated.skipped);
-        if user::is_root() {
-            let files = validated.files.iter().map(PathBuf::as_path);
-            notices.extend(
-                [self.file()]
-                    .into_iter()
-                    .chain(files)
-                    .filter_map(permission_notice),
-            );
+        if geteuid().is_root() {
+            let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+            let named = validated.files.iter().map(PathBuf::as_path);
+            let files = [file].into_iter().chain(named);
+            notices.extend(files.filter_map(permission_notice));
         }
         Ok((config, notices))
-    }
-
-    fn file(&self) -> &Path {
-        self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 
     fn read_config(&self) -> Result<(Config, Option<File>), Error> {

@@ -37,20 +37,6 @@ pub enum Error {
     Flag(#[from] Fault),
 }
 
-impl Error {
-    /// Returns whether this configuration can never work. Otherwise a later start may succeed with
-    /// it: a host, a user or a file that is missing may appear.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Read { error, .. } => error.kind() == io::ErrorKind::InvalidData,
-            Self::Invalid { .. } => true,
-            Self::Unknown { .. } => false,
-            Self::Web(error) => error.is_final(),
-            Self::Flag(fault) => fault.is_final,
-        }
-    }
-}
-
 /// What serde calls Rust's types, and TOML's words for them.
 const TERMS: [(&str, &str); 9] = [
     ("expected usize", "expected a number from 0"),
@@ -77,6 +63,20 @@ pub(super) fn in_terms_of_toml(message: &str) -> String {
         .fold(message.to_owned(), |message, (serde, toml)| {
             message.replace(serde, toml)
         })
+}
+
+impl Error {
+    /// Returns whether this configuration can never work. Otherwise a later start may succeed with
+    /// it: a host, a user or a file that is missing may appear.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Read { error, .. } => error.kind() == io::ErrorKind::InvalidData,
+            Self::Invalid { .. } => true,
+            Self::Unknown { .. } => false,
+            Self::Web(error) => error.is_final(),
+            Self::Flag(fault) => fault.is_final,
+        }
+    }
 }
 
 /// A value that cannot be used: the path of its key in the document, and the reason.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::error::{Error, Fault};
-use super::readers::explain_denied;
 use super::suggest;
 
 /// The file that is read without `--config`, if it exists.
@@ -33,10 +32,7 @@ impl File {
             Err(error) if is_optional && error.kind() == io::ErrorKind::NotFound => Ok(None),
             // If the default file exists but cannot be read, the defaults must not silently take
             // effect instead.
-            Err(error) => Err(Error::Read {
-                path,
-                error: explain_denied(error),
-            }),
+            Err(error) => Err(Error::Read { path, error }),
         }
     }
 

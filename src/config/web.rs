@@ -20,8 +20,11 @@ pub struct Web {
     /// users.
     pub probe_listen: Vec<String>,
     pub telemetry_path: String,
-    /// The number of connections served at a time, at most [`MAX_CONNECTIONS`]. Further connections
-    /// evict those that wait for their client.
+    /// Names of this host that clients can ask for, in addition to its own name, `localhost` and all
+    /// IP addresses. They apply where neither users nor client certificates are required.
+    pub hosts: Vec<String>,
+    /// The number of requests answered at a time, at most [`MAX_CONNECTIONS`]. The slots for
+    /// connections and the memory for answers are in proportion to it.
     pub max_connections: usize,
     /// The web configuration file of the exporter-toolkit. An empty path means none. After
     /// parsing, a relative path starts at the directory of the configuration file.
@@ -43,6 +46,7 @@ impl Default for Web {
             listen: vec!["127.0.0.1:10190".to_owned()],
             probe_listen: Vec::new(),
             telemetry_path: "/metrics".to_owned(),
+            hosts: Vec::new(),
             max_connections: 64,
             config_file: PathBuf::new(),
         }
@@ -78,6 +82,15 @@ impl Web {
                      below `/-/`"
                 ),
             ));
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        for host in &self.hosts {
+            if host.is_empty() || !host.chars().all(is_name) {
+                faults.push(Fault::new(
+                    "web.hosts",
+                    format!("{host:?} is not a host name (without scheme and port)"),
+                ));
+            }
         }
         let connections = self.max_connections;
         if !(1..=MAX_CONNECTIONS).contains(&connections) {

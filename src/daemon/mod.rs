@@ -38,6 +38,7 @@ use crate::daemon::reload::Reloader;
 use crate::daemon::signals::Signals;
 use crate::http::auth;
 use crate::http::health;
+use crate::http::hosts;
 use crate::http::listener::Listener;
 use crate::http::live_config::Live;
 use crate::http::routes::{self, App};
@@ -190,6 +191,14 @@ impl Daemon {
         ));
         auth::warn_if_exposed(&listeners, web_config.as_deref());
         let router = routes::router(Arc::clone(&app));
+        let is_protected = web_config
+            .as_ref()
+            .is_some_and(|live| live.at_start().authenticates());
+        let router = if is_protected {
+            router
+        } else {
+            hosts::restrict(router, &config.web.hosts)
+        };
         let router = match &web_config {
             Some(live) => auth::protect(router, Arc::clone(live)),
             None => router,

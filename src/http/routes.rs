@@ -18,12 +18,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::time::timeout_at;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
 use crate::capture::CaptureInfo;
 use crate::http::health::{self, Health};
-use crate::http::text::{OfFlush, Text};
+use crate::http::text::{Arrived, OfFlush, Text};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::names::escape;
 use crate::names::users::Users;
@@ -37,7 +38,7 @@ use crate::sys::throttle::Throttle;
 /// The limit of a request's target in bytes. A longer one is answered 414.
 pub const MAX_TARGET: usize = 2048;
 
-/// The deadline of a flush, unless Prometheus asks for a shorter one.
+/// The deadline of an answer, unless Prometheus asks for a shorter one.
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The part of Prometheus' timeout that is left for the network, but at most half of it.
@@ -91,6 +92,13 @@ impl App {
         Arc::clone(&self.health)
     }
 
+    async fn flush(&self) -> Result<Arc<Snapshot>, String> {
+        self.flusher
+            .flush(SCRAPE_DEADLINE)
+            .await
+            .map_err(|error| format!("the counts cannot be brought up to date: {error}"))
+    }
+
     fn unavailable(&self, error: &str) -> Response {
         // A client can choose a deadline that makes this happen.
         if let Some(times) = self.unanswered.allow(Instant::now()) {
@@ -116,32 +124,38 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let start = Instant::now();
-    let text = match scrape(&app, deadline(&headers)).await {
-        Ok(text) => text,
-        Err(error) => return app.unavailable(&error),
-    };
-    app.metrics.scraped(start.elapsed());
-    text.response(&headers, CONTENT_TYPE)
-}
-
-async fn scrape(app: &App, deadline: Duration) -> Result<Arc<Text>, String> {
-    let snapshot = fresh(app, deadline).await?;
-    let render = async |snapshot: &Snapshot| {
-        let names = series::resolve(snapshot, &app.users).await;
+async fn metrics(State(app): State<Arc<App>>, arrived: Arrived, headers: HeaderMap) -> Response {
+    let render = async || {
+        let snapshot = app.flush().await?;
+        let names = series::resolve(&snapshot, &app.users).await;
         app.metrics
-            .encode(snapshot, &names)
+            .encode(&snapshot, &names)
             .map_err(|error| format!("the metrics cannot be encoded: {error}"))
     };
-    app.metrics_text.text(snapshot, render).await
+    let text = app.metrics_text.text(arrived, render);
+    match in_time(text, arrived, deadline(&headers)).await {
+        Ok(text) => {
+            app.metrics.scraped(arrived.0.elapsed());
+            text.response(&headers, CONTENT_TYPE)
+        }
+        Err(error) => app.unavailable(&error),
+    }
 }
 
-async fn fresh(app: &App, deadline: Duration) -> Result<Arc<Snapshot>, String> {
-    app.flusher
-        .flush(deadline)
+/// Limits the time since the request arrived.
+async fn in_time<T>(
+    text: impl Future<Output = Result<T, String>>,
+    Arrived(arrived): Arrived,
+    deadline: Duration,
+) -> Result<T, String> {
+    let late = |_| {
+        format!(
+            "the counts cannot be brought up to date: no answer from the reader within {deadline:?}"
+        )
+    };
+    timeout_at((arrived + deadline).into(), text)
         .await
-        .map_err(|e| format!("the counts cannot be brought up to date: {e}"))
+        .map_err(late)?
 }
 
 /// The deadline of a scrape. Prometheus sends its timeout with each.
@@ -160,11 +174,12 @@ fn deadline(headers: &HeaderMap) -> Duration {
 
 async fn index(
     State(app): State<Arc<App>>,
+    arrived: Arrived,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let refresh = page::refresh(query.as_deref());
-    let mut response = match page(&app, refresh).await {
+    let mut response = match page(&app, arrived, refresh).await {
         Ok(text) => text.response(&headers, "text/html; charset=utf-8"),
         Err(error) => app.unavailable(&error),
     };
@@ -182,15 +197,15 @@ async fn index(
     response
 }
 
-async fn page(app: &App, refresh: Option<u32>) -> Result<Arc<Text>, String> {
-    let snapshot = fresh(app, SCRAPE_DEADLINE).await?;
+async fn page(app: &App, arrived: Arrived, refresh: Option<u32>) -> Result<Arc<Text>, String> {
     let of_flush = {
         let mut pages = app.pages.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(pages.entry(refresh).or_default())
     };
-    let render = async |snapshot: &Snapshot| {
-        let names = series::resolve(snapshot, &app.users).await;
-        let summary = Summary::of(snapshot, &app.capture_info, &names);
+    let render = async || {
+        let snapshot = app.flush().await?;
+        let names = series::resolve(&snapshot, &app.users).await;
+        let summary = Summary::of(&snapshot, &app.capture_info, &names);
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let frame = page::Frame {
             host: &app.host,
@@ -199,7 +214,7 @@ async fn page(app: &App, refresh: Option<u32>) -> Result<Arc<Text>, String> {
         };
         Ok(frame.page(&page::counts(&summary, &now)).into_bytes())
     };
-    of_flush.text(snapshot, render).await
+    in_time(of_flush.text(arrived, render), arrived, SCRAPE_DEADLINE).await
 }
 
 async fn not_found() -> Response {

@@ -11,6 +11,9 @@ use crate::paths::public_dir;
 /// The hash of the password "secret", with the lowest cost that bcrypt has.
 pub const SECRET: &str = "$2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK";
 
+/// The same with cost 10, the usual one.
+pub const COSTLY_SECRET: &str = "$2b$10$gVwKYNuPuT6cr/Y0pUvSWOKth5w.YAX6D4h7qyHI2AtSd9iuvQwFK";
+
 /// `alice:secret`, `alice:wrong` and `nobody:secret`.
 pub const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
 pub const ALICE_WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n";
@@ -77,4 +80,11 @@ impl WebDir {
 pub fn users(names: &[&str]) -> String {
     let lines = names.iter().map(|name| format!("  {name}: {SECRET}\n"));
     format!("basic_auth_users:\n{}", lines.collect::<String>())
+}
+
+/// A view whose slots are all taken, which makes an answer more than a megabyte long.
+pub fn full_view() -> String {
+    let names: Vec<_> = (0..10_000).map(|n| format!("\"program-{n:07}\"")).collect();
+    let names = names.join(", ");
+    format!("[[view]]\nlabels = [\"comm\"]\nmax_series = 10001\nalways = [\"honest\", {names}]\n")
 }

@@ -91,6 +91,8 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             2,
             "web.telemetry_path",
         ),
+        ("[web]\nhosts = [\"http://host:1\"]", 2, "web.hosts"),
+        ("[web]\nhosts = [\"\"]", 2, "web.hosts"),
         ("[web]\nmax_connections = 0", 2, "web.max_connections"),
         ("[web]\nmax_connections = 65536", 2, "web.max_connections"),
         ("[[view]]\nlabels = []", 2, "view.0.labels"),

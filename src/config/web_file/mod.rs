@@ -143,8 +143,7 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NONBLOCK)
-        .open(path)
-        .map_err(super::readers::explain_denied)?;
+        .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }

@@ -21,8 +21,8 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub(super) use self::source::Source;
-pub use self::table::Limits;
 use self::table::{Entry, NotBefore, Phase, Table};
+pub use self::table::{Limits, Patience};
 
 mod source;
 mod table;
@@ -34,7 +34,7 @@ mod tests;
 pub(super) struct Connections {
     limits: Limits,
     table: Mutex<Table>,
-    /// A connection has changed its phase or is gone.
+    /// A connection has begun to wait for its client, holds less, or is gone.
     changed: Notify,
     answering: Semaphore,
     /// Held by the request that is next to be charged.
@@ -165,6 +165,7 @@ impl Slot {
                 Phase::Reading { since: now }
             };
         });
+        self.connections.changed.notify_waiters();
     }
 
     /// The answer consists of this text.
@@ -194,16 +195,11 @@ impl Slot {
 
     /// Everything that has been generated is with the kernel.
     pub(super) fn flushed(&self) {
-        let now = Instant::now();
-        let deadline = now + self.connections.limits.head_timeout;
+        let timeout = self.connections.limits.head_timeout;
         let mut table = self.connections.table();
-        if table.is_sent(self.id) {
-            table.release_text(self.id);
+        if table.flushed(self.id, timeout, Instant::now()) {
             drop(table);
-            self.update(|entry| {
-                entry.deadline = deadline;
-                entry.phase = Phase::Idle { since: now };
-            });
+            self.connections.changed.notify_waiters();
         }
     }
 
@@ -217,8 +213,6 @@ impl Slot {
         let mut table = self.connections.table();
         if let Some(entry) = table.entries.get_mut(&self.id) {
             change(entry);
-            drop(table);
-            self.connections.changed.notify_waiters();
         }
     }
 }
