@@ -32,7 +32,7 @@ pub use self::error::{Error, Fault};
 pub use self::file::{DEFAULT_PATH, File};
 pub use self::readers::notice as permission_notice;
 pub use self::view::{MAX_SERIES, ViewConfig};
-pub use self::web::{MAX_CONNECTIONS, Web};
+pub use self::web::{Listen, MAX_CONNECTIONS, Web};
 
 /// The largest buffer of a CPU in pages: 64 MiB with pages of 4 KiB.
 pub const MAX_BUFFER_PAGES: usize = 16_384;
@@ -62,8 +62,7 @@ pub struct Resolved {
 #[derive(Debug)]
 pub struct Start {
     pub resolved: Resolved,
-    /// `web.listen`
-    pub listen: Vec<Address>,
+    pub listen: Listen,
     /// The files that are read again while the daemon runs.
     pub files: Vec<PathBuf>,
 }
@@ -195,8 +194,8 @@ impl Config {
         })
     }
 
-    /// Looks up the hosts of `web.listen` (DNS), which can block.
-    pub fn resolve_listen(&self) -> Result<Vec<Address>, Fault> {
+    /// Looks up the hosts of `web.listen` and `web.probe_listen` (DNS), which can block.
+    pub fn resolve_listen(&self) -> Result<Listen, Fault> {
         self.web.resolve()
     }
 

@@ -11,6 +11,7 @@ pub mod auth;
 mod bind;
 mod body;
 mod connections;
+pub mod health;
 pub mod hosts;
 pub mod listener;
 pub mod live_config;

@@ -4,11 +4,10 @@
 //! |---|---|
 //! | `/` | the page |
 //! | `web.telemetry_path` | the metrics |
-//! | `/-/healthy` | 200 while the server runs |
+//! | `/-/healthy` | 200 unless no flush has succeeded for 60 s (`health.rs`) |
 //! | `/-/ready` | 200 until the service stops |
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,6 +23,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
 use crate::capture::CaptureInfo;
+use crate::http::health::{self, Health};
 use crate::http::text::{Arrived, OfFlush, Text};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::names::escape;
@@ -57,7 +57,7 @@ pub struct App {
     /// The page for each interval at which it can reload itself, and without one.
     pages: Mutex<HashMap<Option<u32>, Arc<OfFlush>>>,
     unanswered: Throttle,
-    ready: AtomicBool,
+    health: Arc<Health>,
 }
 
 impl App {
@@ -70,6 +70,7 @@ impl App {
     ) -> Self {
         let host = rustix::system::uname().nodename().to_bytes().to_vec();
         Self {
+            health: Arc::new(Health::new(flusher.clone())),
             flusher,
             metrics,
             capture_info,
@@ -79,13 +80,16 @@ impl App {
             metrics_text: OfFlush::default(),
             pages: Mutex::default(),
             unanswered: Throttle::default(),
-            ready: AtomicBool::new(true),
         }
     }
 
     /// From now on, `/-/ready` answers 503, because the service stops.
     pub fn not_ready(&self) {
-        self.ready.store(false, Ordering::Release);
+        self.health.not_ready();
+    }
+
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     async fn flush(&self) -> Result<Arc<Snapshot>, String> {
@@ -108,9 +112,8 @@ impl App {
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(index))
-        .route("/-/healthy", get(async || "execsnoopd is healthy.\n"))
-        .route("/-/ready", get(ready))
         .route(&app.telemetry_path, get(metrics))
+        .merge(health::router(app.health()))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(limit_target))
@@ -167,14 +170,6 @@ fn deadline(headers: &HeaderMap) -> Duration {
                 .max(timeout / 2)
                 .min(SCRAPE_DEADLINE)
         })
-}
-
-async fn ready(State(app): State<Arc<App>>) -> Response {
-    if app.ready.load(Ordering::Acquire) {
-        "execsnoopd is ready: attached and counting.\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "execsnoopd is stopping.\n").into_response()
-    }
 }
 
 async fn index(

@@ -2,12 +2,14 @@
 //! dpkg's database names.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::thread::available_parallelism;
 
 use execsnoopd::config;
 use rustix::io::Errno;
+use serde_json::json;
 use testkit::compiled::nop;
 use testkit::daemon::{Daemon, code};
 use testkit::docs::KUBERNETES;
@@ -28,6 +30,7 @@ const NONE: &str = "0000000000000000";
 /// Capability sets as `/proc/PID/status` shows them.
 const BPF_AND_PERFMON: &str = "000000c000000000";
 const SYS_ADMIN: &str = "0000000000200000";
+const WITH_SETUID_AND_SETGID: &str = "000000c0000000c0";
 
 fn counts_everything(privileges: &Privileges, granted: &str, transport: &str) {
     let programs = Programs::new();
@@ -42,6 +45,8 @@ fn counts_everything(privileges: &Privileges, granted: &str, transport: &str) {
     assert_eq!(pod.status("Seccomp"), "2");
     for probe in ["/-/healthy", "/-/ready"] {
         assert_eq!(pod.within(|at| get(at, probe)).status, 200, "{probe}");
+        let port = |at: SocketAddr| SocketAddr::new(at.ip(), 10191);
+        assert_eq!(pod.within(|at| get(port(at), probe)).status, 200, "{probe}");
     }
 
     let process = std::process::id();
@@ -134,11 +139,14 @@ fn a_profile_that_forbids_bpf_is_named_as_the_reason() {
 
 #[test]
 fn a_pod_of_root_counts_the_same() {
+    // The last two let root become another user.
+    let added = ["CAP_BPF", "CAP_PERFMON", "CAP_SETUID", "CAP_SETGID"];
     let privileges = Privileges {
         uid: 0,
+        capabilities: json!({"bounding": added, "effective": added, "permitted": added}),
         ..Privileges::of_manifest()
     };
-    counts_everything(&privileges, BPF_AND_PERFMON, "perf");
+    counts_everything(&privileges, WITH_SETUID_AND_SETGID, "perf");
 }
 
 /// A daemon in the memory limit of a pod, with the views of a pod and a ring buffer as large as that

@@ -16,7 +16,7 @@ fn file(text: &str) -> File {
 }
 
 /// Parses a file and looks up its hosts and users.
-fn load(text: &str) -> Result<(Vec<Address>, Resolved), Error> {
+fn load(text: &str) -> Result<(Listen, Resolved), Error> {
     let config = parse(text)?;
     let listen = config.resolve_listen();
     let resolved = listen.and_then(|listen| Ok((listen, config.resolve()?)));
@@ -70,12 +70,15 @@ fn malformed_addresses_and_names_are_refused_without_a_look_up() {
 #[test]
 fn resolving_keeps_the_values_of_the_file() {
     let (listen, resolved) = load(
-        "web.listen = [\"127.0.0.1:1\", \"unix:/run/x\"]\n[[view]]\nlabels = [\"uid\"]\n\
+        "web.listen = [\"127.0.0.1:1\", \"unix:/run/x\"]\n\
+         web.probe_listen = [\"127.0.0.1:2\"]\n[[view]]\nlabels = [\"uid\"]\n\
          max_series = 7\nalways = [\"0\"]\n",
     )
     .unwrap();
     let tcp = Address::Tcp("127.0.0.1:1".parse().unwrap());
-    assert_eq!(listen, [tcp, Address::Unix("/run/x".into())]);
+    assert_eq!(listen.web, [tcp, Address::Unix("/run/x".into())]);
+    let probes = Address::Tcp("127.0.0.1:2".parse().unwrap());
+    assert_eq!(listen.probes, [probes]);
     let views: Vec<_> = resolved.views.iter().map(View::counts).collect();
     assert_eq!(views.len(), 1);
     assert_eq!(
