@@ -51,7 +51,7 @@ fn a_view_by_user_alone_has_one_series_for_all_uids_of_a_name() {
 }
 
 #[test]
-fn a_view_by_unit_counts_execs_of_unknown_cgroups_as_other() {
+fn execs_in_a_cgroup_without_a_known_name_are_unknown_in_a_view_by_unit() {
     let service = Service::start(&config_with_view(&[Label::Unit, Label::Slice], 10));
     service.kernel(|kernel| {
         let path = b"/system.slice/cron.service".to_vec();
@@ -66,7 +66,7 @@ fn a_view_by_unit_counts_execs_of_unknown_cgroups_as_other() {
     let scrape = Scrape::of(service.address);
     for (unit, slice, times) in [
         ("cron.service", "system.slice", 6.0),
-        ("other", "other", 2.0),
+        ("unknown", "unknown", 2.0),
     ] {
         let sample =
             format!("execsnoop_execs_by_unit_slice_total{{unit=\"{unit}\",slice=\"{slice}\"}}");
@@ -76,6 +76,7 @@ fn a_view_by_unit_counts_execs_of_unknown_cgroups_as_other() {
         scrape.value("execsnoop_series_overflow_total{view=\"unit_slice\"}"),
         0.0
     );
+    assert_eq!(scrape.value("execsnoop_unknown_cgroup_execs_total"), 2.0);
     scrape.assert_ledger_closes();
     service.stop().unwrap();
 }
