@@ -102,6 +102,36 @@ fn aggregate(c: &mut Criterion) {
     group.finish();
 }
 
+/// Names that come once, while all slots are taken: the most expensive execs that users can cause.
+fn aggregate_new_names(c: &mut Criterion) {
+    let mut group = c.benchmark_group("aggregate_new_names");
+    group.throughput(Throughput::Elements(EVENTS as u64));
+    for max_series in [1_000, 100_000] {
+        let mut config = Config::default();
+        config.view[0].max_series = max_series;
+        let mut aggregator = Aggregator::new(config.resolve().unwrap().views);
+        let mut number = 0_u64;
+        let mut new_names = |events: usize| {
+            let events = (0..events).map(|_| {
+                let mut event = Event::default();
+                number += 1;
+                event.subject.comm[..8].copy_from_slice(&number.to_be_bytes());
+                event
+            });
+            Message::Events(events.collect(), Cgroups::new())
+        };
+        aggregator.apply(new_names(max_series));
+        group.bench_function(BenchmarkId::from_parameter(max_series), |b| {
+            b.iter_batched(
+                || new_names(EVENTS),
+                |message| aggregator.apply(message),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
 fn decode_and_aggregate(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode_and_aggregate");
     group.throughput(Throughput::Elements(EVENTS as u64));
@@ -258,6 +288,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = decode, aggregate, decode_and_aggregate, data_flow, scrape
+    targets = decode, aggregate, aggregate_new_names, decode_and_aggregate, data_flow, scrape
 }
 criterion_main!(pipeline);

@@ -14,9 +14,13 @@
 /* A view uses unit, slice or container. Set before load. */
 const volatile __u8 with_cgroup = 0;
 
-/* Cgroups below this depth have no name. Nested containers in a user's session are at
- * depth ten. */
-#define CGROUP_DEPTH 16
+/* The depth of the last cgroups that have names; the root is at depth 0. Deeper ones
+ * count as their ancestor at this depth, because slice, unit and container are decided
+ * above it. Nested containers in a user's session are at depth ten. */
+#define NAMED_DEPTH 64
+
+/* How far above a cgroup its ancestors are searched. */
+#define MAX_CLIMB 1024
 
 /* By id. LRU, because nothing reports which cgroups are gone. User space sets its size.
  */
@@ -45,9 +49,7 @@ static __always_inline void keep_names(struct cgroup *cgroup, __u64 id)
 {
 	struct cgroup *above = cgroup;
 
-	if (bpf_map_lookup_elem(&cgroup_names, &id))
-		return;
-	for (int i = 0; i < CGROUP_DEPTH; i++) {
+	for (int i = 0; i < NAMED_DEPTH; i++) {
 		__u64 id_above;
 
 		above = BPF_CORE_READ(above, self.parent, cgroup);
@@ -58,6 +60,43 @@ static __always_inline void keep_names(struct cgroup *cgroup, __u64 id)
 			keep_name(above, id_above);
 	}
 	keep_name(cgroup, id);
+}
+
+/* The ancestor at NAMED_DEPTH of a cgroup that is this much deeper. The arrays in struct
+ * cgroup make it cheap at any depth: of pointers since 6.1, of ids before. Only if an
+ * older kernel has not kept its name yet, it takes a climb. */
+static __always_inline __u64 name_ancestor(struct cgroup *cgroup, int below)
+{
+	void *at = cgroup;
+	__u64 id;
+
+	if (bpf_core_field_exists(cgroup->ancestors)) {
+		at += bpf_core_field_offset(cgroup->ancestors);
+		bpf_probe_read_kernel(&cgroup, sizeof(cgroup),
+				      at + NAMED_DEPTH * sizeof(cgroup));
+		id = BPF_CORE_READ(cgroup, kn, id);
+		below = 0;
+	} else {
+		at += bpf_core_field_offset(cgroup->ancestor_ids);
+		bpf_probe_read_kernel(&id, sizeof(id), at + NAMED_DEPTH * sizeof(id));
+	}
+	if (bpf_map_lookup_elem(&cgroup_names, &id))
+		return id;
+	for (int i = 0; i < MAX_CLIMB && i < below; i++)
+		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
+	if (below <= MAX_CLIMB)
+		keep_names(cgroup, id);
+	return id;
+}
+
+/* Keep the names of a cgroup. Returns the id of the cgroup as which it counts. */
+static __always_inline __u64 name_cgroup(struct cgroup *cgroup, __u64 id, int level)
+{
+	if (level > NAMED_DEPTH)
+		return name_ancestor(cgroup, level - NAMED_DEPTH);
+	if (!bpf_map_lookup_elem(&cgroup_names, &id))
+		keep_names(cgroup, id);
+	return id;
 }
 
 #endif /* CGROUP_H */

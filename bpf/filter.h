@@ -34,7 +34,7 @@ static __always_inline bool is_named(const __u8 *name, const volatile __u8 *want
 /* Whether it is the cgroup of this id, or below it. */
 static __always_inline bool is_below(struct cgroup *cgroup, __u64 id)
 {
-	for (int i = 0; i < CGROUP_DEPTH && cgroup; i++) {
+	for (int i = 0; i < MAX_CLIMB && cgroup; i++) {
 		if (BPF_CORE_READ(cgroup, kn, id) == id)
 			return true;
 		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);

@@ -26,8 +26,8 @@ static __always_inline void describe_typed(struct event *event, struct task_stru
 	if (with_cgroup) {
 		struct cgroup *cgroup = task->cgroups->dfl_cgrp;
 
-		event->subject.cgroup_id = cgroup->kn->id;
-		keep_names(cgroup, event->subject.cgroup_id);
+		event->subject.cgroup_id =
+			name_cgroup(cgroup, cgroup->kn->id, cgroup->level);
 	}
 	event->subject.uid = task->cred->uid.val;
 	/* Bytes after the NUL may be stale; user space clears them. */
@@ -48,8 +48,9 @@ static __always_inline void describe(struct event *event, struct task_struct *ta
 	if (with_cgroup) {
 		struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 
-		event->subject.cgroup_id = BPF_CORE_READ(cgroup, kn, id);
-		keep_names(cgroup, event->subject.cgroup_id);
+		event->subject.cgroup_id =
+			name_cgroup(cgroup, BPF_CORE_READ(cgroup, kn, id),
+				    BPF_CORE_READ(cgroup, level));
 	}
 	event->subject.uid = BPF_CORE_READ(task, cred, uid.val);
 	BPF_CORE_READ_STR_INTO(&event->subject.comm, task, comm);

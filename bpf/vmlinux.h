@@ -109,7 +109,10 @@ struct cgroup_subsys_state {
 
 struct cgroup {
 	struct cgroup_subsys_state self;
+	int level;
 	struct kernfs_node *kn;
+	__u64 ancestor_ids[1];       /* flexible, before 6.1 */
+	struct cgroup *ancestors[1]; /* flexible, since 6.1 */
 };
 
 struct css_set {

@@ -73,8 +73,10 @@
 //! 3. Only the aggregator counts. The reader knows no metric, HTTP knows no event.
 //! 4. Detail can be lost in one place, the kernel side, and is counted there. In user space, a
 //!    full channel makes the reader wait.
-//! 5. Everything is bounded, whatever is executed and whatever clients send.
-//! 6. No half-death: when a stage ends, the process ends with a non-zero status.
+//! 5. Counters only go up, and only when something happened. For each view, the sum of the series,
+//!    `other` and what has yielded is the total.
+//! 6. Everything is bounded, whatever is executed and whatever clients send.
+//! 7. No half-death: when a stage ends, the process ends with a non-zero status.
 //!
 //! # Unsafe code
 //!

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use execsnoopd::cli::{self, Cli, Command};
-use execsnoopd::config::web_file;
 use execsnoopd::daemon::signals::{Held, Signals};
 use execsnoopd::sys::log::{self, LogFormat, LogLevel};
-use execsnoopd::{capture, daemon, doctor, trace};
+use execsnoopd::{capture, config, daemon, doctor, trace};
 use tracing::error;
 
 /// Exit statuses, as in `sysexits.h`.
@@ -40,19 +39,19 @@ fn run(cli: Cli, held: Held) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let resolved = match cli.load_config() {
-        Ok(resolved) => resolved,
+    let start = match cli.load_start() {
+        Ok(start) => start,
         Err(error) => {
             log::print_error(&error);
-            return ExitCode::from(EX_CONFIG);
+            return config_status(&error);
         }
     };
-    let config = &resolved.config;
+    let config = &start.resolved.config;
     if let Err(error) = log::init(config.log.level, config.log.format) {
         log::print_error(format_args!("{error:#}"));
         return ExitCode::FAILURE;
     }
-    match daemon::run(resolved, signals, move || cli.load_config()) {
+    match daemon::run(start, signals, move || cli.load_config()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
@@ -62,21 +61,21 @@ fn run(cli: Cli, held: Held) -> ExitCode {
 }
 
 fn check(cli: &Cli) -> ExitCode {
-    match cli.load_config() {
-        Ok(resolved) => {
+    match cli.check_config() {
+        Ok((config, notices)) => {
             println!("execsnoopd: {} valid", cli.describe_config());
-            let web = resolved.config.web.config_file.display().to_string();
+            let web = config.web.config_file.display().to_string();
             if !web.is_empty() {
                 println!("execsnoopd: {web} is valid");
             }
-            for notice in cli.notices(&resolved.config).unwrap_or_default() {
+            for notice in notices {
                 log::print_error(&notice);
             }
             ExitCode::SUCCESS
         }
         Err(error) => {
             log::print_error(&error);
-            ExitCode::from(EX_CONFIG)
+            config_status(&error)
         }
     }
 }
@@ -108,13 +107,22 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
     }
 }
 
+/// Returns the exit status for a configuration: [`EX_CONFIG`], after which systemd does not restart
+/// the daemon, only if the configuration can never work.
+fn config_status(error: &config::Error) -> ExitCode {
+    if error.is_final() {
+        ExitCode::from(EX_CONFIG)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 fn status(error: &daemon::Error) -> ExitCode {
     match error {
-        daemon::Error::Capture(capture::Error::NotPermitted(_) | capture::Error::Buffer(_)) => {
-            ExitCode::from(EX_NOPERM)
-        }
+        daemon::Error::Capture(capture::Error::NotPermitted(_) | capture::Error::Buffer(_))
+        | daemon::Error::NotPermitted(_) => ExitCode::from(EX_NOPERM),
         daemon::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
-        daemon::Error::Other(error) if error.is::<web_file::Error>() => ExitCode::from(EX_CONFIG),
+        daemon::Error::Other(_) if error.is_invalid_config() => ExitCode::from(EX_CONFIG),
         daemon::Error::Capture(capture::Error::OutOfMemory(_)) | daemon::Error::Other(_) => {
             ExitCode::FAILURE
         }

@@ -15,6 +15,8 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// How the daemon responds.
     pub(crate) answer: &'static str,
+    /// Whether each attacker has an address of its own.
+    pub(crate) from_many: bool,
     /// Connections, requests or bytes per second.
     pub(crate) rate: f64,
     /// Number of honest scrapes, and the durations of those that were answered.
@@ -24,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) cpu_share: f64,
     pub(crate) resident_kib: u64,
     pub(crate) peak_kib: u64,
+    /// The most memory that the kernel held for the connections, in bytes.
+    pub(crate) sockets: u64,
 }
 
 /// Replaces the text between the marks.
@@ -33,9 +37,11 @@ pub(crate) fn write(rows: &[Row], machine: &Machine) -> Result<&'static str> {
 }
 
 pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
-    let mut text = "\n| attack | what happens | per second | honest scrapes answered | scrape \
-                    duration: median, longest | memory: before, peak | CPU |\n|---|---|---|---|---|---|---|\n"
-        .to_owned();
+    let mut text =
+        "\n| attack | from | what happens | per second | honest scrapes answered | scrape \
+                    duration: median, longest | memory: before, peak | sockets | CPU |\n\
+                    |---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
     for row in rows {
         let mut ms: Vec<_> = row.answered.iter().map(|t| t.as_secs_f64() * 1e3).collect();
         ms.sort_by(f64::total_cmp);
@@ -46,14 +52,16 @@ pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
         let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
         writeln!(
             text,
-            "| {} | {} | {:.0} | {} of {} | {times} | {:.1} MB, {:.1} MB | {:.0} % |",
+            "| {} | {} | {} | {:.0} | {} of {} | {times} | {:.1} MB, {:.1} MB | {:.1} MB | {:.0} % |",
             row.name,
+            if row.from_many { "many" } else { "one" },
             row.answer,
             row.rate,
             row.answered.len(),
             row.asked,
             mb(row.resident_kib),
             mb(row.peak_kib),
+            row.sockets as f64 / 1e6,
             row.cpu_share * 100.0,
         )
         .expect("strings can be written to");
@@ -66,9 +74,12 @@ pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
     writeln!(
         text,
         "\n{cpu}, {cores} CPUs{kind}, kernel {kernel}, {date}; load average before: {load}. Attackers, \
-         scraper\nand daemon share the CPUs. \"Per second\" is the number of connections, requests or, \
-         for slow clients, bytes that the\nattackers completed. Memory is the resident memory of the \
-         daemon, without what the kernel holds for its connections.\nCPU is the daemon's share of one \
+         scraper\nand daemon share the CPUs. Each attack is joined by a slow reader, a slow writer and a \
+         client that says nothing.\nThe attackers come from one address, the scraper's own, or each \
+         connection from another address. \"Per second\" is the\nnumber of connections, requests or, \
+         for slow clients, bytes that the attackers completed. A scrape counts as answered\nif it \
+         took at most 2 s. Memory is the resident memory of the daemon; sockets is what the kernel \
+         held for its\nconnections, those in the backlog included. CPU is the daemon's share of one \
          CPU.\n",
         cpu = machine.cpu,
         cores = machine.cores,

@@ -1,12 +1,14 @@
 //! Names that any user can choose, as label values and in columns.
 
-use execsnoopd::names::escape::{OTHER, escape, printable};
+use execsnoopd::names::escape::{self, OTHER, escape, printable};
 
 /// For any name: the text is printable, and the name can be recovered from it.
 pub fn check(bytes: &[u8]) {
     let (value, text) = (escape(bytes), printable(bytes));
     assert_eq!(unescape(&value), bytes);
     assert_eq!(unescape(&text), bytes);
+    assert_eq!(escape::unescape(&value), bytes);
+    assert_eq!(escape::unescape(&text), bytes);
     assert_ne!(value, OTHER);
     for c in text.chars() {
         // A line break would end a sample. Escapes and overrides would control the terminal.

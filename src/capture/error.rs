@@ -54,7 +54,9 @@ impl Error {
     pub(super) fn missing_capabilities(missing: &[&str]) -> Self {
         Self::NotPermitted(format!(
             "observing execs needs {}, which this process does not have. Start it as root, by \
-             its systemd unit, or with `setcap cap_bpf,cap_perfmon+ep` on the program",
+             its systemd unit, or after `setcap cap_bpf,cap_perfmon=p` on the program. In a \
+             container, add the capabilities BPF and PERFMON, or SYS_ADMIN, which includes both, \
+             if the runtime does not know them (docs/kubernetes.md)",
             missing.join(" and ")
         ))
     }
@@ -85,7 +87,9 @@ impl Error {
     pub(super) fn setup(step: &str, error: &impl Cause) -> Self {
         let what = format!("{step}: {error:#}");
         if error.is_out_of_memory() {
-            Self::OutOfMemory(what)
+            Self::OutOfMemory(format!(
+                "{what}. Lower capture.buffer_pages, or give it more memory"
+            ))
         } else {
             Self::Unsupported(what)
         }

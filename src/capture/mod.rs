@@ -64,7 +64,7 @@ impl Capture {
     /// exec is counted.
     pub fn start(options: &Options) -> Result<Self, Error> {
         libbpf_log::redirect();
-        let missing = privileges::missing_for_bpf()
+        let missing = privileges::raise_for_bpf()
             .map_err(|e| Error::setup("reading this process's capabilities", &e))?;
         if !missing.is_empty() {
             return Err(Error::missing_capabilities(&missing));
@@ -155,8 +155,14 @@ impl Capture {
     }
 }
 
-/// The ring buffer's size: that of the perf buffers of all CPUs, rounded up to a power of two.
+/// The ring buffer grows with the number of CPUs up to this one. It is shared by all CPUs, which
+/// rarely have bursts at the same time, and unlike perf buffers it is charged to the memory cgroup.
+const MAX_RING_CPUS: usize = 64;
+
+/// The ring buffer's size: that of the perf buffers of all CPUs, of [`MAX_RING_CPUS`] at most,
+/// rounded up to a power of two.
 fn ring_bytes(pages: usize, cpus: usize) -> u32 {
+    let cpus = cpus.min(MAX_RING_CPUS);
     let bytes = (pages * rustix::param::page_size() * cpus).next_power_of_two();
     // The largest power of two that fits the 32-bit size of a map.
     u32::try_from(bytes).unwrap_or(1 << 31)
@@ -236,4 +242,26 @@ fn per_cpu(map: &MapHandle, index: u32) -> io::Result<Vec<Vec<u8>>> {
     map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
         .map_err(io::Error::other)?
         .ok_or_else(|| io::Error::other(format!("a BPF array has no entry {index}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_buffer_does_not_grow_beyond_64_cpus() {
+        let pages = Options::default().buffer_pages;
+        let per_cpu = u32::try_from(pages * rustix::param::page_size()).unwrap();
+        for (cpus, expected) in [
+            (1, 1),
+            (2, 2),
+            (3, 4),
+            (33, 64),
+            (64, 64),
+            (65, 64),
+            (4096, 64),
+        ] {
+            assert_eq!(ring_bytes(pages, cpus), expected * per_cpu, "{cpus} CPUs");
+        }
+    }
 }

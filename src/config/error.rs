@@ -5,11 +5,12 @@ use std::io;
 use std::path::PathBuf;
 
 use super::web_file;
+use crate::sys::user::describe_refusal;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read the configuration {}: {error}", path.display())]
+    #[error("cannot read the configuration {}: {}", path.display(), describe_refusal(error))]
     Read { path: PathBuf, error: io::Error },
     /// The file has an invalid key or value.
     #[error("{}:{line}: {message}", path.display())]
@@ -20,11 +21,34 @@ pub enum Error {
         /// The key, what is wrong, and what is valid.
         message: String,
     },
+    /// The file names a host or a user that is not known now.
+    #[error("{}:{line}: {message}", path.display())]
+    Unknown {
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The key, and what was not found.
+        message: String,
+    },
     #[error(transparent)]
     Web(#[from] web_file::Error),
-    /// A flag has an invalid value.
+    /// A flag has an invalid value or names a host that is not known now.
     #[error(transparent)]
     Flag(#[from] Fault),
+}
+
+impl Error {
+    /// Returns whether this configuration can never work. Otherwise a later start may succeed with
+    /// it: a host, a user or a file that is missing may appear.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Read { error, .. } => error.kind() == io::ErrorKind::InvalidData,
+            Self::Invalid { .. } => true,
+            Self::Unknown { .. } => false,
+            Self::Web(error) => error.is_final(),
+            Self::Flag(fault) => fault.is_final,
+        }
+    }
 }
 
 /// What serde calls Rust's types, and TOML's words for them.
@@ -55,11 +79,12 @@ pub(super) fn in_terms_of_toml(message: &str) -> String {
         })
 }
 
-/// An invalid value: the path of its key in the document, and the reason.
+/// A value that cannot be used: the path of its key in the document, and the reason.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub struct Fault {
     pub(super) key: Vec<String>,
     pub(super) message: String,
+    pub(super) is_final: bool,
 }
 
 impl fmt::Display for Fault {
@@ -69,10 +94,20 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
+    /// Returns the fault of a value that is invalid whatever the host knows.
     pub(super) fn new(key: &str, message: impl Into<String>) -> Self {
         Self {
             key: key.split('.').map(str::to_owned).collect(),
             message: message.into(),
+            is_final: true,
+        }
+    }
+
+    /// Returns the fault of a value that is not known now.
+    pub(super) fn unknown(key: &str, message: impl Into<String>) -> Self {
+        Self {
+            is_final: false,
+            ..Self::new(key, message)
         }
     }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::error::{Error, Fault};
-use super::readers::explain_denied;
 use super::suggest;
 
 /// The file that is read without `--config`, if it exists.
@@ -33,19 +32,23 @@ impl File {
             Err(error) if is_optional && error.kind() == io::ErrorKind::NotFound => Ok(None),
             // If the default file exists but cannot be read, the defaults must not silently take
             // effect instead.
-            Err(error) => Err(Error::Read {
-                path,
-                error: explain_denied(error),
-            }),
+            Err(error) => Err(Error::Read { path, error }),
         }
     }
 
-    /// Returns the error for an invalid value of this file.
+    /// Returns the error for a value of this file.
     pub fn locate(&self, fault: &Fault) -> Error {
         let offset = DeTable::parse(&self.text).map_or(0, |document| {
             suggest::offset(document.get_ref(), &fault.key)
         });
-        self.invalid(offset, fault.to_string())
+        if fault.is_final {
+            return self.invalid(offset, fault.to_string());
+        }
+        Error::Unknown {
+            path: self.path.clone(),
+            line: suggest::line_at(&self.text, offset),
+            message: fault.to_string(),
+        }
     }
 
     /// Returns the error for the text at `offset`.

@@ -5,16 +5,18 @@
 //! defaults; `config.example.toml` shows them. The thread that starts or reloads the daemon runs
 //! this code. Each section has its own file, which decides what is valid in it.
 //!
-//! Parsing is pure. [`Config::resolve`] is the only step that uses DNS and NSS. It runs once at
-//! the start, once per reload, and for `--check`.
+//! Parsing is pure. [`Config::resolve`] uses NSS, once at the start, once per reload, and for
+//! `--check`. [`Config::resolve_listen`] uses DNS; a reload does not call it, because it cannot
+//! change addresses.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::view::{Label, View, grouping, name};
 use crate::sys::log::{LogFormat, LogLevel};
+use crate::sys::user;
 
 mod address;
 mod error;
@@ -30,7 +32,7 @@ pub use self::error::{Error, Fault};
 pub use self::file::{DEFAULT_PATH, File};
 pub use self::readers::notice as permission_notice;
 pub use self::view::{MAX_SERIES, ViewConfig};
-pub use self::web::{MAX_CONNECTIONS, Web};
+pub use self::web::{Listen, MAX_CONNECTIONS, Web};
 
 /// The largest buffer of a CPU in pages: 64 MiB with pages of 4 KiB.
 pub const MAX_BUFFER_PAGES: usize = 16_384;
@@ -39,21 +41,30 @@ pub const MAX_BUFFER_PAGES: usize = 16_384;
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The user that a daemon started as root becomes: a name or a user ID.
+    pub run_as: String,
     pub capture: Capture,
     pub web: Web,
     pub log: Log,
     pub view: Vec<ViewConfig>,
 }
 
-/// A configuration whose hosts and users have been looked up.
+/// A configuration whose users have been looked up.
 #[derive(Debug)]
 pub struct Resolved {
     /// The configuration as it was written.
     pub config: Config,
-    /// `web.listen`
-    pub listen: Vec<Address>,
     /// The views of `[[view]]`, without counts.
     pub views: Vec<View>,
+}
+
+/// What the daemon starts with.
+#[derive(Debug)]
+pub struct Start {
+    pub resolved: Resolved,
+    pub listen: Listen,
+    /// The files that are read again while the daemon runs.
+    pub files: Vec<PathBuf>,
 }
 
 /// `[capture]`
@@ -104,6 +115,7 @@ pub struct Log {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            run_as: user::NOBODY.to_owned(),
             capture: Capture::default(),
             web: Web::default(),
             log: Log::default(),
@@ -170,18 +182,21 @@ impl Config {
         Ok(config)
     }
 
-    /// Looks up the hosts of `web.listen` (DNS) and the users of `always` (NSS). Both can block.
+    /// Looks up the users of `always` (NSS), which can block.
     pub fn resolve(self) -> Result<Resolved, Fault> {
-        let listen = self.web.resolve()?;
         let views = self.view.iter().enumerate().map(|(i, view)| {
-            let fault = |message| Fault::new(&format!("view.{i}.always"), message);
+            let fault = |message| Fault::unknown(&format!("view.{i}.always"), message);
             view.resolve().map_err(fault)
         });
         Ok(Resolved {
             views: views.collect::<Result<_, _>>()?,
-            listen,
             config: self,
         })
+    }
+
+    /// Looks up the hosts of `web.listen` and `web.probe_listen` (DNS), which can block.
+    pub fn resolve_listen(&self) -> Result<Listen, Fault> {
+        self.web.resolve()
     }
 
     /// Returns whether a view has a label that matches.
@@ -198,6 +213,9 @@ impl Config {
 
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
+        if self.run_as.is_empty() {
+            faults.push(Fault::new("run_as", "needs the name or the ID of a user"));
+        }
         let pages = self.capture.buffer_pages;
         if !pages.is_power_of_two() || pages > MAX_BUFFER_PAGES {
             faults.push(Fault::new(

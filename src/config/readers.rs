@@ -70,16 +70,6 @@ pub fn notice(path: &Path) -> Option<String> {
     }
 }
 
-/// Adds to a denied permission which user was denied.
-pub(super) fn explain_denied(error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return error;
-    }
-    let uid = rustix::process::geteuid().as_raw();
-    let message = format!("{error}: it must be readable for the user with the uid {uid}");
-    io::Error::new(io::ErrorKind::PermissionDenied, message)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;

@@ -85,7 +85,10 @@ impl ViewConfig {
             ))
         } else if self.is_by_user() {
             // Whether a user exists needs a look-up.
-            None
+            let is_number = |value: &&String| value.bytes().all(|byte| byte.is_ascii_digit());
+            let mut numbers = self.always.iter().filter(is_number);
+            let invalid = numbers.find(|value| matches!(value.parse(), Err(_) | Ok(u32::MAX)));
+            invalid.map(|value| ("always", format!("{value:?} is not a uid")))
         } else {
             let fault = self.reserved().err().or_else(|| self.doubt());
             fault.map(|message| ("always", message))

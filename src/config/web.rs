@@ -16,20 +16,37 @@ pub const MAX_CONNECTIONS: usize = 65_535;
 pub struct Web {
     /// `HOST:PORT`, `:PORT` (every address of the host) or `unix:PATH`.
     pub listen: Vec<String>,
+    /// Addresses of the same form that serve only `/-/healthy` and `/-/ready`, without TLS and
+    /// users.
+    pub probe_listen: Vec<String>,
     pub telemetry_path: String,
-    /// The number of connections served at a time, at most [`MAX_CONNECTIONS`]. Further connections
-    /// evict those that wait for their client.
+    /// Names of this host that clients can ask for, in addition to its own name, `localhost` and all
+    /// IP addresses. They apply where neither users nor client certificates are required.
+    pub hosts: Vec<String>,
+    /// The number of requests answered at a time, at most [`MAX_CONNECTIONS`]. The slots for
+    /// connections and the memory for answers are in proportion to it.
     pub max_connections: usize,
     /// The web configuration file of the exporter-toolkit. An empty path means none. After
     /// parsing, a relative path starts at the directory of the configuration file.
     pub config_file: PathBuf,
 }
 
+/// The addresses of `[web]`, with their hosts looked up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// `listen`
+    pub web: Vec<Address>,
+    /// `probe_listen`
+    pub probes: Vec<Address>,
+}
+
 impl Default for Web {
     fn default() -> Self {
         Self {
             listen: vec!["127.0.0.1:10190".to_owned()],
+            probe_listen: Vec::new(),
             telemetry_path: "/metrics".to_owned(),
+            hosts: Vec::new(),
             max_connections: 64,
             config_file: PathBuf::new(),
         }
@@ -42,11 +59,11 @@ impl Web {
         if self.listen.is_empty() {
             faults.push(Fault::new("web.listen", "needs at least one address"));
         }
-        for address in &self.listen {
+        for (key, address) in self.addresses() {
             if let Err(reason) = check(address) {
                 let forms = "HOST:PORT, :PORT or unix:PATH";
                 let message = format!("{address:?} is not {forms}: {reason}");
-                faults.push(Fault::new("web.listen", message));
+                faults.push(Fault::new(key, message));
             }
         }
         let path = &self.telemetry_path;
@@ -66,6 +83,15 @@ impl Web {
                 ),
             ));
         }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        for host in &self.hosts {
+            if host.is_empty() || !host.chars().all(is_name) {
+                faults.push(Fault::new(
+                    "web.hosts",
+                    format!("{host:?} is not a host name (without scheme and port)"),
+                ));
+            }
+        }
         let connections = self.max_connections;
         if !(1..=MAX_CONNECTIONS).contains(&connections) {
             faults.push(Fault::new(
@@ -76,22 +102,36 @@ impl Web {
         faults
     }
 
-    /// Looks up the hosts of `listen`.
-    pub(super) fn resolve(&self) -> Result<Vec<Address>, Fault> {
-        let mut addresses: Vec<Address> = Vec::new();
-        for written in &self.listen {
-            let fault = |message| Fault::new("web.listen", message);
-            let address = resolve(written)
-                .map_err(|error| fault(format!("cannot resolve {written:?}: {error}")))?;
-            if let Some(other) = addresses.iter().position(|other| other.overlaps(&address)) {
-                let other = &self.listen[other];
-                return Err(fault(format!(
-                    "{written:?} overlaps with {other:?}; remove one of them (:PORT, 0.0.0.0 and \
-                     [::] mean all addresses of the host, IPv4 and IPv6)"
-                )));
+    /// Returns all addresses as written, each with its key.
+    fn addresses(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let listen = self.listen.iter().map(|address| ("web.listen", address));
+        let probes = self.probe_listen.iter();
+        listen.chain(probes.map(|address| ("web.probe_listen", address)))
+    }
+
+    /// Looks up the hosts of `listen` and of `probe_listen`.
+    pub(super) fn resolve(&self) -> Result<Listen, Fault> {
+        let mut resolved: Vec<Address> = Vec::new();
+        for (key, written) in self.addresses() {
+            let address = resolve(written).map_err(|error| {
+                Fault::unknown(key, format!("cannot resolve {written:?}: {error}"))
+            })?;
+            let mut others = resolved.iter().zip(self.addresses());
+            if let Some((_, (_, other))) = others.find(|(other, _)| other.overlaps(&address)) {
+                return Err(Fault::new(
+                    key,
+                    format!(
+                        "{written:?} overlaps with {other:?}; remove one of them (:PORT, 0.0.0.0 \
+                         and [::] mean all addresses of the host, IPv4 and IPv6)"
+                    ),
+                ));
             }
-            addresses.push(address);
+            resolved.push(address);
         }
-        Ok(addresses)
+        let probes = resolved.split_off(self.listen.len());
+        Ok(Listen {
+            web: resolved,
+            probes,
+        })
     }
 }

@@ -6,10 +6,12 @@
 //! decides which changes of the configuration can be applied while counting.
 
 mod command;
+mod error;
 pub mod notify;
 mod pipeline;
 pub mod reload;
 pub mod signals;
+pub(crate) mod unprivileged;
 mod watchdog;
 
 use std::future::pending;
@@ -25,15 +27,18 @@ use tokio::time::timeout;
 use tracing::info;
 
 pub use self::command::{Command, Load};
+pub use self::error::Error;
 use self::pipeline::Pipeline;
 use crate::capture::TransportKind;
 use crate::capture::options::FailureHooks;
 use crate::capture::source::Source;
 use crate::capture::{self, Capture, CaptureInfo};
-use crate::config::{self, Config, Resolved};
+use crate::config::{self, Address, Config, Resolved, Start};
 use crate::daemon::reload::Reloader;
 use crate::daemon::signals::Signals;
 use crate::http::auth;
+use crate::http::health;
+use crate::http::hosts;
 use crate::http::listener::Listener;
 use crate::http::live_config::Live;
 use crate::http::routes::{self, App};
@@ -56,27 +61,27 @@ const CHANNEL: usize = 16;
 /// The time limit for the last flush.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The connections of probes at a time.
+const MAX_PROBE_CONNECTIONS: usize = 16;
+
 /// The time limit for the last answers, after the last flush.
 const ANSWERS_DEADLINE: Duration = Duration::from_secs(2);
-
-/// Why the daemon could not start, or why it exited.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Capture(#[from] capture::Error),
-    #[error("{0:#}")]
-    Other(#[from] anyhow::Error),
-}
 
 /// Counts what this host executes until SIGTERM or SIGINT arrives or a stage fails. Each SIGHUP
 /// applies the configuration that `load` reads.
 pub fn run(
-    resolved: Resolved,
+    start: Start,
     signals: Signals,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
     // This reads and clears the environment, so it must run before any thread starts.
     let passed = passed(ListenFd::from_env())?;
+    let Start {
+        resolved,
+        listen,
+        files,
+    } = start;
+    let successor = unprivileged::successor(&resolved.config.run_as)?;
     let capture = Capture::start(&options(&resolved.config))?;
     malloc::give_back();
     let capture_info = capture.info().clone();
@@ -85,8 +90,7 @@ pub fn run(
     let listeners = if passed.is_empty() {
         // One address that cannot be bound is an error, because nobody would notice that it is
         // missing.
-        let listeners = resolved.listen.iter().map(Listener::bind);
-        listeners.collect::<Result<_, _>>()?
+        bind(&listen.web)?
     } else {
         info!(
             sockets = passed.len(),
@@ -94,8 +98,21 @@ pub fn run(
         );
         passed
     };
-    Daemon::new(runtime, capture, &capture_info, resolved, listeners)?.run(commands)?;
+    let probes = bind(&listen.probes)?;
+    let sockets = listen.web.into_iter().chain(listen.probes);
+    let sockets = sockets.filter_map(|address| match address {
+        Address::Unix(path) => Some(path),
+        Address::Tcp(_) => None,
+    });
+    unprivileged::leave_root(successor.as_ref(), &files, &sockets.collect::<Vec<_>>())?;
+    Daemon::new(runtime, capture, &capture_info, resolved, listeners)?
+        .with_probes(probes)
+        .run(commands)?;
     Ok(())
+}
+
+fn bind(addresses: &[Address]) -> anyhow::Result<Vec<Listener>> {
+    addresses.iter().map(Listener::bind).collect()
 }
 
 /// Returns what the kernel side has to provide for this configuration.
@@ -132,6 +149,7 @@ pub struct Daemon {
     web_config: Option<Arc<Live>>,
     server: Server,
     listeners: Vec<Listener>,
+    probes: Vec<Listener>,
     runtime: Runtime,
 }
 
@@ -173,6 +191,14 @@ impl Daemon {
         ));
         auth::warn_if_exposed(&listeners, web_config.as_deref());
         let router = routes::router(Arc::clone(&app));
+        let is_protected = web_config
+            .as_ref()
+            .is_some_and(|live| live.at_start().authenticates());
+        let router = if is_protected {
+            router
+        } else {
+            hosts::restrict(router, &config.web.hosts)
+        };
         let router = match &web_config {
             Some(live) => auth::protect(router, Arc::clone(live)),
             None => router,
@@ -188,8 +214,15 @@ impl Daemon {
             server: Server::new(router, limits).with_tls(web_config.clone()),
             web_config,
             listeners,
+            probes: Vec::new(),
             runtime,
         })
+    }
+
+    /// Also answers `/-/healthy` and `/-/ready` on these, without TLS and users.
+    #[must_use]
+    pub fn with_probes(self, probes: Vec<Listener>) -> Self {
+        Self { probes, ..self }
     }
 
     /// Answers requests and executes `commands` until one of them stops the daemon or a stage fails.
@@ -199,11 +232,18 @@ impl Daemon {
         mut self,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> anyhow::Result<Arc<Snapshot>> {
-        let listeners = std::mem::take(&mut self.listeners);
+        let served = std::mem::take(&mut self.listeners).into_iter();
+        let served = served.map(|listener| (listener, self.server.clone()));
+        let probes = std::mem::take(&mut self.probes).into_iter();
+        let prober = Server::new(
+            health::router(self.app.health()),
+            Limits::new(MAX_PROBE_CONNECTIONS),
+        );
+        let probes = probes.map(|listener| (listener, prober.clone()));
+        let served = served.chain(probes).collect();
         let (stopped, in_time) = self.runtime.block_on(async {
             let stopped = serve(
-                listeners,
-                &self.server,
+                served,
                 &self.flusher,
                 self.web_config.as_deref(),
                 &mut self.reloader,
@@ -265,8 +305,7 @@ fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
 
 /// Answers requests until a command to stop arrives or a stage ends.
 async fn serve(
-    listeners: Vec<Listener>,
-    server: &Server,
+    served: Vec<(Listener, Server)>,
     flusher: &Flusher,
     web_config: Option<&Live>,
     reloader: &mut Reloader,
@@ -274,10 +313,10 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
     let mut pings = Vec::new();
-    for listener in listeners {
+    for (listener, server) in served {
         let (ping, pinged) = mpsc::channel(1);
         pings.push(ping);
-        running.spawn(server.clone().run(listener, pinged));
+        running.spawn(server.run(listener, pinged));
     }
     notify::ready(reloader.status());
     let watchdog = watchdog::feed(flusher.clone(), pings, reloader.note());

@@ -73,14 +73,17 @@ fn lockdown() -> Finding {
 }
 
 fn capabilities() -> Finding {
-    match privileges::missing_for_bpf() {
+    match privileges::raise_for_bpf() {
         Ok(missing) if missing.is_empty() => Finding::ok(CAPABILITIES, "CAP_BPF and CAP_PERFMON"),
         Ok(missing) => Finding::missing(
             CAPABILITIES,
             format!("{} missing", missing.join(" and ")),
             "no program can be loaded",
         )
-        .fix("sudo execsnoopd doctor, or AmbientCapabilities=CAP_BPF CAP_PERFMON in a unit"),
+        .fix(
+            "sudo execsnoopd doctor; AmbientCapabilities=CAP_BPF CAP_PERFMON in a unit; the \
+             capabilities BPF and PERFMON, or SYS_ADMIN, for a container",
+        ),
         Err(error) => Finding::missing(
             CAPABILITIES,
             error.to_string(),

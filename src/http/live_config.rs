@@ -20,7 +20,7 @@ use anyhow::Context;
 use tokio_rustls::rustls::ServerConfig;
 use tracing::{error, info, warn};
 
-use crate::config::web_file::{Error, Fault, TlsSection, WebConfig, invalid, read_text};
+use crate::config::web_file::{Error, Fault, TlsSection, WebConfig, invalid, read_text, unusable};
 use crate::http::refresh::Refresher;
 use crate::http::tls::{Files, Tls};
 use crate::sys::throttle::Throttle;
@@ -188,8 +188,9 @@ impl State {
     fn load(path: &Path) -> Result<(Self, Arc<WebConfig>), Error> {
         let mut state = Self::default();
         let config = state.config(path)?;
-        if config.tls.is_some() {
-            state.tls(&config).map_err(|fault| invalid(path, fault))?;
+        if let Some(section) = &config.tls {
+            let tls = state.tls(&config);
+            tls.map_err(|fault| unusable(path, section, fault))?;
         }
         Ok((state, config))
     }

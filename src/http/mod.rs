@@ -1,15 +1,18 @@
 //! Requests to answers.
 //!
-//! Connections come in, answers go out: [`routes`] has what is answered, [`auth`] who is let in,
-//! [`listener`] and [`server`] serve connections, `connections.rs` decides which of them keeps a
-//! slot, and `tls` encrypts them as [`live_config`] says. Everything runs on the runtime's thread,
-//! except that files are read and passwords compared on threads of their own. It knows snapshots
-//! and text, no event and no counter.
+//! Connections come in, answers go out. [`listener`] accepts connections, [`server`] serves each of
+//! them in a task, and `connections` decides which is closed when others need what it holds.
+//! [`hosts`] and [`auth`] decide which requests are answered, [`routes`] answers them with a `text`
+//! that is shared by all requests of a flush, and `tls` encrypts as [`live_config`] says. All tasks
+//! run on the runtime's thread; other threads read files and compare passwords. This folder uses
+//! snapshots and text, but no events.
 
 pub mod auth;
 mod bind;
 mod body;
 mod connections;
+pub mod health;
+pub mod hosts;
 pub mod listener;
 pub mod live_config;
 mod refresh;

@@ -4,11 +4,10 @@
 //! |---|---|
 //! | `/` | the page |
 //! | `web.telemetry_path` | the metrics |
-//! | `/-/healthy` | 200 while the server runs |
+//! | `/-/healthy` | 200 unless no flush has succeeded for 60 s (`health.rs`) |
 //! | `/-/ready` | 200 until the service stops |
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,11 +18,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::time::timeout_at;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
 use crate::capture::CaptureInfo;
-use crate::http::text::{OfFlush, Text};
+use crate::http::health::{self, Health};
+use crate::http::text::{Arrived, OfFlush, Text};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::names::escape;
 use crate::names::users::Users;
@@ -37,7 +38,7 @@ use crate::sys::throttle::Throttle;
 /// The limit of a request's target in bytes. A longer one is answered 414.
 pub const MAX_TARGET: usize = 2048;
 
-/// The deadline of a flush, unless Prometheus asks for a shorter one.
+/// The deadline of an answer, unless Prometheus asks for a shorter one.
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The part of Prometheus' timeout that is left for the network, but at most half of it.
@@ -56,7 +57,7 @@ pub struct App {
     /// The page for each interval at which it can reload itself, and without one.
     pages: Mutex<HashMap<Option<u32>, Arc<OfFlush>>>,
     unanswered: Throttle,
-    ready: AtomicBool,
+    health: Arc<Health>,
 }
 
 impl App {
@@ -69,6 +70,7 @@ impl App {
     ) -> Self {
         let host = rustix::system::uname().nodename().to_bytes().to_vec();
         Self {
+            health: Arc::new(Health::new(flusher.clone())),
             flusher,
             metrics,
             capture_info,
@@ -78,13 +80,23 @@ impl App {
             metrics_text: OfFlush::default(),
             pages: Mutex::default(),
             unanswered: Throttle::default(),
-            ready: AtomicBool::new(true),
         }
     }
 
     /// From now on, `/-/ready` answers 503, because the service stops.
     pub fn not_ready(&self) {
-        self.ready.store(false, Ordering::Release);
+        self.health.not_ready();
+    }
+
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
+    }
+
+    async fn flush(&self) -> Result<Arc<Snapshot>, String> {
+        self.flusher
+            .flush(SCRAPE_DEADLINE)
+            .await
+            .map_err(|error| format!("the counts cannot be brought up to date: {error}"))
     }
 
     fn unavailable(&self, error: &str) -> Response {
@@ -100,9 +112,8 @@ impl App {
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(index))
-        .route("/-/healthy", get(async || "execsnoopd is healthy.\n"))
-        .route("/-/ready", get(ready))
         .route(&app.telemetry_path, get(metrics))
+        .merge(health::router(app.health()))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(limit_target))
@@ -113,32 +124,38 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let start = Instant::now();
-    let text = match scrape(&app, deadline(&headers)).await {
-        Ok(text) => text,
-        Err(error) => return app.unavailable(&error),
-    };
-    app.metrics.scraped(start.elapsed());
-    text.response(&headers, CONTENT_TYPE)
-}
-
-async fn scrape(app: &App, deadline: Duration) -> Result<Arc<Text>, String> {
-    let snapshot = fresh(app, deadline).await?;
-    let render = async |snapshot: &Snapshot| {
-        let names = series::resolve(snapshot, &app.users).await;
+async fn metrics(State(app): State<Arc<App>>, arrived: Arrived, headers: HeaderMap) -> Response {
+    let render = async || {
+        let snapshot = app.flush().await?;
+        let names = series::resolve(&snapshot, &app.users).await;
         app.metrics
-            .encode(snapshot, &names)
+            .encode(&snapshot, &names)
             .map_err(|error| format!("the metrics cannot be encoded: {error}"))
     };
-    app.metrics_text.text(snapshot, render).await
+    let text = app.metrics_text.text(arrived, render);
+    match in_time(text, arrived, deadline(&headers)).await {
+        Ok(text) => {
+            app.metrics.scraped(arrived.0.elapsed());
+            text.response(&headers, CONTENT_TYPE)
+        }
+        Err(error) => app.unavailable(&error),
+    }
 }
 
-async fn fresh(app: &App, deadline: Duration) -> Result<Arc<Snapshot>, String> {
-    app.flusher
-        .flush(deadline)
+/// Limits the time since the request arrived.
+async fn in_time<T>(
+    text: impl Future<Output = Result<T, String>>,
+    Arrived(arrived): Arrived,
+    deadline: Duration,
+) -> Result<T, String> {
+    let late = |_| {
+        format!(
+            "the counts cannot be brought up to date: no answer from the reader within {deadline:?}"
+        )
+    };
+    timeout_at((arrived + deadline).into(), text)
         .await
-        .map_err(|e| format!("the counts cannot be brought up to date: {e}"))
+        .map_err(late)?
 }
 
 /// The deadline of a scrape. Prometheus sends its timeout with each.
@@ -155,21 +172,14 @@ fn deadline(headers: &HeaderMap) -> Duration {
         })
 }
 
-async fn ready(State(app): State<Arc<App>>) -> Response {
-    if app.ready.load(Ordering::Acquire) {
-        "execsnoopd is ready: attached and counting.\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "execsnoopd is stopping.\n").into_response()
-    }
-}
-
 async fn index(
     State(app): State<Arc<App>>,
+    arrived: Arrived,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let refresh = page::refresh(query.as_deref());
-    let mut response = match page(&app, refresh).await {
+    let mut response = match page(&app, arrived, refresh).await {
         Ok(text) => text.response(&headers, "text/html; charset=utf-8"),
         Err(error) => app.unavailable(&error),
     };
@@ -187,15 +197,15 @@ async fn index(
     response
 }
 
-async fn page(app: &App, refresh: Option<u32>) -> Result<Arc<Text>, String> {
-    let snapshot = fresh(app, SCRAPE_DEADLINE).await?;
+async fn page(app: &App, arrived: Arrived, refresh: Option<u32>) -> Result<Arc<Text>, String> {
     let of_flush = {
         let mut pages = app.pages.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(pages.entry(refresh).or_default())
     };
-    let render = async |snapshot: &Snapshot| {
-        let names = series::resolve(snapshot, &app.users).await;
-        let summary = Summary::of(snapshot, &app.capture_info, &names);
+    let render = async || {
+        let snapshot = app.flush().await?;
+        let names = series::resolve(&snapshot, &app.users).await;
+        let summary = Summary::of(&snapshot, &app.capture_info, &names);
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let frame = page::Frame {
             host: &app.host,
@@ -204,7 +214,7 @@ async fn page(app: &App, refresh: Option<u32>) -> Result<Arc<Text>, String> {
         };
         Ok(frame.page(&page::counts(&summary, &now)).into_bytes())
     };
-    of_flush.text(snapshot, render).await
+    in_time(of_flush.text(arrived, render), arrived, SCRAPE_DEADLINE).await
 }
 
 async fn not_found() -> Response {

@@ -27,11 +27,12 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::http::body::Chunks;
-pub use crate::http::connections::Limits;
 use crate::http::connections::{Connections, Slot};
+pub use crate::http::connections::{Limits, Patience};
 use crate::http::listener::{Accepting, Listener};
 use crate::http::live_config::Live;
 use crate::http::socket::{Socket, Stream};
+use crate::http::text::Arrived;
 use crate::http::tls::handshake::shake;
 use crate::sys::throttle::Throttle;
 
@@ -172,16 +173,21 @@ async fn serve(
     tls: Option<Arc<Live>>,
     mut stop: watch::Receiver<bool>,
 ) {
+    // A silent client costs no buffers.
+    tokio::select! {
+        readable = socket.readable() => if readable.is_err() { return },
+        Ok(()) = stop.changed() => return,
+    }
     let Some(live) = tls else {
-        return converse(socket, slot, router, stop).await;
+        return Box::pin(converse(socket, slot, router, stop)).await;
     };
     let shaken = tokio::select! {
-        shaken = shake(socket, &live) => shaken,
+        shaken = Box::pin(shake(socket, &live)) => shaken,
         Ok(()) = stop.changed() => return,
     };
     if let Some(stream) = shaken {
         slot.shaken();
-        converse(stream, slot, router, stop).await;
+        Box::pin(converse(stream, slot, router, stop)).await;
     }
 }
 
@@ -192,6 +198,7 @@ where
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {
         let (router, slot) = (router.clone(), Arc::clone(&slot));
+        request.extensions_mut().insert(Arrived(Instant::now()));
         async move {
             let turn = slot.turn().await;
             let response = if turn.is_some() {

@@ -63,6 +63,14 @@ impl Socket {
         }
     }
 
+    /// Returns when the client has sent something.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.readable().await,
+            Stream::Unix(stream) => stream.readable().await,
+        }
+    }
+
     /// Reads until the client closes the connection. Until then, the slot counts what the kernel
     /// holds. If a socket is closed before its input has been read, the kernel discards the last
     /// answer, too (RFC 2525, 2.17).

@@ -1,16 +1,18 @@
 //! Texts that are rendered and compressed once per flush, and shared by all who ask for them.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::Mutex;
-
-use crate::pipeline::snapshot::Snapshot;
 
 /// A text and, once a client has asked for it, its compressed form.
 #[derive(Debug)]
@@ -68,61 +70,50 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The text of the latest flush for which one was asked.
-#[derive(Debug, Default)]
-pub(super) struct OfFlush {
-    /// The newest snapshot that a request has seen, also while another one is rendered.
-    newest: std::sync::Mutex<Option<Arc<Snapshot>>>,
-    latest: Mutex<Option<(u64, Arc<Text>)>>,
+/// When a request arrived. An answer has all that was counted until then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived(pub(super) Instant);
+
+impl<S: Sync> FromRequestParts<S> for Arrived {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let arrived = parts.extensions.get().copied();
+        Ok(arrived.unwrap_or_else(|| Self(Instant::now())))
+    }
 }
 
+/// The latest text, and when its flush began.
+#[derive(Debug, Default)]
+pub(super) struct OfFlush(Mutex<Option<(Instant, Arc<Text>)>>);
+
 impl OfFlush {
-    /// Returns the text of this snapshot or of a later one. Requests that wait for a text to be
-    /// rendered share the next one.
+    /// Returns a text whose flush began after the request had arrived. `render` flushes, too. One
+    /// text is rendered at a time, and all requests that wait for it share the next one.
     pub(super) async fn text<E>(
         &self,
-        snapshot: Arc<Snapshot>,
-        render: impl AsyncFnOnce(&Snapshot) -> Result<Vec<u8>, E>,
+        arrived: Arrived,
+        render: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Arc<Text>, E> {
-        let request = snapshot.flush.request;
-        self.offer(snapshot);
-        let mut latest = self.latest.lock().await;
+        let mut latest = self.0.lock().await;
         match &*latest {
-            Some((rendered, text)) if *rendered >= request => Ok(Arc::clone(text)),
+            Some((began, text)) if *began >= arrived.0 => Ok(Arc::clone(text)),
             Some(_) | None => {
-                // The old text is freed before the new one is made.
+                // Frees the old text before the new one is rendered.
                 *latest = None;
-                let snapshot = self.newest();
-                let text = Arc::new(Text::new(render(&snapshot).await?));
-                *latest = Some((snapshot.flush.request, Arc::clone(&text)));
+                let began = Instant::now();
+                let text = Arc::new(Text::new(render().await?));
+                *latest = Some((began, Arc::clone(&text)));
                 Ok(text)
             }
         }
-    }
-
-    fn offer(&self, snapshot: Arc<Snapshot>) {
-        let mut newest = self
-            .newest
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_newer = |known: &Arc<Snapshot>| snapshot.flush.request > known.flush.request;
-        if newest.as_ref().is_none_or(is_newer) {
-            *newest = Some(snapshot);
-        }
-    }
-
-    fn newest(&self) -> Arc<Snapshot> {
-        let newest = self
-            .newest
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        newest.clone().unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use flate2::read::GzDecoder;
 
@@ -157,30 +148,29 @@ mod tests {
         assert_eq!(again, plain);
     }
 
-    fn snapshot(request: u64) -> Arc<Snapshot> {
-        let mut snapshot = Snapshot::default();
-        snapshot.flush.request = request;
-        Arc::new(snapshot)
-    }
-
     #[tokio::test]
     async fn requests_that_wait_for_a_text_share_the_next_one_and_none_gets_an_older_one() {
         let of_flush = OfFlush::default();
-        let rendered = std::sync::Mutex::new(Vec::new());
-        let render = async |snapshot: &Snapshot| {
-            rendered.lock().unwrap().push(snapshot.flush.request);
+        let rendered = AtomicU32::new(0);
+        let render = async || {
+            let number = rendered.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            Ok::<_, ()>(snapshot.flush.request.to_string().into_bytes())
+            Ok::<_, ()>(number.to_string().into_bytes())
         };
+        let text = async |arrived| {
+            let text = of_flush.text(Arrived(arrived), render).await.unwrap();
+            text.plain.clone()
+        };
+        let before = Instant::now();
+        let (first, second) = tokio::join!(text(before), text(before));
+        assert_eq!((first, second), ("0".into(), "0".into()));
+        // The others arrive while the text of the first one is rendered.
         let (first, second, third) = tokio::join!(
-            of_flush.text(snapshot(1), render),
-            of_flush.text(snapshot(2), render),
-            of_flush.text(snapshot(3), render),
+            text(Instant::now()),
+            async { text(Instant::now()).await },
+            async { text(Instant::now()).await },
         );
-        let texts = [first, second, third].map(|text| text.unwrap().plain.clone());
-        assert_eq!(texts, ["1", "3", "3"]);
-        let early = of_flush.text(snapshot(2), render).await.unwrap();
-        assert_eq!(early.plain, "3");
-        assert_eq!(*rendered.lock().unwrap(), [1, 3]);
+        assert_eq!((first, second, third), ("1".into(), "2".into(), "2".into()));
+        assert_eq!(text(before).await, "2");
     }
 }

@@ -154,6 +154,12 @@ impl Execs<'_> {
                 "Execs counted in execsnoop_execs_total, but not by program or user.",
                 [plain(snapshot.unattributed)],
             ),
+            counter(
+                "execsnoop_unknown_cgroup_execs_total",
+                "Execs in cgroups whose name is not known. Views by unit, slice or container count \
+                 them as `unknown`.",
+                [plain(snapshot.unknown_cgroup_execs)],
+            ),
             gauge(
                 "execsnoop_ledger_difference",
                 "What the kernel saw minus what is accounted for; 0 in normal operation.",

@@ -61,13 +61,13 @@ impl Cgroup {
 }
 
 /// Builds the path of a cgroup from its name and the names of its ancestors. Returns None if one
-/// of them is not known. The kernel side keeps the names of `CGROUP_DEPTH` ancestors
-/// (`bpf/cgroup.h`).
+/// of them is not known.
 pub fn path(
     id: u64,
     mut name: impl FnMut(u64) -> io::Result<Option<CgroupName>>,
 ) -> io::Result<Option<Vec<u8>>> {
-    const DEEPEST: usize = 1 + 16;
+    // Down to `NAMED_DEPTH` of `bpf/cgroup.h`, and the root.
+    const DEEPEST: usize = 1 + 64;
     let mut names = Vec::new();
     let mut next = id;
     while next != 0 {

@@ -1,6 +1,8 @@
-//! Names of users, by the system's name service (NSS), which may be slow: a directory
-//! server may be behind it. So names are kept, looked up on a thread of their own, and
-//! nobody waits for them for long.
+//! Names of users from the system's name service (NSS), which may be slow, for example if it asks
+//! a directory server.
+//!
+//! Names are cached and looked up on a separate thread. An answer waits for a look-up only for a
+//! moment, `PATIENCE`, and not at all while an earlier look-up has not finished.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -15,27 +17,28 @@ use tracing::warn;
 use crate::sys::thread;
 use crate::sys::throttle::Throttle;
 
-/// How long a name is kept before it is looked up again.
+/// The age at which a name is looked up again.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
 
-/// How long a scrape waits for names that it does not have.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long an answer waits for names that are not in the cache. Files and a local cache take far
+/// less. It is a small part of any usual timeout of a scrape.
+const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The name of a user, if the name service has one.
+/// Returns the name of a user if the name service has one.
 type LookUp = dyn Fn(u32) -> Option<Vec<u8>> + Send + Sync;
 
-/// Whose names a snapshot needs.
+/// The users whose names a snapshot needs.
 #[derive(Debug, Default)]
 pub struct Wanted {
-    /// The number of the snapshot: a later one has a higher number.
+    /// Increases with each snapshot.
     pub order: u64,
-    /// Uids shown beside their names: a name that comes later replaces the one before.
+    /// Uids shown together with their names. A later name replaces an earlier one.
     pub beside_uid: BTreeSet<u32>,
-    /// Uids shown by their names alone: a name, once shown, stays.
+    /// Uids shown only by their names. A name does not change once it has been shown.
     pub alone: BTreeSet<u32>,
 }
 
-/// The names for one snapshot. They do not change.
+/// The names for one snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserNames {
     beside_uid: HashMap<u32, Vec<u8>>,
@@ -43,14 +46,14 @@ pub struct UserNames {
 }
 
 impl UserNames {
-    /// The user's name in bytes, to be shown beside the uid; empty if there is none or it is
-    /// not known yet.
+    /// The user's name in bytes, shown together with the uid. It is empty if there is none or it
+    /// is not known yet.
     pub fn beside_uid(&self, uid: u32) -> &[u8] {
         self.beside_uid.get(&uid).map_or(&[], Vec::as_slice)
     }
 
-    /// The name to be shown instead of the uid: the one that was known, or empty, when the uid
-    /// was first shown so.
+    /// The name shown instead of the uid: the one that was known when the uid was first shown in
+    /// this way, or empty.
     pub fn alone(&self, uid: u32) -> &[u8] {
         self.alone.get(&uid).map_or(&[], Vec::as_slice)
     }
@@ -69,12 +72,12 @@ pub struct Users {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By uid, what the name service said last.
+    /// The last answers of the name service, by uid.
     names: HashMap<u32, Entry>,
-    /// By uid, what stands for it where the uid is not shown. Counts that went on under another
-    /// name would be missing under this one: a counter would decrease.
+    /// The names shown instead of uids. If such a name changed, the counts would continue under
+    /// another one, and a counter would decrease.
     fixed: HashMap<u32, Vec<u8>>,
-    /// The latest snapshot so far.
+    /// The order of the latest snapshot so far.
     order: u64,
 }
 
@@ -94,7 +97,7 @@ impl fmt::Debug for Users {
 }
 
 impl Default for Users {
-    /// By the system's name service.
+    /// Uses the system's name service.
     fn default() -> Self {
         let look_up = |uid| uzers::get_user_by_uid(uid).map(|u| u.name().as_bytes().to_vec());
         Self::by(look_up, PATIENCE, REFRESH_AFTER)
@@ -102,8 +105,8 @@ impl Default for Users {
 }
 
 impl Users {
-    /// By a function that may be slow: names are waited for no longer than `patience`, and looked
-    /// up again after `refresh_after`.
+    /// Uses a function that may be slow. A caller waits for at most `patience`. Names are looked up
+    /// again after `refresh_after`.
     pub fn by(
         look_up: impl Fn(u32) -> Option<Vec<u8>> + Send + Sync + 'static,
         patience: Duration,
@@ -119,10 +122,11 @@ impl Users {
         }
     }
 
-    /// The names that are wanted. What is not known, or not recently, is looked up; what is not
-    /// wanted any more is forgotten.
+    /// Returns the names for a snapshot. Looks up those that are unknown or old, and forgets those
+    /// that are not wanted any more.
     ///
-    /// Returns when that is done or patience is over; a name that is not there by then is empty.
+    /// If a look-up takes longer than the caller's patience, it goes on, and the name is empty or
+    /// the old one until it is done.
     pub async fn resolve(&self, wanted: &Wanted) -> UserNames {
         let due = self.lock().begin(wanted, self.refresh_after);
         if !due.is_empty() {
@@ -132,7 +136,7 @@ impl Users {
     }
 
     async fn look_up(&self, due: Vec<u32>) {
-        // Another look-up is under way, and perhaps hangs: do not add to it.
+        // An earlier look-up has not finished and may hang.
         let Ok(permit) = Arc::clone(&self.one_at_a_time).try_acquire_owned() else {
             return;
         };
@@ -149,7 +153,7 @@ impl Users {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("it takes more than {} s", self.patience.as_secs_f64()),
         };
-        // At each scrape, for as long as that lasts.
+        // This can happen at each scrape.
         if let Some(times) = self.not_found.allow(Instant::now()) {
             warn!(
                 why,
@@ -161,20 +165,20 @@ impl Users {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        // Every change is one insert or remove: what a panicked holder left is whole.
+        // Each change is one insert or remove, so a panic leaves no half of a change.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Known {
-    /// Forget what is not wanted; the uids to look up.
+    /// Forgets names that are not wanted and returns the uids to look up.
     fn begin(&mut self, wanted: &Wanted, refresh_after: Duration) -> Vec<u32> {
         let Wanted {
             order,
             beside_uid,
             alone,
         } = wanted;
-        // An earlier snapshot that is shown late knows nothing of a later one's users.
+        // An earlier snapshot that is shown late does not have the users of a later one.
         if *order >= self.order {
             self.order = *order;
             self.fixed.retain(|uid, _| alone.contains(uid));
@@ -197,14 +201,14 @@ impl Known {
             looked_up: Instant::now(),
         });
         entry.looked_up = Instant::now();
-        // Nobody found may mean nobody answered: a name that is known stays, or its series
-        // would end and another begin.
+        // No name may mean that the name service did not answer. The known name is kept, so that
+        // its series continues.
         if let Some(name) = found {
             entry.name = name;
         }
     }
 
-    /// What is known now. It fixes the names of those that are shown alone.
+    /// Returns the names as they are known now. Fixes those that are shown alone.
     fn names(&mut self, wanted: &Wanted) -> UserNames {
         let Self { names, fixed, .. } = self;
         let known = |uid: &u32| names.get(uid).map(|e| e.name.clone()).unwrap_or_default();
@@ -263,6 +267,29 @@ mod tests {
             ..alone(3, [0])
         };
         assert_eq!(due(both), [0]);
+    }
+
+    #[tokio::test]
+    async fn a_name_service_that_hangs_delays_one_answer_for_a_moment_and_no_other() {
+        let (resume, hung) = std::sync::mpsc::channel::<()>();
+        let hung = Mutex::new(hung);
+        let look_up = move |_| {
+            let _ = hung.lock().unwrap().recv();
+            Some(b"late".to_vec())
+        };
+        let an_hour = Duration::from_secs(3600);
+        let users = Users::by(look_up, Duration::from_millis(1), an_hour);
+        assert_eq!(users.resolve(&beside_uid([1])).await.beside_uid(1), b"");
+        // The second look-up is not even begun, so a longer patience makes no difference.
+        let patient = Users {
+            patience: an_hour,
+            ..users.clone()
+        };
+        assert_eq!(patient.resolve(&beside_uid([1])).await.beside_uid(1), b"");
+        drop(resume);
+        while users.resolve(&beside_uid([1])).await.beside_uid(1) != b"late" {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

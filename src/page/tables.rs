@@ -24,7 +24,7 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
         }
     };
     let across = view.labels.len();
-    let rest = [(OTHER, view.other), ("evicted series", view.yielded)];
+    let rest = [(OTHER, view.other), ("evicted or earlier", view.yielded)];
     let rest = rest
         .into_iter()
         .filter(|(_, counts)| *counts != Counts::default());

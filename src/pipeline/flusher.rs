@@ -1,7 +1,7 @@
 //! Fresh counts on demand: requests a flush and waits for the snapshot that answers it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -23,12 +23,18 @@ pub enum Error {
 pub struct Flusher {
     control: Control,
     snapshots: watch::Receiver<Arc<Snapshot>>,
+    succeeded: Arc<Mutex<Instant>>,
 }
 
 impl Flusher {
     /// Requests flushes through `control` and expects the answers in `snapshots`.
     pub fn new(control: Control, snapshots: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self { control, snapshots }
+        let succeeded = Arc::new(Mutex::new(Instant::now()));
+        Self {
+            control,
+            snapshots,
+            succeeded,
+        }
     }
 
     /// Returns a snapshot that contains every exec that completed before this call. Concurrent
@@ -38,10 +44,24 @@ impl Flusher {
         let mut snapshots = self.snapshots.clone();
         let answered = snapshots.wait_for(|snapshot| snapshot.flush.request >= request);
         match timeout(deadline, answered).await {
-            Ok(Ok(snapshot)) => Ok(Arc::clone(&snapshot)),
+            Ok(Ok(snapshot)) => {
+                *self.succeeded() = Instant::now();
+                Ok(Arc::clone(&snapshot))
+            }
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(Error::Deadline(deadline)),
         }
+    }
+
+    /// Returns the time since a flush succeeded, or since the start.
+    pub fn since_success(&self) -> Duration {
+        self.succeeded().elapsed()
+    }
+
+    fn succeeded(&self) -> MutexGuard<'_, Instant> {
+        self.succeeded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the aggregator has ended. Nothing is counted afterwards.

@@ -46,7 +46,7 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
     merged.into_iter().collect()
 }
 
-/// Returns what had no series when it was counted, for lack of a slot or of a name. The sum of the
+/// Returns what had no series when it was counted, for lack of a slot or of a subject. The sum of the
 /// series, `other` and [`ViewCounts::yielded`] is the total.
 pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
     let mut other = Counts {
@@ -54,7 +54,6 @@ pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
         cpu_ns: 0,
     };
     other += view.overflow;
-    other += view.unnamed;
     other
 }
 

@@ -14,6 +14,8 @@ pub struct Snapshot {
     pub recent: History,
     /// Execs that are counted without a subject.
     pub unattributed: u64,
+    /// Execs in cgroups whose name is not known. They have a subject.
+    pub unknown_cgroup_execs: u64,
     /// Those among `unattributed` for which the kernel skipped every program.
     pub missed: u64,
     /// An upper bound of the observations for which the kernel skipped every program, by kind in

@@ -7,5 +7,7 @@ pub mod clock;
 pub mod log;
 pub mod malloc;
 pub mod privileges;
+pub mod sandbox;
 pub mod thread;
 pub mod throttle;
+pub mod user;

@@ -1,4 +1,4 @@
-//! Checks and drops capabilities.
+//! Raises, checks and drops capabilities.
 
 use std::io;
 
@@ -16,24 +16,38 @@ pub enum Kept {
     Bpf,
 }
 
-/// Returns the capabilities that capturing needs and that this thread lacks.
+/// Makes the capabilities that capturing needs effective in this thread, and returns the names of
+/// those that it is not permitted to have.
 ///
 /// `CAP_BPF` loads the programs and `CAP_PERFMON` lets them read kernel memory (both
 /// since Linux 5.8); `CAP_SYS_ADMIN` includes them (`capabilities(7)`).
-pub fn missing_for_bpf() -> io::Result<Vec<&'static str>> {
-    let effective = capabilities(None)?.effective;
+///
+/// File capabilities with the effective bit would need no raising. But if the bounding set lacks
+/// one of them, execve(2) then fails with EPERM (`bprm_caps_from_vfs_caps()` in
+/// `security/commoncap.c`), so that not even an error message is possible.
+pub fn raise_for_bpf() -> io::Result<Vec<&'static str>> {
+    let wanted = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN;
+    let mut sets = capabilities(None)?;
+    let raised = sets.effective | (sets.permitted & wanted);
+    if raised != sets.effective {
+        sets.effective = raised;
+        set_capabilities(None, sets)?;
+    }
+    Ok(missing(raised))
+}
+
+fn missing(effective: CapabilitySet) -> Vec<&'static str> {
     if effective.contains(CapabilitySet::SYS_ADMIN) {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let needed = [
         (CapabilitySet::BPF, "CAP_BPF"),
         (CapabilitySet::PERFMON, "CAP_PERFMON"),
     ];
-    Ok(needed
+    let lacking = needed
         .into_iter()
-        .filter(|(capability, _)| !effective.contains(*capability))
-        .map(|(_, name)| name)
-        .collect())
+        .filter(|(capability, _)| !effective.contains(*capability));
+    lacking.map(|(_, name)| name).collect()
 }
 
 /// Drops every capability for good, in this thread and in the threads that it starts later.
@@ -68,4 +82,27 @@ pub fn drop_all(works_without: impl FnOnce() -> io::Result<()>) -> io::Result<Ke
         },
     )?;
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_capabilities_or_the_one_that_includes_them_are_enough() {
+        let [bpf, perfmon, admin] = [
+            CapabilitySet::BPF,
+            CapabilitySet::PERFMON,
+            CapabilitySet::SYS_ADMIN,
+        ];
+        for (effective, expected) in [
+            (CapabilitySet::empty(), &["CAP_BPF", "CAP_PERFMON"][..]),
+            (bpf, &["CAP_PERFMON"]),
+            (perfmon, &["CAP_BPF"]),
+            (bpf | perfmon, &[]),
+            (admin, &[]),
+        ] {
+            assert_eq!(missing(effective), expected, "{effective:?}");
+        }
+    }
 }

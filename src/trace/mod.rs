@@ -24,14 +24,14 @@ use self::row::{Clock, Row};
 use crate::capture::options::FailureHooks;
 use crate::capture::{Capture, Live, Options, TransportKind};
 use crate::cli::{Column, Trace};
-use crate::daemon::Error;
+use crate::daemon::{Error, unprivileged};
 use crate::names::cgroup::Cgroup;
 use crate::pipeline::aggregator;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
 use crate::pipeline::reader::Reader;
 use crate::record::{Kind, Ledger, Observation, Traced};
-use crate::sys::privileges;
+use crate::sys::{privileges, user};
 
 /// The longest time that an observation stays in a buffer before its row is printed.
 const TICK: Duration = Duration::from_millis(50);
@@ -57,9 +57,11 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     if let Some(doubt) = filter::doubt(args) {
         print_notice(&doubt);
     }
+    let successor = unprivileged::successor(user::NOBODY)?;
     let capture = Capture::start(&options)?;
     let seen_by = [Kind::Exec, Kind::Failure, Kind::Exit].map(|kind| capture.info().list(kind));
     let seen_by: Vec<String> = seen_by.into_iter().flatten().collect();
+    unprivileged::leave_root(successor.as_ref(), &[], &[])?;
     let control = Control::new().context("cannot make an eventfd")?;
     let (sender, messages) = mpsc::channel(CHANNEL);
     let mut reader = Reader::<_, Traced>::new(capture, control.clone(), sender).with_tick(TICK);

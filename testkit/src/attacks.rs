@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,25 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use crate::traffic::{CROWD, Traffic, connected, still_open};
+use crate::traffic::{Traffic, connected, still_open};
+
+/// The clients in a crowd.
+const CROWD: usize = 1000;
 
 /// How long an attack may take until it is under way.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The server that is attacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Plain HTTP, small answers.
+    Plain,
+    /// Plain HTTP, answers of 2 MB.
+    FullViews,
+    Tls,
+    /// With users, and passwords that take bcrypt a tenth of a second.
+    Users,
+}
 
 /// A kind of attack.
 #[derive(Debug, Clone, Copy)]
@@ -22,104 +37,170 @@ pub struct Attack {
     pub name: &'static str,
     /// What the daemon does about it.
     pub defence: &'static str,
-    /// Whether the attacked server speaks TLS.
-    pub over_tls: bool,
+    pub target: Target,
     start: fn(SocketAddr) -> Traffic,
     /// The attack is under way once this much was done.
     enough: u64,
 }
 
-pub const ATTACKS: [Attack; 12] = [
+pub const ATTACKS: [Attack; 21] = [
     Attack {
         name: "1000 silent clients",
-        defence: "the connection that has been silent longest is closed for a new one",
-        over_tls: false,
-        start: silent,
+        defence: "after 0.2 s, the oldest one is closed for a new connection",
+        target: Target::Plain,
+        start: |address| silent(address, CROWD),
         enough: CROWD as u64,
     },
     Attack {
         name: "1000 slow clients, a byte at a time",
         defence: "closed like silent ones; a head may take 30 s at most",
-        over_tls: false,
-        start: slow,
+        target: Target::Plain,
+        start: |address| slow(address, CROWD),
         enough: 2000,
     },
     Attack {
         name: "heads of 1 MB",
         defence: "answered 431 after 8 KiB, then closed",
-        over_tls: false,
+        target: Target::Plain,
         start: giant_heads,
         enough: 100,
     },
     Attack {
         name: "endless heads",
         defence: "answered 431 after 8 KiB or 100 headers, then closed",
-        over_tls: false,
+        target: Target::Plain,
         start: endless_heads,
         enough: 100,
     },
     Attack {
         name: "a request followed by garbage",
         defence: "the request is answered, the garbage with 400, then closed",
-        over_tls: false,
+        target: Target::Plain,
         start: garbage,
         enough: 100,
     },
     Attack {
         name: "100 pipelined requests on each of 32 connections",
         defence: "answered one after the other",
-        over_tls: false,
+        target: Target::Plain,
         start: pipelined,
         enough: 1000,
     },
     Attack {
         name: "128 scrapers, a connection per scrape",
-        defence: "answered; a new connection waits until a slot is free",
-        over_tls: false,
+        defence: "answered in order",
+        target: Target::Plain,
         start: scrapes,
         enough: 500,
     },
     Attack {
         name: "128 scrapers on persistent connections",
-        defence: "answered; a connection is closed after its answer for a new one",
-        over_tls: false,
+        defence: "answered in order",
+        target: Target::Plain,
         start: persistent_scrapes,
         enough: 500,
     },
     Attack {
         name: "1000 clients that send 100 requests and read no answer",
-        defence: "closed for a new connection half a second after an answer",
-        over_tls: false,
+        defence: "answered until their send buffers are full, then cut",
+        target: Target::Plain,
         start: unread,
         enough: 100,
     },
     Attack {
         name: "connections that are reset",
         defence: "closed",
-        over_tls: false,
+        target: Target::Plain,
         start: resets,
         enough: 1000,
     },
     Attack {
         name: "TLS: 1000 ClientHellos followed by silence",
-        defence: "the oldest one is closed for a new connection; a handshake may take 10 s at most",
-        over_tls: true,
+        defence: "after 0.2 s, the oldest one is closed for a new connection; a handshake may take 10 s at most",
+        target: Target::Tls,
         start: half_handshakes,
         enough: CROWD as u64,
     },
     Attack {
+        name: "TLS: 250 clients that send a ClientHello and start again",
+        defence: "new connections wait in the backlog until a slot is free",
+        target: Target::Tls,
+        start: |address| hellos(address, 250),
+        enough: 1000,
+    },
+    Attack {
+        name: "TLS: 1000 clients that send a ClientHello and start again",
+        defence: "the same",
+        target: Target::Tls,
+        start: |address| hellos(address, 1000),
+        enough: 1000,
+    },
+    Attack {
+        name: "250 clients with wrong passwords",
+        defence: "a few passwords are compared, in order; the others are answered 429",
+        target: Target::Users,
+        start: |address| wrong_passwords(address, 250),
+        enough: 250,
+    },
+    Attack {
+        name: "1000 clients with wrong passwords",
+        defence: "the same",
+        target: Target::Users,
+        start: |address| wrong_passwords(address, 1000),
+        enough: 1000,
+    },
+    Attack {
+        name: "full views: 250 scrapers with gzip",
+        defence: "answered; a text is compressed once per flush",
+        target: Target::FullViews,
+        start: |address| gzip_scrapes(address, 250),
+        enough: 250,
+    },
+    Attack {
+        name: "full views: 1000 scrapers with gzip",
+        defence: "the same",
+        target: Target::FullViews,
+        start: |address| gzip_scrapes(address, 1000),
+        enough: 1000,
+    },
+    Attack {
+        name: "full views: 64 clients that read no answer",
+        defence: "they have 8 MiB of memory; beyond it, an unread answer is cut",
+        target: Target::FullViews,
+        start: |address| unread_scrapes(address, 64),
+        enough: 64,
+    },
+    Attack {
+        name: "full views: 500 clients that read no answer",
+        defence: "the same",
+        target: Target::FullViews,
+        start: |address| unread_scrapes(address, 500),
+        enough: 500,
+    },
+    Attack {
+        name: "full views: 5000 clients that read no answer",
+        defence: "the same",
+        target: Target::FullViews,
+        start: |address| unread_scrapes(address, 5000),
+        enough: 1000,
+    },
+    Attack {
         name: "TLS: records of garbage",
         defence: "closed with an alert",
-        over_tls: true,
+        target: Target::Tls,
         start: tls_garbage,
         enough: 100,
     },
 ];
 
 impl Attack {
-    /// Starts the attack and returns once it is under way. Dropping the value ends it.
+    /// Starts the attack, joined by a slow reader, a slow writer and a client that says nothing.
+    /// Returns once it is under way. Dropping the value ends it.
     pub fn start(&self, address: SocketAddr) -> Traffic {
-        let traffic = (self.start)(address);
+        let traffic = (self.start)(address)
+            .with(slow_reader(address))
+            .with(slow(address, 1))
+            .with(silent(address, 1));
         let deadline = Instant::now() + PATIENCE;
         while traffic.done() < self.enough {
             assert!(
@@ -134,17 +215,27 @@ impl Attack {
     }
 }
 
-fn silent(address: SocketAddr) -> Traffic {
-    Traffic::by_crowd(address, |_| Ok(()), still_open)
+fn silent(address: SocketAddr, size: usize) -> Traffic {
+    Traffic::by_crowd(address, size, |_| Ok(()), still_open)
 }
 
-fn slow(address: SocketAddr) -> Traffic {
+fn slow_reader(address: SocketAddr) -> Traffic {
+    let greet = |stream: &mut TcpStream| stream.write_all(METRICS);
+    let act = |stream: &mut TcpStream| match stream.read(&mut [0]) {
+        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(0),
+    };
+    Traffic::by_crowd(address, 1, greet, act)
+}
+
+fn slow(address: SocketAddr, size: usize) -> Traffic {
     let greet = |stream: &mut TcpStream| stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ");
     let act = |stream: &mut TcpStream| {
         still_open(stream)?;
         stream.write_all(b"a").map(|()| 1)
     };
-    Traffic::by_crowd(address, greet, act)
+    Traffic::by_crowd(address, size, greet, act)
 }
 
 /// Clients that send `start`, then `part` this many times or until the server closes the
@@ -219,38 +310,28 @@ fn pipelined(address: SocketAddr) -> Traffic {
 }
 
 fn scrapes(address: SocketAddr) -> Traffic {
-    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    Traffic::by_threads(128, move |_| {
-        let talk = || -> io::Result<u64> {
-            let mut stream = connected(address)?;
-            stream.write_all(request)?;
-            let mut bytes = Vec::new();
-            stream.read_to_end(&mut bytes)?;
-            Ok(u64::from(!bytes.is_empty()))
-        };
-        talk().unwrap_or(0)
+    again(128, move || {
+        answered(
+            address,
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )
     })
 }
 
 fn persistent_scrapes(address: SocketAddr) -> Traffic {
-    Traffic::by_threads(128, move |stop| {
+    again(128, move || {
+        let mut stream = connected(address)?;
+        let mut buffer = vec![0; 64 << 10];
         let mut answers = 0;
-        let mut talk = || -> io::Result<()> {
-            let mut stream = connected(address)?;
-            let mut buffer = vec![0; 64 << 10];
-            while !stop.load(Ordering::Relaxed) {
-                stream.write_all(METRICS)?;
-                // The next request is sent as soon as a part of the answer has arrived.
-                let read = stream.read(&mut buffer)?;
-                if read == 0 {
-                    break;
-                }
-                answers += 1;
+        for _ in 0..100 {
+            stream.write_all(METRICS)?;
+            // The next request is sent as soon as a part of the answer has arrived.
+            if stream.read(&mut buffer)? == 0 {
+                break;
             }
-            Ok(())
-        };
-        let _ = talk(); // ends with an error when the server closes
-        answers
+            answers += 1;
+        }
+        Ok(answers)
     })
 }
 
@@ -261,7 +342,63 @@ fn unread(address: SocketAddr) -> Traffic {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Ok(0),
     };
-    Traffic::by_crowd(address, greet, act)
+    Traffic::by_crowd(address, CROWD, greet, act)
+}
+
+/// Clients that ask for the metrics and read nothing, until they are cut.
+fn unread_scrapes(address: SocketAddr, size: usize) -> Traffic {
+    let greet = |stream: &mut TcpStream| stream.write_all(METRICS);
+    let act = |stream: &mut TcpStream| match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(0),
+    };
+    Traffic::by_crowd(address, size, greet, act)
+}
+
+/// Clients that each do this again and again. It returns how much was done.
+fn again(clients: usize, talk: impl Fn() -> io::Result<u64> + Clone + Send + 'static) -> Traffic {
+    Traffic::by_threads(clients, move |_| talk().unwrap_or(0))
+}
+
+fn hellos(address: SocketAddr, clients: usize) -> Traffic {
+    let hello = client_hello();
+    again(clients, move || {
+        let mut stream = connected(address)?;
+        stream.write_all(&hello)?;
+        stream.read_exact(&mut [0])?;
+        Ok(1)
+    })
+}
+
+fn wrong_passwords(address: SocketAddr, clients: usize) -> Traffic {
+    let tries = Arc::<AtomicU64>::default();
+    again(clients, move || {
+        let password = format!("{:012}", tries.fetch_add(1, Ordering::Relaxed));
+        // Base64 of "alice:" and of some password, as each group of four characters is three bytes.
+        let head = format!(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic \
+             YWxpY2U6{password}\r\n\r\n"
+        );
+        answered(address, head.as_bytes())
+    })
+}
+
+fn gzip_scrapes(address: SocketAddr, clients: usize) -> Traffic {
+    again(clients, move || {
+        answered(
+            address,
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+              Accept-Encoding: gzip\r\n\r\n",
+        )
+    })
+}
+
+fn answered(address: SocketAddr, request: &[u8]) -> io::Result<u64> {
+    let mut stream = connected(address)?;
+    stream.write_all(request)?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    Ok(u64::from(!bytes.is_empty()))
 }
 
 fn resets(address: SocketAddr) -> Traffic {
@@ -295,7 +432,7 @@ fn client_hello() -> Vec<u8> {
 fn half_handshakes(address: SocketAddr) -> Traffic {
     let hello = client_hello();
     let greet = move |stream: &mut TcpStream| stream.write_all(&hello);
-    Traffic::by_crowd(address, greet, still_open)
+    Traffic::by_crowd(address, CROWD, greet, still_open)
 }
 
 fn tls_garbage(address: SocketAddr) -> Traffic {

@@ -43,7 +43,13 @@ pub fn failing(times: u32, status: u8) -> PathBuf {
     compiled("failing", include_str!("../programs/failing.c"), &options)
 }
 
-/// The program of this C source. It is compiled only if it does not exist: guests have no compiler.
+/// A shared library for `LD_PRELOAD`: `inside.c`, which tries to open files from inside the daemon.
+pub fn inside() -> PathBuf {
+    let source = include_str!("../programs/inside.c");
+    compiled("inside", source, &["-shared", "-fPIC"])
+}
+
+/// The program of this C source, static unless it is a shared library. It is compiled only if it does not exist: guests have no compiler.
 pub fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (source, options).hash(&mut hasher);
@@ -60,7 +66,8 @@ pub fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
     let status = Command::new("clang")
         // The tests may have been built for another architecture than that of this host.
         .arg(format!("--target={}-linux-gnu", std::env::consts::ARCH))
-        .args(["-O2", "-static", "-o"])
+        .args((!options.contains(&"-shared")).then_some("-static"))
+        .args(["-O2", "-o"])
         .arg(&own)
         .arg(&c)
         .args(options)

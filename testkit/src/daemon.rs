@@ -169,7 +169,7 @@ pub fn code(status: ExitStatus) -> i32 {
 
 /// A daemon with this configuration, and the directory of its file.
 pub fn configured(config: &str) -> (Daemon, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = paths::public_dir();
     let file = dir.path().join("config.toml");
     std::fs::write(&file, config).unwrap();
     let daemon = Daemon::start(&["--config", file.to_str().unwrap()]);

@@ -84,6 +84,13 @@ impl Limited {
         fs::write(parent.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 
+    /// The memory in use, in bytes: that of the processes, and what the kernel holds for them.
+    pub fn memory_usage(&self) -> u64 {
+        let file = ["memory.usage_in_bytes", "memory.current"][usize::from(self.version - 1)];
+        let text = fs::read_to_string(self.directory.join(file)).unwrap();
+        text.trim().parse().unwrap()
+    }
+
     /// The number of processes killed for lack of memory.
     pub fn oom_kills(&self) -> u64 {
         let file = ["memory.oom_control", "memory.events"][usize::from(self.version - 1)];

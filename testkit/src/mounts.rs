@@ -9,7 +9,7 @@ use crate::daemon::Daemon;
 /// A command that runs the daemon in a separate mount namespace, after the shell commands in
 /// `prepare`.
 pub fn in_mount_namespace(prepare: &str, config: &str) -> (Command, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::paths::public_dir();
     let file = dir.path().join("config.toml");
     std::fs::write(&file, config).unwrap();
     let mut command = Command::new("unshare");

@@ -50,6 +50,47 @@ pub struct Container {
     cgroup: String,
 }
 
+/// What a runtime grants the process of a container of our image.
+#[derive(Debug, Clone)]
+pub struct Privileges {
+    pub uid: u32,
+    pub seccomp: Value,
+    pub no_new_privs: bool,
+    /// The member `capabilities` of the runtime specification.
+    pub capabilities: Value,
+}
+
+impl Privileges {
+    /// Those of the manifest, granted by containerd.
+    pub fn of_manifest() -> Self {
+        assert_eq!(manifest("drop"), "[ALL]");
+        let granted = manifest("add").trim_matches(['[', ']']).split(", ");
+        let granted: Vec<_> = granted.map(|name| format!("CAP_{name}")).collect();
+        Self {
+            uid: manifest("runAsUser").parse().expect("a uid"),
+            seccomp: seccomp(),
+            no_new_privs: manifest("allowPrivilegeEscalation") == "false",
+            // Neither inheritable nor ambient for any user, as by containerd's
+            // `WithAddedCapabilities()`.
+            capabilities: json!({
+                "bounding": granted,
+                "effective": granted,
+                "permitted": granted,
+            }),
+        }
+    }
+
+    /// Those of `docker run --cap-drop ALL` with these capabilities added: for a user other than
+    /// root, Docker sets the bounding set only (`SetCapabilities()` in its `oci/oci.go`).
+    pub fn of_docker(added: &[&str]) -> Self {
+        Self {
+            no_new_privs: false,
+            capabilities: json!({"bounding": added}),
+            ..Self::of_manifest()
+        }
+    }
+}
+
 /// The value of a key that occurs once in the manifest, on one line.
 #[track_caller]
 pub fn manifest(key: &str) -> &'static str {
@@ -60,6 +101,13 @@ pub fn manifest(key: &str) -> &'static str {
     let values: Vec<_> = values.collect();
     assert_eq!(values.len(), 1, "{key}{values:?}");
     values[0]
+}
+
+/// The memory limit in the manifest, in MiB.
+pub fn mebibytes() -> u64 {
+    let limits = DAEMON_SET.split("limits:").nth(1).unwrap();
+    let memory = limits.split("memory: ").nth(1).unwrap();
+    memory.split("Mi").next().unwrap().parse().unwrap()
 }
 
 /// The profile with this system call forbidden: it fails with this error.
@@ -75,18 +123,18 @@ pub fn seccomp_without(call: &str, errno: i32) -> Value {
     panic!("no rule for {call} alone");
 }
 
-pub fn seccomp() -> Value {
+fn seccomp() -> Value {
     serde_json::from_str(SECCOMP).expect("the profile is JSON")
 }
 
-/// The user in the manifest.
-pub fn uid() -> u32 {
-    manifest("runAsUser").parse().expect("a uid")
-}
-
 impl Container {
-    /// A container of our image, confined by this profile.
-    pub fn of_image(seccomp: &Value, uid: u32) -> Self {
+    /// A container of our image with these privileges that runs the daemon.
+    pub fn of_image(privileges: &Privileges) -> Self {
+        Self::of_command(privileges, &["/usr/bin/execsnoopd", "--log.format=json"])
+    }
+
+    /// A container of our image with these privileges that runs this command.
+    pub fn of_command(privileges: &Privileges, command: &[&str]) -> Self {
         let container = Self::new('e');
         let packaging = paths::repository().join("packaging");
         let status = Command::new(packaging.join("container/rootfs"))
@@ -95,28 +143,16 @@ impl Container {
             .status();
         assert!(status.expect("bash can be executed").success());
 
-        let granted = manifest("add").trim_matches(['[', ']']).split(", ");
-        let granted: Vec<_> = granted.map(|name| format!("CAP_{name}")).collect();
-        assert_eq!(manifest("drop"), "[ALL]");
-        let mebibytes = DAEMON_SET.split("limits:").nth(1).unwrap();
-        let mebibytes = mebibytes.split("memory: ").nth(1).unwrap();
-        let mebibytes: u64 = mebibytes.split("Mi").next().unwrap().parse().unwrap();
         container.configure(
             &json!({
                 "user": {
-                    "uid": uid,
+                    "uid": privileges.uid,
                     "gid": manifest("runAsGroup").parse::<u32>().unwrap(),
                 },
-                "args": ["/usr/bin/execsnoopd", "--log.format=json"],
+                "args": command,
                 "cwd": "/",
-                "noNewPrivileges": manifest("allowPrivilegeEscalation") == "false",
-                // Neither inheritable nor ambient for any user, as by containerd's
-                // `WithAddedCapabilities()`.
-                "capabilities": {
-                    "bounding": granted,
-                    "effective": granted,
-                    "permitted": granted,
-                },
+                "noNewPrivileges": privileges.no_new_privs,
+                "capabilities": privileges.capabilities,
             }),
             manifest("readOnlyRootFilesystem") == "true",
             &[json!({
@@ -126,8 +162,8 @@ impl Container {
                 "options": ["rbind", "rprivate", "ro"],
             })],
             &json!({
-                "seccomp": seccomp,
-                "resources": {"memory": {"limit": mebibytes << 20}},
+                "seccomp": privileges.seccomp,
+                "resources": {"memory": {"limit": mebibytes() << 20}},
             }),
         );
         container

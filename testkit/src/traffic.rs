@@ -1,16 +1,18 @@
 //! Clients on loopback that keep the server busy until a value is dropped.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// The clients in a crowd.
-pub(crate) const CROWD: usize = 1000;
+/// A server at this address is attacked from all addresses of 198.18.0.0/16. These addresses are for
+/// benchmarks (RFC 2544). They are local after `ip address add 198.18.0.1/16 dev lo`.
+pub const MANY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
 /// How long a client waits for the server, so that it notices when it has to stop.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,7 +26,8 @@ const CONNECT: Duration = Duration::from_millis(1);
 /// Traffic that goes on until the value is dropped.
 #[derive(Debug)]
 pub struct Traffic {
-    shared: Arc<Shared>,
+    /// The first one is that of the attack, the others are of those that have joined it.
+    shared: Vec<Arc<Shared>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -50,13 +53,17 @@ impl Traffic {
             })
         };
         let threads = (0..threads).map(spawn).collect();
-        Self { shared, threads }
+        Self {
+            shared: vec![shared],
+            threads,
+        }
     }
 
-    /// Starts one thread with a crowd of clients. Each of them connects, calls `greet`, and then
+    /// Starts one thread with a crowd of this many clients. Each of them connects, calls `greet`, and then
     /// calls `act` once per round. It connects again when the server has closed its connection.
     pub(crate) fn by_crowd(
         address: SocketAddr,
+        size: usize,
         greet: impl Fn(&mut TcpStream) -> io::Result<()> + Send + 'static,
         act: impl Fn(&mut TcpStream) -> io::Result<u64> + Send + 'static,
     ) -> Self {
@@ -64,7 +71,7 @@ impl Traffic {
         let shared = Arc::<Shared>::default();
         let crowd = Arc::clone(&shared);
         let work = move || {
-            let mut clients: Vec<Option<TcpStream>> = (0..CROWD).map(|_| None).collect();
+            let mut clients: Vec<Option<TcpStream>> = (0..size).map(|_| None).collect();
             while !crowd.stop.load(Ordering::Relaxed) {
                 for client in &mut clients {
                     let done = match client {
@@ -87,20 +94,30 @@ impl Traffic {
             }
         };
         Self {
-            shared,
+            shared: vec![shared],
             threads: vec![std::thread::spawn(work)],
         }
     }
 
+    /// Lets both go on until the value is dropped.
+    #[must_use]
+    pub(crate) fn with(mut self, mut other: Self) -> Self {
+        self.shared.append(&mut other.shared);
+        self.threads.append(&mut other.threads);
+        self
+    }
+
     /// How much was done so far, in connections, requests or bytes.
     pub fn done(&self) -> u64 {
-        self.shared.done.load(Ordering::Relaxed)
+        self.shared[0].done.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Traffic {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        for shared in &self.shared {
+            shared.stop.store(true, Ordering::Relaxed);
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -115,10 +132,29 @@ fn raise_descriptor_limit() {
 }
 
 pub(crate) fn connected(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    let stream = if address.ip() == MANY {
+        connected_from(any_source(), address)?
+    } else {
+        TcpStream::connect_timeout(&address, TIMEOUT)?
+    };
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
+}
+
+/// Another address of 198.18.0.0/16 at each call.
+fn any_source() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed) % 60_000;
+    Ipv4Addr::from_bits(MANY.to_bits() + 256 + next)
+}
+
+fn connected_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    net::bind(&socket, &SocketAddr::new(IpAddr::V4(source), 0))?;
+    net::connect(&socket, &address)?;
+    Ok(socket.into())
 }
 
 fn greeted(

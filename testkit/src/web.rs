@@ -6,9 +6,13 @@ use execsnoopd::config::{Config, Web};
 use tempfile::TempDir;
 
 use crate::certificates::{Authority, Identity};
+use crate::paths::public_dir;
 
 /// The hash of the password "secret", with the lowest cost that bcrypt has.
 pub const SECRET: &str = "$2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK";
+
+/// The same with cost 10, the usual one.
+pub const COSTLY_SECRET: &str = "$2b$10$gVwKYNuPuT6cr/Y0pUvSWOKth5w.YAX6D4h7qyHI2AtSd9iuvQwFK";
 
 /// `alice:secret`, `alice:wrong` and `nobody:secret`.
 pub const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
@@ -28,7 +32,7 @@ pub struct WebDir(TempDir);
 
 impl WebDir {
     pub fn new(web_config: &str) -> Self {
-        let dir = Self(tempfile::tempdir().unwrap());
+        let dir = Self(public_dir());
         dir.write("web.yml", web_config);
         dir
     }
@@ -76,4 +80,11 @@ impl WebDir {
 pub fn users(names: &[&str]) -> String {
     let lines = names.iter().map(|name| format!("  {name}: {SECRET}\n"));
     format!("basic_auth_users:\n{}", lines.collect::<String>())
+}
+
+/// A view whose slots are all taken, which makes an answer more than a megabyte long.
+pub fn full_view() -> String {
+    let names: Vec<_> = (0..10_000).map(|n| format!("\"program-{n:07}\"")).collect();
+    let names = names.join(", ");
+    format!("[[view]]\nlabels = [\"comm\"]\nmax_series = 10001\nalways = [\"honest\", {names}]\n")
 }

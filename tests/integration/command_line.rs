@@ -64,10 +64,12 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
     let other = Authority::new("other").server();
     let key = dir.path().join("server.key");
     let cert = dir.path().join("server.crt");
-    for (file, text, message) in [
+    // Another program may be about to replace a certificate and its key, so a later start may succeed.
+    for (file, text, status, message) in [
         (
             "server.key",
             other.key.as_str(),
+            1,
             format!(
                 "{web}:3: tls_server_config.key_file: {}: the key does not belong to the certificate",
                 key.display()
@@ -76,6 +78,7 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
         (
             "server.crt",
             "",
+            1,
             format!(
                 "{web}:2: tls_server_config.cert_file: {}: there is no certificate in it",
                 cert.display()
@@ -84,12 +87,13 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
         (
             "web.yml",
             "basic_auth_users:\n  a: b\n",
+            78,
             format!("{web}:2: basic_auth_users.a: not a bcrypt hash"),
         ),
     ] {
         dir.write(file, text);
         let output = execsnoopd(&args);
-        assert_eq!(code(output.status), 78);
+        assert_eq!(code(output.status), status);
         let printed = stderr(&output);
         assert!(
             printed.starts_with(&format!("execsnoopd: {message}")),
@@ -97,11 +101,12 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
         );
         // The daemon does not start with it either.
         let started = execsnoopd(&args[..2]);
-        assert_eq!(code(started.status), 78);
+        assert_eq!(code(started.status), status);
         assert_eq!(stderr(&started), printed);
     }
     std::fs::remove_file(dir.web_config()).unwrap();
     let output = execsnoopd(&args);
+    assert_eq!(code(output.status), 1);
     assert_eq!(
         stderr(&output),
         format!(
@@ -112,14 +117,37 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
 }
 
 #[test]
-fn a_missing_configuration_exits_with_78() {
+fn a_missing_configuration_exits_with_1() {
     let output = execsnoopd(&["--config", "/nonexistent/config.toml"]);
-    assert_eq!(code(output.status), 78);
+    assert_eq!(code(output.status), 1);
     assert_eq!(
         stderr(&output),
         "execsnoopd: cannot read the configuration /nonexistent/config.toml: No such file or \
          directory (os error 2)\n"
     );
+}
+
+#[test]
+fn a_host_or_user_that_is_not_known_yet_exits_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    let name = file.to_str().unwrap();
+    let host = "[web]\nlisten = [\"no-such-host.invalid:1\"]\n";
+    let user = "[[view]]\nlabels = [\"user\"]\nalways = [\"no-such-user\"]\n";
+    for (text, line) in [(host, 2), (user, 3)] {
+        std::fs::write(&file, text).unwrap();
+        let output = execsnoopd(&["--config", name]);
+        assert_eq!(code(output.status), 1, "{text}");
+        let message = stderr(&output);
+        let expected = format!("execsnoopd: {name}:{line}: ");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    // The configuration with the host is valid, and a reload of its views does not need the host.
+    std::fs::write(&file, host).unwrap();
+    let output = execsnoopd(&["--config", name, "--check"]);
+    assert_eq!(code(output.status), 0);
+    let warning = stderr(&output);
+    assert!(warning.contains("a start would fail now"), "{warning}");
 }
 
 #[test]

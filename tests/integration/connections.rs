@@ -12,7 +12,7 @@ use axum::routing::get as route_get;
 use execsnoopd::config::{Address, Config, Web};
 use execsnoopd::http::listener::Listener;
 use execsnoopd::http::live_config::Live;
-use execsnoopd::http::server::{Limits, Server};
+use execsnoopd::http::server::{Limits, Patience, Server};
 use testkit::certificates::Authority;
 use testkit::fixed::run;
 use testkit::http::{Answer, answer, connect, get, parsed};
@@ -23,6 +23,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// More than the buffers of both sockets hold.
 const LARGE: usize = 64 << 20;
+
+/// The number of unread answers that are possible whatever they hold.
+const ALWAYS: usize = 4;
 
 /// Longer than any test waits for an answer.
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -161,7 +164,7 @@ fn the_connection_that_has_been_silent_longest_is_closed_for_a_new_one() {
     // There are four slots for reading.
     let server = Held::start(|limits| {
         limits.max_connections = 1;
-        limits.grace = Duration::ZERO;
+        limits.grace = Patience::always(Duration::ZERO);
     });
     let mut silent: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
     let mut new = connect(server.address);
@@ -176,7 +179,7 @@ fn the_connection_that_has_been_silent_longest_is_closed_for_a_new_one() {
 fn a_partial_head_counts_as_silence() {
     let server = Held::start(|limits| {
         limits.max_connections = 1;
-        limits.grace = Duration::ZERO;
+        limits.grace = Patience::always(Duration::ZERO);
     });
     let mut slow = connect(server.address);
     slow.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
@@ -198,8 +201,8 @@ fn a_client_from_another_source_is_served_at_once_beside_a_crowd() {
     let address = tcp.local_addr().unwrap();
     let limits = limits(|limits| {
         limits.max_connections = 1;
-        limits.grace = AN_HOUR;
-        limits.stall = AN_HOUR;
+        limits.grace = Patience::always(AN_HOUR);
+        limits.stall = Patience::always(AN_HOUR);
         limits.reading_time = AN_HOUR;
         limits.patience = AN_HOUR;
     });
@@ -219,7 +222,7 @@ fn a_client_from_another_source_is_served_at_once_beside_a_crowd() {
             tokio::join!(both.0, both.1)
         })
     });
-    let mut idle = [connect(address), connect(address)];
+    let mut idle = [0; ALWAYS].map(|_| connect(address));
     idle.iter_mut().for_each(assert_served);
     let mut silent: Vec<_> = (0..4).map(|_| connect(address)).collect();
     assert_served(&mut UnixStream::connect(&path).unwrap());
@@ -234,8 +237,8 @@ fn a_request_in_progress_is_never_cut_and_others_are_answered_503_if_they_wait_t
     let server = Held::start(|limits| {
         limits.max_connections = 4;
         limits.patience = Duration::from_millis(10);
-        limits.grace = Duration::ZERO;
-        limits.stall = Duration::ZERO;
+        limits.grace = Patience::always(Duration::ZERO);
+        limits.stall = Patience::always(Duration::ZERO);
         limits.reading_time = Duration::ZERO;
     });
     let held = server.hold(4);
@@ -297,27 +300,33 @@ fn a_client_with_endless_requests_does_not_keep_others_waiting() {
 fn an_unread_answer_is_cut_if_another_needs_its_budget() {
     let server = Held::start(|limits| {
         limits.max_connections = 1;
-        limits.stall = Duration::from_millis(20);
+        limits.stall = Patience::always(Duration::from_millis(20));
         limits.reading_time = AN_HOUR;
         limits.patience = AN_HOUR;
     });
-    let mut reader = stalled(server.address);
+    let mut readers = [0; ALWAYS].map(|_| stalled(server.address));
     assert_eq!(get(server.address, "/").status, 200);
-    assert_cut(&mut reader);
+    assert_cut(&mut readers[0]);
 }
 
 #[test]
 fn an_answer_that_is_being_read_is_completed_before_its_budget_is_reused() {
     let server = Held::start(|limits| {
         limits.max_connections = 1;
-        limits.stall = AN_HOUR;
+        limits.stall = Patience::always(AN_HOUR);
         limits.reading_time = AN_HOUR;
         limits.patience = AN_HOUR;
     });
-    let mut reader = stalled(server.address);
+    let mut readers = [0; ALWAYS].map(|_| stalled(server.address));
     let mut new = asking(server.address, "/");
+    new.set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    assert!(new.read(&mut [0]).is_err(), "it waits");
+    new.set_read_timeout(None).unwrap();
     let mut rest = vec![0; LARGE];
-    reader.read_exact(&mut rest).unwrap();
+    for reader in &mut readers {
+        reader.read_exact(&mut rest).unwrap();
+    }
     assert_eq!(next_answer(&mut new).status, 200);
 }
 
@@ -325,7 +334,7 @@ fn an_answer_that_is_being_read_is_completed_before_its_budget_is_reused() {
 fn an_unread_answer_stays_open_while_the_budget_has_room() {
     let server = Held::start(|limits| {
         limits.max_connections = 1024;
-        limits.stall = Duration::ZERO;
+        limits.stall = Patience::always(Duration::ZERO);
         limits.reading_time = Duration::ZERO;
     });
     let mut reader = stalled(server.address);
@@ -379,7 +388,7 @@ fn a_connection_without_a_handshake_is_closed_for_a_new_one() {
         listener,
         |limits| {
             limits.max_connections = 1;
-            limits.grace = Duration::from_millis(100);
+            limits.grace = Patience::always(Duration::from_millis(100));
             limits.patience = Duration::from_millis(10);
         },
         live,
@@ -409,7 +418,7 @@ fn a_silent_connection_to_a_unix_socket_is_closed_for_a_new_one() {
     let listener = Listener::bind(&Address::Unix(path.clone())).unwrap();
     let limits = limits(|limits| {
         limits.max_connections = 1;
-        limits.grace = Duration::ZERO;
+        limits.grace = Patience::always(Duration::ZERO);
     });
     run(Server::new(routes(), limits), listener);
     let mut silent = [0; 4].map(|_| UnixStream::connect(&path).unwrap());

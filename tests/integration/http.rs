@@ -252,6 +252,29 @@ fn the_page_reloads_itself_only_at_a_requested_interval() {
 }
 
 #[test]
+fn a_foreign_host_is_answered_421_and_can_be_allowed() {
+    let host = |service: &Service, host: &str| {
+        let text = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        send(service.address, text.as_bytes())
+    };
+    let default = service();
+    for name in ["localhost", "127.0.0.1:10190", "[::1]:10190"] {
+        assert_eq!(host(&default, name).status, 200, "{name}");
+    }
+    let answer = host(&default, "attacker.example:10190");
+    assert_eq!(answer.status, 421);
+    assert!(answer.text().contains("add the name to web.hosts"));
+    let http_1_0 = send(default.address, b"GET /metrics HTTP/1.0\r\n\r\n");
+    assert_eq!(http_1_0.status, 200);
+    let configured = Service::start(&config(Web {
+        hosts: vec!["metrics.example".to_owned()],
+        ..Web::default()
+    }));
+    assert_eq!(host(&configured, "Metrics.Example:443").status, 200);
+    assert_eq!(host(&configured, "attacker.example").status, 421);
+}
+
+#[test]
 fn a_target_that_is_too_long_is_answered_414() {
     let service = service();
     let path = format!("/{}", "a".repeat(3000));

@@ -8,6 +8,7 @@ use testkit::docs::config_for_alerts;
 use testkit::pod::manifest;
 
 const DOCKERFILE: &str = include_str!("../../packaging/container/Dockerfile");
+const DAEMON_SET: &str = include_str!("../../packaging/kubernetes/base/daemonset.yaml");
 const KUSTOMIZATION: &str = include_str!("../../packaging/kubernetes/base/kustomization.yaml");
 
 fn packaged(path: &str) -> PathBuf {
@@ -40,6 +41,11 @@ fn a_pod_listens_on_the_port_of_its_manifest_and_has_the_views_of_the_alerts() {
         [&pod.web.listen[..], &image.web.listen],
         [[&address[..]]; 2]
     );
+    let [probes] = &pod.web.probe_listen[..] else {
+        panic!("one address for probes");
+    };
+    let port = format!("\n              port: {}\n", probes.trim_start_matches(':'));
+    assert_eq!(DAEMON_SET.matches(&port).count(), 2, "both probes");
     assert!(DOCKERFILE.contains(&format!("\nEXPOSE {}\n", manifest("containerPort"))));
     for view in config_for_alerts().view {
         assert!(pod.view.contains(&view), "{view:?}");

@@ -369,6 +369,15 @@ fn a_partial_handshake_is_closed_after_its_timeout() {
 }
 
 #[test]
+fn any_host_is_answered_if_users_are_configured() {
+    let dir = WebDir::new(&users(&["alice"]));
+    let service = Service::start(&dir.config());
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: metrics.example\r\nConnection: close\r\n{ALICE}\r\n");
+    assert_eq!(send(service.address, request.as_bytes()).status, 200);
+}
+
+#[test]
 fn a_unix_socket_is_served_like_a_port() {
     let dir = WebDir::new(&users(&["alice"]));
     let path = dir.path().join("web.sock");

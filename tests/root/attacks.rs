@@ -5,13 +5,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use testkit::attacks::{ATTACKS, Attack};
+use testkit::attacks::{ATTACKS, Attack, Target};
 use testkit::certificates::Authority;
 use testkit::daemon::{Daemon, configured};
-use testkit::http::{Scrape, connect};
+use testkit::http::{Scrape, connect, request};
 use testkit::programs::{Programs, exec_times};
 use testkit::tls::Client;
-use testkit::web::{TLS, WebDir};
+use testkit::web::{ALICE, COSTLY_SECRET, TLS, WebDir, full_view};
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,8 +22,9 @@ const VIEW: &str = "[[view]]\nlabels = [\"comm\"]\nmax_series = 50\nalways = [\"
 /// The honest scrapes during an attack.
 const SCRAPES: u32 = 5;
 
-/// How much the daemon may grow: by 64 connections with an answer each, and by buffers.
-const MAX_GROWTH_KIB: u64 = 8 << 10;
+/// How much the daemon may grow: by connections, by the budget for unread answers, and by the texts
+/// that are rendered meanwhile.
+const MAX_GROWTH_KIB: u64 = 16 << 10;
 
 /// The log message of a failed accept.
 const NOT_ACCEPTED: &str = "accepting a connection failed";
@@ -32,20 +33,32 @@ const NOT_ACCEPTED: &str = "accepting a connection failed";
 struct Site {
     daemon: Daemon,
     tls: Option<Client>,
+    headers: &'static str,
     _dir: WebDir,
 }
 
 impl Site {
-    fn start(over_tls: bool) -> Self {
+    fn start(target: Target) -> Self {
         let authority = Authority::new("ours");
-        let dir = WebDir::tls(if over_tls { TLS } else { "" }, &authority);
+        let users = format!("basic_auth_users:\n  alice: {COSTLY_SECRET}\n");
+        let web_config = match target {
+            Target::Plain | Target::FullViews => "",
+            Target::Tls => TLS,
+            Target::Users => &users,
+        };
+        let dir = WebDir::tls(web_config, &authority);
+        let views = match target {
+            Target::FullViews => full_view(),
+            _ => VIEW.to_owned(),
+        };
         let web_config = dir.web_config();
-        let config = format!("[web]\nconfig_file = \"{}\"\n{VIEW}", web_config.display());
+        let config = format!("[web]\nconfig_file = \"{}\"\n{views}", web_config.display());
         dir.write("config.toml", &config);
         let file = dir.path().join("config.toml");
         Self {
             daemon: Daemon::start(&["--config", file.to_str().unwrap()]),
-            tls: over_tls.then(|| Client::trusting(&authority.pem)),
+            tls: (target == Target::Tls).then(|| Client::trusting(&authority.pem)),
+            headers: if target == Target::Users { ALICE } else { "" },
             _dir: dir,
         }
     }
@@ -54,16 +67,14 @@ impl Site {
     #[track_caller]
     fn scrape(&self) -> Scrape {
         let address = self.daemon.address;
-        match &self.tls {
-            None => Scrape::of(address),
-            Some(client) => {
-                let answer = client
-                    .get(address, "/metrics")
-                    .expect("the handshake succeeds");
-                assert_eq!(answer.status, 200);
-                Scrape::parse(&answer.text())
-            }
-        }
+        let answer = match &self.tls {
+            None => request(address, "GET", "/metrics", self.headers),
+            Some(client) => client
+                .get(address, "/metrics")
+                .expect("the handshake succeeds"),
+        };
+        assert_eq!(answer.status, 200);
+        Scrape::parse(&answer.text())
     }
 }
 
@@ -73,7 +84,7 @@ fn assert_withstood(name: &str) {
     let attack: &Attack = attack.expect("there is an attack of this name");
     let programs = Programs::new();
     let program = programs.named("honest");
-    let site = Site::start(attack.over_tls);
+    let site = Site::start(attack.target);
     let descriptors = site.daemon.descriptors();
     site.scrape();
     let peak = site.daemon.peak_kib();
@@ -169,6 +180,26 @@ fn partial_handshakes_cost_no_scrape() {
 #[test]
 fn garbage_on_a_tls_port_costs_no_scrape() {
     assert_withstood("TLS: records of garbage");
+}
+
+#[test]
+fn handshakes_that_start_again_and_again_cost_no_scrape() {
+    assert_withstood("TLS: 250 clients that send a ClientHello and start again");
+}
+
+#[test]
+fn wrong_passwords_cost_no_scrape_whose_password_is_known() {
+    assert_withstood("250 clients with wrong passwords");
+}
+
+#[test]
+fn compressed_scrapes_of_full_views_cost_no_scrape() {
+    assert_withstood("full views: 250 scrapers with gzip");
+}
+
+#[test]
+fn unread_answers_of_full_views_cost_no_scrape() {
+    assert_withstood("full views: 500 clients that read no answer");
 }
 
 #[test]

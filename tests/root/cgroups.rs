@@ -12,7 +12,8 @@ const VIEWS: &str = "\
     [[view]]\nlabels = [\"unit\"]\n\
     [[view]]\nlabels = [\"slice\"]\n\
     [[view]]\nlabels = [\"container\"]\n\
-    [[view]]\nlabels = [\"unit\", \"comm\"]\n";
+    [[view]]\nlabels = [\"unit\", \"comm\"]\n\
+    [[view]]\nlabels = [\"container\", \"comm\"]\n";
 
 const ID: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 
@@ -20,6 +21,7 @@ testkit::over_both_transports! {
     a_cgroup_that_is_removed_at_once_keeps_its_name
     new_cgroups_on_all_cpus_are_each_counted_under_their_own_name
     tallied_execs_keep_their_unit
+    a_cgroup_at_any_depth_keeps_unit_container_and_comm
 }
 
 /// The execs of a view by one label, or 0 without a series.
@@ -104,4 +106,41 @@ fn tallied_execs_keep_their_unit(transport: &str) {
     }
     assert!(scrape.value("execsnoop_lost_events_total{reason=\"buffer_full\"}") > 0.0);
     scrape.assert_ledger_closes();
+}
+
+/// A path with components of which there are `depth` in total.
+fn nested(outer: &str, depth: usize) -> String {
+    let levels = outer.split('/').count();
+    format!("{outer}{}", "/d".repeat(depth - levels))
+}
+
+fn a_cgroup_at_any_depth_keeps_unit_container_and_comm(transport: &str) {
+    const TIMES: u32 = 5;
+    let programs = Programs::new();
+    let program = programs.named("deep");
+    let (daemon, _config) = with_transport(transport, VIEWS);
+    for depth in [16, 17, 18, 63, 64, 65, 300, 1000] {
+        let unit = unit(transport, &format!("deep-{depth}"));
+        let id = format!("{depth:012}{}", &ID[12..]);
+        let container = format!("outer.slice/{unit}/docker-{id}.scope");
+        // At the first look the programs find no name of an ancestor, at the second they find all.
+        for round in 1..=2 {
+            let cgroup = Cgroup::new(&nested(&container, depth));
+            cgroup.exec_times(&program, TIMES);
+            drop(cgroup);
+            let scrape = daemon.scrape();
+            let execs = |labels: &str, value: &str| {
+                let name = labels.replace(',', "_");
+                let label = labels.split(',').next().unwrap();
+                let sample =
+                    format!("execsnoop_execs_by_{name}_total{{{label}=\"{value}\",comm=\"deep\"}}");
+                scrape.find(&sample).unwrap_or(0.0)
+            };
+            let times = f64::from(round * TIMES);
+            assert_eq!(execs("unit,comm", &unit), times, "{depth} levels");
+            assert_eq!(execs("container,comm", &id[..12]), times, "{depth} levels");
+            assert_eq!(scrape.value("execsnoop_unknown_cgroup_execs_total"), 0.0);
+            scrape.assert_ledger_closes();
+        }
+    }
 }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use testkit::daemon::code;
 use testkit::host;
 use testkit::http::Scrape;
+use testkit::paths::directory_of_nobody;
 use testkit::programs::{Programs, exec_times};
 use testkit::unix_http;
 
@@ -34,7 +35,7 @@ impl Unread {
     }
 
     fn start_by(mut command: Command, log: impl Into<Stdio>, args: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = directory_of_nobody();
         let socket = dir.path().join("web.sock");
         let child = command
             .args(args)

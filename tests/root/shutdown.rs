@@ -13,6 +13,7 @@ use testkit::bpf_objects::Unheld;
 use testkit::daemon::{Daemon, code, configured, field};
 use testkit::host;
 use testkit::http::{Scrape, connect, parsed};
+use testkit::paths::directory_of_nobody;
 use testkit::programs::{Programs, exec_times};
 use testkit::unix_http;
 
@@ -68,7 +69,7 @@ fn status(command: &mut Command) -> ExitStatus {
 }
 
 fn socket() -> (PathBuf, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory_of_nobody();
     (dir.path().join("web.sock"), dir)
 }
 

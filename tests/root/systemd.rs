@@ -1,8 +1,10 @@
 //! Notifications, reloads and passed sockets, with the test in the role of systemd.
 
+use std::fs::Permissions;
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,6 +14,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use testkit::daemon::{Daemon, field};
 use testkit::http::{Scrape, answer, connect};
+use testkit::paths::public_dir;
 use testkit::programs::{Programs, exec_times};
 
 /// The notifications of a daemon.
@@ -22,8 +25,11 @@ struct Notified {
 
 impl Notified {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        let dir = public_dir();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        // As systemd's socket is.
+        std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
         let patience = Some(Duration::from_secs(30));
         socket.set_read_timeout(patience).unwrap();
         Self { socket, dir }

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use testkit::certificates::Authority;
 use testkit::confined::{public_copy, unit_capabilities};
-use testkit::daemon::{Daemon, code};
-use testkit::http::parsed;
+use testkit::daemon::{Daemon, code, field};
+use testkit::http::{get, parsed};
 use testkit::tls::Client;
 use testkit::web::{ALICE, MUTUAL, TLS, WebDir, users};
 
@@ -135,13 +135,36 @@ fn a_check_as_root_names_files_that_the_service_cannot_read() {
     let mut command = Command::new(program);
     command.args(["--config=/dev/null", "--check", "--web.config.file"]);
     let output = command.arg(&web).uid(NOBODY).gid(NOBODY).output().unwrap();
-    assert_eq!(code(output.status), 78);
+    assert_eq!(code(output.status), 1);
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("Permission denied"), "{message}");
     assert!(
-        message.contains("readable for the user with the uid 65534"),
+        message.contains("user ID 65534 may not read it"),
         "{message}"
     );
+}
+
+#[test]
+fn probes_need_no_user_where_they_have_an_address_of_their_own() {
+    let dir = WebDir::new(&users(&["alice"]));
+    dir.write(
+        "config.toml",
+        "[web]\nconfig_file = \"web.yml\"\nprobe_listen = [\"127.0.0.2:0\"]\n",
+    );
+    let config = dir.path().join("config.toml");
+    let mut daemon = Daemon::start(&["--config", config.to_str().unwrap()]);
+    let line = daemon.await_log("127.0.0.2:");
+    let probes = field(&line, "address").parse().unwrap();
+    for (path, with_users, without) in [
+        ("/-/healthy", 401, 200),
+        ("/-/ready", 401, 200),
+        ("/metrics", 401, 404),
+        ("/", 401, 404),
+    ] {
+        assert_eq!(get(daemon.address, path).status, with_users, "{path}");
+        assert_eq!(get(probes, path).status, without, "{path}");
+    }
+    daemon.stop();
 }
 
 #[test]
@@ -165,7 +188,7 @@ fn listening_beyond_loopback_without_users_is_warned_about_once() {
         let log = log_until_listening(args);
         let warned = log
             .iter()
-            .filter(|line| line.contains("anybody who reaches"));
+            .filter(|line| line.contains("any client that can reach this host"));
         assert_eq!(warned.count(), warnings, "{args:?}: {log:#?}");
     }
 }

@@ -15,8 +15,11 @@ fn file(text: &str) -> File {
     }
 }
 
-fn load(text: &str) -> Result<Resolved, Error> {
-    let resolved = parse(text)?.resolve();
+/// Parses a file and looks up its hosts and users.
+fn load(text: &str) -> Result<(Listen, Resolved), Error> {
+    let config = parse(text)?;
+    let listen = config.resolve_listen();
+    let resolved = listen.and_then(|listen| Ok((listen, config.resolve()?)));
     resolved.map_err(|fault| file(text).locate(&fault))
 }
 
@@ -32,6 +35,7 @@ fn hosts_and_users_are_looked_up_after_parsing() {
                 always = [\"root\", \"nobody-of-that-name\"]\n";
     for text in [host, user] {
         parse(text).unwrap();
+        assert!(!load(text).unwrap_err().is_final(), "{text}");
     }
     let message = refused(host);
     assert!(
@@ -56,20 +60,25 @@ fn malformed_addresses_and_names_are_refused_without_a_look_up() {
         "web.listen = [\"unix:web.sock\"]",
         "[[view]]\nlabels = [\"comm\"]\nalways = [\"sixteen-bytes-ab\"]",
         "[[view]]\nlabels = [\"comm\", \"uid\"]\nalways = [\"root\"]",
+        "[[view]]\nlabels = [\"uid\"]\nalways = [\"4294967295\"]",
+        "run_as = \"\"",
     ] {
-        assert!(parse(text).is_err(), "{text}");
+        assert!(parse(text).unwrap_err().is_final(), "{text}");
     }
 }
 
 #[test]
 fn resolving_keeps_the_values_of_the_file() {
-    let resolved = load(
-        "web.listen = [\"127.0.0.1:1\", \"unix:/run/x\"]\n[[view]]\nlabels = [\"uid\"]\n\
+    let (listen, resolved) = load(
+        "web.listen = [\"127.0.0.1:1\", \"unix:/run/x\"]\n\
+         web.probe_listen = [\"127.0.0.1:2\"]\n[[view]]\nlabels = [\"uid\"]\n\
          max_series = 7\nalways = [\"0\"]\n",
     )
     .unwrap();
     let tcp = Address::Tcp("127.0.0.1:1".parse().unwrap());
-    assert_eq!(resolved.listen, [tcp, Address::Unix("/run/x".into())]);
+    assert_eq!(listen.web, [tcp, Address::Unix("/run/x".into())]);
+    let probes = Address::Tcp("127.0.0.1:2".parse().unwrap());
+    assert_eq!(listen.probes, [probes]);
     let views: Vec<_> = resolved.views.iter().map(View::counts).collect();
     assert_eq!(views.len(), 1);
     assert_eq!(

@@ -91,6 +91,8 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             2,
             "web.telemetry_path",
         ),
+        ("[web]\nhosts = [\"http://host:1\"]", 2, "web.hosts"),
+        ("[web]\nhosts = [\"\"]", 2, "web.hosts"),
         ("[web]\nmax_connections = 0", 2, "web.max_connections"),
         ("[web]\nmax_connections = 65536", 2, "web.max_connections"),
         ("[[view]]\nlabels = []", 2, "view.0.labels"),
@@ -183,7 +185,7 @@ fn values_of_always_are_completed_or_refused() {
         ("uid", "0", "root"),
     ] {
         let [key, expected] = [value, other].map(|value| {
-            let resolved = load(&always(label, value)).unwrap();
+            let (_, resolved) = load(&always(label, value)).unwrap();
             resolved.views[0].counts().series[0].0.clone()
         });
         assert_eq!(key, expected, "{label} {value}");
@@ -196,7 +198,7 @@ fn values_of_always_are_completed_or_refused() {
         ("container", &digits[..63], "12 or 64 digits"),
         ("comm", "/usr/sbin/sshd", "\"sshd\""),
         ("parent_comm", "/bin/sh", "\"sh\""),
-        ("uid", "4294967295", "neither a uid"),
+        ("uid", "4294967295", "not a uid"),
     ] {
         let message = refused(&always(label, value));
         assert!(

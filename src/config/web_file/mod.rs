@@ -18,6 +18,8 @@ use bcrypt::HashParts;
 use nix::libc::O_NONBLOCK;
 use serde::Deserialize;
 
+use crate::sys::user::describe_refusal;
+
 mod duration;
 mod tls;
 mod tls_names;
@@ -37,7 +39,7 @@ const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 /// A web configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read the web configuration {}: {error}", path.display())]
+    #[error("cannot read the web configuration {}: {}", path.display(), describe_refusal(error))]
     Read { path: PathBuf, error: io::Error },
     /// A key or value is invalid or not supported.
     #[error("{}:{line}: {message}", path.display())]
@@ -48,6 +50,27 @@ pub enum Error {
         /// The key, what is wrong, and what is valid.
         message: String,
     },
+    /// A certificate or key that the file names cannot be used now.
+    #[error("{}:{line}: {message}", path.display())]
+    Unusable {
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The key, and what is wrong.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Returns whether this configuration can never work. Otherwise a later start may succeed with
+    /// it: another program may be about to write the files.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Read { error, .. } => error.kind() == io::ErrorKind::InvalidData,
+            Self::Invalid { .. } => true,
+            Self::Unusable { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -120,8 +143,7 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NONBLOCK)
-        .open(path)
-        .map_err(super::readers::explain_denied)?;
+        .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
@@ -135,6 +157,18 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 
 pub(crate) fn invalid(path: &Path, fault: Fault) -> Error {
     Error::Invalid {
+        path: path.to_owned(),
+        line: fault.line,
+        message: fault.message,
+    }
+}
+
+/// Returns the error for a fault of the certificates and keys of this section.
+pub(crate) fn unusable(path: &Path, section: &TlsSection, fault: Fault) -> Error {
+    if section.files().next().is_none() {
+        return invalid(path, fault);
+    }
+    Error::Unusable {
         path: path.to_owned(),
         line: fault.line,
         message: fault.message,

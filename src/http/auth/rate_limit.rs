@@ -1,11 +1,11 @@
-//! The toolkit's limit on requests: a bucket of `burst` tokens, into which one falls each
+//! The rate limit of the exporter-toolkit: a bucket of at most `burst` tokens, which gains one per
 //! `interval`.
 
 use std::time::{Duration, Instant};
 
 use crate::config::web_file::RateLimit;
 
-/// What is in the bucket, in requests that were saved up.
+/// A request takes one token.
 #[derive(Debug)]
 pub(super) struct Bucket {
     interval: Duration,
@@ -25,7 +25,7 @@ impl Bucket {
         }
     }
 
-    /// Whether a request is within the limit.
+    /// Returns whether a request is within the limit.
     pub(super) fn allows(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.at);
         self.at = now;
@@ -57,7 +57,7 @@ mod tests {
         assert!(!at(second / 2));
         assert!(at(second));
         assert!(!at(second));
-        // Not more than the burst is saved up.
+        // The bucket holds no more than the burst.
         let later = second * 100;
         assert_eq!([at(later), at(later), at(later)], [true, true, false]);
     }

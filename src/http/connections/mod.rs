@@ -1,29 +1,31 @@
-//! Which connections are served, and which is closed when another needs its slot.
+//! Which connections are served, and which is closed when another one needs what it holds.
 //!
-//! A connection takes a slot for reading when it is accepted. When its first request has arrived,
-//! the request waits, in order, until fewer than `max_connections` requests are being answered
-//! and the budget has room for one more answer. From then on the connection is charged to the
-//! budget: a send buffer for what the kernel may hold, and the text of its answer, once per text,
-//! until the text has been handed to the kernel.
+//! A connection takes a slot for reading when it is accepted. When its first request has arrived, it
+//! is charged to the budget for unread answers instead: a fixed cost, for what the kernel may hold,
+//! and the text of its answer, once per text, until all of it is with the kernel. It stays charged.
+//! Then the request waits, in order, until fewer than `max_connections` requests are being answered.
 //!
 //! If all slots for reading are taken, or if the budget is used up, one connection that waits for
-//! its client is closed: of the source address with the most connections, the one that has waited
-//! longest. It is closed at once for a client at an address with fewer connections. Otherwise it
-//! first has a moment to go on: `grace` to send its request, or `stall` to read some of its
-//! answer, but no more than `reading_time` for all of it. A request that is being answered is
-//! never cut.
+//! its client is closed: of the source with the most connections, the one that has waited longest.
+//! For a client of a source with fewer connections, that happens at once. Otherwise the connection
+//! first has a moment to go on: `grace` to send its request, or `stall` to read a part of its
+//! answer, but no more than `reading_time` for all of it. A request that is being answered is never
+//! cut. `table` decides this without any socket.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, SemaphorePermit};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
+pub use self::patience::Patience;
 pub(super) use self::source::Source;
 pub use self::table::Limits;
 use self::table::{Entry, NotBefore, Phase, Table};
 
+mod patience;
 mod source;
 mod table;
 #[cfg(test)]
@@ -33,8 +35,9 @@ mod tests;
 #[derive(Debug)]
 pub(super) struct Connections {
     limits: Limits,
+    started: Instant,
     table: Mutex<Table>,
-    /// A connection has changed its phase or is gone.
+    /// A connection has begun to wait for its client, holds less, or is gone.
     changed: Notify,
     answering: Semaphore,
     /// Held by the request that is next to be charged.
@@ -45,6 +48,7 @@ impl Connections {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             limits,
+            started: Instant::now(),
             table: Mutex::new(Table::new(limits)),
             changed: Notify::new(),
             answering: Semaphore::new(limits.max_connections),
@@ -54,7 +58,8 @@ impl Connections {
 
     /// Returns a slot for a new connection, whose first deadline is `timeout` from then on.
     pub(super) async fn admit(self: &Arc<Self>, source: Source, timeout: Duration) -> Arc<Slot> {
-        let admit = |table: &mut Table| table.admit(source, timeout, Instant::now());
+        let admit =
+            |table: &mut Table, served| table.admit(source, timeout, served, Instant::now());
         let id = self.retry(admit).await;
         let cut = self.table().entries.get(&id).map(|e| Arc::clone(&e.cut));
         Arc::new(Slot {
@@ -73,15 +78,21 @@ impl Connections {
 
     /// Returns when there is no connection.
     pub(super) async fn emptied(&self) {
-        self.retry(|table| if table.is_empty() { Ok(()) } else { Err(None) })
+        self.retry(|table, _| if table.is_empty() { Ok(()) } else { Err(None) })
             .await;
     }
 
-    async fn retry<T>(&self, mut attempt: impl FnMut(&mut Table) -> Result<T, NotBefore>) -> T {
+    /// Calls `attempt` until it succeeds. It is given a time at which no socket was ready that has
+    /// not been served since. A client has not been slow if the server was.
+    async fn retry<T>(
+        &self,
+        mut attempt: impl FnMut(&mut Table, Instant) -> Result<T, NotBefore>,
+    ) -> T {
+        let mut served = self.started;
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let result = attempt(&mut self.table());
+            let result = attempt(&mut self.table(), served);
             match result {
                 Ok(value) => return value,
                 Err(None) => changed.await,
@@ -90,6 +101,9 @@ impl Connections {
                     () = sleep_until(at) => {}
                 },
             }
+            served = Instant::now();
+            // The runtime looks for events, and runs the tasks that they wake, before this one.
+            yield_now().await;
         }
     }
 
@@ -140,11 +154,15 @@ impl Slot {
             entry.deadline = deadline;
         });
         let turn = async {
-            let permit = connections.answering.acquire().await.ok()?;
-            let _next = connections.next.lock().await;
-            let charge = |table: &mut Table| table.charge(self.id, Instant::now());
-            connections.retry(charge).await;
-            Some(permit)
+            // Requests that wait to be answered have their share of the budget already. In the other
+            // order, some could wait for what others hold.
+            let is_charged = connections.table().is_charged(self.id);
+            if !is_charged {
+                let _next = connections.next.lock().await;
+                let charge = |table: &mut Table, served| table.charge(self.id, served);
+                connections.retry(charge).await;
+            }
+            connections.answering.acquire().await.ok()
         };
         timeout(connections.limits.patience, turn).await.ok()?
     }
@@ -165,6 +183,7 @@ impl Slot {
                 Phase::Reading { since: now }
             };
         });
+        self.connections.changed.notify_waiters();
     }
 
     /// The answer consists of this text.
@@ -194,16 +213,11 @@ impl Slot {
 
     /// Everything that has been generated is with the kernel.
     pub(super) fn flushed(&self) {
-        let now = Instant::now();
-        let deadline = now + self.connections.limits.head_timeout;
+        let timeout = self.connections.limits.head_timeout;
         let mut table = self.connections.table();
-        if table.is_sent(self.id) {
-            table.release_text(self.id);
+        if table.flushed(self.id, timeout, Instant::now()) {
             drop(table);
-            self.update(|entry| {
-                entry.deadline = deadline;
-                entry.phase = Phase::Idle { since: now };
-            });
+            self.connections.changed.notify_waiters();
         }
     }
 
@@ -217,8 +231,6 @@ impl Slot {
         let mut table = self.connections.table();
         if let Some(entry) = table.entries.get_mut(&self.id) {
             change(entry);
-            drop(table);
-            self.connections.changed.notify_waiters();
         }
     }
 }

@@ -13,14 +13,17 @@ pub(in crate::http) enum Source {
 impl Source {
     /// An IPv6 source is a /64.
     pub(in crate::http) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            address if address.is_loopback() => Self::Loopback,
+        let address = address.to_canonical();
+        if address.is_loopback() {
+            return Self::Loopback;
+        }
+        Self::Address(match address {
+            IpAddr::V4(_) => address,
             IpAddr::V6(address) => {
                 let prefix = address.to_bits() & !u128::from(u64::MAX);
-                Self::Address(Ipv6Addr::from_bits(prefix).into())
+                Ipv6Addr::from_bits(prefix).into()
             }
-            address @ IpAddr::V4(_) => Self::Address(address),
-        }
+        })
     }
 }
 

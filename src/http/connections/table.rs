@@ -7,14 +7,19 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::patience::Patience;
 use super::source::Source;
 
 /// What the kernel and the server may hold for an unread answer in addition to its text, in bytes:
-/// both socket buffers, and one chunk that is being written or encrypted.
-const COST: usize = 64 << 10;
+/// the send buffer, and one chunk that is being written or encrypted.
+const COST: usize = 48 << 10;
 
 /// The budget for unread answers, in bytes per request that may be answered at a time.
-const BUDGET: usize = 128 << 10;
+const BUDGET: usize = 64 << 10;
+
+/// The number of unread answers that are possible whatever they hold, so that a few clients can
+/// read large texts slowly.
+const ALWAYS: usize = 4;
 
 /// Slots for reading, per request that may be answered at a time, and in total.
 const READING: usize = 4;
@@ -32,9 +37,9 @@ pub struct Limits {
     /// The deadline of an answer: first to be generated, then to be read.
     pub request_timeout: Duration,
     /// The time in which a connection can send its request although others need its slot.
-    pub grace: Duration,
+    pub grace: Patience,
     /// The longest pause in the reading of an answer if the budget is used up.
-    pub stall: Duration,
+    pub stall: Patience,
     /// The time to read an answer if the budget is used up.
     pub reading_time: Duration,
     /// How long a request waits until it is answered with 503.
@@ -48,10 +53,10 @@ impl Limits {
             handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
-            grace: Duration::from_millis(200),
-            stall: Duration::from_millis(50),
+            grace: Patience::new(100, 700),
+            stall: Patience::new(20, 160),
             reading_time: Duration::from_millis(500),
-            patience: Duration::from_secs(2),
+            patience: Duration::from_secs(5),
         }
     }
 }
@@ -143,17 +148,19 @@ impl Table {
     }
 
     /// Adds a connection, whose first deadline is `timeout` from now on. Closes another one for it
-    /// if all slots for reading are taken.
+    /// if all slots for reading are taken. All sockets have been served since `served`.
     pub(super) fn admit(
         &mut self,
         source: Source,
         timeout: Duration,
+        served: Instant,
         now: Instant,
     ) -> Result<u64, NotBefore> {
         let slots = (READING * self.limits.max_connections).min(MAX_READING);
         while self.reading.total >= slots {
-            let victim = self.victim(false, source, now)?;
+            let victim = self.victim(false, source, served)?;
             self.cut(victim);
+            self.limits.grace.shrink();
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -170,17 +177,24 @@ impl Table {
         Ok(id)
     }
 
-    /// Charges a connection to the budget. Closes others until there is room.
-    pub(super) fn charge(&mut self, id: u64, now: Instant) -> Result<(), NotBefore> {
+    pub(super) fn is_charged(&self, id: u64) -> bool {
+        self.entries.get(&id).is_none_or(|entry| entry.is_charged)
+    }
+
+    /// Charges a connection to the budget. Closes others until there is room. All sockets have been
+    /// served since `served`.
+    pub(super) fn charge(&mut self, id: u64, served: Instant) -> Result<(), NotBefore> {
         let source = match self.entries.get(&id) {
             Some(entry) if !entry.is_charged => entry.source,
             Some(_) | None => return Ok(()),
         };
         let budget = BUDGET * self.limits.max_connections;
-        while self.charged.total > 0 && self.held() + COST > budget {
-            let victim = self.victim(true, source, now)?;
+        while self.charged.total >= ALWAYS && self.held() + COST > budget {
+            let victim = self.victim(true, source, served)?;
             self.cut(victim);
+            self.limits.stall.shrink();
         }
+        self.limits.grace.grow();
         self.reading.remove(source);
         self.charged.add(source);
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -204,7 +218,7 @@ impl Table {
 
     /// Closes a connection that waits for its client, whoever that is. Returns whether there is one.
     pub(super) fn cut_any(&mut self, now: Instant) -> bool {
-        let unprotected = now + self.limits.grace + self.limits.reading_time;
+        let unprotected = now + self.limits.grace.most() + self.limits.reading_time;
         let victim = self.victim(false, Source::Unix, unprotected);
         let victim = victim.or_else(|_| self.victim(true, Source::Unix, unprotected));
         if let Ok(victim) = victim {
@@ -225,15 +239,15 @@ impl Table {
         let waiting = entries.filter(|(_, entry)| entry.is_charged == is_charged);
         let waiting = waiting.filter_map(|(&id, entry)| {
             let (since, protected_until) = match entry.phase {
-                Phase::Reading { since } => (since, since + self.limits.grace),
+                Phase::Reading { since } => (since, since + self.limits.grace.now()),
                 Phase::Answering => return None,
                 Phase::Answered {
                     since, progress, ..
                 } => {
-                    let stalled = progress + self.limits.stall;
+                    let stalled = progress + self.limits.stall.now();
                     (progress, stalled.min(since + self.limits.reading_time))
                 }
-                Phase::Idle { since } => (since, since + self.limits.stall),
+                Phase::Idle { since } => (since, since + self.limits.stall.now()),
             };
             let connections = pool.of(entry.source);
             Some((connections, since, protected_until, id))
@@ -266,9 +280,20 @@ impl Table {
         }
     }
 
-    pub(super) fn is_sent(&self, id: u64) -> bool {
-        let phase = self.entries.get(&id).map(|entry| entry.phase);
-        matches!(phase, Some(Phase::Answered { is_sent: true, .. }))
+    /// Everything that has been generated is with the kernel. The deadline of an idle connection is
+    /// `timeout` from now on. Returns whether that completes an answer.
+    pub(super) fn flushed(&mut self, id: u64, timeout: Duration, now: Instant) -> bool {
+        let entry = self.entries.get_mut(&id);
+        let Some(entry) =
+            entry.filter(|e| matches!(e.phase, Phase::Answered { is_sent: true, .. }))
+        else {
+            return false;
+        };
+        entry.phase = Phase::Idle { since: now };
+        entry.deadline = now + timeout;
+        self.release_text(id);
+        self.limits.stall.grow();
+        true
     }
 
     pub(super) fn hold_text(&mut self, id: u64, text: Text) {

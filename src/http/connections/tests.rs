@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::patience::Patience;
 use super::source::Source;
 use super::table::{Limits, NotBefore, Phase, Table};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// One request at a time: four slots for reading, and a budget for two answers without a text.
+/// One request at a time: four slots for reading, and a budget for one answer. Four are always
+/// possible.
 struct Site {
     table: Table,
     start: Instant,
@@ -19,7 +21,8 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let mut limits = Limits::new(1);
-        (limits.grace, limits.stall) = (100 * MS, 10 * MS);
+        limits.grace = Patience::always(100 * MS);
+        limits.stall = Patience::always(10 * MS);
         limits.reading_time = 50 * MS;
         Self {
             table: Table::new(limits),
@@ -29,7 +32,7 @@ impl Site {
 
     fn connect(&mut self, source: Source, at: u32) -> Result<u64, NotBefore> {
         let now = self.start + at * MS;
-        self.table.admit(source, Duration::from_secs(1), now)
+        self.table.admit(source, Duration::from_secs(1), now, now)
     }
 
     /// A connection with an unread answer that was last read at this time.
@@ -61,8 +64,8 @@ impl Site {
         ids
     }
 
-    fn at(&self, at: u32) -> NotBefore {
-        Some(self.start + at * MS)
+    fn at<T>(&self, at: u32) -> Result<T, NotBefore> {
+        Err(Some(self.start + at * MS))
     }
 }
 
@@ -97,10 +100,10 @@ fn within_a_source_a_slot_is_free_after_the_grace_and_the_oldest_goes_first() {
     let crowd: Vec<_> = (0..4)
         .map(|at| site.connect(source(1), at).unwrap())
         .collect();
-    assert_eq!(site.connect(source(1), 99), Err(site.at(100)));
+    assert_eq!(site.connect(source(1), 99), site.at(100));
     let new = site.connect(source(1), 100).unwrap();
     assert_eq!(site.open(), [crowd[1], crowd[2], crowd[3], new]);
-    assert_eq!(site.connect(source(1), 100), Err(site.at(101)));
+    assert_eq!(site.connect(source(1), 100), site.at(101));
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn sources_with_one_connection_each_wait_for_each_other_like_one() {
     for n in 1..4 {
         site.connect(source(n), n.into()).unwrap();
     }
-    assert_eq!(site.connect(source(9), 99), Err(site.at(100)));
+    assert_eq!(site.connect(source(9), 99), site.at(100));
     site.connect(source(9), 100).unwrap();
     assert!(!site.open().contains(&first));
 }
@@ -129,30 +132,29 @@ fn a_request_that_is_being_answered_is_never_cut() {
 #[test]
 fn an_answer_is_cut_if_its_client_pauses_or_takes_too_long_and_others_need_the_budget() {
     let mut site = Site::new();
-    let stalled = site.answer(source(1), 0).unwrap();
-    let reading = site.answer(source(1), 5).unwrap();
-    assert_eq!(site.answer(source(1), 9), Err(site.at(10)));
-    let third = site.answer(source(1), 10).unwrap();
-    assert_eq!(site.open(), [reading, third]);
-    assert!(stalled < reading);
-    // Both go on reading, until the first has had its time.
-    site.read(reading, 49);
-    site.read(third, 49);
-    assert_eq!(site.answer(source(1), 49), Err(site.at(50)));
-    let fourth = site.answer(source(1), 50).unwrap();
-    assert_eq!(site.open(), [third, fourth]);
+    let answers = [0, 5, 6, 7].map(|at| site.answer(source(1), at).unwrap());
+    assert_eq!(site.answer(source(1), 9), site.at(10));
+    let fifth = site.answer(source(1), 10).unwrap();
+    assert_eq!(site.open(), [answers[1], answers[2], answers[3], fifth]);
+    // All go on reading, until one of them has had its time.
+    for id in site.open() {
+        site.read(id, 49);
+    }
+    assert_eq!(site.answer(source(1), 49), site.at(50));
+    let sixth = site.answer(source(1), 50).unwrap();
+    assert_eq!(site.open(), [answers[2], answers[3], fifth, sixth]);
 }
 
 #[test]
 fn an_answer_of_the_largest_source_is_cut_at_once_for_a_smaller_one() {
     let mut site = Site::new();
-    let first = site.answer(source(1), 0).unwrap();
-    let second = site.answer(source(1), 1).unwrap();
-    let other = site.answer(source(2), 2).unwrap();
-    assert_eq!(site.open(), [second, other]);
-    assert!(first < second);
-    // One connection each: now they wait for each other.
-    assert_eq!(site.answer(source(2), 3), Err(site.at(11)));
+    let crowd = [0, 1, 2, 3].map(|at| site.answer(source(1), at).unwrap());
+    let one = site.answer(source(2), 4).unwrap();
+    assert_eq!(site.open(), [crowd[1], crowd[2], crowd[3], one]);
+    let two = site.answer(source(2), 4).unwrap();
+    assert_eq!(site.open(), [crowd[2], crowd[3], one, two]);
+    // Now the two sources have the same share.
+    assert_eq!(site.answer(source(2), 4), site.at(12));
 }
 
 #[test]
@@ -174,18 +176,56 @@ fn a_text_counts_once_until_the_last_of_its_answers_is_with_the_kernel() {
 }
 
 #[test]
-fn all_holders_of_a_large_text_are_cut_until_there_is_room_and_one_answer_always_fits() {
+fn beyond_a_few_answers_as_many_are_cut_as_the_budget_needs() {
     let mut site = Site::new();
+    let mut limits = Limits::new(64);
+    limits.grace = Patience::always(100 * MS);
+    limits.stall = Patience::always(10 * MS);
+    site.table = Table::new(limits);
     let text = (0x1000, 1 << 30);
-    let holders: Vec<_> = (0..2)
+    let answers: Vec<_> = (0..10)
         .map(|at| site.answer(source(1), at).unwrap())
         .collect();
-    for id in holders {
-        site.table.hold_text(id, text);
-    }
+    site.table.hold_text(answers[5], text);
     let new = site.answer(source(1), 20).unwrap();
-    assert_eq!(site.open(), [new]);
-    assert!(site.table.held() < 1 << 20);
+    assert_eq!(site.open(), [&answers[6..], &[new]].concat());
+    // With a text that alone exceeds the budget, four answers are possible.
+    site.table.hold_text(new, text);
+    for at in (40..240).step_by(20) {
+        let id = site.answer(source(2), at).unwrap();
+        site.table.hold_text(id, (0x2000, 1 << 30));
+    }
+    assert_eq!(site.open().len(), 4);
+}
+
+#[test]
+fn a_crowd_that_does_nothing_is_replaced_ever_faster_until_clients_do_something_again() {
+    let mut site = Site::new();
+    let mut limits = Limits::new(1);
+    limits.grace = Patience::new(100, 700);
+    site.table = Table::new(limits);
+    for _ in 0..4 {
+        site.connect(source(1), 0).unwrap();
+    }
+    assert_eq!(site.connect(source(1), 699), site.at(700));
+    for _ in 0..30 {
+        site.connect(source(1), 10_000).unwrap_or_default();
+    }
+    for _ in 0..30 {
+        site.connect(source(1), 20_000).unwrap_or_default();
+    }
+    let grace = |site: &mut Site, at: u32| match site.connect(source(1), at) {
+        Err(Some(until)) => (until - site.start).as_millis() - u128::from(at),
+        other => panic!("{other:?}"),
+    };
+    let before = grace(&mut site, 20_000);
+    assert!(before < 700);
+    for id in site.open() {
+        site.table.charge(id, site.start + 20_000 * MS).unwrap();
+        site.table.remove(id);
+        site.connect(source(1), 20_000).unwrap();
+    }
+    assert!(grace(&mut site, 20_000) > before);
 }
 
 #[test]

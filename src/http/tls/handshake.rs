@@ -1,4 +1,4 @@
-//! From a connection to TLS, within a time limit.
+//! The TLS handshake, with the configuration of its moment.
 
 use std::io;
 use std::pin::Pin;
@@ -12,19 +12,19 @@ use tracing::debug;
 
 use crate::http::live_config::Live;
 
-/// What a client is told that speaks HTTP where TLS is spoken: Go's words.
+/// The answer to plain HTTP on a TLS port, with the words of Go.
 const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\n\
     Client sent an HTTP request to an HTTPS server.\n";
 
-/// The alert `internal_error` (RFC 8446, 6.2), as a record: what Go sends where its
-/// configuration cannot be had.
+/// A record with the alert `internal_error` (RFC 8446, 6.2). Go sends it if it has no valid
+/// configuration.
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// The most that rustls buffers of an answer, in bytes: one record.
 const MAX_BUFFER: usize = 16 << 10;
 
-/// Shake hands, with the configuration of this moment. None where that failed, which the
-/// client was told as far as it can be.
+/// Returns the encrypted connection, or `None` if the handshake failed. The client then has an
+/// answer or an alert where that is possible.
 pub(in crate::http) async fn shake<S>(stream: S, live: &Live) -> Option<TlsStream<Sniffed<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -68,11 +68,11 @@ async fn end_with<S: AsyncWrite + Unpin>(stream: &mut S, last: &[u8]) {
     }
 }
 
-/// A connection that gives nothing to read if what comes first is an HTTP request.
+/// A connection that returns an error instead of data if the first byte is that of an HTTP request.
 #[derive(Debug)]
 pub(in crate::http) struct Sniffed<S> {
     stream: S,
-    /// Unknown until something came.
+    /// Whether the first byte was that of an HTTP request, once it has arrived.
     http: Option<bool>,
 }
 
@@ -97,7 +97,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sniffed<S> {
         if self.http.is_none()
             && let Some(first) = buffer.filled().get(before)
         {
-            // A method's first letter; a TLS record begins with 20 to 24.
+            // The first letter of a method. A TLS record begins with 20 to 24.
             let http = first.is_ascii_uppercase();
             self.http = Some(http);
             if http {

@@ -10,6 +10,7 @@ use tokio_rustls::rustls::{self, CertificateError, RootCertStore, ServerConfig};
 use self::client_certs::{ClientCertificates, is_old};
 use crate::config::web_file::{ClientAuth, Fault, Pem, Source, TlsSection, fault_of, read_bounded};
 use crate::sys::throttle::Throttle;
+use crate::sys::user::describe_refusal;
 
 mod client_certs;
 pub(super) mod handshake;
@@ -133,7 +134,9 @@ impl Files {
 fn read(pem: &Pem) -> Result<Vec<u8>, Fault> {
     match &pem.source {
         Source::Inline(text) => Ok(text.clone().into_bytes()),
-        Source::File(path) => read_bounded(path).map_err(|error| fault_of(pem, error)),
+        Source::File(path) => {
+            read_bounded(path).map_err(|error| fault_of(pem, describe_refusal(&error)))
+        }
     }
 }
 

@@ -39,6 +39,8 @@ struct Context<'a> {
 pub struct Aggregator {
     began: Instant,
     execs: u64,
+    /// Execs in cgroups whose name is not known.
+    unknown_cgroup_execs: u64,
     recent: History,
     /// CPU time of the processes in `exits`, in nanoseconds.
     cpu_ns: u64,
@@ -56,6 +58,7 @@ impl Aggregator {
         Self {
             began: Instant::now(),
             execs: 0,
+            unknown_cgroup_execs: 0,
             recent: History::default(),
             cpu_ns: 0,
             exits: Exits::default(),
@@ -187,6 +190,9 @@ impl Aggregator {
             counts.execs = of.count;
         }
         let cgroup = context.cgroups.get(&subject.cgroup_id).map(Arc::as_ref);
+        if cgroup.is_none() && subject.cgroup_id != 0 {
+            self.unknown_cgroup_execs += counts.execs;
+        }
         for view in &mut self.views {
             view.add(subject, cgroup, context.now, counts);
         }
@@ -217,6 +223,7 @@ impl Aggregator {
             execs: self.total(),
             recent: self.recent.clone(),
             unattributed: self.unattributed(),
+            unknown_cgroup_execs: self.unknown_cgroup_execs,
             missed: self.missed.count,
             missed_at_most: self.missed_at_most.each_ref().map(|missed| missed.count),
             exits: self.exits.clone(),

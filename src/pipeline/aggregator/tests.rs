@@ -2,6 +2,7 @@ use super::missed::IN_FLIGHT;
 use super::*;
 use crate::capture::source::ProgramStats;
 use crate::pipeline::exits::WaitStatus;
+use crate::pipeline::series;
 use crate::pipeline::view::{Key, Label};
 use crate::record::Ledger;
 
@@ -198,4 +199,27 @@ fn exits_count_statuses_lifetimes_and_cpu_time_but_no_exec() {
         cpu_ns: 900,
     };
     assert_eq!(snapshot.views[0].series, vec![(Key::default(), cpu)]);
+}
+
+#[test]
+fn a_view_that_a_reload_adds_has_only_later_unattributed_execs_in_other() {
+    let mut aggregator = Aggregator::new(vec![]);
+    let observe = |aggregator: &mut Aggregator, unattributed| {
+        aggregator.apply(Message::Events(vec![Event::default(); 3], Cgroups::new()));
+        let mut flush = Flush::default();
+        flush.after[Kind::Exec].unattributed = unattributed;
+        aggregator.apply(Message::Flushed(Box::new(flush)));
+    };
+    observe(&mut aggregator, 2);
+    aggregator.change_views(vec![View::new(vec![Label::Comm], 5)]);
+    for (unattributed, execs, other) in [(2, 3, 0), (9, 6, 7)] {
+        observe(&mut aggregator, unattributed);
+        let snapshot = aggregator.snapshot();
+        let view = &snapshot.views[0];
+        assert_eq!(view.yielded.execs, 3 + 2);
+        assert_eq!(view.series[0].1.execs, execs);
+        assert_eq!(series::other(view, &snapshot).execs, other);
+        assert_eq!(view.recent_other.counts().sum::<u64>(), other);
+        assert_eq!(snapshot.execs, 3 + 2 + execs + other);
+    }
 }

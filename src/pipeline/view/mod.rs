@@ -4,7 +4,7 @@
 //! slot that return.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::names::cgroup::Cgroup;
@@ -22,6 +22,16 @@ pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 use self::returning::Returning;
 use self::slots::{NO_USER, Newcomer, Series, Slots};
 
+/// What a view shows if the cgroup is not known. No unit, slice or container has this name.
+static UNKNOWN: LazyLock<Cgroup> = LazyLock::new(|| {
+    let name: Arc<[u8]> = b"unknown".as_slice().into();
+    Cgroup {
+        unit: Arc::clone(&name),
+        slice: Arc::clone(&name),
+        container: name,
+    }
+});
+
 /// The series of a view and their counts.
 #[derive(Debug)]
 pub struct View {
@@ -34,7 +44,6 @@ pub struct View {
     /// Names without a slot.
     returning: Returning,
     overflow: Counts,
-    unnamed: Counts,
     yielded: Counts,
     /// The unattributed execs from before the view existed, which are in `yielded`.
     unattributed_before: u64,
@@ -52,8 +61,6 @@ pub struct ViewCounts {
     pub series: Vec<(Key, Counts)>,
     /// What had no slot when it was counted.
     pub overflow: Counts,
-    /// What was executed in a cgroup whose name is not known.
-    pub unnamed: Counts,
     /// What was counted under series that have been evicted, and before the view existed.
     pub yielded: Counts,
     /// The unattributed execs in `yielded`.
@@ -74,7 +81,6 @@ impl View {
             slots: Slots::new(u32::MAX, max_series),
             returning: Returning::default(),
             overflow: Counts::default(),
-            unnamed: Counts::default(),
             yielded: Counts::default(),
             unattributed_before: 0,
             recent_other: History::default(),
@@ -164,10 +170,7 @@ impl View {
     /// Counts for a subject at this time since the start: under its series, or as overflow if it has
     /// none and gets no slot. `cgroup` is the cgroup of the subject, if it is known.
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
-        let Some(key) = self.key(subject, cgroup) else {
-            self.unnamed += more;
-            return;
-        };
+        let key = self.key(subject, cgroup);
         let now = whole_seconds(now);
         if let Some(counts) = self.reserved.get_mut(&key) {
             *counts += more;
@@ -216,7 +219,7 @@ impl View {
     /// number in all views.
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
         let unattributed = unattributed.saturating_sub(self.unattributed_before);
-        let other = self.overflow.execs + self.unnamed.execs + unattributed;
+        let other = self.overflow.execs + unattributed;
         self.recent_other.add(now, other - self.other_recorded);
         self.other_recorded = other;
     }
@@ -228,7 +231,6 @@ impl View {
             labels: self.labels.clone(),
             series: reserved.chain(others).collect(),
             overflow: self.overflow,
-            unnamed: self.unnamed,
             yielded: self.yielded,
             unattributed_before: self.unattributed_before,
             recent_other: self.recent_other.clone(),
@@ -236,20 +238,20 @@ impl View {
         }
     }
 
-    /// Returns None if a label comes from the cgroup and the cgroup is not known.
-    fn key(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> Option<Key> {
+    fn key(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> Key {
+        let cgroup = cgroup.unwrap_or(&UNKNOWN);
         let mut key = Key::default();
         for label in &self.labels {
             match label {
                 Label::Comm => key.comm = subject.comm,
                 Label::ParentComm => key.parent_comm = subject.parent_comm,
                 Label::Uid | Label::User => key.uid = subject.uid,
-                Label::Unit => key.unit = Some(Arc::clone(&cgroup?.unit)),
-                Label::Slice => key.slice = Some(Arc::clone(&cgroup?.slice)),
-                Label::Container => key.container = Some(Arc::clone(&cgroup?.container)),
+                Label::Unit => key.unit = Some(Arc::clone(&cgroup.unit)),
+                Label::Slice => key.slice = Some(Arc::clone(&cgroup.slice)),
+                Label::Container => key.container = Some(Arc::clone(&cgroup.container)),
             }
         }
-        Some(key)
+        key
     }
 }
 

@@ -118,13 +118,13 @@ fn a_reserved_key_equals_the_key_of_its_subject() {
     ] {
         let reserved = key(&labels, value);
         let view = View::new(labels, 1);
-        assert_eq!(view.key(&sshd, Some(&cgroup)), Some(reserved));
+        assert_eq!(view.key(&sshd, Some(&cgroup)), reserved);
     }
 }
 
 #[test]
-fn a_cgroup_without_a_known_name_has_no_series() {
-    let mut view = View::new(vec![Label::Unit], 2);
+fn an_unknown_cgroup_affects_only_the_labels_that_come_from_it() {
+    let mut view = View::new(vec![Label::Unit, Label::Comm], 3);
     view.add(&subject(b'a', 0), None, NOW, execs(1));
     let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
     view.add(&subject(b'a', 0), Some(&cgroup), NOW, execs(2));
@@ -135,18 +135,21 @@ fn a_cgroup_without_a_known_name_has_no_series() {
         execs(4),
     );
     let counts = view.counts();
-    assert_eq!((counts.unnamed, counts.yielded), (execs(1), execs(0)));
     let mut series: Vec<_> = counts
         .series
         .iter()
-        .map(|(k, v)| (k.unit.clone().unwrap(), v.execs))
+        .map(|(k, v)| {
+            assert_eq!(k.comm, subject(b'a', 0).comm);
+            (k.unit.clone().unwrap(), v.execs)
+        })
         .collect();
     series.sort();
     assert_eq!(
         series,
         [
             (b"".as_slice().into(), 4),
-            (b"ssh.service".as_slice().into(), 2)
+            (b"ssh.service".as_slice().into(), 2),
+            (b"unknown".as_slice().into(), 1)
         ]
     );
 }
@@ -191,7 +194,7 @@ proptest! {
             for (key, counts) in &old {
                 match new.get(key) {
                     None => expected_yielded += *counts,
-                    Some(now) if own.as_ref() == Some(key) => {
+                    Some(now) if own == *key => {
                         let mut counts = *counts;
                         counts += more;
                         prop_assert_eq!(*now, counts);
@@ -201,16 +204,14 @@ proptest! {
             }
             prop_assert_eq!(after.yielded, expected_yielded);
             for (key, counts) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
-                prop_assert_eq!((Some(key), *counts), (own.as_ref(), more));
+                prop_assert_eq!((key, *counts), (&own, more));
             }
-            let has_series = own.is_some_and(|own| new.contains_key(&own));
+            let has_series = new.contains_key(&own);
             let mut expected_other = before.overflow;
-            expected_other += before.unnamed;
             if !has_series {
                 expected_other += more;
             }
-            let mut other = after.overflow;
-            other += after.unnamed;
+            let other = after.overflow;
             prop_assert_eq!(other, expected_other);
 
             let mut sum = other;

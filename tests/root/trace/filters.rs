@@ -17,8 +17,10 @@ fn filters_pass_only_events_that_match_all_of_them() {
     let script = programs.path().join("starter");
     std::fs::write(&script, format!("#!/bin/sh\n{}\n:\n", wanted.display())).unwrap();
     testkit::programs::set_executable(&script);
-    let unit = Cgroup::new("traced.slice/traced.service");
-    let directory = unit.directory().parent().unwrap().display().to_string();
+    let unit = Cgroup::new(&format!("traced.slice/traced.service{}", "/d".repeat(98)));
+    let slice = unit.directory().ancestors().nth(99).unwrap();
+    assert!(slice.ends_with("traced.slice"));
+    let directory = slice.display().to_string();
     for (filter, expected) in [
         (vec!["--comm", "wanted"], 5),
         (vec!["--comm", "wanted", "--uid", "700501"], 1),

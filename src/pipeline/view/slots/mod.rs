@@ -5,11 +5,11 @@
 //! - at once, if it has not executed itself or has been idle for `idle_after`;
 //! - at once, if its user has more than the share of the slots that a user can keep, and the user
 //!   of the new name has less;
-//! - if it is [`SETTLED`] and the new name has been seen in more than twice as many different
+//! - if it is at least [`SETTLED`] old and the new name has been seen in more than twice as many different
 //!   seconds as the series has. Each change doubles the price of the next one, so that names which
 //!   are made up to compete for a slot cannot change its series often.
 //!
-//! The weakest series is first in each of the three.
+//! The weakest series gives way first: among those of each kind, the one with the fewest seconds.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -18,8 +18,8 @@ use std::hash::RandomState;
 use super::counts::Counts;
 use super::key::Key;
 
-/// The age, in seconds, from which a series competes with new ones. Until then it has been shown
-/// to Prometheus, which scrapes every 15 s on most hosts.
+/// The age in seconds from which a series competes with names that return. It is twice the usual
+/// scrape interval, so that Prometheus has seen the series by then.
 const SETTLED: u32 = 30;
 
 /// How many of the weakest series are listed at a time.
@@ -52,7 +52,7 @@ impl Series {
     }
 }
 
-/// How weak a series is: the least is the weakest.
+/// The order in which series give way. The least is the weakest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     is_in_use: bool,

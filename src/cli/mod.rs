@@ -1,13 +1,12 @@
 //! The command line. Flags take precedence over the configuration file.
 
-use std::path::{Path, PathBuf};
+mod load;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use rustix::process::geteuid;
 
-use crate::config::{Config, DEFAULT_PATH, Error, File, Resolved, permission_notice};
-use crate::http::live_config;
 use crate::names::parse;
 use crate::record::Comm;
 use crate::sys::log::{LogFormat, LogLevel};
@@ -15,10 +14,11 @@ use crate::sys::log::{LogFormat, LogLevel};
 /// Counts every program that this host executes, exactly, and serves the counts to Prometheus
 ///
 /// Runs until SIGTERM or SIGINT. Needs root, or CAP_BPF and CAP_PERFMON, to start. Once it is
-/// attached, it drops all capabilities (except CAP_BPF on kernels before 5.19).
+/// attached, it drops all capabilities (except CAP_BPF on kernels before 5.19), and root becomes
+/// the user nobody (`run_as` in the configuration file).
 ///
-/// Exit status: 0 stopped by a signal, 1 runtime failure, 2 invalid command line, 69 not supported
-/// by the kernel, 77 permission denied, 78 invalid configuration.
+/// Exit status: 0 stopped by a signal, 1 failure that may pass, 2 invalid command line, 69 not
+/// supported by the kernel, 77 permission denied, 78 configuration that can never work.
 #[derive(Debug, Clone, Parser)]
 #[allow(clippy::doc_markdown)] // shown as it is by --help
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
@@ -64,7 +64,7 @@ pub enum Command {
     ///
     /// Writes a table to standard output, sorted by time across all CPUs. All filters except --unit
     /// are applied in the kernel. Losses are reported on standard error when they happen and at the
-    /// end. Needs root, or CAP_BPF and CAP_PERFMON, to start.
+    /// end. Needs root, or CAP_BPF and CAP_PERFMON, to start. Root becomes the user nobody.
     ///
     /// RETVAL is 0 for an exec, the negative errno for a failed exec, and for a process exit the
     /// exit status, or 128 plus the number of the signal that killed the process.
@@ -195,66 +195,6 @@ pub enum Timestamps {
     None,
 }
 
-impl Cli {
-    /// Returns subject and verb of a sentence about what [`load_config`](Self::load_config) reads.
-    pub fn describe_config(&self) -> String {
-        let default = Path::new(DEFAULT_PATH);
-        match &self.config {
-            Some(path) => format!("{} is", path.display()),
-            None if default.try_exists().unwrap_or(true) => format!("{DEFAULT_PATH} is"),
-            None => format!("there is no {DEFAULT_PATH}, so the defaults apply; they are"),
-        }
-    }
-
-    /// Returns what `--check` reports about a valid configuration: certificates that are left out
-    /// and, to root, files that the service may not be able to read.
-    pub fn notices(&self, config: &Config) -> Result<Vec<String>, Error> {
-        let validated = live_config::validate(&config.web.config_file)?;
-        let mut notices = validated.skipped;
-        if geteuid().is_root() {
-            let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-            let files = [file]
-                .into_iter()
-                .chain(validated.files.iter().map(PathBuf::as_path));
-            notices.extend(files.filter_map(permission_notice));
-        }
-        Ok(notices)
-    }
-
-    /// Reads the file, applies the flags, and looks up hosts and users.
-    pub fn load_config(&self) -> Result<Resolved, Error> {
-        let file = File::read(self.config.as_deref())?;
-        let config = file.as_ref().map(Config::parse_file);
-        let mut config = config.transpose()?.unwrap_or_default();
-        if !self.listen.is_empty() {
-            config.web.listen.clone_from(&self.listen);
-        }
-        if let Some(path) = &self.web_config {
-            config.web.config_file.clone_from(path);
-        }
-        if let Some(path) = &self.telemetry_path {
-            config.web.telemetry_path.clone_from(path);
-        }
-        if let Some(level) = self.log_level {
-            config.log.level = level;
-        }
-        if let Some(format) = self.log_format {
-            config.log.format = format;
-        }
-        config.validate()?;
-        let resolved = config.resolve().map_err(|fault| {
-            let is_flag = !self.listen.is_empty() && fault.is_in("web.listen");
-            match &file {
-                Some(file) if !is_flag => file.locate(&fault),
-                _ => Error::Flag(fault),
-            }
-        })?;
-        // Also checks the certificates and keys that the web configuration names.
-        live_config::validate(&resolved.config.web.config_file)?;
-        Ok(resolved)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,28 +203,6 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn flags_take_precedence_over_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config.toml");
-        std::fs::write(&file, "[web]\nlisten = [\":1\"]\ntelemetry_path = \"/a\"\n").unwrap();
-        let file = file.to_str().unwrap();
-        let cli = Cli::parse_from([
-            "execsnoopd",
-            "--config",
-            file,
-            "--web.listen-address=127.0.0.1:2",
-            "--web.listen-address=127.0.0.1:3",
-            "--log.level=debug",
-            "--log.format=json",
-        ]);
-        let config = cli.load_config().unwrap().config;
-        assert_eq!(config.web.listen, ["127.0.0.1:2", "127.0.0.1:3"]);
-        assert_eq!(config.web.telemetry_path, "/a");
-        assert_eq!(config.log.level, LogLevel::Debug);
-        assert_eq!(config.log.format, LogFormat::Json);
     }
 
     #[test]
@@ -321,30 +239,5 @@ mod tests {
             let error = Cli::try_parse_from(["execsnoopd", "trace", flag, name]).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{flag} {name}");
         }
-    }
-
-    #[test]
-    fn a_flag_is_validated_like_a_key() {
-        let cli = Cli::parse_from(["execsnoopd", "--web.telemetry-path=metrics"]);
-        let message = cli.load_config().unwrap_err().to_string();
-        assert!(message.starts_with("web.telemetry_path: "), "{message}");
-    }
-
-    #[test]
-    fn a_host_that_does_not_resolve_is_reported_where_it_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config.toml");
-        std::fs::write(&file, "[web]\nlisten = [\"no-such-host.invalid:1\"]\n").unwrap();
-        let file = file.to_str().unwrap();
-        let cli = Cli::parse_from(["execsnoopd", "--config", file]);
-        let message = cli.load_config().unwrap_err().to_string();
-        let expected = format!("{file}:2: web.listen: cannot resolve \"no-such-host.invalid:1\": ");
-        assert!(message.starts_with(&expected), "{message}");
-
-        let flag = "--web.listen-address=other-host.invalid:1";
-        let cli = Cli::parse_from(["execsnoopd", "--config", file, flag]);
-        let message = cli.load_config().unwrap_err().to_string();
-        let expected = "web.listen: cannot resolve \"other-host.invalid:1\": ";
-        assert!(message.starts_with(expected), "{message}");
     }
 }

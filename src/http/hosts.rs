@@ -1,0 +1,180 @@
+//! Answers only requests for names of this host, if nothing else protects the metrics.
+//!
+//! A web page can resolve its own name to an address of this host (DNS rebinding) and then read
+//! from the daemon in the browser of a user who can connect to it. The browser sends the page's
+//! name as the host.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+
+use crate::http::connections::Source;
+use crate::names::escape;
+
+/// The names that requests can be for, in lower case.
+#[derive(Debug)]
+struct Hosts(BTreeSet<String>);
+
+/// Restricts the routes to IP addresses, `localhost`, the host's own name and `names`.
+pub fn restrict(router: Router, names: &[String]) -> Router {
+    let node = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let hosts = Arc::new(Hosts::new(&node, names));
+    router.layer(middleware::from_fn_with_state(hosts, check))
+}
+
+async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+    if request.extensions().get() == Some(&Source::Unix) {
+        return next.run(request).await;
+    }
+    match hosts.foreign(&request) {
+        None => next.run(request).await,
+        Some(host) => {
+            let host = escape::printable(host);
+            let text = format!(
+                "This server has no host {host:?}. If that is a name of it, add the name to \
+                 web.hosts in config.toml.\n"
+            );
+            let nosniff = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+            (StatusCode::MISDIRECTED_REQUEST, [nosniff], text).into_response()
+        }
+    }
+}
+
+impl Hosts {
+    fn new(node: &str, names: &[String]) -> Self {
+        let short = node.split('.').next().unwrap_or_default();
+        let own = ["localhost", node, short].into_iter();
+        let names = own.chain(names.iter().map(String::as_str));
+        let names = names.filter(|name| !name.is_empty());
+        Self(names.map(|name| plain(name).to_lowercase()).collect())
+    }
+
+    /// Returns a host of the request that is not a name of this one. A request without any is
+    /// not from a browser.
+    fn foreign<'a>(&self, request: &'a Request) -> Option<&'a [u8]> {
+        let target = request.uri().authority();
+        let target = target.map(|authority| authority.host().as_bytes());
+        let headers = request.headers().get_all(header::HOST).iter();
+        let headers = headers.map(|value| without_port(value.as_bytes()));
+        let mut hosts = target.into_iter().chain(headers);
+        hosts.find(|host| !self.has(host))
+    }
+
+    fn has(&self, host: &[u8]) -> bool {
+        let Ok(host) = std::str::from_utf8(host) else {
+            return false;
+        };
+        let host = plain(host);
+        let bracketed = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        // Without the zone of a link-local address.
+        let address = bracketed
+            .unwrap_or(host)
+            .split('%')
+            .next()
+            .unwrap_or_default();
+        host.is_empty()
+            || address.parse::<IpAddr>().is_ok()
+            || self.0.contains(&host.to_lowercase())
+    }
+}
+
+/// A name without the dot of its root.
+fn plain(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+fn without_port(host: &[u8]) -> &[u8] {
+    let colon = host.iter().rposition(|&byte| byte == b':');
+    match colon {
+        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) => &host[..colon],
+        Some(_) | None => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+
+    use super::*;
+
+    fn is_foreign(target: &str, hosts: &[&str]) -> bool {
+        let names = ["Metrics.Example".to_owned()];
+        let known = Hosts::new("Web1.prod.example", &names);
+        let mut request = Request::builder().uri(target);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        known
+            .foreign(&request.body(Body::empty()).unwrap())
+            .is_some()
+    }
+
+    #[test]
+    fn addresses_and_names_of_the_host_are_allowed() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:10190",
+            "10.1.2.3:80",
+            "[::1]",
+            "[::1]:10190",
+            "[fe80::1%eth0]:10190",
+            "localhost",
+            "LOCALHOST:10190",
+            "localhost.:10190",
+            "web1",
+            "web1.prod.example",
+            "WEB1.prod.example.:10190",
+            "metrics.example",
+            "",
+            ":10190",
+            "localhost:",
+        ] {
+            assert!(!is_foreign("/metrics", &[host]), "{host}");
+        }
+        assert!(!is_foreign("/metrics", &[]), "HTTP/1.0");
+        assert!(!is_foreign(
+            "http://localhost:10190/metrics",
+            &["localhost:10190"]
+        ));
+    }
+
+    #[test]
+    fn other_hosts_are_foreign() {
+        for host in [
+            "attacker.example",
+            "attacker.example:10190",
+            "127.0.0.1.attacker.example",
+            "localhost.attacker.example",
+            "web1.attacker.example",
+            "prod.example",
+            "localhost..",
+            "[localhost]",
+            "[::1].attacker.example",
+            "attacker.example:1:2",
+            "user@localhost",
+        ] {
+            assert!(is_foreign("/metrics", &[host]), "{host}");
+        }
+        assert!(is_foreign("/metrics", &["localhost", "attacker.example"]));
+        assert!(is_foreign(
+            "http://attacker.example/metrics",
+            &["localhost"]
+        ));
+        assert!(is_foreign(
+            "http://localhost/metrics",
+            &["attacker.example"]
+        ));
+    }
+}
