@@ -235,11 +235,11 @@ impl Daemon {
         let served = std::mem::take(&mut self.listeners).into_iter();
         let served = served.map(|listener| (listener, self.server.clone()));
         let probes = std::mem::take(&mut self.probes).into_iter();
-        let prober = Server::new(
+        let without_users = Server::new(
             health::router(self.app.health()),
             Limits::new(MAX_PROBE_CONNECTIONS),
         );
-        let probes = probes.map(|listener| (listener, prober.clone()));
+        let probes = probes.map(|listener| (listener, without_users.clone()));
         let served = served.chain(probes).collect();
         let (stopped, in_time) = self.runtime.block_on(async {
             let stopped = serve(
