@@ -1,7 +1,7 @@
 //! Loads and attaches the programs, and reads what they collect. The only module that talks to
 //! BPF.
 //!
-//! [`Options`] come in; bytes go out, through [`Source`](source::Source). The main thread starts
+//! [`Options`] come in; bytes go out, through [`Source`]. The main thread starts
 //! it, the reader's thread reads from it. `select.rs` decides which programs run.
 
 mod buffer;

@@ -104,7 +104,7 @@ fn cgroup_name(text: &str, suffixes: &[&[u8]], default: &str) -> Result<Vec<u8>,
     Ok(name)
 }
 
-/// Parses the ID of a container, which is shortened to [`SHORT_ID`] digits. The empty ID is that
+/// Parses the ID of a container, which is shortened to 12 digits. The empty ID is that
 /// of processes outside of any container.
 pub fn container(text: &str) -> Result<Vec<u8>, String> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
