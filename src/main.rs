@@ -85,7 +85,7 @@ fn status(error: &daemon::Error) -> ExitCode {
         }
         daemon::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
         daemon::Error::Other(error) if error.is::<web_file::Error>() => ExitCode::from(EX_CONFIG),
-        daemon::Error::Capture(capture::Error::OutOfMemory(_)) | daemon::Error::Other(_) => {
+        daemon::Error::Capture(capture::Error::Shortage(_)) | daemon::Error::Other(_) => {
             ExitCode::FAILURE
         }
     }

@@ -15,6 +15,7 @@ mod object;
 pub mod options;
 pub mod preemption;
 pub mod select;
+mod shortage;
 pub mod source;
 mod stats;
 mod tally;
@@ -73,7 +74,12 @@ impl Capture {
         notes.iter().for_each(Note::log);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
-            match Self::start_over(kind, &hooks, options) {
+            let started = Self::start_over(kind, &hooks, options).or_else(|error| match error {
+                // Each of these programs was loaded before, so this may pass.
+                Error::Unsupported(_) => Self::start_over(kind, &hooks, options),
+                _ => Err(error),
+            });
+            match started {
                 Err(Error::Buffer(refusal)) => {
                     info!(
                         transport = kind.name(),
@@ -155,9 +161,16 @@ impl Capture {
     }
 }
 
-/// The ring buffer's size: that of the perf buffers of all CPUs, rounded up to a power of two.
+/// More is of no use for the ring buffer, which all CPUs share: it holds some 170 000 events. And the
+/// memory cgroup is charged for it.
+const RING_BYTES: usize = 16 << 20;
+
+/// The ring buffer's size: that of the perf buffers of all CPUs, rounded up to a power of two, but no
+/// more than [`RING_BYTES`] or one perf buffer.
 fn ring_bytes(pages: usize, cpus: usize) -> u32 {
-    let bytes = (pages * rustix::param::page_size() * cpus).next_power_of_two();
+    let of_cpu = pages * rustix::param::page_size();
+    let bytes = (of_cpu * cpus).min(RING_BYTES.max(of_cpu));
+    let bytes = bytes.next_power_of_two();
     // The largest power of two that fits the 32-bit size of a map.
     u32::try_from(bytes).unwrap_or(1 << 31)
 }
@@ -236,4 +249,18 @@ fn per_cpu(map: &MapHandle, index: u32) -> io::Result<Vec<Vec<u8>>> {
     map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
         .map_err(io::Error::other)?
         .ok_or_else(|| io::Error::other(format!("a BPF array has no entry {index}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_buffer_has_a_bound_unless_more_is_configured_for_each_cpu() {
+        let page = rustix::param::page_size();
+        for (pages, cpus, mib) in [(64, 4, 1), (64, 5, 2), (64, 64, 16), (64, 1024, 16)] {
+            assert_eq!(ring_bytes(pages * 4096 / page, cpus), mib << 20, "{cpus}");
+        }
+        assert_eq!(ring_bytes((64 << 20) / page, 2), 64 << 20);
+    }
 }

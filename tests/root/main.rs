@@ -19,6 +19,7 @@ mod log; // a log that cannot be written
 mod many_names; // a user who executes as many programs as possible
 mod namespaces; // pid, user and time namespaces
 mod privileges; // capabilities
+mod refusals; // system calls of the start that fail
 mod shortage; // no threads, no memory
 mod shutdown; // signals at every stage of the start and the stop
 mod startup; // starts that fail
