@@ -137,29 +137,33 @@ static __always_inline void observe_return(void *ctx, long ret, const char *path
  * failure, whichever functions this kernel's version calls below them. Each architecture
  * and word size has its own.
  */
-#define FAILURES_AT(name, copy, entry, path)                                             \
+#define FAILURES_AT(name, copy, entry, path, check)                                      \
 	SEC("?fexit/" entry)                                                             \
 	int name(unsigned long long *ctx)                                                \
 	{                                                                                \
 		AS_COPY(copy, KIND_FAILURE,                                              \
-			observe_return(ctx, RETURNED(ctx),                               \
-				       with_path ? path(regs_of_entry(ctx)) : NULL));    \
+			if (!(check)) observe_return(                                    \
+				ctx, RETURNED(ctx),                                      \
+				with_path ? path(regs_of_entry(ctx)) : NULL));           \
 		return 0;                                                                \
 	}
 
-FOR_EACH_COPY(FAILURES_AT, fail_execve, ENTRY "execve", path_of_execve)
-FOR_EACH_COPY(FAILURES_AT, fail_execveat, ENTRY "execveat", path_of_execveat)
+FOR_EACH_COPY(FAILURES_AT, fail_execve, ENTRY "execve", path_of_execve, false)
+FOR_EACH_COPY(FAILURES_AT, fail_execveat, ENTRY "execveat", path_of_execveat,
+	      is_check(FIFTH(regs_of_entry(ctx))))
 FOR_EACH_COPY(FAILURES_AT, fail_compat_execve, COMPAT_ENTRY "execve",
-	      path_of_compat_execve)
+	      path_of_compat_execve, false)
 FOR_EACH_COPY(FAILURES_AT, fail_compat_execveat, COMPAT_ENTRY "execveat",
-	      path_of_compat_execveat)
+	      path_of_compat_execveat, is_check(COMPAT_FIFTH(regs_of_entry(ctx))))
 
 /* On request, for kernels without fexit. The kernel does extra work in every system call
  * of every process as soon as one of these tracepoints is in use. */
-#define SYS_EXIT(name, path)                                                             \
+#define SYS_EXIT(name, path, check)                                                      \
 	SEC("?tracepoint/syscalls/" #name)                                               \
 	int name(struct trace_event_raw_sys_exit *ctx)                                   \
 	{                                                                                \
+		if (check)                                                               \
+			return 0;                                                        \
 		if (failure_at_sys_exit)                                                 \
 			observe_return(ctx, ctx->ret,                                    \
 				       with_path ? path(regs_of_current()) : NULL);      \
@@ -168,8 +172,8 @@ FOR_EACH_COPY(FAILURES_AT, fail_compat_execveat, COMPAT_ENTRY "execveat",
 		return 0;                                                                \
 	}
 
-SYS_EXIT(sys_exit_execve, path_of_execve)
-SYS_EXIT(sys_exit_execveat, path_of_execveat)
+SYS_EXIT(sys_exit_execve, path_of_execve, false)
+SYS_EXIT(sys_exit_execveat, path_of_execveat, is_check(FIFTH(regs_of_current())))
 
 /*
  * The classic mode counts attempts as the execsnoop of tutorials does: at the beginning
@@ -199,7 +203,8 @@ int sys_enter_execve(struct trace_event_raw_sys_enter *ctx)
 SEC("?tracepoint/syscalls/sys_enter_execveat")
 int sys_enter_execveat(struct trace_event_raw_sys_enter *ctx)
 {
-	observe_attempt(ctx, (const char *)ctx->args[1]);
+	if (!is_check(ctx->args[4]))
+		observe_attempt(ctx, (const char *)ctx->args[1]);
 	return 0;
 }
 

@@ -39,6 +39,8 @@ static __always_inline const struct pt_regs *regs_of_current(void)
 #define SECOND(regs)        BPF_CORE_READ(regs, si)
 #define COMPAT_FIRST(regs)  (__u32) BPF_CORE_READ(regs, bx)
 #define COMPAT_SECOND(regs) (__u32) BPF_CORE_READ(regs, cx)
+#define FIFTH(regs)         BPF_CORE_READ(regs, r8)
+#define COMPAT_FIFTH(regs)  BPF_CORE_READ(regs, di)
 #elif defined(__TARGET_ARCH_arm64)
 #define ENTRY               "__arm64_sys_"
 #define COMPAT_ENTRY        "__arm64_compat_sys_"
@@ -46,9 +48,19 @@ static __always_inline const struct pt_regs *regs_of_current(void)
 #define SECOND(regs)        BPF_CORE_READ(regs, regs[1])
 #define COMPAT_FIRST(regs)  (__u32) FIRST(regs)
 #define COMPAT_SECOND(regs) (__u32) SECOND(regs)
+#define FIFTH(regs)         BPF_CORE_READ(regs, regs[4])
+#define COMPAT_FIFTH(regs)  FIFTH(regs)
 #else
 #error "no names and arguments of system call entries for this architecture"
 #endif
+
+/* AT_EXECVE_CHECK of include/uapi/linux/fcntl.h. With it, execveat(2) checks whether a
+ * file may be executed, and executes nothing. A successful exec clears the registers, so
+ * they never show it then. */
+static __always_inline bool is_check(unsigned long flags)
+{
+	return flags & 0x10000;
+}
 
 /* The caller's path: execve(path, …), execveat(directory, path, …). */
 #define PATH(name, argument)                                                             \

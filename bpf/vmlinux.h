@@ -166,6 +166,7 @@ struct pt_regs {
 	unsigned long cx;
 	unsigned long si;
 	unsigned long di;
+	unsigned long r8;
 #elif defined(__TARGET_ARCH_arm64)
 	__u64 regs[31];
 	__u64 orig_x0;

@@ -123,7 +123,7 @@ fn status(error: &daemon::Error) -> ExitCode {
         | daemon::Error::NotPermitted(_) => ExitCode::from(EX_NOPERM),
         daemon::Error::Capture(capture::Error::Unsupported(_)) => ExitCode::from(EX_UNAVAILABLE),
         daemon::Error::Other(_) if error.is_invalid_config() => ExitCode::from(EX_CONFIG),
-        daemon::Error::Capture(capture::Error::OutOfMemory(_)) | daemon::Error::Other(_) => {
+        daemon::Error::Capture(capture::Error::Shortage(_)) | daemon::Error::Other(_) => {
             ExitCode::FAILURE
         }
     }

@@ -1,53 +1,54 @@
-//! Why this host cannot be observed, and what to do about it.
+//! Why capturing cannot start, and what to do about it.
 
-use std::fmt;
+use std::fmt::Display;
 use std::io;
 
 use super::hook::Refusal;
+use super::shortage;
 
-/// Capturing could not be set up.
+/// Capturing cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The process may not do it. Another user, or more capabilities, could.
+    /// The process lacks a permission.
     #[error("{0}")]
     NotPermitted(String),
     /// The kernel does not support it. This is not a permission problem.
     #[error("{0}")]
     Unsupported(String),
-    /// The kernel has not the memory for it now.
+    /// The kernel could not do it just now, for lack of something. It may succeed later.
     #[error("{0}")]
-    OutOfMemory(String),
-    /// The buffer of one transport may not be opened; another may.
+    Shortage(String),
+    /// The kernel refuses the buffer of one transport. It may allow the other one.
     #[error("{0}")]
     Buffer(String),
 }
 
 impl Error {
-    /// No hook could be loaded and attached for something that was asked for.
+    /// The kernel refused every hook for something that was requested.
     pub(super) fn no_hook(what: &str, refusals: &[Refusal]) -> Self {
         let tried: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
         let tried = tried.join("; ");
-        if refusals.iter().any(|refusal| refusal.out_of_memory) {
-            Self::OutOfMemory(format!(
-                "there is not enough memory to load the programs that observe {what} ({tried}). \
-                 Some 10 MB are needed, which count to the memory cgroup that this runs in"
-            ))
-        } else if refusals.iter().any(|refusal| refusal.not_permitted) {
+        if refusals.iter().any(|refusal| refusal.not_permitted) {
             Self::NotPermitted(format!(
                 "the kernel refuses to load the programs that observe {what} ({tried}). The \
-                 capabilities are there, so something else forbids it: a seccomp filter or a \
-                 user namespace (in a container), an LSM, kernel lockdown, or, before Linux 5.11, \
-                 the limit of locked memory. Run in the initial user namespace with bpf(2) \
-                 allowed, and on such a kernel after `ulimit -l unlimited`"
+                 process has the capabilities, so something else forbids it: a seccomp filter or a \
+                 user namespace (in a container), an LSM, or kernel lockdown. Run it in the initial \
+                 user namespace with bpf(2) allowed"
             ))
         } else {
             Self::Unsupported(format!(
-                "this kernel cannot run the programs that observe {what} ({tried}). Needed are \
+                "this kernel cannot run the programs that observe {what} ({tried}). They need \
                  Linux 5.10 or newer with CONFIG_BPF_SYSCALL and CONFIG_DEBUG_INFO_BTF \
                  (/sys/kernel/btf/vmlinux exists), and in a container a seccomp profile that \
                  allows bpf(2)"
             ))
         }
+    }
+
+    /// The kernel could not try something just now, for lack of what `limit` describes.
+    pub(super) fn shortage(what: &str, limit: &str) -> Self {
+        let what = what.to_owned();
+        Self::Shortage(format!("{what}. The limit is {limit}"))
     }
 
     /// Capabilities are missing, by name.
@@ -61,9 +62,11 @@ impl Error {
         ))
     }
 
-    /// The perf buffer could not be opened.
     pub(super) fn perf_buffer(pages: usize, error: &io::Error) -> Self {
         let what = format!("cannot open a perf buffer of {pages} pages per CPU: {error}");
+        if let Some(limit) = shortage::limit(error) {
+            return Self::shortage(&what, &format!("{limit}. Or lower capture.buffer_pages"));
+        }
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Buffer(format!(
                 "{what}. Either kernel.perf_event_paranoid is 3 or more, which refuses \
@@ -76,39 +79,28 @@ impl Error {
                 "{what}. A seccomp filter forbids perf_event_open(2), or the kernel lacks \
                  CONFIG_PERF_EVENTS"
             )),
-            io::ErrorKind::OutOfMemory => Self::OutOfMemory(format!(
-                "{what}. Lower capture.buffer_pages, or give it more memory"
-            )),
-            _ => Self::Unsupported(what),
+            _ => Self::Buffer(what),
         }
     }
 
-    /// Any other step of setting up failed.
-    pub(super) fn setup(step: &str, error: &impl Cause) -> Self {
+    /// The programs cannot be loaded with a ring buffer of this size, which the kernel creates with
+    /// them.
+    pub(super) fn ring_buffer(bytes: u32, error: &libbpf_rs::Error) -> Self {
+        let what = format!("loading the chosen BPF programs with a ring buffer of {bytes} bytes");
+        match Self::setup(&what, error) {
+            Self::Shortage(what) => {
+                Self::Shortage(format!("{what}. Or lower capture.buffer_pages"))
+            }
+            error => error,
+        }
+    }
+
+    /// Another step of the start failed.
+    pub(super) fn setup(step: &str, error: &impl Display) -> Self {
         let what = format!("{step}: {error:#}");
-        if error.is_out_of_memory() {
-            Self::OutOfMemory(format!(
-                "{what}. Lower capture.buffer_pages, or give it more memory"
-            ))
-        } else {
-            Self::Unsupported(what)
+        match shortage::limit(error) {
+            Some(limit) => Self::shortage(&what, &limit),
+            None => Self::Unsupported(what),
         }
-    }
-}
-
-/// What the kernel said.
-pub(super) trait Cause: fmt::Display {
-    fn is_out_of_memory(&self) -> bool;
-}
-
-impl Cause for io::Error {
-    fn is_out_of_memory(&self) -> bool {
-        self.kind() == io::ErrorKind::OutOfMemory
-    }
-}
-
-impl Cause for libbpf_rs::Error {
-    fn is_out_of_memory(&self) -> bool {
-        self.kind() == libbpf_rs::ErrorKind::OutOfMemory
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::hook::{AttachPoint, Hook, Refusal};
 use super::object;
+use crate::record::Kind;
 
 /// Where tracefs may be mounted.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -17,6 +18,8 @@ pub trait Facts {
     /// Whether the kernel loads and attaches all of these programs. One try is faster than
     /// one for each program.
     fn supports_all(&mut self, hooks: &[Hook]) -> bool;
+    /// The limit that was reached, if the kernel cannot load any object just now.
+    fn shortage(&mut self) -> Option<String>;
     /// Whether the kernel may skip programs at this kind of attach point.
     fn may_skip(&mut self, attach_point: AttachPoint) -> bool;
     /// Whether tracefs is mounted and readable.
@@ -72,7 +75,19 @@ impl Host {
 impl Facts for Host {
     fn try_hook(&mut self, hook: Hook) -> Result<(), Refusal> {
         let tried = self.tried.entry(hook.program);
-        tried.or_insert_with(|| object::try_out(hook)).clone()
+        let is_tried_with_others = hook.kind == Kind::Failure;
+        let try_twice = || {
+            object::try_out(hook).or_else(|refusal| {
+                // A kernel that does not support the hook refuses it again.
+                let is_known = refusal.shortage.is_some() || is_tried_with_others;
+                if is_known {
+                    Err(refusal)
+                } else {
+                    object::try_out(hook)
+                }
+            })
+        };
+        tried.or_insert_with(try_twice).clone()
     }
 
     fn supports_all(&mut self, hooks: &[Hook]) -> bool {
@@ -86,6 +101,10 @@ impl Facts for Host {
             self.tried.extend(accepted);
         }
         supports_all
+    }
+
+    fn shortage(&mut self) -> Option<String> {
+        object::shortage()
     }
 
     fn may_skip(&mut self, attach_point: AttachPoint) -> bool {

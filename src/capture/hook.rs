@@ -184,7 +184,7 @@ pub enum AttachPoint {
 }
 
 /// Why a hook cannot be used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub hook: Hook,
     /// The step that failed: `open`, `load` or `attach`.
@@ -193,8 +193,9 @@ pub struct Refusal {
     pub error: String,
     /// It was refused for lack of a permission.
     pub not_permitted: bool,
-    /// It was refused for lack of memory.
-    pub out_of_memory: bool,
+    /// The limit that was reached, if the kernel could not try the hook just now. Whether it
+    /// supports the hook is then not known.
+    pub shortage: Option<Box<str>>,
 }
 
 impl fmt::Display for Refusal {

@@ -15,6 +15,7 @@ mod object;
 pub mod options;
 pub mod preemption;
 pub mod select;
+mod shortage;
 pub mod source;
 mod stats;
 mod tally;
@@ -73,7 +74,12 @@ impl Capture {
         notes.iter().for_each(Note::log);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
-            match Self::start_over(kind, &hooks, options) {
+            let started = Self::start_over(kind, &hooks, options).or_else(|error| match error {
+                // Each of these programs was loaded before, so this may pass.
+                Error::Unsupported(_) => Self::start_over(kind, &hooks, options),
+                _ => Err(error),
+            });
+            match started {
                 Err(Error::Buffer(refusal)) => {
                     info!(
                         transport = kind.name(),

@@ -1,16 +1,24 @@
 //! The BPF object: open, configure, load, attach.
 
 use std::collections::HashSet;
+use std::fs;
 use std::mem::{MaybeUninit, size_of};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapHandle, MapMut, OpenObject, ProgramHandle};
+use libbpf_rs::{ErrorKind, Link, MapHandle, MapMut, OpenObject, ProgramHandle};
 
-use super::error::{Cause, Error};
+use super::error::Error;
 use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
 use super::options::{Live, Options};
+use super::shortage;
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
 use crate::record::Event;
+
+/// The name of a step, as in [`Refusal::step`].
+const ATTACH: &str = "attach";
+
+/// What the kernel tells about its types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Bytes before each record in the ring buffer (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: usize = 8;
@@ -42,10 +50,39 @@ pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
         hook,
         step,
-        not_permitted: error.kind() == libbpf_rs::ErrorKind::PermissionDenied,
-        out_of_memory: error.is_out_of_memory(),
+        not_permitted: error.kind() == ErrorKind::PermissionDenied,
+        shortage: if step == ATTACH {
+            shortage::limit_of_attaching(&error)
+        } else {
+            shortage::limit(&error)
+        }
+        .map(Into::into),
         error: format!("{error:#}"),
     })
+}
+
+/// Loads the maps without any program. Every kernel with BPF and BTF can do that, so an error means
+/// that something is short. libbpf may hide that: it reports BTF that it could not read as missing,
+/// and if it cannot make a probe of the kernel, it takes the feature as missing until the process
+/// ends. Global variables are the only feature without which programs are refused.
+pub(super) fn shortage() -> Option<String> {
+    let mut object = MaybeUninit::uninit();
+    let loaded = open(&mut object).and_then(|mut open| {
+        select(&mut open, &[], Transport::Perf, 1)?;
+        open.load()
+    });
+    let error = match loaded {
+        Ok(skel) if skel.maps.rodata.autocreate() => return None,
+        Ok(_) => return Some("not known: libbpf could not probe the kernel".to_owned()),
+        Err(error) => error,
+    };
+    let is_refused = matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied | ErrorKind::Unsupported
+    );
+    let is_final = is_refused || fs::exists(BTF).is_ok_and(|exists| !exists);
+    let unknown = || (!is_final).then(|| format!("not known: {error:#}"));
+    shortage::limit(&error).or_else(unknown)
 }
 
 /// Whether the kernel loads and attaches all of these in one object.
@@ -59,7 +96,7 @@ fn load_and_attach(hooks: &[Hook]) -> Result<(), (&'static str, libbpf_rs::Error
     let mut open = open(&mut object).map_err(at("open"))?;
     select(&mut open, hooks, Transport::Perf, 1).map_err(at("open"))?;
     let mut skel = open.load().map_err(at("load"))?;
-    attach(&mut skel, hooks).map_err(at("attach"))?;
+    attach(&mut skel, hooks).map_err(at(ATTACH))?;
     Ok(())
 }
 
@@ -100,8 +137,10 @@ pub(super) fn load<'a>(
         names.set_max_entries(entries).map_err(&configuring)?;
     }
     select(&mut open, hooks, transport, cpus).map_err(&configuring)?;
-    open.load()
-        .map_err(failed("loading the chosen BPF programs together"))
+    open.load().map_err(|error| match transport {
+        Transport::Ring { bytes } => Error::ring_buffer(bytes, &error),
+        Transport::Perf => Error::setup("loading the chosen BPF programs together", &error),
+    })
 }
 
 /// The size of an LRU map that holds at least this many entries. Each CPU keeps up to 128 free

@@ -1,5 +1,6 @@
 //! Selects the hooks. The kernel's answers decide, never its version, and the answers are
-//! all that the selection depends on.
+//! all that the selection depends on. A hook is left out only if the kernel does not support it;
+//! if the kernel could not try it just now, there is no selection.
 
 use super::error::Error;
 use super::facts::{Facts, Tracefs};
@@ -28,21 +29,20 @@ pub fn select(options: &Options, facts: &mut impl Facts) -> Result<Selection, Er
     let mut selection = if options.classic {
         classic(facts)?
     } else {
-        first_of(&options.exec_hooks, facts)
-            .map_err(|(refusals, _)| Error::no_hook("execs", &refusals))?
+        first_of(&options.exec_hooks, facts)?.or_error("execs")?
     };
     if let Some(request) = options.failures {
         selection.extend(failures(request, facts)?);
     }
     if options.exits {
-        let exits = first_of(&options.exit_hooks, facts);
-        selection.extend(exits.unwrap_or_else(|(refusals, mut notes)| {
-            notes.push(Note::ExitsOff(list(&refusals)));
-            Selection {
-                hooks: Vec::new(),
-                notes,
-            }
-        }));
+        let mut exits = first_of(&options.exit_hooks, facts)?;
+        if exits.hooks.is_none() {
+            exits.notes.push(Note::ExitsOff(list(&exits.refusals)));
+        }
+        selection.extend(Selection {
+            hooks: exits.hooks.unwrap_or_default(),
+            notes: exits.notes,
+        });
     }
     selection.hooks = with_standbys(selection.hooks, facts);
     Ok(selection)
@@ -66,8 +66,8 @@ fn classic(facts: &mut impl Facts) -> Result<Selection, Error> {
         hooks: Vec::new(),
         notes: vec![Note::Classic],
     };
-    let found = first_of(&[CLASSIC.to_vec()], facts);
-    selection.extend(found.map_err(|(refusals, _)| Error::no_hook("attempts to exec", &refusals))?);
+    let found = first_of(&[CLASSIC.to_vec()], facts)?;
+    selection.extend(found.or_error("attempts to exec")?);
     Ok(selection)
 }
 
@@ -85,8 +85,14 @@ pub fn failures(request: FailureHooks, facts: &mut impl Facts) -> Result<Selecti
     for hook in FEXIT {
         match facts.try_hook(hook) {
             Ok(()) => hooks.push(hook),
-            Err(refusal) => refusals.push(refusal),
+            Err(refusal) => {
+                refuse_shortage(&refusal)?;
+                refusals.push(refusal);
+            }
         }
+    }
+    if !refusals.is_empty() {
+        confirm(facts)?;
     }
     // If tracepoints are an alternative, fexit has to cover at least the native calls.
     let is_enough = match request {
@@ -107,8 +113,7 @@ pub fn failures(request: FailureHooks, facts: &mut impl Facts) -> Result<Selecti
              --failed)",
             facts,
         )?;
-        return first_of(&[SYS_EXIT.to_vec()], facts)
-            .map_err(|(refusals, _)| Error::no_hook("failed execs", &refusals));
+        return first_of(&[SYS_EXIT.to_vec()], facts)?.or_error("failed execs");
     }
     Ok(Selection {
         hooks: Vec::new(),
@@ -116,28 +121,61 @@ pub fn failures(request: FailureHooks, facts: &mut impl Facts) -> Result<Selecti
     })
 }
 
-/// The first group of which the kernel accepts every hook; otherwise all refusals.
-fn first_of(
-    groups: &[Vec<Hook>],
-    facts: &mut impl Facts,
-) -> Result<Selection, (Vec<Refusal>, Vec<Note>)> {
-    let mut refusals = Vec::new();
-    let mut notes = Vec::new();
+/// The first group of which the kernel accepts every hook, if any.
+#[derive(Default)]
+struct Found {
+    hooks: Option<Vec<Hook>>,
+    refusals: Vec<Refusal>,
+    notes: Vec<Note>,
+}
+
+impl Found {
+    /// The error names `what` is not observed if the kernel refuses every group.
+    fn or_error(self, what: &str) -> Result<Selection, Error> {
+        let hooks = self.hooks;
+        let hooks = hooks.ok_or_else(|| Error::no_hook(what, &self.refusals))?;
+        let notes = self.notes;
+        Ok(Selection { hooks, notes })
+    }
+}
+
+/// Tries the groups in their order. If the kernel refuses all, this is final: it is an error if
+/// one of them was refused for lack of something.
+fn first_of(groups: &[Vec<Hook>], facts: &mut impl Facts) -> Result<Found, Error> {
+    let mut found = Found::default();
     for group in groups {
         match group.iter().try_for_each(|hook| facts.try_hook(*hook)) {
             Ok(()) => {
-                return Ok(Selection {
-                    hooks: group.clone(),
-                    notes,
-                });
+                found.hooks = Some(group.clone());
+                return Ok(found);
             }
             Err(refusal) => {
-                notes.push(Note::HookRefused(refusal.to_string()));
-                refusals.push(refusal);
+                refuse_shortage(&refusal)?;
+                found.notes.push(Note::HookRefused(refusal.to_string()));
+                found.refusals.push(refusal);
             }
         }
     }
-    Err((refusals, notes))
+    confirm(facts)?;
+    Ok(found)
+}
+
+/// A hook that could not be tried for lack of something may be supported: the daemon must not go
+/// on without it.
+fn refuse_shortage(refusal: &Refusal) -> Result<(), Error> {
+    match &refusal.shortage {
+        Some(limit) => Err(Error::shortage(&refusal.to_string(), limit)),
+        None => Ok(()),
+    }
+}
+
+/// Before the daemon goes on without something, or gives up for good: a shortage may have hidden
+/// behind other errors.
+fn confirm(facts: &mut impl Facts) -> Result<(), Error> {
+    match facts.shortage() {
+        Some(limit) => Err(Error::shortage("BPF objects cannot be loaded", &limit)),
+        None => Ok(()),
+    }
 }
 
 fn require_tracefs(what: &str, facts: &mut impl Facts) -> Result<(), Error> {

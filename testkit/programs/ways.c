@@ -255,6 +255,12 @@ int main(int argc, char **argv)
 		int ret = execat(AT_FDCWD, program, AT_EXECVE_CHECK);
 		return ret == 0 || errno == EINVAL ? 0 : 99;
 	}
+	WAY("failing-check") {
+		for (int i = 0; i < n; i++)
+			if (execat(AT_FDCWD, program, AT_EXECVE_CHECK) != -1)
+				return 99;
+		return 0;
+	}
 	/* Exits of processes. */
 	WAY("exit") _exit(n);
 	WAY("signal") {

@@ -18,6 +18,7 @@ mod image; // the container image, with the privileges of the DaemonSet
 mod log; // a log that cannot be written
 mod namespaces; // pid, user and time namespaces
 mod privileges; // capabilities
+mod refusals; // system calls of the start that fail
 mod shortage; // no threads, no memory
 mod shutdown; // signals at every stage of the start and the stop
 mod startup; // starts that fail

@@ -7,6 +7,7 @@ use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, E
 const ESRCH: &str = "No such process (os error 3)";
 const EPERM: &str = "Operation not permitted (os error 1)";
 const ENOTSUPP: &str = "Unknown error 524 (os error 524)";
+const EMFILE: &str = "Too many open files (os error 24)";
 
 type Answer = Option<(&'static str, &'static str)>;
 
@@ -16,6 +17,7 @@ struct Kernel {
     refusal: fn(&Hook) -> Answer,
     skips_at: &'static [AttachPoint],
     tracefs: Tracefs,
+    shortage: Option<&'static str>,
 }
 
 impl Facts for Kernel {
@@ -28,12 +30,16 @@ impl Facts for Kernel {
             step,
             error: error.to_owned(),
             not_permitted: error == EPERM,
-            out_of_memory: false,
+            shortage: (error == EMFILE).then(|| "descriptors".into()),
         })
     }
 
     fn supports_all(&mut self, hooks: &[Hook]) -> bool {
         hooks.iter().all(|hook| (self.refusal)(hook).is_none())
+    }
+
+    fn shortage(&mut self) -> Option<String> {
+        self.shortage.map(ToOwned::to_owned)
     }
 
     fn may_skip(&mut self, attach_point: AttachPoint) -> bool {
@@ -50,6 +56,7 @@ fn kernel(refusal: fn(&Hook) -> Answer, skips_at: &'static [AttachPoint]) -> Ker
         refusal,
         skips_at,
         tracefs: Tracefs::NotMounted,
+        shortage: None,
     }
 }
 
@@ -301,5 +308,39 @@ fn classic_mode_and_failures_by_tracepoint_require_tracefs() {
         let unreadable = Tracefs::NotReadable("Permission denied".to_owned());
         let error = select(options, &mut with(unreadable)).unwrap_err();
         assert!(matches!(error, Error::NotPermitted(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn a_hook_that_could_not_be_tried_just_now_is_an_error_not_a_refusal() {
+    let exec: fn(&Hook) -> Answer = |hook| (*hook == EXEC_TP_BTF).then_some(("load", EMFILE));
+    let failure: fn(&Hook) -> Answer = |hook| (*hook == FEXIT[1]).then_some(("attach", EMFILE));
+    let exit: fn(&Hook) -> Answer = |hook| (*hook == EXIT_TP_BTF).then_some(("load", EMFILE));
+    for (refusal, step) in [(exec, "load"), (failure, "attach"), (exit, "load")] {
+        let error = select(&Options::default(), &mut kernel(refusal, &[])).unwrap_err();
+        assert!(matches!(error, Error::Shortage(_)), "{error:?}");
+        let error = error.to_string();
+        let expected = format!("refused at {step}: {EMFILE}. The limit is descriptors");
+        assert!(error.ends_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn nothing_is_left_out_while_the_kernel_can_load_nothing() {
+    let refuses_all: fn(&Hook) -> Answer = |_| Some(("load", ESRCH));
+    for refusal in [
+        refuses_all,
+        locked_down as fn(&Hook) -> Answer,
+        without_fexit,
+        without_compat,
+    ] {
+        let mut kernel = Kernel {
+            shortage: Some("memory"),
+            ..kernel(refusal, &[])
+        };
+        let error = select(&Options::default(), &mut kernel).unwrap_err();
+        let expected = "BPF objects cannot be loaded. The limit is memory";
+        assert!(matches!(error, Error::Shortage(_)), "{error:?}");
+        assert_eq!(error.to_string(), expected);
     }
 }
