@@ -12,7 +12,7 @@
 #   docs/benchmarks.md and docs/benchmarks.svg.
 # make bench-fleet: measure the cost of 200 hosts for Prometheus; three minutes, writes
 #   docs/fleet.md.
-# make bench-attacks: measure scrapes during attacks on the endpoint; two minutes, writes
+# make bench-attacks: measure scrapes during attacks on the endpoint; some minutes, writes
 #   docs/reliability.md.
 # make soak: run the daemon on a busy host for SOAK_MINUTES (60), as root; writes
 #   docs/reliability.md and docs/soak.svg.

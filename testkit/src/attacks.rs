@@ -46,7 +46,7 @@ pub struct Attack {
 pub const ATTACKS: [Attack; 21] = [
     Attack {
         name: "1000 silent clients",
-        defence: "after 0.2 s, the oldest one is closed for a new connection",
+        defence: "after 0.1 to 0.7 s, the oldest one is closed for a new connection",
         target: Target::Plain,
         start: |address| silent(address, CROWD),
         enough: CROWD as u64,
@@ -116,7 +116,7 @@ pub const ATTACKS: [Attack; 21] = [
     },
     Attack {
         name: "TLS: 1000 ClientHellos followed by silence",
-        defence: "after 0.2 s, the oldest one is closed for a new connection; a handshake may take 10 s at most",
+        defence: "after 0.1 to 0.7 s, the oldest one is closed for a new connection; a handshake may take 10 s at most",
         target: Target::Tls,
         start: half_handshakes,
         enough: CROWD as u64,
@@ -165,7 +165,7 @@ pub const ATTACKS: [Attack; 21] = [
     },
     Attack {
         name: "full views: 64 clients that read no answer",
-        defence: "they have 8 MiB of memory; beyond it, an unread answer is cut",
+        defence: "they share 4 MiB of memory; beyond it, an unread answer is cut",
         target: Target::FullViews,
         start: |address| unread_scrapes(address, 64),
         enough: 64,

@@ -237,7 +237,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.table().remove(self.id);
+        self.connections.table().leave(self.id);
         self.connections.changed.notify_waiters();
     }
 }

@@ -261,6 +261,16 @@ impl Table {
         }
     }
 
+    /// Removes a connection that has come to its end. If its answer is complete, its client has most
+    /// likely read it.
+    pub(super) fn leave(&mut self, id: u64) {
+        let phase = self.entries.get(&id).map(|entry| entry.phase);
+        if let Some(Phase::Idle { .. }) = phase {
+            self.limits.stall.grow();
+        }
+        self.remove(id);
+    }
+
     /// Removes a connection and has its task close it.
     pub(super) fn cut(&mut self, id: u64) {
         if let Some(entry) = self.entries.get(&id) {
@@ -292,7 +302,6 @@ impl Table {
         entry.phase = Phase::Idle { since: now };
         entry.deadline = now + timeout;
         self.release_text(id);
-        self.limits.stall.grow();
         true
     }
 
