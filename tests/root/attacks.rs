@@ -1,10 +1,11 @@
 //! Hostile clients: meanwhile, every honest scrape is answered and exact; afterwards, no connection and
 //! little memory is left.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use testkit::attacks::{ATTACKS, Attack, Target};
 use testkit::certificates::Authority;
 use testkit::daemon::{Daemon, configured};
@@ -25,6 +26,9 @@ const SCRAPES: u32 = 5;
 /// How much the daemon may grow: by connections, by the budget for unread answers, and by the texts
 /// that are rendered meanwhile.
 const MAX_GROWTH_KIB: u64 = 16 << 10;
+
+/// The user and group that a daemon of root becomes.
+const OVERFLOW_ID: u32 = 65_534;
 
 /// The log message of a failed accept.
 const NOT_ACCEPTED: &str = "accepting a connection failed";
@@ -210,13 +214,15 @@ fn exhausted_descriptors_cost_no_count_and_no_scrape_and_are_logged_once_per_min
     let (mut daemon, _config) = configured(&format!("[web]\nmax_connections = 1000\n{VIEW}"));
     let descriptors = daemon.descriptors();
     // Fewer than the connections that it may have.
-    let limit = Some(descriptors as u64 + 16);
-    let limit = Rlimit {
-        current: limit,
-        maximum: limit,
-    };
-    let pid = Pid::from_raw(daemon.pid().cast_signed());
-    prlimit(pid, Resource::Nofile, limit).expect("limits can be set");
+    let limit = descriptors + 16;
+    // Without CAP_SYS_RESOURCE, only the user of a process can set its limits (prlimit(2)).
+    let mut prlimit = Command::new("prlimit");
+    prlimit
+        .args(["--pid", &daemon.pid().to_string()])
+        .arg(format!("--nofile={limit}:{limit}"))
+        .uid(OVERFLOW_ID)
+        .gid(OVERFLOW_ID);
+    assert!(prlimit.status().unwrap().success());
     let clients: Vec<_> = (0..100).map(|_| connect(daemon.address)).collect();
     for n in 1..=SCRAPES {
         exec_times(&program, 5);

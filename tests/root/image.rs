@@ -198,5 +198,5 @@ fn a_buffer_that_exceeds_the_memory_limit_is_named() {
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(code(output.status), 1, "{message}");
-    assert!(message.contains("Lower capture.buffer_pages"), "{message}");
+    assert!(message.contains("lower capture.buffer_pages"), "{message}");
 }

@@ -138,7 +138,7 @@ fn a_passed_socket_replaces_the_address_and_earlier_connections_are_answered() {
     let address = listener.local_addr().unwrap();
     let mut early = connect(address);
     early
-        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .unwrap();
 
     // systemd passes the first socket as descriptor 3.
