@@ -22,7 +22,8 @@ pub(super) const MODE: u32 = 0o660;
 /// net.core.somaxconn.
 const BACKLOG: i32 = -1;
 
-/// The file of a socket that we made; removed with the value, if it still is that one.
+/// The file of a Unix socket that the daemon has created. Dropping the value removes the file,
+/// unless another file has replaced it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -40,7 +41,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on an address as Go does (`favoriteAddrFamily()` in its package net): an unspecified
+/// Listens on an address as Go does (`favoriteAddrFamily()` in Go's package net): an unspecified
 /// address means IPv6 and IPv4, whatever net.ipv6.bindv6only says, or IPv4 if there is no IPv6.
 pub(super) fn tcp(address: SocketAddr) -> io::Result<StdTcpListener> {
     let port = address.port();
@@ -107,7 +108,8 @@ pub(super) fn advice(address: &Address, error: &io::Error) -> &'static str {
 pub(super) fn unix(path: &Path) -> io::Result<(StdUnixListener, SocketFile)> {
     let (family, stream) = (net::AddressFamily::UNIX, net::SocketType::STREAM);
     let socket = net::socket_with(family, stream, net::SocketFlags::CLOEXEC, None)?;
-    // The file is made with this mode less the umask, so that nobody else ever connects.
+    // The kernel creates the file with this mode minus the umask, so that no other user can connect
+    // before the mode is set.
     fchmod(&socket, Mode::from_raw_mode(MODE))?;
     let address = net::SocketAddrUnix::new(path)?;
     match net::bind(&socket, &address) {
@@ -129,7 +131,7 @@ pub(super) fn unix(path: &Path) -> io::Result<(StdUnixListener, SocketFile)> {
     Ok((listener, file))
 }
 
-/// Whether this is a socket that nobody listens on: what is left of a daemon that was killed.
+/// Returns whether this is a socket on which no process listens, such as that of a killed daemon.
 fn is_abandoned(path: &Path) -> bool {
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     is_socket(path) && StdUnixStream::connect(path).is_err_and(refused)

@@ -1,4 +1,4 @@
-//! What is listened on: TCP and Unix sockets.
+//! Listeners on TCP and Unix sockets.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -17,13 +17,10 @@ use crate::http::socket::{Stream, bound_buffers};
 /// A bound socket.
 #[derive(Debug)]
 pub enum Listener {
-    /// On an address of the network.
     Tcp(StdTcpListener),
-    /// At a path.
     Unix {
-        /// The socket.
         listener: StdUnixListener,
-        /// Where it is ours to remove.
+        /// The file to remove, if the daemon has created it.
         file: Option<SocketFile>,
     },
 }
@@ -35,7 +32,7 @@ impl From<StdTcpListener> for Listener {
 }
 
 impl From<StdUnixListener> for Listener {
-    /// Somebody else made the socket and removes it.
+    /// The socket's file belongs to the process that passed the socket.
     fn from(listener: StdUnixListener) -> Self {
         Self::Unix {
             listener,
@@ -63,7 +60,7 @@ impl Listener {
         })
     }
 
-    /// Whether others than this host can reach it.
+    /// Returns whether other hosts can connect.
     pub fn is_exposed(&self) -> bool {
         match self {
             Self::Tcp(listener) => listener
@@ -73,7 +70,7 @@ impl Listener {
         }
     }
 
-    /// Ready to accept in the runtime that this is called in.
+    /// Registers the socket with the current runtime.
     pub(super) fn into_accepting(self) -> io::Result<Accepting> {
         match self {
             Self::Tcp(listener) => {
@@ -92,7 +89,7 @@ impl Listener {
     }
 }
 
-/// A socket that connections are accepted from.
+/// A listening socket of the runtime.
 #[derive(Debug)]
 pub(super) enum Accepting {
     Tcp(TcpListener),
@@ -120,7 +117,7 @@ impl Accepting {
         }
     }
 
-    /// As it is written in the configuration.
+    /// Returns the address as in the configuration.
     pub(super) fn address(&self) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(|a: SocketAddr| a.to_string()),
@@ -164,7 +161,7 @@ mod tests {
         assert!(path.exists(), "it is left behind");
         let listener = bind(&path).unwrap();
         assert!(bind(&path).is_err(), "somebody listens");
-        // Somebody else's socket at that place is not removed with ours.
+        // Another process's socket at the same path is not removed.
         fs::remove_file(&path).unwrap();
         let other = StdUnixListener::bind(&path).unwrap();
         drop(listener);

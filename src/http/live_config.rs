@@ -1,13 +1,13 @@
 //! The web configuration as it is now.
 //!
-//! As in the toolkit, a changed file counts from the next request or handshake on, however it
+//! As in the toolkit, a changed file takes effect with the next request or handshake, however it
 //! was changed: each waits for a reading of the web configuration, the certificates and the keys
 //! that began after it. The thread `web-config` reads and parses them, so a slow disk does not
 //! hold up the runtime's thread. Concurrent requests share a reading, and only what differs from
 //! the last reading is parsed.
 //!
 //! If the files are invalid, all requests and handshakes are rejected. If a reading takes longer
-//! than `PATIENCE` because the file system hangs, the last reading counts until it is older
+//! than `PATIENCE` because the file system hangs, the last reading is used until it is older
 //! than `GRACE`; after that, requests are answered 503 and handshakes fail until a reading
 //! succeeds.
 
@@ -28,21 +28,21 @@ use crate::sys::throttle::Throttle;
 /// How long a request or handshake waits for a reading.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How old the last reading may be when it counts in place of one that hangs. Scrapes come more
-/// often than this, because Prometheus drops series after five minutes without a sample.
+/// The age up to which the last reading replaces one that hangs. Scrapes are more frequent,
+/// because Prometheus drops series after five minutes without a sample.
 const GRACE: Duration = Duration::from_secs(300);
 
 /// A web configuration file and the thread that reads it.
 #[derive(Debug)]
 pub struct Live {
-    /// Whether connections are TLS: as in the toolkit, that is decided at the start.
+    /// Whether connections use TLS. As in the toolkit, this is decided at the start.
     serves_tls: bool,
     at_start: Arc<WebConfig>,
     files: Refresher<Reading>,
     overdue: Throttle,
 }
 
-/// What one reading found.
+/// The result of one reading.
 #[derive(Clone)]
 struct Reading {
     config: Option<Arc<WebConfig>>,
@@ -54,7 +54,7 @@ struct Reading {
 pub(crate) enum Unusable {
     /// The file cannot be read or is invalid.
     Invalid,
-    /// Reading it takes too long.
+    /// The reading takes too long.
     Overdue,
 }
 
@@ -70,7 +70,7 @@ struct State {
 }
 
 impl fmt::Debug for State {
-    /// There are keys and hashes in the text.
+    /// The text contains keys and hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State").finish_non_exhaustive()
     }
@@ -103,8 +103,8 @@ pub fn validate(path: &Path) -> Result<Validated, Error> {
 }
 
 impl Live {
-    /// Read and validate a file and the files that it names, and start the thread that reads
-    /// them from then on; nothing if the path is empty.
+    /// Reads and validates a file and the files that it names, and starts the thread that reads
+    /// them from then on. Returns None if the path is empty.
     pub fn load(path: &Path) -> anyhow::Result<Option<Self>> {
         if path == Path::new("") {
             return Ok(None);
@@ -127,17 +127,17 @@ impl Live {
         }))
     }
 
-    /// Whether connections are TLS.
+    /// Returns whether connections use TLS.
     pub(crate) fn serves_tls(&self) -> bool {
         self.serves_tls
     }
 
-    /// What the file said at the start.
+    /// Returns the configuration of the start.
     pub(crate) fn at_start(&self) -> &WebConfig {
         &self.at_start
     }
 
-    /// What the file says now.
+    /// Returns the configuration that is in the file now.
     pub(crate) async fn config(&self) -> Result<Arc<WebConfig>, Unusable> {
         self.read(PATIENCE, GRACE)
             .await?
@@ -145,7 +145,7 @@ impl Live {
             .ok_or(Unusable::Invalid)
     }
 
-    /// TLS as the files say now.
+    /// Returns the TLS configuration that is in the files now.
     pub(crate) async fn tls(&self) -> Result<Arc<ServerConfig>, Unusable> {
         self.read(PATIENCE, GRACE)
             .await?
@@ -216,14 +216,14 @@ impl State {
                 let is_change = before.is_some();
                 let config = Arc::new(WebConfig::parse(&text, path)?);
                 if let Some(before) = before {
-                    // The half of a file that is being written may well be a valid one.
+                    // A file that is only half written is often valid.
                     config
                         .keeps_access_control_of(before)
                         .map_err(|fault| invalid(path, fault))?;
                 }
                 self.text = text;
                 self.config = Some(Arc::clone(&config));
-                // What it says of TLS may be different with the same files.
+                // The TLS section can differ although the files are the same.
                 self.tls = None;
                 if is_change {
                     info!(path = %path.display(), "web configuration changed");
@@ -257,7 +257,7 @@ impl State {
         }
     }
 
-    /// Names the certificates that are left out, once a minute.
+    /// Logs the certificates that are left out, at most once per minute.
     fn warn_about_skipped(&self) {
         let Some((_, tls)) = &self.tls else { return };
         if tls.skipped.is_empty() || self.skipped.allow(Instant::now()).is_none() {
@@ -276,7 +276,7 @@ impl State {
 struct Reported(Option<(String, Throttle)>);
 
 impl Reported {
-    /// Logs an error when it appears and then once a minute, and its end.
+    /// Logs an error when it appears, then once per minute, and when it is gone.
     fn report<T>(&mut self, result: Result<T, Error>) -> Option<T> {
         match result {
             Ok(value) => {

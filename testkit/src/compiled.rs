@@ -49,7 +49,8 @@ pub fn inside() -> PathBuf {
     compiled("inside", source, &["-shared", "-fPIC"])
 }
 
-/// The program of this C source, static unless it is a shared library. It is compiled only if it does not exist: guests have no compiler.
+/// The program of this C source, static unless it is a shared library. It is compiled only if it
+/// does not exist, because guests have no compiler.
 pub fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (source, options).hash(&mut hasher);

@@ -37,5 +37,6 @@ fn programs_are_compiled() {
     #[cfg(target_arch = "x86_64")]
     assert!(compiled::nop32().exists());
     assert!(compiled::ways().exists());
+    assert!(compiled::inside().exists());
     assert!(compiled::failing(trace::FAILURES, 0).exists());
 }

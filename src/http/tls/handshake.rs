@@ -1,4 +1,4 @@
-//! The TLS handshake, with the configuration of its moment.
+//! The TLS handshake, with the configuration that is in the files when it begins.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tracing::debug;
 
 use crate::http::live_config::Live;
 
-/// The answer to plain HTTP on a TLS port, with the words of Go.
+/// The answer to plain HTTP on a TLS port, in the words of Go's server.
 const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\n\
     Client sent an HTTP request to an HTTPS server.\n";
 
@@ -20,7 +20,7 @@ const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\n\
 /// configuration.
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
-/// The most that rustls buffers of an answer, in bytes: one record.
+/// The number of bytes of an answer that rustls buffers: one record.
 const MAX_BUFFER: usize = 16 << 10;
 
 /// Returns the encrypted connection, or `None` if the handshake failed. The client then has an

@@ -1,4 +1,4 @@
-//! From what the web configuration says to how TLS is served, by rustls.
+//! Turns the TLS section of the web configuration into a configuration of rustls.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ mod client_certs;
 pub(super) mod handshake;
 mod pem;
 
-/// How connections are encrypted.
+/// The configuration of rustls.
 pub(crate) struct Tls {
     pub(crate) config: Arc<ServerConfig>,
     /// Certificates that were left out, with the reasons.
     pub(crate) skipped: Vec<String>,
 }
 
-/// What the certificates and keys of a section are at a time.
+/// The certificates and keys of a section at one time.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Files {
     cert: Vec<u8>,
@@ -33,7 +33,7 @@ pub(crate) struct Files {
 
 impl std::fmt::Debug for Files {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // There is a private key in it.
+        // The text contains a private key.
         f.debug_struct("Files").finish_non_exhaustive()
     }
 }
@@ -51,7 +51,7 @@ impl Files {
         })
     }
 
-    /// TLS as the section says, with these certificates and keys.
+    /// Returns the configuration for a section with these certificates and keys.
     pub(crate) fn server_config(&self, section: &TlsSection) -> Result<Tls, Fault> {
         let provider = Arc::new(CryptoProvider {
             cipher_suites: section.cipher_suites.clone(),
@@ -96,7 +96,7 @@ impl Files {
             })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = section.prefer_server;
-        // Nothing is kept of a client, and its certificate is looked at in each handshake.
+        // Without session storage, the client's certificate is checked in each handshake.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Tls {
@@ -188,7 +188,7 @@ fn left_out(fault: &Fault) -> String {
     format!("{}; this certificate is left out", fault.message)
 }
 
-/// Describes what is wrong with a certificate of ours. rustls calls it a certificate of the peer.
+/// Describes what is wrong with the server's certificate, which rustls calls the peer's.
 fn describe(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::BadEncoding) => {
