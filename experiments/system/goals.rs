@@ -67,7 +67,7 @@ fn in_the_kernel(results: &Results) -> Vec<Goal> {
             "≤ 5x a no-op program",
             kernel_time.map(|time| {
                 let measured = format!(
-                    "{:.1} ({:.0} ns to {:.0} ns)",
+                    "{:.1} ({:.0} ns; no-op: {:.0} ns)",
                     time.ratio, time.ours.median, time.noop.median
                 );
                 (measured, time.ratio.median <= 5.0)

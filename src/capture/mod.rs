@@ -1,8 +1,9 @@
 //! Loads and attaches the programs, and reads what they collect. The only module that talks to
 //! BPF.
 //!
-//! [`Options`] come in; bytes go out, through [`Source`]. The main thread starts
-//! it, the reader's thread reads from it. `select.rs` decides which programs run.
+//! [`Options`] come in; bytes go out, through [`Source`]. The main thread calls
+//! [`Capture::start`], which tries the transports in order: a perf buffer, then a ring buffer. The
+//! reader's thread reads from it. `select.rs` decides which programs run.
 
 mod buffer;
 mod error;
@@ -24,7 +25,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, ProgramHandle};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
 use nix::unistd::{SysconfVar, sysconf};
 use tracing::{debug, info};
 
@@ -51,7 +52,7 @@ pub use self::options::{FailureHooks, Live, Options, TransportKind};
 pub struct Capture {
     /// Dropping them detaches the programs.
     links: Vec<Link>,
-    programs: Vec<(Hook, ProgramHandle)>,
+    programs: Vec<stats::Program>,
     buffer: Box<dyn Buffer>,
     ledgers: MapHandle,
     failures: MapHandle,
@@ -136,7 +137,8 @@ impl Capture {
         let mut programs = Vec::new();
         for (link, hook, program) in attached {
             links.push(link);
-            programs.push((hook, program));
+            let program = stats::Program::new(hook, program);
+            programs.push(program.map_err(|e| Error::setup("opening a program's fdinfo", &e))?);
         }
         let info = CaptureInfo {
             hooks: hooks.iter().copied().filter(Hook::is_first_copy).collect(),
@@ -230,9 +232,10 @@ impl Source for Capture {
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {
-        let stats = self.programs.iter().filter_map(|(hook, program)| {
-            stats::of(program, hook)
-                .inspect_err(|error| debug!(%error, %hook, "no statistics of the program"))
+        let stats = self.programs.iter_mut().filter_map(|program| {
+            program
+                .stats()
+                .inspect_err(|error| debug!(%error, "no statistics of a program"))
                 .ok()
         });
         stats.collect()

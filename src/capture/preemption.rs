@@ -32,9 +32,9 @@ fn programs(attach_point: AttachPoint) -> &'static [&'static str] {
     }
 }
 
-/// Whether the kernel may preempt a program, and skip it while a preempted task is inside
-/// it. The calling thread triggers the programs that find out. True if they do not answer:
-/// standby copies that are not needed cost time, those that are missing cost counts.
+/// Returns whether the kernel can preempt a program and skip it while a preempted task is inside.
+/// The calling thread triggers the programs of `preemption.bpf.c`, which find this out. Returns
+/// true if they give no answer: unnecessary standby copies cost time, but missing ones lose counts.
 pub fn may_skip(attach_point: AttachPoint) -> bool {
     let answer = ask(attach_point).unwrap_or_else(|error| {
         debug!(

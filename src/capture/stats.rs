@@ -2,29 +2,54 @@
 //! (`bpf_prog_show_fdinfo()` in `kernel/bpf/syscall.c`). Reading it needs no capability, while
 //! `BPF_OBJ_GET_INFO_BY_FD` needs one on older kernels.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd};
+
+use libbpf_rs::ProgramHandle;
 
 use super::hook::Hook;
 use crate::capture::source::ProgramStats;
 
-pub(super) fn of(program: &impl AsFd, hook: &Hook) -> io::Result<ProgramStats> {
-    Ok(parse(&fdinfo(program)?, hook))
+/// An attached program and its `fdinfo`, which is opened at the start: before Linux 5.14, it
+/// belongs to root once a process that was root has become another user (`proc_fdinfo_instantiate()`
+/// in `fs/proc/fd.c`).
+#[derive(Debug)]
+pub(super) struct Program {
+    hook: Hook,
+    fdinfo: File,
+    _open: ProgramHandle,
+}
+
+impl Program {
+    pub(super) fn new(hook: Hook, program: ProgramHandle) -> io::Result<Self> {
+        Ok(Self {
+            hook,
+            fdinfo: open(&program)?,
+            _open: program,
+        })
+    }
+
+    pub(super) fn stats(&mut self) -> io::Result<ProgramStats> {
+        self.fdinfo.rewind()?;
+        Ok(parse(&io::read_to_string(&self.fdinfo)?, &self.hook))
+    }
 }
 
 /// Whether this kernel skips a program that is already running on a CPU. Such kernels count
 /// the skipped runs.
 pub(super) fn counts_skips(program: &impl AsFd) -> io::Result<bool> {
-    Ok(value(&fdinfo(program)?, SKIPPED).is_some())
+    let mut fdinfo = String::new();
+    open(program)?.read_to_string(&mut fdinfo)?;
+    Ok(value(&fdinfo, SKIPPED).is_some())
 }
 
 /// Since Linux 5.12.
 const SKIPPED: &str = "recursion_misses";
 
-fn fdinfo(program: &impl AsFd) -> io::Result<String> {
+fn open(program: &impl AsFd) -> io::Result<File> {
     let fd = program.as_fd().as_raw_fd();
-    fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))
+    File::open(format!("/proc/self/fdinfo/{fd}"))
 }
 
 /// Lines have the form `key:\tvalue`.

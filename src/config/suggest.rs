@@ -1,4 +1,4 @@
-//! Finds keys in a document: unknown ones, the nearest known one, and their lines.
+//! Finds the unknown keys of a document and their lines, and suggests the nearest known key.
 
 use std::fmt;
 

@@ -131,7 +131,7 @@ mod tests {
             while applied.try_recv().is_err() || successful.get() == 0.0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            // The newest one has been read. It is applied before this returns.
+            // The newest configuration has been read. It is applied during this pause.
             tokio::time::sleep(Duration::from_millis(50)).await;
             commands.send(Command::Stop).unwrap();
         };

@@ -1,7 +1,7 @@
 //! From a cgroup's path to systemd's unit and slice, and to a container. Pure.
 //!
 //! Units and slices are those that `systemctl status PID` shows: systemd names a cgroup
-//! after the unit that it creates it for (`cg_path_get_unit()` and `cg_path_get_slice()` in
+//! after its unit (`cg_path_get_unit()` and `cg_path_get_slice()` in
 //! systemd's `src/basic/cgroup-util.c`). A user's own manager is one unit of the system's,
 //! `user@1000.service`. Containers are recognized by the 64 hexadecimal digits of their id, as
 //! runtimes write it with either cgroup driver.

@@ -94,7 +94,7 @@ pub(super) fn failures(summary: &Summary) -> Markup {
             @match &summary.failures {
                 None => p.note {
                     "Not observed. Either " code { "capture.failures" } " is " code { "\"off\"" }
-                    ", or this kernel does not support fexit programs. In that case " code { "capture.failures = \"tracepoint\"" }
+                    ", or this kernel does not support fexit programs. On such a kernel, " code { "capture.failures = \"tracepoint\"" }
                     " observes them if tracefs is mounted, and slows every system call by some 20 ns. "
                     "The log says which it is when the daemon starts."
                 },

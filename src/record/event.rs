@@ -78,8 +78,8 @@ fn checked(subject: Subject) -> Result<Subject, DecodeError> {
     Ok(until_nul(subject))
 }
 
-/// Clears the bytes after the first NUL of each name. They may be stale, and would make two
-/// names of one.
+/// Clears the bytes after the first NUL of each name. They can be stale, and a name
+/// with different stale bytes would be a different name.
 pub(super) fn until_nul(mut subject: Subject) -> Subject {
     for comm in [&mut subject.comm, &mut subject.parent_comm] {
         let end = nul_terminated(comm).len();

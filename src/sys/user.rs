@@ -56,7 +56,7 @@ impl User {
     /// supplementary groups. The permitted capabilities remain, the effective ones do not.
     pub fn become_now(&self) -> io::Result<()> {
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        // By the C library, which changes every thread (`nptl(7)`).
+        // The C library changes the IDs of every thread (`nptl(7)`).
         setgroups(&[])?;
         setresgid(gid, gid, gid)?;
         set_keep_capabilities(true)?;

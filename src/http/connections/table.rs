@@ -84,7 +84,8 @@ pub(super) struct Entry {
     source: Source,
     pub(super) phase: Phase,
     pub(super) deadline: Instant,
-    /// Whether the connection counts towards the budget instead of the slots for reading.
+    /// Whether the connection is charged to the budget for unread answers. Otherwise it has a slot
+    /// for reading.
     pub(super) is_charged: bool,
     text: Option<Text>,
     pub(super) cut: Arc<Notify>,

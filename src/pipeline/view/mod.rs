@@ -167,8 +167,8 @@ impl View {
         &self.labels
     }
 
-    /// Counts for a subject at this time since the start: under its series, or as overflow if it has
-    /// none and gets no slot. `cgroup` is the cgroup of the subject, if it is known.
+    /// Adds `more` to the series of a subject, or to the overflow if it has no series and gets no
+    /// slot. `now` is the time since the start. `cgroup` is the subject's cgroup, if it is known.
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
         let key = self.key(subject, cgroup);
         let now = whole_seconds(now);

@@ -1,10 +1,10 @@
-//! Which names return: the number of different seconds in which a name without a slot was seen.
+//! Counts, for names without a slot, in how many different seconds each was seen.
 //!
-//! It is a bounded table of hashes, in sets of four. If a set is full, a new name replaces the one
+//! The counts are in a bounded table of hashes, in sets of four. If a set is full, a new name replaces the one
 //! that has not been seen for longest, provided that this is at least [`HELD`]. Names that are
 //! seen once therefore pass through the table, however many there are, and a name that is seen
-//! every second stays once it is in. The number is never too high, except for a collision of
-//! hashes, and it is too low by what was seen before the name got in.
+//! every second stays once it is in. A count is too high only if two hashes collide. It does not
+//! include the seconds before the name got into the table.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -14,7 +14,7 @@ const WAYS: usize = 4;
 /// With entries of 8 bytes, the table has 64 KiB. It is allocated when it is first needed.
 const SETS: usize = 2048;
 
-/// How many seconds a name stays at least after it was seen.
+/// The minimum number of seconds that a name stays in the table after it was seen.
 const HELD: u16 = 3;
 
 #[derive(Debug, Clone, Copy, Default)]

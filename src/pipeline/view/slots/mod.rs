@@ -25,7 +25,7 @@ const SETTLED: u32 = 30;
 /// How many of the weakest series are listed at a time.
 const LISTED: usize = 64;
 
-/// The user of a series without one: `(uid_t)-1` is no user.
+/// Stands for no user: no user has the ID `(uid_t)-1`.
 pub(super) const NO_USER: u32 = u32::MAX;
 
 /// Times are in seconds since the start.
@@ -149,7 +149,7 @@ impl Slots {
 
     /// Returns the rank of the weakest series, which is the last one of the list.
     ///
-    /// Ranking all series takes too long to do it for each newcomer. They are ranked once per
+    /// Ranking all series takes too long to be done for each newcomer. They are ranked once per
     /// second, and again if the list is used up.
     fn weakest(&mut self, now: u32) -> Option<Rank> {
         loop {
