@@ -138,6 +138,16 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            // Another program may have started the daemon as its child, such as unshare(1). Its
+            // --kill-child has no effect once the daemon has become another user, which clears the
+            // parent death signal (PR_SET_PDEATHSIG(2const)).
+            let pid = self.pid();
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            for child in children.unwrap_or_default().split_whitespace() {
+                if let Some(child) = child.parse().ok().and_then(Pid::from_raw) {
+                    let _ = kill_process(child, Signal::KILL);
+                }
+            }
             // A stopped process (SIGSTOP) reacts to no other signal.
             let _ = self.child.kill();
             let _ = self.child.wait();

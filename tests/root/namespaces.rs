@@ -13,7 +13,7 @@ fn a_daemon_in_a_pid_namespace_chooses_the_same_programs_and_counts_exactly() {
     let program = programs.named("pid-namespace");
     let outside = Daemon::start(&[]);
     let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    command.args(["--pid", "--fork", "--mount-proc"]);
     command.arg(env!("CARGO_BIN_EXE_execsnoopd"));
     let inside = Daemon::spawn(command);
     exec_times(&program, TIMES);
@@ -64,7 +64,7 @@ fn a_daemon_in_a_time_namespace_counts_exactly() {
     for (n, offset) in (1..).zip([-behind, 1_000_000]) {
         let mut command = Command::new("unshare");
         command
-            .args(["--time", "--fork", "--kill-child"])
+            .args(["--time", "--fork"])
             .arg(format!("--monotonic={offset}"))
             .arg(env!("CARGO_BIN_EXE_execsnoopd"));
         let daemon = Daemon::spawn(command);
