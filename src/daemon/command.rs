@@ -44,6 +44,8 @@ pub(super) async fn obey(mut commands: mpsc::UnboundedReceiver<Command>, reloade
         let mut reload = pin!(reloader.reload(load));
         loop {
             tokio::select! {
+                // Commands first: a reload that has been replaced is not begun.
+                biased;
                 command = commands.recv() => match command {
                     Some(Command::Reload(load)) => waiting = Some(load),
                     Some(Command::Stop) | None => return,
