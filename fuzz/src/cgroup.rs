@@ -4,7 +4,7 @@ use execsnoopd::names::cgroup::{Cgroup, path};
 use execsnoopd::record::CgroupName;
 
 /// The limit of levels, and the size of a name with its NUL.
-const DEEPEST: usize = 16;
+const DEEPEST: usize = 64;
 const NAME: usize = 256;
 
 /// For any path: unit, slice and container are parts of it, and it is rebuilt from its names.

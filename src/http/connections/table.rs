@@ -21,8 +21,10 @@ const BUDGET: usize = 64 << 10;
 /// read large texts slowly.
 const ALWAYS: usize = 4;
 
-/// Slots for reading, per request that may be answered at a time, and in total.
-const READING: usize = 4;
+/// Slots for reading per request that may be answered at a time. With its request, a connection takes
+/// some 20 KiB for hyper's buffers.
+const READING: usize = 2;
+const MIN_READING: usize = 4;
 const MAX_READING: usize = 4096;
 
 /// The limits of the server. Tests shorten the times.
@@ -157,7 +159,7 @@ impl Table {
         served: Instant,
         now: Instant,
     ) -> Result<u64, NotBefore> {
-        let slots = (READING * self.limits.max_connections).min(MAX_READING);
+        let slots = (READING * self.limits.max_connections).clamp(MIN_READING, MAX_READING);
         while self.reading.total >= slots {
             let victim = self.victim(false, source, served)?;
             self.cut(victim);
