@@ -33,7 +33,8 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// The line exists. An unknown key is on it, unless it is written with escapes.
+/// Checks that the line exists and contains the unknown key that the message names. A key that is
+/// written with escapes is not searched for.
 fn check_line(text: &str, line: usize, message: &str) {
     let mut lines = text.lines().chain(text.is_empty().then_some(""));
     let found = lines.nth(line.wrapping_sub(1));

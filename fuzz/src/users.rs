@@ -1,4 +1,4 @@
-//! HTTP with users.
+//! HTTP with basic authentication.
 
 use crate::answers;
 use crate::server::Server;
@@ -12,7 +12,8 @@ http_server_config:
     X-Frame-Options: deny
 ";
 
-/// User and password in basic authentication. Base64 has only one form of them.
+/// `alice:secret` in Base64, as basic authentication sends it. These 12 bytes have only one Base64
+/// encoding.
 const CREDENTIALS: &[u8] = b"YWxpY2U6c2VjcmV0";
 
 thread_local! {

@@ -55,7 +55,7 @@ pub fn check(bytes: &[u8]) {
         }) => {
             assert_eq!(path, file);
             assert!(!message.is_empty());
-            // YAML's line breaks.
+            // In YAML, \r\n and \r are line breaks, too.
             let text = text.replace("\r\n", "\n").replace('\r', "\n");
             let lines = text.lines().count().max(1);
             assert!(

@@ -1,9 +1,9 @@
-//! The service as it is shipped, from bytes to answers, on a source of events that is no kernel; and
-//! the program as a shell sees it. These tests need neither BPF nor root.
+//! Tests of the service from the bytes of events to HTTP answers, with a fake kernel as the source of
+//! events, and of the program's command line. They need neither BPF nor root.
 
 mod architecture; // imports point in one direction
 mod command_line; // arguments, messages and exit statuses
-mod connections; // who is served when all connections are in use
+mod connections; // which clients are served when all connections are in use
 mod http; // answers to requests, valid or not
 mod kubernetes; // the manifests agree with the program
 mod pipeline; // from bytes to a scrape
