@@ -1,4 +1,4 @@
-//! The configuration file.
+//! The parser of the configuration file.
 
 use std::path::Path;
 

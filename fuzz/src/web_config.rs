@@ -1,4 +1,4 @@
-//! The web configuration file.
+//! The parser of the web configuration file.
 
 use std::path::Path;
 

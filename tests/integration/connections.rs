@@ -162,7 +162,7 @@ fn stalled(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn the_connection_that_has_been_silent_longest_is_closed_for_a_new_one() {
-    // The server then has four slots for connections that have not sent a request.
+    // With `max_connections = 1`, there are four slots for connections that have not sent a request.
     let server = Held::start(|limits| {
         limits.max_connections = 1;
         limits.grace = Patience::always(Duration::ZERO);

@@ -151,7 +151,7 @@ fn recorded(mut client: TcpStream, mut server: TcpStream, file: &str) {
     let mut buffer = [0; 1 << 14];
     while let Ok(read @ 1..) = client.read(&mut buffer) {
         sent.extend_from_slice(&buffer[..read]);
-        // Written after each read, because the end of the input is not known.
+        // The file is written after each read, because fuzz/make-seeds kills this process.
         fs::write(file, &sent).expect("it can be written");
         if server.write_all(&buffer[..read]).is_err() {
             break;
