@@ -24,8 +24,8 @@ impl Answer {
     }
 }
 
-/// Returns one answer per request that reached the routes. After them, the server may have sent one
-/// more, with a status of [`REFUSALS`].
+/// Returns one answer per request that reached the routes. Panics if more follows than one answer
+/// with a status of [`REFUSALS`].
 pub(crate) fn of(connection: &Connection) -> Vec<Answer> {
     let mut rest = &connection.answers[..];
     let mut answers = Vec::new();

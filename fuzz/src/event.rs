@@ -102,7 +102,7 @@ fn check_what_has_one_size(bytes: &[u8]) {
     }
 }
 
-/// Returns an event with this subject, because [`encode`] takes events.
+/// Returns an event with this subject, because [`encode_subject`] takes an event.
 fn of(subject: Subject) -> Event {
     Event {
         subject,

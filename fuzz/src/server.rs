@@ -1,8 +1,8 @@
 //! The production server, and a client that sends bytes to it.
 //!
 //! Both run on one thread with a paused clock. When neither makes progress any more, the clock is
-//! advanced past the server's time limits. So every connection ends, and the result for the same
-//! bytes is always the same.
+//! advanced past the server's time limits. Therefore every connection ends, and the same bytes always
+//! give the same result.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};

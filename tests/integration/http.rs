@@ -309,7 +309,7 @@ fn status_of(address: SocketAddr, headers: &str) -> u16 {
 }
 
 #[test]
-fn an_answer_does_not_wait_for_the_body() {
+fn an_answer_does_not_wait_for_the_body_of_the_request() {
     let service = service();
     let request =
         b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\na";
@@ -331,7 +331,7 @@ fn garbage_is_answered_400() {
 }
 
 #[test]
-fn requests_in_a_row_are_answered_on_one_connection() {
+fn pipelined_requests_are_answered_on_one_connection() {
     let service = service();
     let mut stream = connect(service.address);
     let keep = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
