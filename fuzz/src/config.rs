@@ -6,8 +6,8 @@ use execsnoopd::config::{Config, Error};
 
 use crate::hint;
 
-/// Any text is a configuration that stays the same when it is written out and parsed again, or
-/// is refused with a message that names one of its lines.
+/// For any text: it is rejected with a message that names one of its lines, or it is a configuration
+/// that stays the same when it is written out and parsed again.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -3,7 +3,8 @@
 use crate::answers;
 use crate::server::Server;
 
-/// A user with the password "secret" at the lowest bcrypt cost, and a header.
+/// A web configuration with a header and one user, whose password "secret" is hashed at the lowest
+/// bcrypt cost.
 const WEB_CONFIG: &str = "\
 basic_auth_users:
   alice: $2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK

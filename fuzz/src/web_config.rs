@@ -36,7 +36,8 @@ const KEYS: [&str; 26] = [
     "burst",
 ];
 
-/// Any text is a web configuration, or is refused with a message that names one of its lines.
+/// For any text: it is a web configuration, or it is rejected with a message that names one of its
+/// lines.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

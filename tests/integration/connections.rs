@@ -28,7 +28,7 @@ const LARGE: usize = 64 << 20;
 /// The number of unread answers that the server allows even if they exceed the budget.
 const ALWAYS: usize = 4;
 
-/// Longer than any test waits for an answer.
+/// A time limit that no test reaches.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// A server with three routes: one answers at once, one holds a request until it is released, and
@@ -367,7 +367,7 @@ fn scrapes_that_wait_for_the_reader_are_answered_and_further_ones_refused() {
         ..Config::default()
     });
     assert_eq!(get(service.address, "/-/ready").status, 200);
-    let kernel = service.kernel.lock().unwrap(); // the reader blocks
+    let kernel = service.kernel.lock().unwrap(); // blocks the reader
     let mut scrapes: Vec<_> = (0..3)
         .map(|_| asking(service.address, "/metrics"))
         .collect();
@@ -395,7 +395,7 @@ fn a_connection_without_a_handshake_is_closed_for_a_new_one() {
         live,
     );
     let mut half: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
-    // A record whose length is greater than what follows.
+    // Each client sends only the beginning of a TLS record.
     for stream in &mut half {
         stream.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
     }

@@ -99,8 +99,8 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     assert_eq!(scrape.value(sshd), 1.0);
     assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 3.0);
     assert_eq!(scrape.value("execsnoop_series_limit{view=\"comm\"}"), 3.0);
-    // Each new series evicted one, because `idle_after` is 0. Every exec therefore had a slot when it
-    // was counted, so `other` is 0.
+    // When all slots are taken, each new series evicts one, because `idle_after` is 0. Every exec
+    // therefore had a slot when it was counted, so `other` is 0.
     assert_eq!(
         scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
         0.0
@@ -140,7 +140,7 @@ fn a_reload_changes_views_without_losing_a_count() {
     assert_eq!(scrape.value("execsnoop_execs_total"), 4.0);
     assert_eq!(scrape.value(RELOADED), 1.0);
 
-    // A rejected configuration changes nothing, so the views stay.
+    // A change of `capture.exits` is rejected together with the changed views.
     let mut refused = Config::default();
     refused.capture.exits = false;
     service.reload(&refused);

@@ -46,7 +46,7 @@ fn every_route_is_answered_over_tls() {
         assert_eq!(answer.status, 200, "{path}");
     }
     let connection = client.connect(service.address).unwrap();
-    // The client offers HTTP/2, too.
+    // The server chooses HTTP/1.1, although the client also offers HTTP/2.
     assert_eq!(connection.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
 
@@ -295,7 +295,7 @@ fn a_changed_list_of_users_applies_to_the_next_request() {
     assert_eq!(alice(), 200);
     dir.write("web.yml", &users(&["bob", "alicf"]));
     assert_eq!(alice(), 401);
-    // A file that is being written may look like this.
+    // A file may look like this while it is being written, so requests are rejected.
     for without in ["", "# nobody is asked\n", "basic_auth_users: {}\n"] {
         dir.write("web.yml", without);
         assert_eq!(get(service.address, "/metrics").status, 500);
