@@ -21,7 +21,7 @@ thread_local! {
     static SERVER: Server = Server::start(Some(WEB_CONFIG));
 }
 
-/// For any bytes: without the password, each answer is an authentication error.
+/// For any bytes: only requests with the password are answered by the routes.
 pub fn check(bytes: &[u8]) {
     let connection = SERVER.with(|server| server.send(bytes));
     let may_know = bytes
