@@ -7,7 +7,7 @@ use crate::config::web_file;
 pub enum Error {
     #[error(transparent)]
     Capture(#[from] capture::Error),
-    /// The process lacks capabilities that have nothing to do with capturing.
+    /// The process lacks capabilities that it needs for something other than capturing.
     #[error("{0}")]
     NotPermitted(String),
     #[error("{0:#}")]

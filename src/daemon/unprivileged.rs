@@ -16,12 +16,13 @@ pub(crate) fn successor(run_as: &str) -> Result<Option<User>, Error> {
     }
     let user = User::find(run_as);
     let user =
-        user.ok_or_else(|| anyhow!("there is no user {run_as:?}, whom root is to become"))?;
+        user.ok_or_else(|| anyhow!("there is no user {run_as:?}; set run_as to another user"))?;
     Ok(Some(user))
 }
 
-/// Becomes this user, and confines the process to what names need, to `files`, and to the removal
-/// of `sockets`. Call it when everything that needs root is open, before any thread starts.
+/// Becomes the user `successor`, if there is one, and confines the process: it can then read only
+/// `files`, their directories, and the files that looking up names needs, and can remove `sockets`.
+/// Call it when everything that needs root is open, but before any thread starts.
 pub(crate) fn leave_root(
     successor: Option<&User>,
     files: &[PathBuf],
