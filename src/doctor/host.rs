@@ -47,7 +47,10 @@ fn btf() -> Finding {
             format!("{PATH}: {error}"),
             "the programs cannot be adapted to this kernel",
         )
-        .fix("a kernel with CONFIG_DEBUG_INFO_BTF=y, as in current distributions; in a container, mount /sys"),
+        .fix(
+            "a kernel with CONFIG_DEBUG_INFO_BTF=y, as in current distributions; in a container, \
+             mount /sys",
+        ),
     }
 }
 

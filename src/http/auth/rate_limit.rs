@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::web_file::RateLimit;
 
-/// A request takes one token.
+/// The bucket. Each request takes one token, and is rejected if there is none.
 #[derive(Debug)]
 pub(super) struct Bucket {
     interval: Duration,
