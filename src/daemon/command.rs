@@ -99,7 +99,7 @@ mod tests {
             commands.send(Command::Stop).unwrap();
         };
         let obeyed = async { tokio::join!(obey(commanded, &mut reloader), stop) };
-        // This is less than the 10 s after which a reload that hangs is reported as failed.
+        // This limit is below the 10 s after which a reload that hangs is reported as failed.
         timeout(Duration::from_secs(5), obeyed).await.unwrap();
         assert_eq!(successful.get(), 1.0, "the first one was applied");
         drop(release);

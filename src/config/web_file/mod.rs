@@ -237,8 +237,8 @@ impl WebConfig {
             .is_some_and(|tls| tls.client_auth == ClientAuth::RequireAndVerifyClientCert)
     }
 
-    /// Returns an error if this configuration lacks access control that `before` has. Otherwise, a
-    /// file that is only half written, which is often valid, could remove it.
+    /// Returns an error if this configuration lacks access control that `before` has. Without this
+    /// check, a half-written file, which is often valid, could switch access control off.
     pub(crate) fn keeps_access_control_of(&self, before: &Self) -> Result<(), Fault> {
         let gone = |what| {
             Err(Fault {

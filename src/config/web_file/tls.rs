@@ -19,7 +19,7 @@ pub(crate) struct TlsSection {
     /// The certificates of the authorities that sign client certificates. Always present if
     /// [`ClientAuth::verifies`].
     pub(crate) client_ca: Option<Pem>,
-    /// If present, a client certificate must have one of these names.
+    /// The names of which a client certificate must have one. None if any name is accepted.
     pub(crate) allowed_sans: Option<Vec<String>>,
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     /// In order of preference.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::web_file::RateLimit;
 
-/// The bucket. Each request takes one token, and is rejected if there is none.
+/// Each request takes one token from the bucket. If there is none, the request is rejected.
 #[derive(Debug)]
 pub(super) struct Bucket {
     interval: Duration,

@@ -12,8 +12,8 @@
 //! has waited longest. If the new client is from a source with fewer connections, this happens at
 //! once. Otherwise, the connection is first given time to make progress: `grace` to send its
 //! request, or `stall` to read a part of its answer, but no more than `reading_time` for all of it.
-//! A connection whose request is being answered is never closed. `table` decides all this, and is
-//! independent of sockets.
+//! A connection whose request is being answered is never closed for another one. `table` decides
+//! all this, and is independent of sockets.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
