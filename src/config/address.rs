@@ -85,7 +85,7 @@ fn preferred(found: &[SocketAddr]) -> io::Result<SocketAddr> {
 
 /// Returns the index of a network interface, given by name or by index.
 fn index(interface: &str) -> io::Result<u32> {
-    // `name_to_index()` needs any socket for its ioctl(2).
+    // `name_to_index()` needs a socket of any kind for its ioctl(2).
     let socket = std::os::unix::net::UnixDatagram::unbound()?;
     name_to_index(&socket, interface).or_else(|error| {
         let index = interface.parse().ok().filter(|&index| index > 0);
@@ -125,7 +125,7 @@ fn parse(address: &str) -> Result<Written<'_>, String> {
     {
         return Ok(Written::Scoped(ip, interface, port));
     }
-    // Unlike Go, the C library would accept 127.1, and would read 010.0.0.1 as octal numbers.
+    // Unlike Go, the C library would accept 127.1, and would read 010.0.0.1 as octal.
     let last = host.rsplit('.').next().unwrap_or(host);
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{host:?} is not an IPv4 address"));

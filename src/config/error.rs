@@ -70,7 +70,7 @@ const TERMS: [(&str, &str); 9] = [
     ),
 ];
 
-/// Replaces Rust's words in a message of serde by those of TOML.
+/// Replaces Rust's words in a message of serde with those of TOML.
 pub(super) fn in_terms_of_toml(message: &str) -> String {
     TERMS
         .iter()

@@ -1,10 +1,10 @@
 //! Turns files into a validated configuration, and does the look-ups that it needs.
 //!
 //! The text of `config.toml` and of the web configuration file comes in, values go out. Every key
-//! is optional, and an unknown key is an error. The fields of [`Config`] are the keys, with their
-//! defaults; `config.example.toml` shows them. The thread that starts or reloads the daemon runs
-//! this code. `web.rs`, `view.rs` and `web_file` decide what is valid in their sections, this file
-//! decides the rest.
+//! is optional, except `labels` of a view, and an unknown key is an error. The fields of [`Config`]
+//! are the keys, with their defaults; `config.example.toml` shows them. The thread that starts or
+//! reloads the daemon runs this code. `web.rs`, `view.rs` and `web_file` decide what is valid in
+//! their sections, this file decides the rest.
 //!
 //! Parsing is pure. [`Config::resolve`] looks up users (NSS), once at the start, once per reload,
 //! and for `--check`. [`Config::resolve_listen`] looks up hosts (DNS); a reload does not call it,

@@ -15,7 +15,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether the web configuration can never work.
+    /// Returns whether the error is a web configuration that can never work.
     pub fn is_invalid_config(&self) -> bool {
         match self {
             Self::Other(error) => error

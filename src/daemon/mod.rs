@@ -172,8 +172,8 @@ impl Daemon {
         let mut reader = Reader::new(source, control.clone(), sender);
         drop_privileges(&mut reader)?;
 
-        // The files are read after the privileges are dropped, so that one that cannot be read
-        // without them is an error now and not at a later reading.
+        // The privileges are dropped by now. So a file that cannot be read without them is an error
+        // at the start, and not only when it is read again.
         let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
         let changes = Changes::default();
         let pipeline = Pipeline::start(reader, messages, resolved.views, Arc::clone(&changes))?;

@@ -1,9 +1,9 @@
 //! Applies a changed configuration without interrupting the counting.
 //!
-//! A reload is all or nothing. Some keys can only change by a restart, because they need
-//! privileges that the daemon has dropped: programs are loaded and addresses bound at the start.
-//! If one of these keys has changed, the whole running configuration stays in effect. Views that
-//! are in both configurations keep their counts.
+//! A reload is all or nothing. Most keys can only change by a restart, for example because loading
+//! programs and binding addresses needs privileges that the daemon has dropped. If such a key has
+//! changed, the whole running configuration stays in effect. Views that are in both configurations
+//! keep their counts.
 
 use std::pin::pin;
 use std::sync::PoisonError;
@@ -39,7 +39,8 @@ pub struct Reloader {
     patience: Duration,
 }
 
-/// What the kernel side reads: only what the labels of the configuration at the start need.
+/// The optional data that the kernel side reads: what the labels of the configuration at the start
+/// need.
 #[derive(Debug, Clone, Copy)]
 struct Observed {
     parent_comm: bool,

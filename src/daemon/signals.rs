@@ -18,7 +18,7 @@ use tracing::info;
 use crate::config::{self, Resolved};
 use crate::daemon::command::Command;
 
-/// The signals of the daemon while they are blocked. The kernel keeps those that arrive pending.
+/// The signals of the daemon while they are blocked. Those that arrive stay pending in the kernel.
 #[derive(Debug)]
 pub struct Held(SigSet);
 

@@ -1,4 +1,4 @@
-//! Replaces root by an unprivileged user, and confines the process to the files that it needs.
+//! Replaces root with an unprivileged user, and confines the process to the files that it needs.
 
 use std::path::PathBuf;
 
@@ -21,8 +21,8 @@ pub(crate) fn successor(run_as: &str) -> Result<Option<User>, Error> {
 }
 
 /// Becomes the user `successor`, if there is one, and confines the process: it can then read only
-/// `files`, their directories, and the files that looking up names needs, and can remove `sockets`.
-/// Call it when everything that needs root is open, but before any thread starts.
+/// `files`, their directories and what is needed to look up names, and remove only `sockets`. Call
+/// it when everything that needs root is open, but before any thread starts.
 pub(crate) fn leave_root(
     successor: Option<&User>,
     files: &[PathBuf],

@@ -1,5 +1,5 @@
-//! Tries the hooks and buffers that the daemon can use, by the code with which the daemon selects
-//! them.
+//! Tries the hooks and buffers that the daemon can use, with the code that the daemon uses to
+//! select them.
 
 use super::finding::Finding;
 use crate::capture::facts::{Facts, Host};

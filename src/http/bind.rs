@@ -19,7 +19,8 @@ use crate::config::Address;
 /// The mode of a Unix socket: its user and its group can connect.
 pub(super) const MODE: u32 = 0o660;
 
-/// The number of connections that can wait to be accepted: as many as net.core.somaxconn allows.
+/// The number of connections that can wait to be accepted. -1 means as many as net.core.somaxconn
+/// allows.
 const BACKLOG: i32 = -1;
 
 /// The file of a Unix socket that the daemon has created. Dropping the value removes the file,

@@ -17,11 +17,12 @@ use axum::response::{IntoResponse, Response};
 use crate::http::connections::Source;
 use crate::names::escape;
 
-/// The names that requests can be for, in lower case.
+/// The host names for which requests are answered, in lower case.
 #[derive(Debug)]
 struct Hosts(BTreeSet<String>);
 
-/// Restricts the routes to IP addresses, `localhost`, the host's own name and `names`.
+/// Restricts the routes to requests whose host is an IP address, `localhost`, this host's own name
+/// or one of `names`.
 pub fn restrict(router: Router, names: &[String]) -> Router {
     let node = rustix::system::uname()
         .nodename()

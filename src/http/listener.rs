@@ -117,7 +117,7 @@ impl Accepting {
         }
     }
 
-    /// Returns the address as in the configuration.
+    /// Returns the address in the form that the configuration uses.
     pub(super) fn address(&self) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(|a: SocketAddr| a.to_string()),

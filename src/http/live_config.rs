@@ -2,13 +2,13 @@
 //!
 //! As in the toolkit, a changed file takes effect with the next request or handshake. Each request
 //! and each handshake waits until the web configuration, the certificates and the keys have been
-//! read once more. The thread `web-config` reads and parses the files, so that a slow disk does not
+//! read again. The thread `web-config` reads and parses the files, so that a slow disk does not
 //! hold up the runtime's thread. Concurrent requests share a reading, and only what differs from
 //! the last reading is parsed.
 //!
 //! If the files are invalid, all requests and handshakes are rejected. If a reading takes longer
-//! than `PATIENCE` because the file system hangs, the last reading is used until it is older
-//! than `GRACE`; after that, requests are answered 503 and handshakes fail until a reading
+//! than `PATIENCE` because the file system hangs, the last reading is used until it is older than
+//! `GRACE`; after that, requests are answered with 503 and handshakes fail until a reading
 //! succeeds.
 
 use std::fmt;

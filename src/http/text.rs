@@ -15,7 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::Mutex;
 
-/// A text and, once a client has asked for it, its compressed form.
+/// A text, and its compressed form once a client has accepted that.
 #[derive(Debug)]
 pub(super) struct Text {
     plain: Bytes,

@@ -179,7 +179,7 @@ fn dashed(text: Option<&str>) -> &str {
 }
 
 /// Quotes an argument that is empty or contains a blank or a quote, so that arguments can be told
-/// apart. The text has been escaped by `printable()`, so backslashes need no care.
+/// apart. The text has been escaped by `printable()`, so backslashes are escaped already.
 fn quoted(arg: &str) -> String {
     if arg.is_empty() || arg.contains([' ', '"', '\'']) {
         format!("\"{}\"", arg.replace('"', "\\\""))

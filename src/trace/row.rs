@@ -1,5 +1,5 @@
-//! The content of a row. Names are escaped, and the wait status of an exit is converted to that of
-//! a shell.
+//! The content of a row. Names are escaped, and the wait status of an exit is converted to the
+//! number that a shell shows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ pub(super) struct Clock {
     zero: SystemTime,
 }
 
-/// Smaller differences between the two clocks are ignored, because they are not read at the same
+/// Smaller changes of `Clock::zero` are ignored, because the two clocks are not read at the same
 /// instant.
 const NOTICEABLE: Duration = Duration::from_millis(10);
 

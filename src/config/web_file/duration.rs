@@ -26,8 +26,8 @@ pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     })
 }
 
-/// No crate is used: humantime has other units and no fractions, and go-parse-duration 0.1 panics
-/// on `1µs`.
+/// This is not left to a crate: humantime has other units and no fractions, and go-parse-duration
+/// 0.1 panics on `1µs`.
 fn parse(text: &str) -> Option<Duration> {
     if let Ok(nanoseconds) = text.parse() {
         return Some(Duration::from_nanos(nanoseconds));

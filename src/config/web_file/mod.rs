@@ -163,8 +163,8 @@ pub(crate) fn invalid(path: &Path, fault: Fault) -> Error {
     }
 }
 
-/// Returns the error for a fault of the certificates and keys of this section. It is final only if
-/// all of them are in the web configuration itself.
+/// Returns the error for a fault of the certificates and keys of this section. The error is final
+/// only if all of them are in the web configuration itself.
 pub(crate) fn unusable(path: &Path, section: &TlsSection, fault: Fault) -> Error {
     if section.files().next().is_none() {
         return invalid(path, fault);

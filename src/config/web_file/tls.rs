@@ -42,12 +42,12 @@ impl TlsSection {
     }
 }
 
-/// Certificates or a private key, and the key of the configuration that names them.
+/// Certificates or a private key, and where the configuration names them.
 #[derive(Debug)]
 pub(crate) struct Pem {
     pub(crate) source: Source,
     pub(crate) line: usize,
-    /// The key of the configuration.
+    /// The name of the configuration key, such as `cert_file`.
     pub(crate) name: &'static str,
 }
 

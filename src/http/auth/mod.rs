@@ -101,7 +101,7 @@ async fn guarded(State(guard): State<Arc<Guard>>, request: Request, next: Next) 
         ),
     };
     for (name, value) in &config.headers {
-        // A header that the route has set is kept, because its page needs it.
+        // A header that the route has set is kept, because the page depends on it.
         response
             .headers_mut()
             .entry(name)

@@ -231,7 +231,8 @@ mod tests {
                 ("a", "other", false),
                 ("b", "other", true),
                 ("a", "", false),
-                // An unknown user is not let in even with the password of the decoy, b's hash.
+                // An unknown user is compared with the hash of `b`, but is not let in by its
+                // password.
                 ("c", "other", false),
                 ("", "", false),
             ] {

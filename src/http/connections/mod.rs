@@ -87,8 +87,8 @@ impl Connections {
     }
 
     /// Calls `attempt` until it succeeds. Its second argument is a time: all sockets that were
-    /// ready then have been served since. A client can be called slow up to this time. After it,
-    /// the server may have been slow instead.
+    /// ready then have been served since. What a client did not do after this time is not held
+    /// against it, because the server may have been slow.
     async fn retry<T>(
         &self,
         mut attempt: impl FnMut(&mut Table, Instant) -> Result<T, NotBefore>,
@@ -150,8 +150,8 @@ impl Slot {
         self.update(|entry| entry.deadline = deadline);
     }
 
-    /// Returns when the request that has arrived can be answered. Returns `None` if it has waited
-    /// too long.
+    /// Waits until the request that has arrived can be answered. Returns `None` if this takes too
+    /// long.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let connections = &self.connections;
         let deadline = Instant::now() + connections.limits.request_timeout;

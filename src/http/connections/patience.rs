@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The time that clients are given for something, within limits. It shrinks with each client that
-/// is closed for doing nothing, and grows with each client that makes progress. So idle clients are
+/// The time that clients get to make progress, within limits. It shrinks with each client that is
+/// closed for doing nothing, and grows with each client that makes progress. So idle clients are
 /// replaced quickly if there are many, and clients that are slow because the host is busy get more
 /// time.
 #[derive(Debug, Clone, Copy)]

@@ -135,8 +135,8 @@ impl Pool {
     }
 }
 
-/// The time before which no connection can be closed, unless one changes its phase. None if no
-/// connection can be closed until then.
+/// The time before which no connection can be closed, unless one changes its phase. None: no
+/// connection can be closed until one changes its phase.
 pub(super) type NotBefore = Option<Instant>;
 
 impl Table {
@@ -221,7 +221,7 @@ impl Table {
         self.charged.total * COST + texts
     }
 
-    /// Closes a connection that is waiting for its client, even if its time is not over. Returns
+    /// Closes a connection that is waiting for its client, even if it has time left. Returns
     /// whether there was one.
     pub(super) fn cut_any(&mut self, now: Instant) -> bool {
         let unprotected = now + self.limits.grace.most() + self.limits.reading_time;
@@ -268,7 +268,7 @@ impl Table {
     }
 
     /// Removes a connection that has ended. If its last answer was complete, the client has most
-    /// likely read it, so clients are given more time to read.
+    /// likely read it, so the time limit `stall` grows.
     pub(super) fn leave(&mut self, id: u64) {
         let phase = self.entries.get(&id).map(|entry| entry.phase);
         if let Some(Phase::Idle { .. }) = phase {

@@ -24,7 +24,8 @@ use crate::sys::throttle::Throttle;
 
 /// Implements Go's client authentication types and the toolkit's list of allowed names.
 ///
-/// Every client must prove that it has the private key of its certificate, whatever the type.
+/// Every client must prove that it has the private key of its certificate, whatever the
+/// authentication type.
 #[derive(Debug)]
 pub(super) struct ClientCertificates {
     /// Verifies the signatures and the validity of a chain. None if any certificate is accepted.

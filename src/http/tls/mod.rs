@@ -96,7 +96,7 @@ impl Files {
             })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = section.prefer_server;
-        // Without stored sessions, no handshake is shortened, so each checks the client's
+        // Without stored sessions, none can be resumed, so every handshake checks the client's
         // certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
