@@ -81,7 +81,7 @@ impl fmt::Debug for State {
 pub struct Validated {
     /// The web configuration, certificates and keys.
     pub files: Vec<PathBuf>,
-    /// Certificates that are left out, with the reasons.
+    /// Certificates that are left out because they cannot be used, with the reasons.
     pub skipped: Vec<String>,
 }
 

@@ -231,8 +231,8 @@ mod tests {
                 ("a", "other", false),
                 ("b", "other", true),
                 ("a", "", false),
-                // An unknown user is compared with the hash of `b`, but is not let in by its
-                // password.
+                // An unknown user is compared with the hash of `b`, but even b's password does not
+                // let that user in.
                 ("c", "other", false),
                 ("", "", false),
             ] {

@@ -25,7 +25,7 @@ impl Bucket {
         }
     }
 
-    /// Returns whether a request is within the limit.
+    /// Takes a token for a request. Returns false if there is none.
     pub(super) fn allows(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.at);
         self.at = now;
