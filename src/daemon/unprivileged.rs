@@ -15,8 +15,8 @@ pub(crate) fn successor(run_as: &str) -> Result<Option<User>, Error> {
         return Ok(None);
     }
     let user = User::find(run_as);
-    let user =
-        user.ok_or_else(|| anyhow!("there is no user {run_as:?}; set run_as to another user"))?;
+    let user = user
+        .ok_or_else(|| anyhow!("root cannot become the user {run_as:?}: there is no such user"))?;
     Ok(Some(user))
 }
 
