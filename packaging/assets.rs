@@ -19,7 +19,7 @@ const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 const FILES: [(&str, &str); 2] = [
     (
         "/etc/execsnoopd/config.toml",
-        "The configuration, if it exists. Every key is optional. --check checks the file.",
+        "The configuration file. It is optional. --check checks it.",
     ),
     (
         "/sys/kernel/btf/vmlinux",
