@@ -2,7 +2,7 @@
 
 use crate::record::Kind;
 
-/// The heading of what is counted as execs.
+/// Returns the heading for the count of execs.
 pub(super) fn execs(is_classic: bool) -> &'static str {
     if is_classic { "Attempts" } else { "Execs" }
 }

@@ -1,5 +1,6 @@
-//! The Grafana dashboard of the package satisfies the rules of grafana/dashboard-linter (each test names
-//! its rule), queries only metrics that exist, and is documented.
+//! The Grafana dashboard of the package satisfies the rules of grafana/dashboard-linter, queries only
+//! metrics that exist, and is documented. A comment that ends with `-rule` names the linter's rules
+//! that the test checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -212,7 +213,7 @@ fn the_dashboard_cannot_be_edited() {
     assert_eq!(dashboard()["editable"], false);
 }
 
-/// The views of this configuration, by the suffix of the names of their metrics.
+/// Returns the `labels` line of each view of a configuration, by the suffix of the view's metrics.
 fn views(config: &Config) -> BTreeMap<String, String> {
     let views = config.view.iter();
     views
@@ -230,7 +231,7 @@ fn views(config: &Config) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The view that a metric belongs to.
+/// Returns the view that a metric belongs to.
 fn view_of(metric: &str) -> Option<&str> {
     let metric = metric.strip_prefix("execsnoop_")?.strip_suffix("_total")?;
     Some(metric.split_once("_by_")?.1)
@@ -263,7 +264,7 @@ fn a_panel_of_a_view_says_which_one_it_needs() {
             .flat_map(|query| selectors(query.expr))
             .filter_map(|selector| view_of(selector.metric))
             .collect();
-        // CPU time needs more than a view, which is what the text says.
+        // A panel of CPU time names `capture.exits` instead of a view.
         let is_of_execs = queries_of(panel).next().unwrap().expr.contains("execs_by_");
         for view in metrics.into_iter().filter(|_| is_of_execs) {
             assert!(no_value(panel).contains(&views[view]), "{panel:#}");
@@ -293,7 +294,7 @@ fn the_text_in_the_dashboard_is_a_part_of_the_documented_configuration() {
 }
 
 #[test]
-fn panels_have_ids_of_their_own_and_do_not_overlap() {
+fn panels_have_unique_ids_and_do_not_overlap() {
     let dashboard = dashboard();
     let mut ids = BTreeSet::new();
     let mut taken = BTreeMap::new();
