@@ -34,7 +34,7 @@ const EVENTS: usize = 1250;
 /// by default.
 const COMMS: [u64; 3] = [50, 200, 1000];
 
-/// Number of users.
+/// The number of users.
 const UIDS: u64 = 16;
 
 /// Events of two CPUs, in the order in which their buffers are drained: sorted by time only within

@@ -1,10 +1,10 @@
 //! Finds the systemd unit, the slice and the container that a cgroup's path names.
 //!
-//! Units and slices are those that `systemctl status PID` shows: systemd names a cgroup
-//! after its unit (`cg_path_get_unit()` and `cg_path_get_slice()` in
-//! systemd's `src/basic/cgroup-util.c`). Everything under a user's own systemd is one
-//! unit, such as `user@1000.service`. Containers are recognized by the 64 hexadecimal digits of
-//! their id, which runtimes write with both cgroup drivers, systemd and cgroupfs.
+//! Units and slices are those that `systemctl status PID` shows: systemd names a cgroup after its
+//! unit (`cg_path_get_unit()` and `cg_path_get_slice()` in systemd's `src/basic/cgroup-util.c`). A
+//! user's own systemd, with everything that it starts, is one unit, such as `user@1000.service`.
+//! Containers are recognized by the 64 hexadecimal digits of their id, which runtimes write with
+//! both cgroup drivers, systemd and cgroupfs.
 
 use std::io;
 use std::sync::Arc;

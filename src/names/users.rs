@@ -77,7 +77,7 @@ struct Known {
     /// The names shown instead of uids. They do not change, because the counts would move to the
     /// series of the new name, and the counter of the old name could decrease.
     fixed: HashMap<u32, Vec<u8>>,
-    /// The order of the latest snapshot so far.
+    /// The highest [`Wanted::order`] so far.
     order: u64,
 }
 
@@ -209,7 +209,7 @@ impl Known {
         }
     }
 
-    /// Returns the names as they are known now. Fixes those that are shown alone.
+    /// Returns the names as they are known now. Those shown alone do not change from now on.
     fn names(&mut self, wanted: &Wanted) -> UserNames {
         let Self { names, fixed, .. } = self;
         let known = |uid: &u32| names.get(uid).map(|e| e.name.clone()).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-/// A count, readable by people and by programs.
+/// Formats a count with grouped digits, and with the plain number as the `value` for programs.
 pub(super) fn count(n: u64) -> Markup {
     html! { data value=(n) { (grouped(n)) } }
 }

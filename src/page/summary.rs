@@ -27,7 +27,7 @@ pub struct Summary {
     pub failures: Option<Failures>,
     /// Process exits; None if they are not observed.
     pub exits: Option<Exits>,
-    /// In the order of the configuration.
+    /// The views in the order of the configuration.
     pub views: Vec<Top>,
     pub account: Account,
     pub capture_info: CaptureInfo,

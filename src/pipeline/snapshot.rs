@@ -19,7 +19,7 @@ pub struct Snapshot {
     /// The execs among `unattributed` for which the kernel skipped every copy of the program.
     pub missed: u64,
     /// By kind, in the order of [`Kind::ALL`]: the largest number of events for which the kernel
-    /// can have skipped every copy of the program. Such failures and exits are not counted.
+    /// may have skipped every copy of the program. Such failures and exits are not counted.
     pub missed_at_most: [u64; Kind::ALL.len()],
     /// The exits whose status is known.
     pub exits: Exits,

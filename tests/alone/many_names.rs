@@ -13,7 +13,7 @@ use testkit::programs::{Programs, exec, exec_as, exec_times, go};
 
 /// The number of different programs by default.
 const PROGRAMS: u32 = 100_000;
-/// The environment variable that sets another number.
+/// The environment variable that overrides [`PROGRAMS`].
 const VARIABLE: &str = "EXECSNOOPD_ATTACK_PROGRAMS";
 const THREADS: u32 = 2;
 const USERS: u32 = 1000;

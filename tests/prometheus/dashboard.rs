@@ -1,6 +1,5 @@
 //! The Grafana dashboard of the package satisfies the rules of grafana/dashboard-linter, queries only
-//! metrics that exist, and is documented. A comment that ends with `-rule` names the linter's rules
-//! that the test checks.
+//! metrics that exist, and is documented.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -40,7 +39,7 @@ fn variable<'a>(dashboard: &'a Value, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no variable {name}"))
 }
 
-/// template-datasource-rule
+/// dashboard-linter: template-datasource-rule
 #[test]
 fn the_data_source_is_a_variable() {
     let dashboard = dashboard();
@@ -50,7 +49,7 @@ fn the_data_source_is_a_variable() {
     assert_eq!(datasource["label"], "Data source");
 }
 
-/// template-job-rule, template-instance-rule, template-label-promql-rule,
+/// dashboard-linter: template-job-rule, template-instance-rule, template-label-promql-rule,
 /// template-on-time-change-reload-rule
 #[test]
 fn jobs_and_instances_are_variables() {
@@ -75,7 +74,7 @@ fn jobs_and_instances_are_variables() {
     }
 }
 
-/// panel-datasource-rule
+/// dashboard-linter: panel-datasource-rule
 #[test]
 fn every_data_source_is_the_variable() {
     let dashboard = dashboard();
@@ -108,7 +107,7 @@ fn each_object(value: &Value, look: &mut impl FnMut(&serde_json::Map<String, Val
     }
 }
 
-/// panel-title-description-rule
+/// dashboard-linter: panel-title-description-rule
 #[test]
 fn every_panel_has_a_title_and_a_description() {
     for panel in panels(&dashboard()) {
@@ -119,7 +118,7 @@ fn every_panel_has_a_title_and_a_description() {
     }
 }
 
-/// panel-units-rule
+/// dashboard-linter: panel-units-rule
 #[test]
 fn every_panel_has_a_unit_that_grafana_knows() {
     for panel in data_panels(&dashboard()) {
@@ -136,7 +135,7 @@ fn every_panel_has_a_unit_that_grafana_knows() {
     }
 }
 
-/// panel-no-targets-rule
+/// dashboard-linter: panel-no-targets-rule
 #[test]
 fn every_panel_has_queries() {
     for panel in data_panels(&dashboard()) {
@@ -147,7 +146,7 @@ fn every_panel_has_queries() {
     }
 }
 
-/// target-promql-rule
+/// dashboard-linter: target-promql-rule
 #[test]
 fn promtool_accepts_every_query() {
     let dashboard = dashboard();
@@ -166,7 +165,7 @@ fn promtool_accepts_every_query() {
     );
 }
 
-/// target-rate-interval-rule
+/// dashboard-linter: target-rate-interval-rule
 #[test]
 fn rates_are_over_the_interval_that_grafana_computes() {
     for (query, selector) in all_selectors(&dashboard()) {
@@ -179,7 +178,7 @@ fn rates_are_over_the_interval_that_grafana_computes() {
     }
 }
 
-/// target-job-rule, target-instance-rule
+/// dashboard-linter: target-job-rule, target-instance-rule
 #[test]
 fn every_selector_matches_the_chosen_jobs_and_instances() {
     for (query, selector) in all_selectors(&dashboard()) {
@@ -192,7 +191,7 @@ fn every_selector_matches_the_chosen_jobs_and_instances() {
     }
 }
 
-/// target-counter-agg-rule
+/// dashboard-linter: target-counter-agg-rule
 #[test]
 fn counters_are_queried_by_rate_or_increase() {
     let types = metric_types();
@@ -207,7 +206,7 @@ fn counters_are_queried_by_rate_or_increase() {
     }
 }
 
-/// uneditable-dashboard-rule
+/// dashboard-linter: uneditable-dashboard-rule
 #[test]
 fn the_dashboard_cannot_be_edited() {
     assert_eq!(dashboard()["editable"], false);

@@ -28,8 +28,8 @@ const HOSTILE_COMMS: [&[u8]; 10] = [
     b"",
     b"&lt;b&gt;&amp;<",
     "\u{202e}txt.exe".as_bytes(), // right-to-left override
-    "\u{627}\u{644}\u{639} a\u{301}".as_bytes(), // right to left, and a combining mark
-    "a\u{200b}b\u{feff}".as_bytes(), // zero width
+    "\u{627}\u{644}\u{639} a\u{301}".as_bytes(), // right-to-left letters, and a combining mark
+    "a\u{200b}b\u{feff}".as_bytes(), // zero-width characters
     b"\xff\xfe\xc3(\x1b[31m\n",
 ];
 

@@ -8,14 +8,15 @@ use crate::pipeline::flush::Flush;
 use crate::record::Kind;
 
 /// How long an observation must have been missing before it counts as missed. Until then, a standby
-/// copy may still observe it: its thread may have been preempted after the first copy was skipped.
+/// copy may still make it: the observed thread may have been preempted after the first copy was
+/// skipped.
 pub(super) const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// Observations for which the kernel skipped every copy of the program.
 #[derive(Debug, Default)]
 pub(super) struct Missed {
     pub(super) count: u64,
-    /// The smallest number that was missing at any flush after `since`.
+    /// The smallest number that was missing at any flush from `since` on.
     fewest: u64,
     since: Duration,
 }

@@ -70,7 +70,7 @@ impl Aggregator {
         }
     }
 
-    /// Before each message is counted, replaces the views with those in `changes`, if any.
+    /// Makes the aggregator replace its views with those in `changes`, if any, before each message.
     #[must_use]
     pub fn with_changes(self, changes: Changes) -> Self {
         Self { changes, ..self }

@@ -67,7 +67,7 @@ fn an_exec_that_no_copy_of_the_program_observed_is_unattributed() {
     let skipped = |times| vec![program(true, times), program(false, 100)];
     let (at_once, later) = (Duration::ZERO, IN_FLIGHT);
     for (passed, programs, recovered, missed) in [
-        (later, skipped(3), 0, 0), // possibly still in flight
+        (later, skipped(3), 0, 0), // a standby copy may still observe them
         (at_once, skipped(3), 0, 0),
         (at_once, skipped(4), 2, 0),
         (later, skipped(4), 2, 2),

@@ -220,7 +220,7 @@ impl View {
     }
 
     /// Records in `recent_other` the execs without a series since the last call. `unattributed` is
-    /// the number of unattributed execs, and `now` the time, since the start.
+    /// the number of unattributed execs so far, and `now` is the time since the start.
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
         let unattributed = unattributed.saturating_sub(self.unattributed_before);
         let other = self.overflow.execs + unattributed;

@@ -74,7 +74,7 @@ pub(super) struct Newcomer {
 
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// In seconds.
+    /// How long a series must be unused to be idle, in seconds.
     pub(super) idle_after: u32,
     /// The number of slots that a user can keep.
     pub(super) per_user: usize,
