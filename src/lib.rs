@@ -81,8 +81,8 @@
 //! 5. Counters only go up, and only when something happened. For each view, the sum of its series,
 //!    `other` and the yielded counts is the total.
 //! 6. Everything is bounded, whatever is executed and whatever clients send.
-//! 7. The daemon never runs without one of its stages: if a stage fails, the process exits with a
-//!    non-zero status.
+//! 7. The daemon never keeps running without one of its stages: if a stage fails, the process
+//!    exits with a non-zero status.
 //!
 //! # Unsafe code
 //!

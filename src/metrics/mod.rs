@@ -1,6 +1,6 @@
 //! Encodes a snapshot as Prometheus metrics.
 //!
-//! A snapshot and the names of its users come in, and text goes out, once per scrape on the
+//! A snapshot and the names of its users come in, and text goes out, once per flush on the
 //! runtime's thread. The names and help texts of all metrics are in this file and in `views`.
 //!
 //! The families are built from the snapshot and not kept in the vectors of the `prometheus`

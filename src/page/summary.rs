@@ -100,7 +100,7 @@ pub struct Account {
     /// Upper bounds on the numbers of failures and exits for which the kernel skipped every copy of
     /// the program. A kind whose bound is 0 is left out.
     pub missed_at_most: Vec<(Kind, u64)>,
-    /// Lost events by reason. The execs and exits are counted nevertheless.
+    /// Lost events by reason. Their execs and exits are counted nevertheless.
     pub lost: Vec<(Loss, u64)>,
 }
 

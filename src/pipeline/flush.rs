@@ -15,9 +15,10 @@ use crate::record::{FailureCounts, Ledgers};
 pub struct Flush {
     /// The highest request that this flush answers; see [`Control::request_flush`].
     pub request: u64,
-    /// The ledgers when the flush began. At least the observations in `seen` are accounted for.
+    /// The ledgers when the flush began. The number of observations that are accounted for after
+    /// the flush must be at least their `seen`.
     pub before: Ledgers,
-    /// The ledgers when the flush ended. At most the observations in `seen` are accounted for.
+    /// The ledgers when the flush ended. The number accounted for must be at most their `seen`.
     pub after: Ledgers,
     pub failures: FailureCounts,
     /// Observations, from events and from the tally, that could not be decoded.

@@ -169,7 +169,7 @@ mod tests {
                 assert_eq!(now.values().sum::<u64>() + other, snapshot.execs);
                 *shown = now;
             }
-            // A slow look-up ends in the next phase.
+            // If the phase has changed, a slow look-up ends now.
             std::thread::sleep(Duration::from_millis(50));
         }
         let alone = [1, 2, 3, 4, 5].map(|uid| last.alone(uid));

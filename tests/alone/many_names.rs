@@ -53,9 +53,9 @@ fn many_names_of_a_thousand_users_lose_no_count_and_evict_no_series_in_use() {
                 })
             })
             .collect();
-        // A user of the storm could evict the series of root or of this user only after it was seen
-        // in more than twice as many seconds as they. Executing as both throughout the storm
-        // prevents that, however long the storm takes.
+        // A user of the storm who is seen in more than twice as many seconds as root or this user
+        // could evict their series. Executing as both throughout the storm prevents that, however
+        // long the storm takes.
         let mut in_use = 1.0;
         while !storms.iter().all(ScopedJoinHandle::is_finished) {
             exec(&known);

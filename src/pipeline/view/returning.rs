@@ -26,7 +26,7 @@ struct Entry {
     /// In seconds since the start, modulo 2^16. An entry that has not been seen for 18 hours may
     /// therefore stay for three seconds more.
     last_seen: u16,
-    /// 0 in an unused entry.
+    /// In how many different seconds the name was seen; 0 in an unused entry.
     seconds: u16,
 }
 

@@ -154,7 +154,7 @@ fn an_unknown_cgroup_affects_only_the_labels_that_come_from_it() {
     );
 }
 
-/// Time in seconds.
+/// A time in seconds since the start.
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

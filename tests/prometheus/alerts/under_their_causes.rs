@@ -37,7 +37,7 @@ const FAILURES_TOO: &str = "exits = false\nfailures = \"tracepoint\"\n";
 const EXITS_TOO: &str = "failures = \"off\"\nbuffer_pages = 512\n";
 
 /// A configuration with these lines in `[capture]` and a view by this label only. In the default views,
-/// by program and by user, the tests would take all slots, and cause an alert about that.
+/// by program and by user, the tests would take all slots, which would cause another alert.
 fn capturing(what: &str, by: &str) -> String {
     format!("[capture]\n{what}[[view]]\nlabels = [\"{by}\"]\n")
 }

@@ -74,7 +74,7 @@ pub(super) struct Newcomer {
 
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// How long a series must be unused to be idle, in seconds.
+    /// How long a series must be unused to count as idle, in seconds.
     pub(super) idle_after: u32,
     /// The number of slots that a user can keep.
     pub(super) per_user: usize,
@@ -86,7 +86,7 @@ pub(super) struct Slots {
     /// The weakest series at the time they were listed. The weakest one is last.
     weakest: Vec<(Rank, Box<Key>)>,
     listed_at: Option<u32>,
-    /// Whether any series has left the list since.
+    /// Whether any series has left `weakest` since it was listed.
     has_changed: bool,
 }
 

@@ -22,7 +22,7 @@ fn numbered(number: u32, uid: u32) -> Subject {
     subject
 }
 
-/// Time in seconds.
+/// A time in seconds since the start.
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
