@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_program_named_other_is_escaped_to_differ_from_the_rest() {
+    fn a_program_named_other_cannot_pass_for_the_rest() {
         assert_eq!(escape(b"other"), "\\x6fther");
         assert_eq!(escape(b"others"), "others");
     }

@@ -159,7 +159,7 @@ impl Users {
                 why,
                 times,
                 "looking up user names failed; the `user` label stays empty until a look-up \
-                 succeeds, and in views without the `uid` label permanently"
+                 succeeds, and permanently in views without the `uid` label"
             );
         }
     }
