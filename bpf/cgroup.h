@@ -11,7 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include "execsnoop.h"
 
-/* A view uses unit, slice or container. Set before load. */
+/* Whether a view uses unit, slice or container. Set before load. */
 const volatile __u8 with_cgroup = 0;
 
 /* The depth of the last cgroups that have names; the root is at depth 0. Deeper ones
@@ -19,7 +19,7 @@ const volatile __u8 with_cgroup = 0;
  * above it. Nested containers in a user's session are at depth ten. */
 #define NAMED_DEPTH 64
 
-/* How far above a cgroup its ancestors are searched. */
+/* The number of levels that a search for an ancestor climbs at most. */
 #define MAX_CLIMB 1024
 
 /* By id. LRU, because nothing reports which cgroups are gone. User space sets its size.
@@ -62,9 +62,10 @@ static __always_inline void keep_names(struct cgroup *cgroup, __u64 id)
 	keep_name(cgroup, id);
 }
 
-/* The ancestor at NAMED_DEPTH of a cgroup that is this much deeper. The arrays in struct
- * cgroup make it cheap at any depth: of pointers since 6.1, of ids before. Only if an
- * older kernel has not kept its name yet, it takes a climb. */
+/* Keep the names of the ancestor at NAMED_DEPTH of a cgroup that is `below` levels
+ * deeper, and return its id. struct cgroup has an array of its ancestors, so this does
+ * not depend on the depth. Before 6.1 the array has ids only, and the names are found by
+ * climbing. */
 static __always_inline __u64 name_ancestor(struct cgroup *cgroup, int below)
 {
 	void *at = cgroup;

@@ -40,8 +40,8 @@ static __always_inline void submit(struct ledger *ledger, struct traced *traced)
 	bpf_ringbuf_submit(traced, ring_flags());
 }
 
-/* Send an exec with its path as the caller gave it (of a script, the script's), and its
- * arguments as the new program finds them. */
+/* Send an exec with its path as the caller gave it (for a script, the path of the
+ * script), and its arguments as the new program finds them. */
 static __always_inline void emit_detailed(struct ledger *ledger, struct event *event,
 					  struct task_struct *task,
 					  struct linux_binprm *bprm)

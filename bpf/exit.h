@@ -31,7 +31,7 @@ struct {
 } exited_groups SEC(".maps");
 
 /* CPU time of a group of threads that exit together. The kernel keeps the sum for those
- * that were released; the others are in the list. Repeat if a thread has moved from the
+ * that were released; the others are in the list. Read again if a thread has moved from the
  * list to the sum in the meantime (__exit_signal() in kernel/exit.c). */
 static __always_inline __u64 cpu_of_group(struct task_struct *task,
 					  struct signal_struct *signal)

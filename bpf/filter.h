@@ -31,7 +31,7 @@ static __always_inline bool is_named(const __u8 *name, const volatile __u8 *want
 	return true;
 }
 
-/* Whether it is the cgroup of this id, or below it. */
+/* Whether the cgroup has this id, or an ancestor that has it. */
 static __always_inline bool is_below(struct cgroup *cgroup, __u64 id)
 {
 	for (int i = 0; i < MAX_CLIMB && cgroup; i++) {

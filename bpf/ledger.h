@@ -87,7 +87,8 @@ static __always_inline struct ledger *count_seen(__u32 kind)
 	return ledger;
 }
 
-/* False if the tally is full, or the kernel refuses the entry for any other reason. */
+/* Returns false if the tally is full, or if the kernel refuses the entry for any other
+ * reason. */
 static __always_inline bool count_in_tally(const struct event *event)
 {
 	struct tally_count first = {.count = 1, .cpu_ns = event->cpu_ns}, *count;

@@ -7,7 +7,7 @@ use super::hook::{AttachPoint, Hook, Refusal};
 use super::object;
 use crate::record::Kind;
 
-/// Where tracefs may be mounted.
+/// The directories at which tracefs is usually mounted.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// What this host allows. Each fact is collected when it is asked for, because every try
@@ -62,7 +62,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Nothing is collected yet. `may_skip` asks the kernel whether it may skip programs.
+    /// Returns a value without any fact yet. `may_skip` asks the kernel whether it may skip programs.
     pub fn new(may_skip: fn(AttachPoint) -> bool) -> Self {
         Self {
             ask_may_skip: may_skip,

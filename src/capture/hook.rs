@@ -28,7 +28,7 @@ impl Hook {
         self.copy == 1
     }
 
-    /// Its kind of attach point. None if it has no standby copies.
+    /// The kind of its attach point, or None if it has no standby copies.
     pub(super) fn attach_point(&self) -> Option<AttachPoint> {
         match self.program_type {
             "tp_btf" | "raw_tp" => Some(AttachPoint::Tracepoint),
@@ -191,7 +191,7 @@ pub struct Refusal {
     pub step: &'static str,
     /// The error from the kernel or from libbpf.
     pub error: String,
-    /// It was refused for lack of a permission.
+    /// Whether a permission was lacking.
     pub not_permitted: bool,
     /// The limit that was reached, if the kernel could not try the hook just now. Whether it
     /// supports the hook is then not known.

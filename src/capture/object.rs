@@ -17,13 +17,13 @@ use crate::record::Event;
 /// The name of a step, as in [`Refusal::step`].
 const ATTACH: &str = "attach";
 
-/// What the kernel tells about its types.
+/// The kernel's description of its own types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Bytes before each record in the ring buffer (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: usize = 8;
 
-/// Cgroups whose names are kept, 264 bytes each.
+/// The number of cgroups whose names are kept. Each takes 264 bytes.
 const CGROUP_NAMES: usize = 8192;
 
 /// The transport, with the ring buffer's size.
@@ -33,7 +33,7 @@ pub(super) enum Transport {
     Ring { bytes: u32 },
 }
 
-/// The maps of a loaded object, by descriptors of their own.
+/// The maps of a loaded object, as duplicates of their descriptors.
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) events: MapHandle,
@@ -45,7 +45,7 @@ pub(super) struct Maps {
     pub(super) tally: [MapHandle; 2],
 }
 
-/// Loads and attaches one program, and unloads it.
+/// Loads and attaches one program, and unloads it again.
 pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
         hook,
@@ -61,10 +61,11 @@ pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     })
 }
 
-/// Loads the maps without any program. Every kernel with BPF and BTF can do that, so an error means
-/// that something is short. libbpf may hide that: it reports BTF that it could not read as missing,
-/// and if it cannot make a probe of the kernel, it takes the feature as missing until the process
-/// ends. Global variables are the only feature without which programs are refused.
+/// Returns the limit that was reached, if the kernel cannot load objects just now. To find out, loads
+/// the maps without any program: every kernel with BPF and BTF can do that, so an error means a
+/// shortage. libbpf may hide it, because it reports BTF that it could not read as missing, and treats
+/// a feature as missing until the process exits if its probe of the kernel failed. Global variables
+/// are the only feature without which it loads no program.
 pub(super) fn shortage() -> Option<String> {
     let mut object = MaybeUninit::uninit();
     let loaded = open(&mut object).and_then(|mut open| {

@@ -130,7 +130,7 @@ struct Found {
 }
 
 impl Found {
-    /// The error names `what` is not observed if the kernel refuses every group.
+    /// Returns an error if the kernel refused every group. It names `what`, which is not observed.
     fn or_error(self, what: &str) -> Result<Selection, Error> {
         let hooks = self.hooks;
         let hooks = hooks.ok_or_else(|| Error::no_hook(what, &self.refusals))?;
@@ -139,8 +139,8 @@ impl Found {
     }
 }
 
-/// Tries the groups in their order. If the kernel refuses all, this is final: it is an error if
-/// one of them was refused for lack of something.
+/// Tries the groups in order. Returns an error if one was refused for lack of something, because
+/// the kernel may support it.
 fn first_of(groups: &[Vec<Hook>], facts: &mut impl Facts) -> Result<Found, Error> {
     let mut found = Found::default();
     for group in groups {
@@ -160,8 +160,8 @@ fn first_of(groups: &[Vec<Hook>], facts: &mut impl Facts) -> Result<Found, Error
     Ok(found)
 }
 
-/// A hook that could not be tried for lack of something may be supported: the daemon must not go
-/// on without it.
+/// Returns an error if the hook was refused for lack of something. The kernel may support it, so the
+/// daemon must not run without it.
 fn refuse_shortage(refusal: &Refusal) -> Result<(), Error> {
     match &refusal.shortage {
         Some(limit) => Err(Error::shortage(&refusal.to_string(), limit)),

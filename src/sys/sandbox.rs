@@ -29,7 +29,7 @@ const READABLE: [&str; 15] = [
     "/dev/null",
 ];
 
-/// Confines this thread, and those that it starts later, for good. They can read what names need,
+/// Confines this thread, and those that it starts later, for good. They can read what look-ups need,
 /// `files` and their directories, and remove sockets in the directories of `sockets`. They can
 /// write to no file and execute none; what is open stays open. Returns whether the kernel has
 /// Landlock.

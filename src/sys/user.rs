@@ -79,7 +79,7 @@ pub fn missing_to_become() -> io::Result<Vec<&'static str>> {
     Ok(missing.map(|(_, name)| name).collect())
 }
 
-/// Adds to an error who was refused, because the user is not the one who started the program.
+/// Adds the name of the user to an error, because it is not the user who started the program.
 pub fn describe_refusal(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
