@@ -1,5 +1,5 @@
-//! What the experiments share: figures of processes and of the machine, and the pages and data of the
-//! documentation that they write.
+//! What the experiments share: they measure processes and the machine, and write pages and data of the
+//! documentation.
 //!
 //! An experiment measures the daemon of the release build, `target/release/execsnoopd`: `make` builds
 //! it first.

@@ -1,4 +1,4 @@
-//! Scrapes over a Unix socket. A test chooses its path, and so need not read it from the daemon's log.
+//! Scrapes over a Unix socket. A test chooses the path, and does not read it from the daemon's log.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
