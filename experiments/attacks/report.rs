@@ -15,7 +15,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// How the daemon responds.
     pub(crate) answer: &'static str,
-    /// Whether each connection comes from another address, instead of all from the same.
+    /// Whether each connection comes from a different address, instead of all from the same one.
     pub(crate) from_many: bool,
     /// Connections, requests or bytes per second.
     pub(crate) rate: f64,

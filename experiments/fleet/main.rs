@@ -27,8 +27,8 @@ const SERIES: usize = 1000;
 /// Duration of the run: each host is scraped twelve times.
 const RUN: Duration = Duration::from_secs(180);
 
-/// The last part of the run, the only one in which CPU time is measured. It is as long as four
-/// scrapes, and by then Prometheus has scraped all hosts many times.
+/// The last part of the run, the only one in which CPU time is measured. It lasts four scrape
+/// intervals, and begins when Prometheus has scraped all hosts several times.
 const STEADY: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {

@@ -15,7 +15,7 @@ use crate::schedule::{Schedule, Storm};
 
 /// Execs per second of recurring programs.
 const RECURRING: u64 = 100;
-/// Execs per second under names that are used only once, each as another user.
+/// Execs per second under names that are used only once, each as a different user.
 const NEW: u64 = 200;
 /// Number of services and containers that are created and removed per second.
 const CGROUPS: u64 = 12;
@@ -218,7 +218,7 @@ fn execute(program: &Path, times: u64) -> Result<()> {
     Ok(())
 }
 
-/// Executes programs whose names are this prefix and a number, each once and as another user.
+/// Executes programs whose names are this prefix and a number, each once and as a different user.
 fn new_names(beginning: &Path, times: u64) -> Result<()> {
     let mut command = Command::new(ways());
     command.arg("names").arg(beginning).arg(times.to_string());

@@ -15,7 +15,7 @@ const STORM: Duration = Duration::from_secs(10);
 /// How long the daemon is stopped by SIGSTOP.
 pub(crate) const STOP: Duration = Duration::from_secs(2);
 
-/// Delay of a stop after the scheduled beginning of a storm, which begins up to a second late.
+/// Delay of a stop after the scheduled beginning of a storm, which may begin up to a second late.
 const STOPPED_AFTER: Duration = Duration::from_secs(2);
 
 /// How often a part of the run that waits checks whether another part has failed.

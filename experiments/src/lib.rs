@@ -15,7 +15,7 @@ pub mod quartiles;
 use anyhow::{Result, ensure};
 use rustix::process::geteuid;
 
-/// Fails in a debug build, whose daemon is not the one that is shipped.
+/// Fails in a debug build, because a debug build of the daemon is not what is shipped.
 pub fn require_release_build() -> Result<()> {
     ensure!(
         !cfg!(debug_assertions),

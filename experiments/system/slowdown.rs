@@ -18,10 +18,10 @@ use crate::workspace::{Program, Workspace};
 
 /// Number of pairs with the daemon in its default configuration.
 const ROUNDS: u32 = 36;
-/// All other tools take part in one round out of this many, because they are slow to start.
+/// All other tools take part only in one of this many rounds, because they are slow to start.
 const OTHERS_EVERY: u32 = 4;
 
-/// Time for deferred work in the kernel and in the tool after it has started or stopped.
+/// The pause after a tool has started or stopped, for deferred work in the kernel and in the tool.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
 /// Nanoseconds of one repetition, without and with a tool.

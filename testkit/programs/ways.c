@@ -339,7 +339,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("users") {
-		/* Executes PROGRAM N times, each time as another user. */
+		/* Executes PROGRAM N times, each time as a different user. */
 		for (long i = 0; i < n; i++) {
 			pid_t child = vfork();
 			if (!child) {

@@ -152,7 +152,7 @@ impl Scrape {
         }
     }
 
-    /// The execs that were counted in series that have been evicted since, or before the view
+    /// The execs that were counted in series that have since been evicted, or before the view
     /// existed.
     #[track_caller]
     pub fn yielded(&self, view: &str) -> f64 {

@@ -1,4 +1,4 @@
-//! Cgroups with limits, of version 1 or 2, depending on which one has the controller.
+//! Cgroups with limits, of version 1 or 2, depending on which version has the controller.
 
 use std::fs;
 use std::path::{Path, PathBuf};

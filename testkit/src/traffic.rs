@@ -146,7 +146,7 @@ pub(crate) fn connected(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// An address of 198.18.0.0/16, a different one at each of 60 000 calls.
+/// An address of 198.18.0.0/16. It repeats an address only after 60 000 calls.
 fn any_source() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed) % 60_000;
