@@ -36,8 +36,8 @@ STYLE = {
     "ytick.major.size": 0,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "execsnoopd",  # the same figures give the same bytes
+    "svg.fonttype": "none",  # write text as text, not as paths
+    "svg.hashsalt": "execsnoopd",  # write the same bytes for the same figures
 }
 
 
@@ -53,7 +53,7 @@ def save(figure, name):
 
 
 def bars(axes, tools, values, labels, spreads, reference):
-    """Draw a bar for each tool, in the order of the table. A tool that was not measured has none."""
+    """Draw a bar for each tool, from top to bottom. A tool that was not measured gets no bar."""
     places = range(len(tools))
     axes.barh(places, [value or 0 for value in values], 0.65,
               color=[OURS if tool["is_ours"] else OTHER for tool in tools])
@@ -74,7 +74,7 @@ def bars(axes, tools, values, labels, spreads, reference):
 
 
 def percent(tool):
-    """Format the share, rounded down: 100 only if every exec is counted."""
+    """Format the share of execs counted, rounded down, so that only a complete count is 100 %."""
     if tool["counted"] == tool["made"]:
         return "100 %"
     return f"{tool['counted'] * 10000 // tool['made'] / 100:.2f} %"
@@ -125,14 +125,14 @@ def draw_soak(figures):
     rate.vlines([at for at, _ in lost], 1, [value for _, value in lost], color=RED, linewidth=3,
                 label="execs and exits counted without detail")
     rate.set_yscale("log")
-    # The lines coincide at 0.
+    # If no exec is missing, the two lines coincide at 0.
     lines(difference, "Difference in execs (0 is correct)", ("sums of views", "views_difference", BLUE),
           ("ledger", "ledger_difference", OURS))
     for axes in memory, descriptors:
         axes.set_ylim(0, max(axes.get_ylim()[1], 1))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     rate.set_ylim(1, 10 ** len(str(int(max(figures["execs_per_second"] + figures["lost_per_second"] + [10])))))
-    rate.yaxis.set_major_locator(LogLocator(numticks=99))  # each power of ten
+    rate.yaxis.set_major_locator(LogLocator(numticks=99))  # a tick at each power of ten
     rate.minorticks_off()
     if not any(figures["ledger_difference"] + figures["views_difference"]):
         difference.set_ylim(-1.2, 1.2)

@@ -3,9 +3,9 @@
 
     dashboard.py DASHBOARD.json PROMETHEUS-URL SECONDS DIRECTORY
 
-Evaluates the queries of each panel in Prometheus over this many seconds until now, and draws the
-panel in the dashboard's grid and units. Writes one PNG for each row. The pictures are not screenshots
-of Grafana.
+Evaluates the queries of each panel in Prometheus over the last SECONDS seconds, and draws the panel
+at its place in the dashboard's grid and with its unit. Writes one PNG for each row. The pictures are
+not screenshots of Grafana.
 """
 
 import json
@@ -25,7 +25,7 @@ from matplotlib.ticker import MultipleLocator
 
 WIDTH, UNIT = 15.0, 0.36  # inches: width of the picture, height of a grid unit
 DPI = 100
-RATE_INTERVAL = "10s"  # Grafana's, for scrapes each second
+RATE_INTERVAL = "10s"  # what Grafana uses if there is a scrape every second
 PALETTE = "#5794f2 #73bf69 #ff9830 #b877d9 #f2cc0c #8ab8ff #ff7383 #37872d #fade2a #a352cc #1f60c4 #c4162a".split()
 COLORS = {"red": "#e02f44", "green": "#37872d", "blue": "#5794f2", "orange": "#ff9830", "text": "#24292e"}
 INK, PALE, FRAME = "#24292e", "#6e7781", "#d0d7de"
@@ -47,7 +47,7 @@ class Prometheus:
         return json.load(answer)["data"]["result"]
 
     def series(self, panel):
-        """Name, times since the start, and values of each series of a panel."""
+        """Yield the name, the times since the start, and the values of each series of a panel."""
         for target in panel["targets"]:
             for one in self.ask(target["expr"], True):
                 name = re.sub(r"{{(\w+)}}", lambda m: one["metric"].get(m[1], ""), target["legendFormat"]).strip()

@@ -79,7 +79,7 @@ def on_a_terminal(command: list[str], cgroup: Path, stage: str) -> str:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     with subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE) as trace:
         os.close(terminal)
-        # The first line appears once it is attached.
+        # trace prints this line once its BPF programs are attached.
         for line in trace.stderr:
             if b"tracing by" in line:
                 break
@@ -100,7 +100,7 @@ def on_a_terminal(command: list[str], cgroup: Path, stage: str) -> str:
 
 
 def draw(text: str, out: Path) -> None:
-    """Draw the terminal."""
+    """Draw the terminal with this output."""
     console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"))
     shown = "execsnoopd trace " + " ".join(ARGS)
     console.print(f"[bold]#[/bold] {shown}", highlight=False)

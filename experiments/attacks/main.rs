@@ -3,7 +3,7 @@
 //! within 2 s.
 //!
 //! Takes some minutes and needs root, iproute2 and unshare(1). Attackers, scraper and daemon share
-//! the CPUs. They run in a network namespace of their own, in which attackers can have many addresses.
+//! the CPUs. They run in a separate network namespace, in which attackers can have many addresses.
 
 mod report;
 
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The port of the daemon at [`MANY`].
 const PORT: u16 = 10190;
 
-/// Set in the new network namespace.
+/// The environment variable that tells this program that it runs in the new network namespace.
 const INSIDE: &str = "EXECSNOOPD_ATTACKS_NAMESPACE";
 
 fn main() -> Result<()> {
@@ -81,7 +81,7 @@ fn in_network_namespace() -> Result<()> {
     Ok(())
 }
 
-/// A daemon that is attacked, and an honest client.
+/// A daemon that is attacked, and what an honest client needs to scrape it.
 struct Site {
     daemon: Daemon,
     address: SocketAddr,
@@ -151,7 +151,8 @@ impl Site {
         let text = String::from_utf8(output.stdout)?;
         let fields = text.split("skmem:(").skip(1).flat_map(|memory| {
             let fields = memory.split(')').next().unwrap_or_default().split(',');
-            // Received, sent, reserved, and waiting to be sent: see ss(8).
+            // Memory of received data (r), of sent data (t), reserved (f), and of data that waits
+            // to be sent (w): see ss(8).
             fields.filter_map(|field| {
                 let (name, bytes) = field.split_at_checked(1)?;
                 "rtfw".contains(name).then(|| bytes.parse::<u64>().ok())?
@@ -161,8 +162,8 @@ impl Site {
     }
 }
 
-/// Measures one attack, or none. Each has a daemon of its own, so that the peak of its memory belongs
-/// to the attack.
+/// Measures one attack, or the daemon without an attack. Each measurement starts a new daemon, so that
+/// the peak of its memory belongs to this attack.
 fn measure(attack: Option<&Attack>, target: Target, address: IpAddr) -> Result<Row> {
     let site = Site::start(target, address);
     site.scrape()?;

@@ -1,4 +1,4 @@
-//! Writes the results into docs/reliability.md, between two marks.
+//! Writes the results into docs/reliability.md, between two marker comments.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// How the daemon responds.
     pub(crate) answer: &'static str,
-    /// Whether each attacker has an address of its own.
+    /// Whether each connection comes from a different address, instead of all from the same one.
     pub(crate) from_many: bool,
     /// Connections, requests or bytes per second.
     pub(crate) rate: f64,
@@ -24,13 +24,14 @@ pub(crate) struct Row {
     pub(crate) answered: Vec<Duration>,
     /// CPU time of the daemon, as a share of one CPU.
     pub(crate) cpu_share: f64,
+    /// Resident memory of the daemon before the attack.
     pub(crate) resident_kib: u64,
     pub(crate) peak_kib: u64,
     /// The most memory that the kernel held for the connections, in bytes.
     pub(crate) sockets: u64,
 }
 
-/// Replaces the text between the marks.
+/// Replaces the text between the marker comments.
 pub(crate) fn write(rows: &[Row], machine: &Machine) -> Result<&'static str> {
     marked::write(PAGE, "bench-attacks", &text(rows, machine))?;
     Ok(PAGE)
@@ -74,13 +75,13 @@ pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
     writeln!(
         text,
         "\n{cpu}, {cores} CPUs{kind}, kernel {kernel}, {date}; load average before: {load}. Attackers, \
-         scraper\nand daemon share the CPUs. Each attack is joined by a slow reader, a slow writer and a \
-         client that says nothing.\nThe attackers come from one address, the scraper's own, or each \
-         connection from another address. \"Per second\" is the\nnumber of connections, requests or, \
-         for slow clients, bytes that the attackers completed. A scrape counts as answered\nif it \
-         took at most 2 s. Memory is the resident memory of the daemon; sockets is what the kernel \
-         held for its\nconnections, those in the backlog included. CPU is the daemon's share of one \
-         CPU.\n",
+         scraper\nand daemon share the CPUs. A slow reader, a slow writer and a silent client take part \
+         in each attack. Attackers\nfrom \"one\" address share that of the scraper; from \"many\", each \
+         connection comes from another address. \"Per\nsecond\" is the number of connections, requests \
+         or, for slow clients, bytes that the attackers completed. A scrape\ncounts as answered if it \
+         took at most 2 s. \"Memory\" is the resident memory of the daemon, \"sockets\" the memory \
+         that\nthe kernel held for its connections, including those in the backlog, and \"CPU\" the \
+         daemon's share of one CPU.\n",
         cpu = machine.cpu,
         cores = machine.cores,
         kernel = machine.kernel,

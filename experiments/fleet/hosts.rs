@@ -14,14 +14,14 @@ use testkit::fake::event;
 use testkit::http::{get, request};
 use testkit::service::Service;
 
-/// Execs per second of each host, each of another program.
+/// Execs per second of each host, each of a different program.
 const RATE: usize = 5;
 
 /// Number of users of each host.
 const USERS: usize = 16;
 
-/// An error whose series exists only after it has occurred. It makes an odd number of series
-/// possible.
+/// An error whose series exists only after the error has occurred. With this series, a host can have
+/// an odd number of series.
 const EPERM: i32 = 1;
 
 pub(crate) struct Hosts {
@@ -65,7 +65,7 @@ impl Hosts {
             .collect()
     }
 
-    /// Lets every host execute programs until the end.
+    /// Lets every host execute programs until this time.
     pub(crate) fn execute_until(&mut self, end: Instant) {
         while Instant::now() < end {
             let programs = (self.executed..self.executed + RATE).map(|n| n % self.programs);
@@ -110,7 +110,8 @@ impl Hosts {
     }
 }
 
-/// Three quarters of the programs exist on every host, the others on one host only.
+/// The event of an exec. Three quarters of the programs exist on every host, the others on one host
+/// only.
 fn execution(host: usize, program: usize) -> Event {
     let name = match program % 4 {
         0 => format!("own-{host}-{program}"),

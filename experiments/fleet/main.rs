@@ -1,5 +1,5 @@
-//! Measures what a fleet costs its Prometheus: a real Prometheus with the configuration of
-//! docs/fleet.md scrapes 200 hosts with 1000 series each every 15 s. The results are written into
+//! Measures what a fleet of hosts costs its Prometheus: a real Prometheus with the configuration in
+//! docs/fleet.md scrapes 200 hosts, with 1000 series each, every 15 s. The results are written into
 //! that page.
 //!
 //! The hosts are services with synthetic events, all in this process and on loopback.
@@ -27,7 +27,8 @@ const SERIES: usize = 1000;
 /// Duration of the run: each host is scraped twelve times.
 const RUN: Duration = Duration::from_secs(180);
 
-/// The end of the run, in which CPU time is measured: four scrapes after all hosts are known.
+/// The last part of the run, the only one in which CPU time is measured. It lasts four scrape
+/// intervals, and begins when Prometheus has scraped all hosts several times.
 const STEADY: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
@@ -105,7 +106,7 @@ impl CpuTime {
     }
 }
 
-/// Evaluation times of the rule groups by evaluation interval, both in seconds.
+/// The last evaluation times of the rule groups, summed by evaluation interval, both in seconds.
 fn rules(own: &str) -> BTreeMap<u64, f64> {
     let intervals = family(own, "prometheus_rule_group_interval_seconds");
     let durations = family(own, "prometheus_rule_group_last_duration_seconds");

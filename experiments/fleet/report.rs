@@ -1,4 +1,4 @@
-//! Writes the results into docs/fleet.md, between two marks.
+//! Writes the results into docs/fleet.md, between two marker comments.
 
 use std::collections::BTreeMap;
 
@@ -18,25 +18,26 @@ pub(crate) struct Results {
     pub(crate) cpu_share: f64,
     /// CPU time of all other processes in the last minute, as a share of one CPU.
     pub(crate) others_share: f64,
-    /// Durations of all scrapes.
+    /// Durations of all scrapes, in seconds.
     pub(crate) scrape_seconds: Vec<f64>,
-    /// Size of a compressed scrape.
+    /// Size of a compressed scrape, in bytes.
     pub(crate) scrape_bytes: usize,
     /// Evaluation time of the rules by evaluation interval, both in seconds.
     pub(crate) rules: BTreeMap<u64, f64>,
     pub(crate) head_series: f64,
-    /// Number of series of views.
+    /// Number of series that belong to views.
     pub(crate) by_name: f64,
-    /// Numbers of recorded series.
+    /// Number of series that recording rules make for each host, and for the whole fleet.
     pub(crate) of_hosts: f64,
     pub(crate) of_fleet: f64,
-    /// Number of series, and bytes.
+    /// Number of series that a global Prometheus gets by federation, and their size in bytes.
     pub(crate) federated: (usize, usize),
+    /// The same without the series of single hosts.
     pub(crate) federated_fleet: (usize, usize),
     pub(crate) version: String,
 }
 
-/// Replaces the text between the marks.
+/// Replaces the text between the marker comments.
 pub(crate) fn write(results: &Results) -> Result<&'static str> {
     marked::write(PAGE, "bench-fleet", &text(results))?;
     Ok(PAGE)

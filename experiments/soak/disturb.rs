@@ -1,4 +1,4 @@
-//! Disturbs the daemon: stops it, reloads it, and connects to it.
+//! Disturbs the daemon: stops it for a while with SIGSTOP, reloads it, and connects to it.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -28,7 +28,7 @@ const ITS_SERIES: &str = "execsnoop_series{view=\"slice\"}";
 /// How long a reload may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Silent connections that are open at the same time.
+/// Number of silent connections that are open at the same time.
 const SILENT: usize = 8;
 
 /// Seconds between two visits of the page.

@@ -1,4 +1,4 @@
-//! The load of a busy host, and the true counts that the daemon is compared with.
+//! The load of a busy host, and the true counts, with which those of the daemon are compared.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use crate::schedule::{Schedule, Storm};
 
 /// Execs per second of recurring programs.
 const RECURRING: u64 = 100;
-/// Execs per second under names that are used only once, each by another user.
+/// Execs per second under names that are used only once, each as a different user.
 const NEW: u64 = 200;
-/// Services and containers per second that are created and removed.
+/// Number of services and containers that are created and removed per second.
 const CGROUPS: u64 = 12;
-/// Execs in each of them.
+/// Execs in each such service or container.
 const IN_CGROUP: u64 = 3;
 /// Execs per second that fail.
 const FAILING: u64 = 1000;
@@ -27,10 +27,10 @@ const FAILING: u64 = 1000;
 /// The errors of the execs that fail.
 const ERRORS: [&str; 5] = ["ENOENT", "EACCES", "EFAULT", "ENAMETOOLONG", "E2BIG"];
 
-/// An exit status that one process has each second, and no process outside of the load.
+/// The exit status of one process of the load per second, and of no other process on the host.
 pub(crate) const STATUS: u64 = 214;
 
-/// The signal that kills another process each second.
+/// The signal that kills one process of the load per second.
 const SIGNAL: u64 = 15;
 
 /// Threads per CPU that execute in a storm: more than one, because other work uses the CPUs as well.
@@ -67,7 +67,8 @@ pub(crate) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// To be called before the load's unit is entered, because it compiles programs.
+    /// Must be called before this process enters the load's unit: it compiles programs, and the
+    /// compiler's execs must not be counted in the unit.
     pub(crate) fn new(programs: &'a Programs) -> Self {
         let prefix = format!("soak{}", std::process::id());
         ways(); // compiles it
@@ -84,7 +85,8 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// The unit of the load, a label of `execsnoop_execs_by_unit_container_total`.
+    /// The unit of the load: its value of the label `unit` in
+    /// `execsnoop_execs_by_unit_container_total`.
     pub(crate) fn unit(&self) -> String {
         format!("{}.service", self.prefix)
     }
@@ -103,7 +105,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Loads the host until the end.
+    /// Loads the host until the end of the run.
     pub(crate) fn run(mut self, schedule: &Schedule) -> Result<Truth> {
         let mut storms = schedule.storms().into_iter().peekable();
         let mut next = Duration::ZERO;
@@ -157,7 +159,7 @@ impl<'a> Load<'a> {
         *self.count_of(&self.in_cgroups.clone()) += IN_CGROUP;
     }
 
-    /// Executes on all CPUs until the storm is over.
+    /// Executes programs on all CPUs until the storm is over.
     fn storm(&mut self, storm: Storm) -> Result<()> {
         let threads = STORM_THREADS * thread::available_parallelism()?.get();
         let end = Instant::now() + storm.length;
@@ -208,7 +210,7 @@ impl<'a> Load<'a> {
 
 fn execute(program: &Path, times: u64) -> Result<()> {
     let mut command = Command::new(program);
-    command.env_clear(); // posix_spawn() and nothing more
+    command.env_clear(); // makes the exec cheaper: the kernel has no environment to copy
     for _ in 0..times {
         let status = command.status()?;
         ensure!(status.success(), "{}: {status}", program.display());
@@ -216,7 +218,7 @@ fn execute(program: &Path, times: u64) -> Result<()> {
     Ok(())
 }
 
-/// Executes programs with this prefix and a number, once each and each by another user.
+/// Executes programs whose names are this prefix and a number, each once and as a different user.
 fn new_names(beginning: &Path, times: u64) -> Result<()> {
     let mut command = Command::new(ways());
     command.arg("names").arg(beginning).arg(times.to_string());
@@ -225,7 +227,7 @@ fn new_names(beginning: &Path, times: u64) -> Result<()> {
     Ok(())
 }
 
-/// Runs one of the ways that do not execute the given program.
+/// Runs [`ways`] with a way that does not execute its program.
 fn way(
     name: &str,
     number: u64,

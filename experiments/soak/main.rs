@@ -44,7 +44,7 @@ use crate::schedule::Schedule;
 
 pub(crate) const SCRAPE_EVERY: Duration = Duration::from_secs(5);
 
-/// Samples of a run, unless this would be more than one every two seconds.
+/// Number of samples in a run. A short run has fewer: at most one every two seconds.
 const SAMPLES: u32 = 360;
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 
@@ -166,7 +166,7 @@ fn known_to(prometheus: &Prometheus, length: Duration) -> Result<((f64, f64), St
     Ok(((made, answered), version.to_owned()))
 }
 
-/// Samples the daemon until the end, and writes each sample to `soak.csv` immediately.
+/// Samples the daemon until the end of the run, and writes each sample to `soak.csv` immediately.
 fn sample_all(schedule: &Schedule, daemon: &Daemon) -> Result<Vec<Sample>> {
     let path = scratch().join("soak.csv");
     let mut file = File::create(&path)?;
@@ -192,7 +192,8 @@ fn rest(pid: u32) -> Result<Rest> {
     })
 }
 
-/// Waits until the idle daemon is back at its earlier figures. Returns the last figures either way.
+/// Waits until the idle daemon has as few descriptors and threads as before, or until the wait takes
+/// too long. Returns the last figures in either case.
 fn await_rest(pid: u32, before: Rest) -> Result<Rest> {
     let deadline = Instant::now() + PATIENCE;
     loop {

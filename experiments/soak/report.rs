@@ -1,4 +1,4 @@
-//! Writes the results into docs/reliability.md, between two marks.
+//! Writes the results into docs/reliability.md, between two marker comments.
 
 use anyhow::Result;
 use experiments::marked;
@@ -8,7 +8,7 @@ use crate::results::Results;
 
 const PAGE: &str = "docs/reliability.md";
 
-/// Replaces the text between the marks.
+/// Replaces the text between the marker comments.
 pub(crate) fn write(results: &Results) -> Result<&'static str> {
     marked::write(PAGE, "soak", &text(results))?;
     Ok(PAGE)
@@ -48,7 +48,7 @@ pub(crate) fn text(results: &Results) -> String {
     )
 }
 
-/// The counts.
+/// The rows that compare counts.
 fn counts(results: &Results) -> [(String, String); 8] {
     let truth = &results.truth;
     let last = results.last();
@@ -59,7 +59,7 @@ fn counts(results: &Results) -> [(String, String); 8] {
     let counted = counted.map(|name| results.scrape.execs_of(name)).sum();
     [
         row(
-            "execs by the load's unit: made, counted",
+            "execs in the load's unit: made, counted",
             pair(truth.in_unit, results.counted_in_unit()),
         ),
         row(
@@ -100,7 +100,7 @@ fn counts(results: &Results) -> [(String, String); 8] {
     ]
 }
 
-/// The cost.
+/// The rows that show what the daemon costs.
 fn costs(results: &Results) -> [(String, String); 6] {
     let last = results.last();
     let row = |what: &str, value: String| (what.to_owned(), value);
@@ -181,7 +181,7 @@ fn pair(made: u64, counted: f64) -> String {
     format!("{}, {}", grouped(made as f64), grouped(counted))
 }
 
-/// What the daemon counted of the execs that failed.
+/// How many failed execs the daemon counted.
 fn failures(results: &Results) -> String {
     let counts = results.scrape.family("execsnoop_exec_failures_total");
     match counts
@@ -193,7 +193,7 @@ fn failures(results: &Results) -> String {
     }
 }
 
-/// A whole number with its digits in groups of three.
+/// Formats a whole number with its digits in groups of three.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();

@@ -15,11 +15,11 @@ use crate::schedule::{Act, Storm};
 /// How much resident memory may grow from the second quarter to the last.
 const GROWTH_KIB: f64 = 1024.0;
 
-/// The shortest run whose second quarter begins with full caches. The cache of 8192 cgroups fills
-/// last, with 12 cgroups per second.
+/// The shortest run in which the growth of memory is checked. Its second quarter begins when the
+/// caches are about full. The cache of 8192 cgroups fills last, by 12 cgroups per second.
 const LONG: Duration = Duration::from_secs(46 * 60);
 
-/// The daemon without connections.
+/// The daemon's figures while it has no connections.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rest {
     pub(crate) descriptors: usize,
@@ -140,7 +140,7 @@ impl Results {
         self.scrape.find(&sample).unwrap_or(0.0)
     }
 
-    /// Resident memory in one quarter of the run, in KiB.
+    /// Resident memory in one quarter (1 to 4) of the run, in KiB.
     pub(crate) fn in_quarter(&self, quarter: usize) -> Quartiles {
         let count = self.samples.len();
         let samples = &self.samples[count * (quarter - 1) / 4..count * quarter / 4];

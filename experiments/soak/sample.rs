@@ -11,7 +11,7 @@ use testkit::http::{Scrape, get};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
-    /// Seconds since the beginning.
+    /// Seconds since the beginning of the run.
     pub(crate) at: f64,
     pub(crate) resident_kib: f64,
     pub(crate) anonymous_kib: f64,

@@ -5,22 +5,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The longest period of the schedule.
+/// The period of the schedule, with one storm, one stop and one reload. A short run has shorter
+/// periods.
 const PERIOD: Duration = Duration::from_secs(300);
 
-/// The longest storm.
+/// The duration of a storm. A short run has shorter storms.
 const STORM: Duration = Duration::from_secs(10);
 
-/// How long the daemon is stopped.
+/// How long the daemon is stopped by SIGSTOP.
 pub(crate) const STOP: Duration = Duration::from_secs(2);
 
-/// Delay of a stop after the scheduled beginning of a storm, which begins up to a second late.
+/// Delay of a stop after the scheduled beginning of a storm, which may begin up to a second late.
 const STOPPED_AFTER: Duration = Duration::from_secs(2);
 
-/// How often a waiting part checks whether another one has failed.
+/// How often a part of the run that waits checks whether another part has failed.
 const CHECK_EVERY: Duration = Duration::from_millis(200);
 
-/// All times are relative to the beginning of the run.
+/// What happens when in a run. All times are relative to the beginning of the run.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     began: Instant,
@@ -28,7 +29,7 @@ pub(crate) struct Schedule {
     is_broken: AtomicBool,
 }
 
-/// Thousands of execs per second on all CPUs.
+/// A storm: thousands of execs per second on all CPUs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storm {
     pub(crate) at: Duration,
@@ -117,7 +118,7 @@ impl Schedule {
         PERIOD.min(self.length / 4)
     }
 
-    /// The beginning of each period, and whether its index, from 0, is odd.
+    /// The beginning of each period, and whether the period's index, counted from 0, is odd.
     fn periods(&self) -> impl Iterator<Item = (Duration, bool)> {
         let period = self.period();
         let starts = successors(Some(Duration::ZERO), move |start| Some(*start + period));

@@ -1,5 +1,5 @@
-//! What the experiments share: figures of processes and of the machine, and the pages and data of the
-//! documentation that they write.
+//! What the experiments share: they measure processes and the machine, and write pages and data of the
+//! documentation.
 //!
 //! An experiment measures the daemon of the release build, `target/release/execsnoopd`: `make` builds
 //! it first.
@@ -15,7 +15,7 @@ pub mod quartiles;
 use anyhow::{Result, ensure};
 use rustix::process::geteuid;
 
-/// Fails in a debug build, whose daemon is not the one that is shipped.
+/// Fails in a debug build, because a debug build of the daemon is not what is shipped.
 pub fn require_release_build() -> Result<()> {
     ensure!(
         !cfg!(debug_assertions),

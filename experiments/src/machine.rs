@@ -57,7 +57,8 @@ fn today() -> String {
     String::from_utf8_lossy(&text).trim().to_owned()
 }
 
-/// Peer tools look up their tracepoints there, and report it themselves if it is not mounted.
+/// Mounts tracefs, where the tools that execsnoopd is compared with look up their tracepoints. If this
+/// fails, these tools report errors themselves.
 pub fn mount_tracefs() {
     let mount_point = "/sys/kernel/tracing";
     if Path::new(mount_point).join("events").exists() {

@@ -1,4 +1,4 @@
-//! Writes the generated part of a page of the documentation, between two marks.
+//! Writes the generated part of a page of the documentation, which is between two marker comments.
 
 use std::fs;
 

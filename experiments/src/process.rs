@@ -10,13 +10,14 @@ use anyhow::{Result, bail};
 
 /// A process that has been quiet for this long has started.
 pub const SET_UP: Duration = Duration::from_millis(400);
-/// A process that has been quiet for this long has processed its backlog. It is longer than the
-/// daemon's idle tick, after which its buffers are empty.
+/// A process that has been quiet for this long has processed its backlog. This is longer than the
+/// daemon's idle tick, after which the daemon has emptied its buffers.
 pub const DRAINED: Duration = Duration::from_millis(1300);
-/// The share of a CPU below which a process is quiet.
+/// A process is quiet while it uses at most this share of a CPU.
 const QUIET_SHARE: f64 = 0.05;
+/// The interval over which the CPU share is measured.
 const LOOK: Duration = Duration::from_millis(100);
-/// bpftrace compiles for a few seconds.
+/// How long a process may take to become quiet. bpftrace compiles for a few seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// CPU time of all threads, in nanoseconds.

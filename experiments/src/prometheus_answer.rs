@@ -1,6 +1,7 @@
 //! Parses answers of Prometheus.
 
-/// The values in the answer to a query, in its order: the JSON has `[time,"value"]`.
+/// The values in the JSON answer to a query, in the order of the answer. Each value is the second
+/// element of an array `[time,"value"]`.
 pub fn values(answer: &str) -> Vec<f64> {
     let pairs = answer.split(",\"").skip(1);
     pairs

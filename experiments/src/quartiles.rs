@@ -13,7 +13,7 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    /// None without values.
+    /// Returns None if there are no values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.into_iter().collect();
         if values.is_empty() {
@@ -29,7 +29,8 @@ impl Quartiles {
     }
 }
 
-/// As a factor, `1.02x (1.00–1.03)`, with two decimals or the precision of the format.
+/// Formats median and quartiles as factors: `1.02x (1.00–1.03)`. Without a precision in the format,
+/// they have two decimals.
 impl fmt::Display for Quartiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { low, median, high } = self;
@@ -38,7 +39,7 @@ impl fmt::Display for Quartiles {
     }
 }
 
-/// Interpolates between the two nearest values, the default of R and Excel.
+/// Interpolates between the two nearest values, as R and Excel do by default.
 fn interpolated(sorted: &[f64], quarters: usize) -> f64 {
     let position = (sorted.len() - 1) * quarters;
     let (below, rest) = (position / 4, position % 4);

@@ -12,10 +12,11 @@ use crate::workspace::Workspace;
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Keeps the first scrape out of the measurement.
+/// The pause between the first scrape and the measurement, which keeps the cost of the scrape out of
+/// the results.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// An idle tool.
+/// What an idle tool uses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Idle {
     /// Voluntary context switches of its threads per second: each is followed by a wakeup.

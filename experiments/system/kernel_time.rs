@@ -1,5 +1,6 @@
-//! Time in the kernel per exec, as measured by the kernel (`kernel.bpf_stats_enabled`), compared
-//! with a program that does nothing, at the same attach point and in the same storm.
+//! The time that our BPF programs take per exec, as measured by the kernel
+//! (`kernel.bpf_stats_enabled`), compared with the time of a program that does nothing, at the same
+//! attach point and in the same storm.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,7 +16,8 @@ use crate::tool::{Running, Setup, Tool};
 use crate::worker::Job;
 use crate::workspace::Workspace;
 
-/// The configurations that differ in the kernel. Without exits, an exec costs the same.
+/// The configurations that differ in what an exec event costs in the kernel. Those without exits are
+/// left out, because an exec event costs the same in them.
 pub(crate) const TOOLS: [Tool; 3] = [
     Tool::DEFAULTS,
     Tool::Execsnoopd(Setup::EveryView),
@@ -31,7 +33,7 @@ __attribute__((section("license"), used)) char LICENSE[] = "GPL";
 __attribute__((section("tp_btf/sched_process_exec"), used)) int noop(void *ctx) { return 0; }
 "#;
 
-/// Nanoseconds per run, in the same storm.
+/// Nanoseconds per run of our programs at execs and exits and of the no-op program, in the same storm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KernelRound {
     tool: Tool,
@@ -46,7 +48,7 @@ pub(crate) struct KernelTime {
     pub(crate) ours: Quartiles,
     pub(crate) noop: Quartiles,
     pub(crate) ratio: Quartiles,
-    /// Our program at process exits.
+    /// Nanoseconds per run of our program at process exits.
     pub(crate) exit: Quartiles,
 }
 
@@ -104,8 +106,8 @@ pub(crate) fn measure(workspace: &mut Workspace) -> Result<Vec<KernelRound>> {
     Ok(rounds)
 }
 
-/// Programs run in the order in which they were attached, and the first one warms the caches for
-/// the second. Each of the two is therefore first in every other round.
+/// Measures one storm. Programs run in the order in which they were attached, and the first one warms
+/// the caches for the second. Each of the two is therefore attached first in every other round.
 fn one_round(
     workspace: &mut Workspace,
     object: &Path,
@@ -139,7 +141,8 @@ fn one_round(
     })
 }
 
-/// The runs of one of the daemon's programs, from its metrics, which are absent until it has run.
+/// The runs of one of the daemon's programs, from the daemon's metrics. A program has no such metrics
+/// until it has run.
 fn runs_of(daemon: &Running, program: &str) -> Result<Runs> {
     let scrape = daemon.scrape().context("not a daemon")?;
     let of = |family| {
@@ -152,7 +155,7 @@ fn runs_of(daemon: &Running, program: &str) -> Result<Runs> {
     })
 }
 
-/// Sets `kernel.bpf_stats_enabled` until it is dropped.
+/// Sets `kernel.bpf_stats_enabled` until the value is dropped.
 struct StatsEnabled;
 
 impl StatsEnabled {

@@ -1,6 +1,6 @@
 //! Measures what execsnoopd costs and what it counts, side by side with other tools in one run.
 //!
-//! [`worker`] processes load the system, each pinned to a CPU, while one [`tool`] watches, or none.
+//! [`worker`] processes load the system, each pinned to a CPU, while one [`tool`] runs, or none.
 //! [`slowdown`], [`counting`], [`kernel_time`] and [`idle`] measure. [`goals`] compares the results
 //! with the goals of the design. [`report`] writes `docs/benchmarks.md`. `docs/pictures/charts.py`
 //! draws `docs/benchmarks.svg` from the [`figures`](experiments::figures) in `docs/data`.

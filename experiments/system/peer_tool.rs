@@ -1,4 +1,5 @@
-//! A peer tool: a child process of another project, which writes its output to a file.
+//! A peer tool: a program of another project that execsnoopd is compared with. It runs as a child
+//! process and writes its output to a file.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -23,7 +24,7 @@ pub(crate) struct PeerTool {
 }
 
 impl PeerTool {
-    /// Starts the tool and waits until it watches.
+    /// Starts the tool and waits until it reports execs.
     pub(crate) fn start(command: &[&str], dir: &Path) -> Result<Self> {
         let output = dir.join("tool.out");
         let errors = dir.join("tool.err");
@@ -58,7 +59,8 @@ impl PeerTool {
     }
 
     /// Stops the tool with SIGINT, so that it writes its buffered output. Returns how many lines of
-    /// its output contain the name: all of them only if the tool has [settled](Self::settle).
+    /// its output contain the name. Execs may be missing unless the tool has
+    /// [settled](Self::settle) before.
     pub(crate) fn finish(mut self, name: &str) -> Result<u64> {
         kill_process(Pid::from_child(&self.child), Signal::INT)?;
         let asked = Instant::now();
@@ -82,7 +84,7 @@ impl PeerTool {
         Ok(lines.filter(|line| contains(line, name.as_bytes())).count() as u64)
     }
 
-    /// The last lines of the standard error, as one line.
+    /// The last lines that the tool wrote to standard error, as one line.
     fn last_errors(&self) -> String {
         let errors = fs::read(&self.errors).unwrap_or_default();
         let errors = String::from_utf8_lossy(&errors);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use testkit::paths::scratch;
 
-/// Older results may belong to another version of the program.
+/// The maximum age of results. Older ones may belong to another version of the program.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// A benchmark's median.

@@ -156,7 +156,7 @@ fn details_table(results: &Results) -> String {
     )
 }
 
-/// Failures, times in the kernel, and the activity of the machine while it was idle.
+/// Tools that failed, times in the kernel, and the activity of the machine while the tools were idle.
 fn notes(results: &Results) -> String {
     let mut notes = String::new();
     for row in &results.rows {
@@ -236,7 +236,7 @@ fn or_none<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| NONE.to_owned(), text)
 }
 
-/// Rounds down, so that only a complete count is 100 %.
+/// Formats a percentage, rounded down, so that only a complete count is 100 %.
 pub(crate) fn share(row: &Row, percent: f64) -> String {
     let (counted, made) = row.counted();
     if counted == made {

@@ -22,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) slowdown: Slowdown,
     pub(crate) big_storms: Vec<BigStorm>,
     pub(crate) idle: Option<Idle>,
-    /// Why no more was measured. Earlier results remain valid.
+    /// The error after which this tool was not measured again. Earlier results remain valid.
     pub(crate) error: Option<String>,
 }
 

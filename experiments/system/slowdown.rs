@@ -1,9 +1,9 @@
 //! How much slower execs and other system calls become on one CPU.
 //!
-//! They are measured in pairs, with a tool and without. On a shared virtual machine, the speed of an
-//! exec can change by half every few seconds. There are therefore many short pairs instead of a few
-//! long ones, and the halves of a pair are interleaved: without, with, with, without. A steady drift
-//! cancels out.
+//! They are measured in pairs, with a tool and without. On a shared virtual machine, the duration of
+//! an exec can change by half every few seconds. There are therefore many short pairs instead of a
+//! few long ones, and a pair consists of four measurements: without, with, with, without. A steady
+//! drift cancels out.
 
 use std::thread;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::tool::Tool;
 use crate::worker::Job;
 use crate::workspace::{Program, Workspace};
 
-/// Pairs with the daemon on its defaults.
+/// Number of pairs with the daemon in its default configuration.
 const ROUNDS: u32 = 36;
-/// All other tools take part in one round out of this many, because they are slow to start.
+/// All other tools take part only in one of this many rounds, because they are slow to start.
 const OTHERS_EVERY: u32 = 4;
 
-/// Time for deferred work in the kernel and in the tool after it has started or stopped.
+/// The pause after a tool has started or stopped, for deferred work in the kernel and in the tool.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
 /// Nanoseconds of one repetition, without and with a tool.
@@ -61,7 +61,7 @@ pub(crate) struct Slowdown {
     pub(crate) calls: Pairs,
 }
 
-/// One of the four measurements of a pair, for execs and for `getppid`.
+/// One of the four measurements of a pair: nanoseconds per exec and per call of `getppid`.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     exec: f64,

@@ -26,7 +26,7 @@ pub(crate) enum Tool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setup {
     Defaults,
-    /// Without the program at process exits.
+    /// Without the BPF program at process exits.
     NoExits,
     /// Over the ring buffer.
     Ring,
@@ -120,11 +120,11 @@ impl Tool {
             .unwrap_or_else(|| "unknown".to_owned())
     }
 
-    /// Starts the tool and waits until it watches.
+    /// Starts the tool and waits until it counts or reports execs.
     pub(crate) fn start(self, dir: &Path) -> Result<Running> {
         let setup = match self {
             Self::Execsnoopd(setup) => setup,
-            // With the path, because bcc has a tool of the same name.
+            // By its path, because bcc has a tool of the same name.
             Self::LibbpfTools => {
                 return PeerTool::start(&["/usr/sbin/execsnoop"], dir).map(Running::PeerTool);
             }
@@ -154,7 +154,7 @@ fn query_package(package: &str) -> io::Result<Output> {
         .output()
 }
 
-/// A tool that watches. Dropping it kills the process.
+/// A running tool. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) enum Running {
     Ours(Box<Daemon>),

@@ -36,8 +36,8 @@ impl Job<'_> {
         }
     }
 
-    /// The line that is sent to the worker. Arguments would put the name of the program into the
-    /// worker's own command line, which another tool may print.
+    /// The line that is sent to the worker's standard input. The name of the program must not be in
+    /// the worker's own command line, which a tool may print.
     fn line(self) -> String {
         match self {
             Self::Exec(times, program) => format!("exec {times} {}\n", program.display()),

@@ -31,7 +31,7 @@ pub(crate) struct Program {
 pub(crate) struct Sizes {
     /// Execs of a storm on one CPU.
     pub(crate) execs: u64,
-    /// Execs of a storm on all CPUs, by each of them.
+    /// Execs of a storm on all CPUs, per CPU.
     pub(crate) execs_each: u64,
     /// Calls of `getppid`.
     pub(crate) calls: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) fn new(budget: Duration) -> Result<Self> {
-        // On the file system of the program, which gets its names by hard links.
+        // On the file system of `nop`, because the programs to execute are hard links to it.
         let scratch = scratch();
         fs::create_dir_all(&scratch)?;
         let dir = tempfile::tempdir_in(scratch)?;
@@ -99,7 +99,7 @@ impl Workspace {
         self.began.elapsed()
     }
 
-    /// Whether there is time for another optional measurement.
+    /// Whether there is time for another measurement.
     pub(crate) fn has_time(&self) -> bool {
         self.elapsed() < self.budget
     }

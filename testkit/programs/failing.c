@@ -1,6 +1,7 @@
 /*
- * Fail to execute a program TIMES times, by each exec system call in turn, then exit with
- * STATUS. Needs no library.
+ * Tries TIMES times to execute a program that does not exist, with each exec system call in
+ * turn, then exits with STATUS. The compiler's command line defines both macros. Uses no C
+ * library.
  */
 #define HERE -100L /* AT_FDCWD */
 
@@ -16,7 +17,10 @@ static long call(long number, long a, long b)
 	return number;
 }
 
-/* A system call of a 32-bit program. It works in any program that is below 4 GiB. */
+/*
+ * The system call interface of 32-bit programs. A 64-bit program can use it, too, if the
+ * addresses that it passes are below 4 GiB.
+ */
 static long compat_call(long number, long a, long b)
 {
 	__asm__ volatile("int $0x80"

@@ -1,5 +1,6 @@
-// Preloaded into the daemon: when it accepts its first connection, tries to open the files that the
-// environment names, and writes the error number of each, or 0, to standard error.
+// A library for LD_PRELOAD. When the daemon accepts its first connection, this library tries to open
+// the files that are listed in the environment variables READ and CREATE, and writes the errno of
+// each, or 0, to standard error.
 
 #define _GNU_SOURCE
 #include <errno.h>

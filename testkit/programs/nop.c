@@ -1,4 +1,4 @@
-/* The smallest program that can be executed: exits with 0 at once, needs no library. */
+/* A program that exits with 0 immediately. Uses no C library. */
 __attribute__((naked)) void _start(void)
 {
 #if defined(__x86_64__)

@@ -1,7 +1,8 @@
 /*
- * Execute a program, or fail to, in one of many ways: ways WAY PROGRAM. The exec happens in
- * this process, or in a child that it waits for. Exits with 99 and prints the reason if the
- * way is not possible here.
+ * Usage: ways WAY PROGRAM [N]. Depending on WAY, executes PROGRAM, fails to execute it, or
+ * ignores it and only uses CPU time or exits. The exec happens in this process, or in a child
+ * that it waits for. N is a number for WAY, 1 by default. If WAY is not possible on this host,
+ * prints the reason and exits with 99.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -94,7 +95,7 @@ static void *burn(void *ms)
 	return NULL;
 }
 
-/* The C library would exit with 0 after its last thread. */
+/* Exits by a system call, because the C library calls exit(0) when its last thread returns. */
 static void *burn_and_exit(void *ms)
 {
 	burn(ms);
@@ -102,7 +103,7 @@ static void *burn_and_exit(void *ms)
 	return NULL;
 }
 
-/* Open a file in memory that contains the program, at this descriptor. */
+/* Copies the program to a file in memory, and opens the file at this descriptor. */
 static int in_memory(const char *program, int at)
 {
 	char buffer[65536], name[16];
@@ -117,7 +118,7 @@ static int in_memory(const char *program, int at)
 	while ((n = read(from, buffer, sizeof(buffer))) > 0)
 		if (write(to, buffer, n) != n)
 			fail("write");
-	/* exec fails with ETXTBSY while a descriptor is open for writing: open another one. */
+	/* exec fails with ETXTBSY while the file is open for writing: open it again to read. */
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
 	int fresh = open(path, O_RDONLY);
@@ -143,7 +144,7 @@ static void forbid_exec(unsigned int action)
 		fail("seccomp");
 }
 
-/* Fail N times, with any error. This process continues. */
+/* Tries to execute the program this many times. Each exec has to fail with the expected error. */
 static int fail_times(const char *program, long times, int expected)
 {
 	for (long i = 0; i < times; i++)
@@ -170,7 +171,7 @@ static void run_on_cpu_0(void)
 		fail("sched_setaffinity");
 }
 
-/* Execute the program repeatedly for this time, on CPU 0. Print how often. */
+/* Executes the program repeatedly on CPU 0 for this time. Prints the number of execs. */
 static int storm(const char *program, long ms)
 {
 	long until = now_ms() + ms, execs = 0;
@@ -251,7 +252,7 @@ int main(int argc, char **argv)
 		return run(program) == -1 && errno == EPERM ? 0 : 99;
 	}
 	WAY("check") {
-		/* Executes nothing: the result is 0, or EINVAL before 6.14. */
+		/* Executes nothing. Fails with EINVAL before Linux 6.14, which added the flag. */
 		int ret = execat(AT_FDCWD, program, AT_EXECVE_CHECK);
 		return ret == 0 || errno == EINVAL ? 0 : 99;
 	}
@@ -261,7 +262,7 @@ int main(int argc, char **argv)
 				return 99;
 		return 0;
 	}
-	/* Exits of processes. */
+	/* Ways to exit. N is the exit status, the signal, or the CPU time to use, in ms. */
 	WAY("exit") _exit(n);
 	WAY("signal") {
 		signal(n, SIG_DFL);
@@ -280,7 +281,10 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("leader-first") {
-		/* The status of the process is N or, on newer kernels, N + 1. */
+		/*
+		 * The main thread exits with N. The other thread uses CPU time for N ms, then exits
+		 * with N + 1. The exit status of the process is N or, on newer kernels, N + 1.
+		 */
 		pthread_t thread;
 		pthread_create(&thread, NULL, burn_and_exit, (void *)n);
 		syscall(SYS_exit, n);
@@ -301,7 +305,8 @@ int main(int argc, char **argv)
 		syscall(SYS_exit, n);
 	}
 	WAY("names") {
-		/* N programs with different names next to PROGRAM, by a thousand users. */
+		/* Executes N programs, each with a new name that begins with PROGRAM, as up to a
+		 * thousand users. */
 		char name[4096];
 		for (long i = 0; i < n; i++) {
 			snprintf(name, sizeof(name), "%.4000s-%d-%ld", program, getpid(), i);
@@ -319,7 +324,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("forks") {
-		/* N forks that rename themselves and execute nothing. */
+		/* Forks N children that rename themselves and execute nothing. */
 		char name[16];
 		for (long i = 0; i < n; i++) {
 			pid_t child = fork();
@@ -334,7 +339,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("users") {
-		/* The program N times, each time as another user. */
+		/* Executes PROGRAM N times, each time as a different user. */
 		for (long i = 0; i < n; i++) {
 			pid_t child = vfork();
 			if (!child) {
@@ -348,8 +353,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("short") {
-		/* N processes of about 0.3 ms that make no system call. Prints the CPU time that
-		 * they used, in ns. */
+		/* Forks N children that compute for about 0.3 ms and exit. Prints the CPU time of
+		 * all of them, in ns. */
 		struct rusage used;
 		for (long i = 0; i < n; i++) {
 			pid_t child = fork();
@@ -373,7 +378,8 @@ int main(int argc, char **argv)
 		return storm(program, n);
 	}
 	WAY("bursts") {
-		/* Alternates up to 20 ms of work and up to 60 ms of sleep, for N ms on CPU 0. */
+		/* Alternates between up to 20 ms of work and up to 60 ms of sleep, on CPU 0 and for
+		 * N ms. */
 		long until = now_ms() + n;
 		run_on_cpu_0();
 		srand(getpid());
@@ -393,7 +399,7 @@ int main(int argc, char **argv)
 		prctl(PR_SET_DUMPABLE, 1);
 		abort();
 	}
-	/* N failures. */
+	/* Ways to fail: N execs fail with the error that the way is named after. */
 	WAY("ENOENT") return fail_times("/nonexistent/program", n, ENOENT);
 	WAY("EACCES") return fail_times("/etc/passwd", n, EACCES);
 	WAY("ENOEXEC") return fail_times(program, n, ENOEXEC);
@@ -410,7 +416,7 @@ int main(int argc, char **argv)
 	}
 	WAY("EFAULT") return fail_times((const char *)8, n, EFAULT);
 	WAY("E2BIG") {
-		/* One string above MAX_ARG_STRLEN, 32 pages. */
+		/* An argument longer than MAX_ARG_STRLEN, which is 32 pages. */
 		char *big = malloc(200000), *args[] = {big, NULL};
 		memset(big, 'a', 199999);
 		big[199999] = 0;

@@ -13,21 +13,21 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::traffic::{Traffic, connected, still_open};
 
-/// The clients in a crowd.
+/// Number of clients in a crowd.
 const CROWD: usize = 1000;
 
-/// How long an attack may take until it is under way.
+/// How long an attack may take to get under way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The server that is attacked.
+/// The configuration of the daemon that is attacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// Plain HTTP, small answers.
     Plain,
-    /// Plain HTTP, answers of 2 MB.
+    /// Plain HTTP, answers of more than a megabyte.
     FullViews,
     Tls,
-    /// With users, and passwords that take bcrypt a tenth of a second.
+    /// Plain HTTP, with users. bcrypt takes about a tenth of a second to compare a password.
     Users,
 }
 
@@ -35,11 +35,11 @@ pub enum Target {
 #[derive(Debug, Clone, Copy)]
 pub struct Attack {
     pub name: &'static str,
-    /// What the daemon does about it.
+    /// How the daemon responds.
     pub defence: &'static str,
     pub target: Target,
     start: fn(SocketAddr) -> Traffic,
-    /// The attack is under way once this much was done.
+    /// The attack is under way once [`Traffic::done`] has reached this.
     enough: u64,
 }
 
@@ -102,7 +102,7 @@ pub const ATTACKS: [Attack; 21] = [
     },
     Attack {
         name: "1000 clients that send 100 requests and read no answer",
-        defence: "answered until their send buffers are full, then cut",
+        defence: "answered until their send buffers are full, then closed",
         target: Target::Plain,
         start: unread,
         enough: 100,
@@ -165,7 +165,7 @@ pub const ATTACKS: [Attack; 21] = [
     },
     Attack {
         name: "full views: 64 clients that read no answer",
-        defence: "they share 4 MiB of memory; beyond it, an unread answer is cut",
+        defence: "unread answers share 4 MiB of memory; beyond that, connections are closed",
         target: Target::FullViews,
         start: |address| unread_scrapes(address, 64),
         enough: 64,
@@ -194,8 +194,8 @@ pub const ATTACKS: [Attack; 21] = [
 ];
 
 impl Attack {
-    /// Starts the attack, joined by a slow reader, a slow writer and a client that says nothing.
-    /// Returns once it is under way. Dropping the value ends it.
+    /// Starts the attack, together with a slow reader, a slow writer and a silent client. Returns
+    /// once the attack is under way. Dropping the returned value ends it.
     pub fn start(&self, address: SocketAddr) -> Traffic {
         let traffic = (self.start)(address)
             .with(slow_reader(address))
@@ -238,8 +238,8 @@ fn slow(address: SocketAddr, size: usize) -> Traffic {
     Traffic::by_crowd(address, size, greet, act)
 }
 
-/// Clients that send `start`, then `part` this many times or until the server closes the
-/// connection, then read most of the answer, and connect again.
+/// Clients that connect, send `start`, then send `part` this many times or until the server closes
+/// the connection. Afterwards they read up to 64 KiB of the answer, and connect again.
 fn talking(address: SocketAddr, start: &'static [u8], part: Vec<u8>, times: usize) -> Traffic {
     Traffic::by_threads(8, move |stop| {
         let mut begun = 0;
@@ -255,7 +255,7 @@ fn talking(address: SocketAddr, start: &'static [u8], part: Vec<u8>, times: usiz
             }
             stream.read_exact(&mut vec![0; 64 << 10])
         };
-        let _ = talk(); // ends with an error when the server closes
+        let _ = talk(); // fails when the server closes the connection
         begun
     })
 }
@@ -271,12 +271,12 @@ fn endless_heads(address: SocketAddr) -> Traffic {
 }
 
 fn garbage(address: SocketAddr) -> Traffic {
-    // A valid request is followed by bytes that are none.
+    // A valid request, followed by bytes that are not a request.
     let start = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n";
     talking(address, start, noise(), 64)
 }
 
-/// Bytes without a pattern, the same in every run.
+/// Pseudo-random bytes, the same in every run.
 fn noise() -> Vec<u8> {
     let mut state = 1_u32;
     let mut byte = || {
@@ -337,7 +337,7 @@ fn persistent_scrapes(address: SocketAddr) -> Traffic {
 
 fn unread(address: SocketAddr) -> Traffic {
     let greet = |stream: &mut TcpStream| stream.write_all(&METRICS.repeat(100));
-    // A connection that accepts bytes, or whose buffers are full, is open.
+    // The connection is still open if it accepts bytes or if its buffers are full.
     let act = |stream: &mut TcpStream| match stream.write(METRICS) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Ok(0),
@@ -345,7 +345,7 @@ fn unread(address: SocketAddr) -> Traffic {
     Traffic::by_crowd(address, CROWD, greet, act)
 }
 
-/// Clients that ask for the metrics and read nothing, until they are cut.
+/// Clients that request the metrics and read nothing until the server closes the connection.
 fn unread_scrapes(address: SocketAddr, size: usize) -> Traffic {
     let greet = |stream: &mut TcpStream| stream.write_all(METRICS);
     let act = |stream: &mut TcpStream| match stream.take_error()? {
@@ -355,7 +355,7 @@ fn unread_scrapes(address: SocketAddr, size: usize) -> Traffic {
     Traffic::by_crowd(address, size, greet, act)
 }
 
-/// Clients that each do this again and again. It returns how much was done.
+/// Clients that each call `talk` again and again. `talk` returns how much it has done.
 fn again(clients: usize, talk: impl Fn() -> io::Result<u64> + Clone + Send + 'static) -> Traffic {
     Traffic::by_threads(clients, move |_| talk().unwrap_or(0))
 }
@@ -374,7 +374,8 @@ fn wrong_passwords(address: SocketAddr, clients: usize) -> Traffic {
     let tries = Arc::<AtomicU64>::default();
     again(clients, move || {
         let password = format!("{:012}", tries.fetch_add(1, Ordering::Relaxed));
-        // Base64 of "alice:" and of some password, as each group of four characters is three bytes.
+        // The Base64 form of "alice:". The digits after it are the Base64 form of some password,
+        // because each group of four characters stands for three bytes.
         let head = format!(
             "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic \
              YWxpY2U6{password}\r\n\r\n"
@@ -414,7 +415,7 @@ fn resets(address: SocketAddr) -> Traffic {
     })
 }
 
-/// The first message of a client.
+/// The first message of a TLS client.
 fn client_hello() -> Vec<u8> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -436,6 +437,6 @@ fn half_handshakes(address: SocketAddr) -> Traffic {
 }
 
 fn tls_garbage(address: SocketAddr) -> Traffic {
-    // A well-formed record that contains no handshake.
+    // The valid header of a handshake record of 4096 bytes, followed by noise.
     talking(address, b"\x16\x03\x01\x10\x00", noise(), 4)
 }

@@ -18,7 +18,7 @@ type Object = (&'static str, u32);
 pub struct Unheld(BTreeSet<Object>);
 
 impl Unheld {
-    /// The ones that exist now.
+    /// The unheld objects that exist now.
     pub fn now() -> Self {
         let mut objects = BTreeSet::new();
         let programs: Vec<_> = ProgInfoIter::default().collect();
@@ -27,7 +27,7 @@ impl Unheld {
         objects.extend(LinkInfoIter::default().map(|link| ("link_id", link.id)));
         let held = held();
         objects.retain(|object| !held.contains(object));
-        // A program that is held holds its maps.
+        // The maps of a held program are held by the program.
         for program in programs {
             if held.contains(&("prog_id", program.id)) {
                 for map in program.map_ids {
@@ -38,8 +38,8 @@ impl Unheld {
         Self(objects)
     }
 
-    /// Waits until every object that exists now and is not among these is gone. It ignores
-    /// objects that appear while it waits: other tests end daemons, too.
+    /// Waits until the kernel has freed each unheld object that exists now and is not in this set.
+    /// Ignores objects that appear in the meantime, because other tests stop daemons, too.
     #[track_caller]
     pub fn await_no_others(&self) {
         let deadline = Instant::now() + PATIENCE;
@@ -56,7 +56,7 @@ impl Unheld {
 fn held() -> BTreeSet<Object> {
     let mut held = BTreeSet::new();
     for process in fs::read_dir("/proc").unwrap().flatten() {
-        // No directory of a process, or the process has just exited.
+        // This is not the directory of a process, or the process has just exited.
         let Ok(descriptors) = fs::read_dir(process.path().join("fdinfo")) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! The counts of a host that has been busy for a while.
+//! Made-up counts of a busy host, for tests of the page.
 
 use std::time::Duration;
 

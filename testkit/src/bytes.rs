@@ -1,5 +1,6 @@
-//! The layout of `bpf/execsnoop.h`, written out a second time on purpose. The decoder has to agree
-//! with it, and tests and benchmarks create events with it without a kernel.
+//! Encodes events in the layout of `bpf/execsnoop.h`. The layout is repeated here on purpose: tests
+//! check that the decoder agrees with it. Tests and benchmarks also create events this way, without
+//! a kernel.
 
 use execsnoopd::record::Event;
 

@@ -1,4 +1,4 @@
-//! Cgroups of version 2.
+//! Version 2 cgroups.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,15 +15,16 @@ fn hierarchy() -> &'static Path {
         .expect("cgroup2 is mounted")
 }
 
-/// A cgroup, removed when the value is dropped. Create outer ones before inner ones.
+/// A cgroup. When the value is dropped, the cgroup is removed, and so are its parents if they are
+/// empty.
 #[derive(Debug)]
 pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// Creates the cgroup and its parents, by a path from the root.
+    /// Creates the cgroup at this path below the root, and its parents.
     pub fn new(path: &str) -> Self {
         let path = hierarchy().join(path);
-        // Another value that is dropped at the same time may remove a parent.
+        // A `Cgroup` that is dropped at the same time may remove a parent.
         let mut created = fs::create_dir_all(&path);
         for _ in 0..1000 {
             match &created {
@@ -41,7 +42,8 @@ impl Cgroup {
         &self.0
     }
 
-    /// Moves this process, and so its future children, into the cgroup until the value is dropped.
+    /// Moves this process, and so its future children, into the cgroup until the returned value is
+    /// dropped.
     pub fn enter(&self) -> Inside<'_> {
         let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap();
         let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
@@ -53,7 +55,8 @@ impl Cgroup {
         }
     }
 
-    /// Executes a program this many times in the cgroup. One shell is executed outside of it.
+    /// Executes a program this many times in the cgroup, by a shell that is itself executed outside
+    /// of the cgroup.
     pub fn exec_times(&self, program: &Path, times: u32) {
         let script = "echo 0 >\"$1/cgroup.procs\" && n=0 && while [ $n -lt $3 ]; do \"$2\"; n=$((n + 1)); done";
         let status = Command::new("sh")

@@ -25,8 +25,8 @@ pub fn open(address: SocketAddr, path: &str) -> Shown {
     }
 }
 
-/// Saves pictures of a page in the directory that `EXECSNOOPD_PICTURES` names, if it is set, for
-/// people to look at.
+/// Saves screenshots of a page for people to look at, in the directory that `EXECSNOOPD_PICTURES`
+/// names. Does nothing if this environment variable is not set.
 pub fn keep_pictures(address: SocketAddr, name: &str) {
     let Some(directory) = std::env::var_os("EXECSNOOPD_PICTURES") else {
         return;
@@ -51,13 +51,13 @@ pub fn keep_pictures(address: SocketAddr, name: &str) {
     }
 }
 
-/// Stops after a minute.
+/// Runs Chromium, for a minute at most.
 fn run(address: SocketAddr, path: &str, arguments: &[&str]) -> Output {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new("timeout")
         .args(["60", "chromium", "--headless"])
         .args([
-            "--no-sandbox", // Chromium refuses to run as root with one
+            "--no-sandbox", // Chromium refuses to run as root with a sandbox
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-gpu",

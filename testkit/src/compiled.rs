@@ -1,4 +1,4 @@
-//! Programs to execute, compiled from C and kept.
+//! Programs that tests execute. They are compiled from C once and kept for later runs.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -7,14 +7,15 @@ use std::sync::LazyLock;
 
 use crate::paths::scratch;
 
-/// A static program that exits with 0 at once. A copy or a link gives it another name.
+/// A static program that exits with 0 immediately. Copy it or link to it to execute it under another
+/// name.
 pub fn nop() -> &'static Path {
     static NOP: LazyLock<PathBuf> =
         LazyLock::new(|| compiled("nop", include_str!("../programs/nop.c"), &["-nostdlib"]));
     &NOP
 }
 
-/// The same for 32-bit x86.
+/// [`nop`], compiled for 32-bit x86.
 #[cfg(target_arch = "x86_64")]
 pub fn nop32() -> &'static Path {
     static NOP: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -27,15 +28,16 @@ pub fn nop32() -> &'static Path {
     &NOP
 }
 
-/// `ways.c`: a program that executes others in every way that exists.
+/// `ways.c`: a program that executes others, or fails to, in many ways.
 pub fn ways() -> &'static Path {
     static WAYS: LazyLock<PathBuf> =
         LazyLock::new(|| compiled("ways", include_str!("../programs/ways.c"), &["-pthread"]));
     &WAYS
 }
 
-/// A static program that fails this many times to execute another, by each system call in turn
-/// (execve, execveat, and the same from 32-bit programs), and then exits with this status.
+/// A static program that fails this many times to execute another one, by each system call in turn,
+/// and then exits with this status. The system calls are execve and execveat and, on x86-64, those
+/// of 32-bit programs.
 pub fn failing(times: u32, status: u8) -> PathBuf {
     let constants = [format!("-DTIMES={times}"), format!("-DSTATUS={status}")];
     let mut options = vec!["-nostdlib"];
@@ -49,8 +51,8 @@ pub fn inside() -> PathBuf {
     compiled("inside", source, &["-shared", "-fPIC"])
 }
 
-/// The program of this C source, static unless it is a shared library. It is compiled only if it
-/// does not exist, because guests have no compiler.
+/// Compiles C source to a program, which is static unless it is a shared library. A program that
+/// already exists is not compiled again, because guests have no compiler.
 pub fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (source, options).hash(&mut hasher);
@@ -60,12 +62,12 @@ pub fn compiled(name: &str, source: &str, options: &[&str]) -> PathBuf {
     if program.exists() {
         return program;
     }
-    // Several test processes may compile it at the same time, each into a file of its own.
+    // Several test processes may compile it at the same time. Each writes to a separate file.
     let own = dir.join(format!("{name}.{}", std::process::id()));
     let c = own.with_extension("c");
     std::fs::write(&c, source).expect("the source can be written");
     let status = Command::new("clang")
-        // The tests may have been built for another architecture than that of this host.
+        // The tests may be built for an architecture other than that of this host.
         .arg(format!("--target={}-linux-gnu", std::env::consts::ARCH))
         .args((!options.contains(&"-shared")).then_some("-static"))
         .args(["-O2", "-o"])

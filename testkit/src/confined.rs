@@ -5,15 +5,17 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// The one of util-linux. A busybox shell would use its own, which has fewer options.
+/// The path of util-linux's setpriv. Without a path, a busybox shell would use its built-in setpriv,
+/// which has fewer options.
 const SETPRIV: &str = "/usr/bin/setpriv";
 
-/// A copy that every user may execute, and its directory. Users may not have access to the repository.
+/// A copy of the program that every user may execute, and its directory. Other users might have no
+/// access to the repository.
 pub fn public_copy() -> (PathBuf, TempDir) {
     let dir = tempfile::tempdir().expect("a directory for the program");
     crate::programs::set_executable(dir.path());
     let copy = dir.path().join("execsnoopd");
-    // By another process, as in `Programs::copied`.
+    // Another process makes the copy, for the reason given in `Programs::copied`.
     let status = Command::new("cp")
         .arg(crate::paths::daemon())
         .arg(&copy)
@@ -27,7 +29,7 @@ pub fn public_copy() -> (PathBuf, TempDir) {
 pub fn unit_capabilities(program: &Path) -> Command {
     let mut command = Command::new("sh");
     command
-        // Where raising the limit fails, the kernel may not need it.
+        // If the limit cannot be raised, the kernel may be one that does not need it.
         .args([
             "-c",
             "ulimit -l unlimited 2>/dev/null; exec \"$@\"",

@@ -27,7 +27,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon with further arguments.
+    /// Starts a daemon with these arguments.
     pub fn start(args: &[&str]) -> Self {
         Self::start_with(args, |_| ())
     }
@@ -40,12 +40,12 @@ impl Daemon {
         Self::spawn(command)
     }
 
-    /// Starts a daemon by this command. Returns once it listens.
+    /// Starts a daemon with this command. Returns once the daemon listens.
     pub fn spawn(command: Command) -> Self {
         Self::spawn_with(command, |_| ())
     }
 
-    /// Like [`spawn`](Self::spawn), with `further` arguments after the first listen address.
+    /// Like [`spawn`](Self::spawn). `further` can add arguments after the first listen address.
     pub fn spawn_with(mut command: Command, further: impl FnOnce(&mut Command)) -> Self {
         command
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"])
@@ -100,7 +100,8 @@ impl Daemon {
         }
     }
 
-    /// Stops the daemon by SIGTERM and returns its last log line. It has to exit with 0.
+    /// Stops the daemon with SIGTERM, and returns its last log line. Panics unless the daemon exits
+    /// with 0.
     pub fn stop(mut self) -> String {
         self.signal(Signal::TERM);
         let last = self.await_log("\"message\":\"stopped\"");
@@ -109,7 +110,8 @@ impl Daemon {
         last
     }
 
-    /// Like [`stop`](Self::stop), but returns every line after the one that was last waited for.
+    /// Like [`stop`](Self::stop), but returns every line that [`await_log`](Self::await_log) has not
+    /// read.
     pub fn stop_logging(mut self) -> Vec<String> {
         self.signal(Signal::TERM);
         let status = self.wait();
@@ -150,9 +152,9 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            // Another program may have started the daemon as its child, such as unshare(1). Its
-            // --kill-child has no effect once the daemon has become another user, which clears the
-            // parent death signal (PR_SET_PDEATHSIG(2const)).
+            // `self.child` may be a program that runs the daemon as its own child, such as
+            // unshare(1). The --kill-child of unshare has no effect once the daemon has become
+            // another user, which clears the parent death signal (PR_SET_PDEATHSIG(2const)).
             let pid = self.pid();
             let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
             for child in children.unwrap_or_default().split_whitespace() {
@@ -160,7 +162,7 @@ impl Drop for Daemon {
                     let _ = kill_process(child, Signal::KILL);
                 }
             }
-            // A stopped process (SIGSTOP) reacts to no other signal.
+            // SIGKILL: a process that is stopped by SIGSTOP does not react to SIGTERM.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -189,7 +191,7 @@ pub fn code(status: ExitStatus) -> i32 {
     status.code().unwrap()
 }
 
-/// A daemon with this configuration, and the directory of its file.
+/// A daemon with this configuration, and the directory of its configuration file.
 pub fn configured(config: &str) -> (Daemon, TempDir) {
     let dir = paths::public_dir();
     let file = dir.path().join("config.toml");
@@ -198,7 +200,7 @@ pub fn configured(config: &str) -> (Daemon, TempDir) {
     (daemon, dir)
 }
 
-/// A daemon with this transport. `config` continues the section `[capture]`.
+/// A daemon with this transport. The text of `config` follows in the section `[capture]`.
 pub fn with_transport(transport: &str, config: &str) -> (Daemon, TempDir) {
     configured(&format!("[capture]\ntransport = \"{transport}\"\n{config}"))
 }

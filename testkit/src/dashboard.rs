@@ -1,4 +1,4 @@
-//! The Grafana dashboard of the packages, and the configuration of the daemon that it needs.
+//! The Grafana dashboard of the packages, and the daemon's configuration that the dashboard needs.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::paths::repository;
 pub struct Query<'a> {
     pub panel: &'a str,
     pub expr: &'a str,
-    /// Whether it is evaluated over the range shown, or at its end.
+    /// Whether the query is evaluated over the time range shown, or only at its end.
     pub is_range: bool,
 }
 
@@ -23,7 +23,7 @@ pub fn dashboard() -> Value {
     serde_json::from_str(&text).expect("the dashboard is JSON")
 }
 
-/// A string that must exist.
+/// The string at a JSON pointer. Panics if there is none.
 #[track_caller]
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     let found = value.pointer(pointer).and_then(Value::as_str);
@@ -59,7 +59,7 @@ pub fn queries_of(panel: &Value) -> impl Iterator<Item = Query<'_>> {
     })
 }
 
-/// The text of a panel that has no data.
+/// The text that a panel shows if it has no data.
 pub fn no_value(panel: &Value) -> &str {
     text(panel, "/fieldConfig/defaults/noValue")
 }
@@ -73,7 +73,7 @@ pub fn substituted(expr: &str, range: u64) -> String {
         .replace("$__range", &format!("{range}s"))
 }
 
-/// The configuration of the daemon that the dashboard needs, as documented.
+/// The daemon's configuration that the dashboard needs, as documented.
 pub fn config_text() -> String {
     let blocks = fenced(DASHBOARD, "toml");
     assert_eq!(blocks.len(), 1);

@@ -20,14 +20,15 @@ pub fn fenced(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// The configuration of the daemon that the alerts need.
+/// The daemon's configuration that the alerts need.
 pub fn config_for_alerts() -> Config {
     let blocks = fenced(ALERTS, "toml");
     assert_eq!(blocks.len(), 1);
     Config::parse(&blocks[0], Path::new("docs/alerts.md")).expect("the configuration is valid")
 }
 
-/// The types of the metrics in docs/metrics.md by name. Rows of other tables have no type.
+/// The types of the metrics in docs/metrics.md, by metric name. Rows without a type are ignored:
+/// they belong to other tables.
 pub fn metric_types() -> BTreeMap<String, String> {
     METRICS
         .lines()

@@ -1,9 +1,9 @@
-//! The DOM of a page, parsed from what Chromium prints. It escapes every `<`, `>`, `&` and `"` that
-//! is not markup.
+//! The DOM of a page, parsed from what Chromium prints. Chromium escapes every `<`, `>`, `&` and `"`
+//! that is not markup.
 
 use std::collections::BTreeMap;
 
-/// An element.
+/// An HTML element.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Element {
     pub name: String,
@@ -18,7 +18,7 @@ impl Element {
     }
 }
 
-/// All elements of a document, in its order.
+/// All elements, in document order.
 pub fn elements(document: &str) -> Vec<Element> {
     let starts = document.split('<').skip(1);
     starts
@@ -35,7 +35,7 @@ pub fn elements(document: &str) -> Vec<Element> {
         .collect()
 }
 
-/// `name="value"`, one after the other.
+/// Parses attributes of the form `name="value"`.
 fn attributes_of(mut rest: &str) -> BTreeMap<String, String> {
     let mut attributes = BTreeMap::new();
     while let Some((name, more)) = rest.split_once("=\"") {
@@ -53,7 +53,7 @@ fn unescaped(text: &str) -> String {
     text.replace("&amp;", "&")
 }
 
-/// The rows of the table with this `aria-labelledby`: names and numbers.
+/// The rows of the table with this `aria-labelledby`, each with its names and its numbers.
 pub fn rows(elements: &[Element], labelled_by: &str) -> Vec<(Vec<String>, Vec<f64>)> {
     let is_table =
         |e: &&Element| e.name == "table" && e.attribute("aria-labelledby") == Some(labelled_by);
@@ -79,11 +79,11 @@ pub fn rows(elements: &[Element], labelled_by: &str) -> Vec<(Vec<String>, Vec<f6
             _ => {}
         }
     }
-    rows.remove(0); // the head
+    rows.remove(0); // the header row
     rows
 }
 
-/// The exact number behind the text of an element.
+/// The exact number of a `<data>` element, whose text may be rounded.
 pub fn value(element: &Element) -> f64 {
     element.attribute("value").unwrap().parse().unwrap()
 }

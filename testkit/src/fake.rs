@@ -1,4 +1,4 @@
-//! A fake kernel side.
+//! A fake kernel side, for tests that run without BPF.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -20,9 +20,9 @@ pub struct Kernel {
     pub failures: FailureCounts,
     /// The paths of cgroups by id.
     pub cgroups: HashMap<u64, Vec<u8>>,
-    /// If set, the next read of the ledger fails with it.
+    /// If set, the next read of the ledgers fails with this error.
     pub ledger_error: Option<io::Error>,
-    /// The next drain of the events panics.
+    /// Whether the next drain of the events panics.
     pub panic: bool,
     pub detached: bool,
 }
@@ -67,7 +67,7 @@ impl Kernel {
     }
 }
 
-/// The source's end of a [`Kernel`] that the test shares.
+/// A [`Source`] that reads from a [`Kernel`], which it shares with the test.
 #[derive(Debug)]
 pub struct Fake {
     kernel: Arc<Mutex<Kernel>>,
@@ -75,7 +75,7 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// The two ends.
+    /// Returns a source, and the kernel side that the test fills.
     pub fn new(kernel: Kernel) -> (Self, Arc<Mutex<Kernel>>) {
         let kernel = Arc::new(Mutex::new(kernel));
         let fake = Self {
@@ -136,7 +136,7 @@ impl Source for Fake {
     }
 }
 
-/// The event of an exec by a user at a time in nanoseconds.
+/// The event of an exec of a program by a user. The time is in nanoseconds.
 pub fn event(comm: &[u8], uid: u32, time_ns: u64) -> Event {
     let mut event = Event {
         time_ns,

@@ -1,4 +1,4 @@
-//! The routes of the daemon on fixed counts.
+//! The daemon's HTTP routes, serving fixed counts.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 pub struct Fixed {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
-    /// Kept, because to the routes a dropped sender means that the aggregator has ended.
+    /// Kept, because the routes take a dropped sender as the end of the aggregator.
     _snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
@@ -63,13 +63,13 @@ impl Fixed {
         }
     }
 
-    /// The targets of the requests so far.
+    /// The request targets (path and query) so far.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
 
-/// Serves a router within limits until the test process exits.
+/// Serves a router with these limits until the test process exits.
 pub fn serve(router: Router, limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -5,10 +5,10 @@ pub fn in_a_guest() -> bool {
     std::env::var_os("EXECSNOOPD_GUEST").is_some()
 }
 
-/// Panics outside of a guest: the test would disturb other programs, or be disturbed by them.
+/// Panics outside of a guest, where the test would disturb other programs or be disturbed by them.
 pub fn only_in_a_guest() {
     assert!(
         in_a_guest(),
-        "this test needs a machine of its own: run it by `make test-vm`"
+        "this test must have a machine to itself: run it with `make test-vm`"
     );
 }

@@ -1,11 +1,11 @@
-//! Which tests of a program may run at the same time.
+//! Decides which tests of one test program may run at the same time.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static HOST: RwLock<()> = RwLock::new(());
 
 /// Waits for exclusive use of the host, and keeps it until the guard is dropped. A test needs this if
-/// the execs of others change its counts, or if others would slow it down too much.
+/// the execs of other tests would change its counts, or if other tests would slow it down too much.
 pub fn exclusive() -> RwLockWriteGuard<'static, ()> {
     HOST.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How long a server may send nothing before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -29,8 +29,9 @@ impl Answer {
     }
 }
 
-/// Connects, with a time limit on reads. Sets `TCP_NODELAY`, as Go and so Prometheus does: without
-/// it, the first request over TLS waits 40 ms for the acknowledgement of the handshake's end.
+/// Connects, with a time limit on reads. Sets `TCP_NODELAY`, as Prometheus and other Go programs do:
+/// without it, the first request over TLS waits 40 ms for the acknowledgement of the handshake's
+/// last message.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -52,7 +53,6 @@ pub fn answer(stream: &mut impl Read) -> Answer {
     parsed(&bytes)
 }
 
-/// Parses an answer.
 pub fn parsed(bytes: &[u8]) -> Answer {
     let end = bytes
         .windows(4)
@@ -71,7 +71,7 @@ pub fn parsed(bytes: &[u8]) -> Answer {
     }
 }
 
-/// Sends a request with headers, each ending in `\r\n`, on a connection of its own.
+/// Sends a request with headers on a new connection. Each header in `headers` has to end in `\r\n`.
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
@@ -108,7 +108,7 @@ impl Scrape {
         Self(samples.collect())
     }
 
-    /// The value of a sample that must exist.
+    /// The value of a sample. Panics if there is no such sample.
     #[track_caller]
     pub fn value(&self, sample: &str) -> f64 {
         self.find(sample)
@@ -119,7 +119,7 @@ impl Scrape {
         self.0.get(sample).copied()
     }
 
-    /// The execs of a program by the value of its label, or 0 without a series.
+    /// The execs of a program by its label `comm`, or 0 if it has no series.
     pub fn execs_of(&self, comm: &str) -> f64 {
         self.find(&format!("execsnoop_execs_by_comm_total{{comm=\"{comm}\"}}"))
             .unwrap_or(0.0)
@@ -152,7 +152,8 @@ impl Scrape {
         }
     }
 
-    /// The execs that are counted under evicted series, and from before the view existed.
+    /// The execs that were counted in series that have since been evicted, or before the view
+    /// existed.
     #[track_caller]
     pub fn yielded(&self, view: &str) -> f64 {
         self.value(&format!(
@@ -160,7 +161,7 @@ impl Scrape {
         ))
     }
 
-    /// The execs of each view, yielded ones included, by its family.
+    /// The execs of each view, including [yielded](Self::yielded) ones, by the name of its family.
     pub fn sums_of_views(&self) -> BTreeMap<&str, f64> {
         let mut sums = BTreeMap::new();
         for (sample, value) in &self.0 {

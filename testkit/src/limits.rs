@@ -1,4 +1,4 @@
-//! Cgroups with limits, of version 1 or 2, depending on which one has the controller.
+//! Cgroups with limits, of version 1 or 2, depending on which version has the controller.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub struct Limited {
 }
 
 impl Limited {
-    /// Limits memory, in bytes.
+    /// Creates a cgroup with a limit on memory, in bytes.
     pub fn memory(bytes: u64) -> Self {
         let limited = Self::new("memory");
         let files = ["memory.limit_in_bytes", "memory.max"];
@@ -24,7 +24,7 @@ impl Limited {
         limited
     }
 
-    /// Limits CPU time, in thousandths of one CPU.
+    /// Creates a cgroup with a limit on CPU time, in thousandths of one CPU.
     pub fn cpu(thousandths: u32) -> Self {
         let limited = Self::new("cpu");
         let quota = thousandths * 100;
@@ -57,7 +57,7 @@ impl Limited {
         Self { directory, version }
     }
 
-    /// Writes to the file of version 1 or of version 2.
+    /// Writes to the first file in a cgroup of version 1, to the second one in version 2.
     fn write(&self, files: [&str; 2], value: &str) {
         let file = self.directory.join(files[usize::from(self.version - 1)]);
         fs::write(&file, value).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

@@ -23,7 +23,7 @@ pub fn in_mount_namespace(prepare: &str, config: &str) -> (Command, TempDir) {
     (command, dir)
 }
 
-/// A daemon with tracefs, even where the host has not mounted it.
+/// A daemon that has tracefs, even if the host has not mounted it.
 pub fn with_tracefs(config: &str) -> (Daemon, TempDir) {
     let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null";
     let (command, dir) = in_mount_namespace(mount, config);

@@ -15,7 +15,7 @@ use crate::host;
 /// A directory of programs with names that nothing else on the host has.
 ///
 /// The test has the [host](host::exclusive) to itself while the value exists, because every daemon
-/// sees what every test executes. Create it before the daemon.
+/// sees what every test executes. Create the value before the daemon.
 #[derive(Debug)]
 pub struct Programs {
     directory: TempDir,
@@ -36,11 +36,12 @@ impl Programs {
         programs
     }
 
-    /// Copies a program to this name.
+    /// Copies a program into the directory under this name.
     pub fn copied(&self, program: &Path, name: &str) -> PathBuf {
         let copy = self.directory.path().join(name);
-        // By another process. If this one had the copy open for writing, a child that another
-        // test forks meanwhile would inherit the descriptor, and exec would fail with ETXTBSY.
+        // Another process makes the copy. If this one had the copy open for writing, a child that
+        // another test forks meanwhile would inherit the descriptor, and the exec would fail with
+        // ETXTBSY.
         let status = Command::new("cp").arg(program).arg(&copy).status();
         assert!(status.expect("cp can be executed").success());
         copy
@@ -50,7 +51,8 @@ impl Programs {
         self.directory.path()
     }
 
-    /// Links a program of this name, which is the name that the kernel gives it.
+    /// Creates a program with this name, as a symbolic link. The kernel takes `comm` from the name of
+    /// the link, not of its target.
     pub fn named(&self, name: impl AsRef<Path>) -> PathBuf {
         let path = self.directory.path().join(name);
         symlink("nop", &path).expect("the name is free");
@@ -81,7 +83,7 @@ pub fn exec_times(program: &Path, times: u32) {
     (0..times).for_each(|_| exec(program));
 }
 
-/// Executes a program in one of the ways of [`ways`], or takes a way that needs a number only.
+/// Runs [`ways`] with this way, program and number. Some ways do not execute the program.
 pub fn go(way: &str, program: &Path, number: u32) -> ExitStatus {
     Command::new(ways())
         .arg(way)

@@ -15,12 +15,12 @@ use crate::paths::repository;
 /// How long a query may have no result before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The files for Prometheus in our packages.
+/// The directory of our packages' files for Prometheus.
 pub fn packaging() -> PathBuf {
     repository().join("packaging/prometheus")
 }
 
-/// The output of promtool, run in a directory. It has to succeed.
+/// Runs promtool in a directory and returns its output. Panics if promtool fails.
 #[track_caller]
 pub fn promtool(dir: &Path, args: &[&str]) -> String {
     let output = Command::new("promtool")
@@ -39,11 +39,11 @@ fn printed(output: &Output) -> String {
         .join("")
 }
 
-/// The command of a Prometheus in agent mode, which keeps its data in this directory.
+/// A command that runs Prometheus in agent mode, with its data in this directory.
 pub fn agent(data: &Path) -> Command {
     let help = Command::new("prometheus").arg("--help").output();
     let help = printed(&help.expect("prometheus runs"));
-    // Prometheus 3 has a flag for this.
+    // Agent mode has a flag since Prometheus 3, and was an optional feature before.
     let flag = if help.contains("--[no-]agent") || help.contains("--agent") {
         "--agent"
     } else {
@@ -64,15 +64,16 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it with this configuration, in which `rules/` is the directory of our packages.
+    /// Starts Prometheus with this configuration. In it, `rules/` stands for the directory with the
+    /// rules of our packages.
     pub fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(packaging().join("rules"), dir.path().join("rules")).unwrap();
         Self::start_in(dir, config, &[])
     }
 
-    /// Starts it with this configuration and further arguments. The directory contains the files
-    /// that the configuration names, and its database in `data/`.
+    /// Starts Prometheus with this configuration and these arguments. The directory contains the
+    /// files that the configuration names. Prometheus keeps its database there, in `data/`.
     pub fn start_in(dir: TempDir, config: &str, args: &[&str]) -> Self {
         let file = dir.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
@@ -103,7 +104,7 @@ impl Prometheus {
     pub fn query_until_there(&self, query: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // It may not listen yet.
+            // Prometheus may not listen yet.
             if TcpStream::connect(self.address).is_ok() {
                 let path = format!("/api/v1/query?query={}", escaped(query));
                 let answer = request(self.address, "GET", &path, "");
@@ -119,10 +120,10 @@ impl Prometheus {
         }
     }
 
-    /// The answer to a query now, or over this time until now, in steps of a second.
+    /// The answer to a query, evaluated now or, in steps of a second, over this time until now.
     #[track_caller]
     pub fn answer(&self, query: &str, over: Option<Duration>) -> String {
-        // No sample is later than this.
+        // Rounded up to a whole second, so that no sample is later.
         let now = SystemTime::now() + Duration::from_secs(1);
         let now = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
         let (query, end) = (escaped(query), format!("&end={now}&time={now}"));
@@ -130,14 +131,14 @@ impl Prometheus {
             Some(over) => format!("query_range?step=1&start={}", now - over.as_secs()),
             None => "query?".to_owned(),
         };
-        // HTTP/1.0 has no chunks.
+        // Answers over HTTP/1.0 are not chunked.
         let request = format!("GET /api/v1/{path}&query={query}{end} HTTP/1.0\r\n\r\n");
         let answer = send(self.address, request.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.text()
     }
 
-    /// The labels of each result of a query now.
+    /// The labels of each result of a query that is evaluated now.
     #[track_caller]
     pub fn labels(&self, query: &str) -> Vec<BTreeMap<String, String>> {
         let answer: Value = serde_json::from_str(&self.answer(query, None)).unwrap();

@@ -1,7 +1,8 @@
-//! Enough of the query language to find the selectors of valid queries, which promtool checks.
-//! Strings that contain brackets are not supported.
+//! Parses enough of PromQL to find the selectors in a query. The query must be valid, which promtool
+//! checks. Strings that contain brackets are not supported.
 
-/// A selector of series: `function(metric{matchers}[range]`.
+/// A selector of series, and the function that it is an argument of:
+/// `function(metric{matchers}[range])`.
 #[derive(Debug, PartialEq)]
 pub struct Selector<'a> {
     pub metric: &'a str,
@@ -15,7 +16,7 @@ const KEYWORDS: [&str; 4] = ["and", "or", "unless", "bool"];
 /// The keywords before a list of labels.
 const GROUPINGS: [&str; 5] = ["by", "on", "without", "ignoring", "group_left"];
 
-/// The selectors of a query. Each must have braces.
+/// The selectors of a query. Panics if one of them has no braces.
 #[track_caller]
 pub fn selectors(query: &str) -> Vec<Selector<'_>> {
     assert_eq!(bare_words(query), [""; 0], "without matchers in {query}");
@@ -49,7 +50,7 @@ fn last_word(text: &str) -> &str {
     &text[end.len()..]
 }
 
-/// The metrics without braces: words that are no function, keyword, label or number.
+/// The metrics without braces: words that are not a function, keyword, label or number.
 pub fn bare_words(query: &str) -> Vec<String> {
     let query = without_lists_of_labels(&without_brackets_and_strings(query));
     let mut bare = Vec::new();
@@ -60,7 +61,7 @@ pub fn bare_words(query: &str) -> Vec<String> {
         let word = &rest[..rest.len() - after.len()];
         let is_something = after.starts_with('{')
             || after.trim_start().starts_with('(')
-            || word.starts_with('$') // a variable of Grafana's
+            || word.starts_with('$') // a Grafana variable
             || KEYWORDS.contains(&word)
             || GROUPINGS.contains(&word)
             || word.parse::<f64>().is_ok();
@@ -72,7 +73,7 @@ pub fn bare_words(query: &str) -> Vec<String> {
     bare
 }
 
-/// Removes what is in brackets or quotes, and the closing one.
+/// Removes the text in brackets and quotes, and the closing brackets and quotes.
 fn without_brackets_and_strings(query: &str) -> String {
     let mut kept = String::new();
     let mut rest = query;

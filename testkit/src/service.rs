@@ -1,4 +1,4 @@
-//! The service as it is shipped, except for what stops and reloads it.
+//! The service as shipped, but in a thread of the test, which stops and reloads it without signals.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use crate::fake::{Fake, Kernel};
 use crate::http::Scrape;
 
-/// How long a test waits before it fails.
+/// How long a test waits for the value of a sample before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A service in a thread of its own.
+/// A service that runs in a separate thread.
 #[derive(Debug)]
 pub struct Running {
     pub address: SocketAddr,
@@ -28,7 +28,7 @@ pub struct Running {
     thread: JoinHandle<anyhow::Result<Arc<Snapshot>>>,
 }
 
-/// Runs the service on a source.
+/// Runs the service with this source of events.
 pub fn run_on(source: impl Source + 'static, info: &CaptureInfo, config: &Config) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -57,7 +57,7 @@ impl Running {
         self.commands.send(reload).expect("it runs");
     }
 
-    /// Stops the service.
+    /// Stops the service, and returns its last snapshot.
     pub fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
         // Fails if the service has ended on its own.
         let _ = self.commands.send(Command::Stop);
@@ -91,7 +91,7 @@ impl Service {
         }
     }
 
-    /// Fills the kernel side.
+    /// Lets `fill` change the kernel side.
     pub fn kernel(&self, fill: impl FnOnce(&mut Kernel)) {
         fill(&mut self.kernel.lock().unwrap());
     }
@@ -111,7 +111,7 @@ impl Service {
         }
     }
 
-    /// Stops the service.
+    /// Stops the service, and returns its last snapshot.
     pub fn stop(self) -> anyhow::Result<Arc<Snapshot>> {
         self.running.stop()
     }
@@ -122,13 +122,13 @@ impl Service {
     }
 }
 
-/// The runtime of a service.
+/// A single-threaded runtime, such as the daemon uses.
 pub fn runtime() -> Runtime {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime can be started")
 }
 
-/// The hooks and the transport of most kernels.
+/// The hooks and the transport that the daemon chooses on most kernels.
 pub fn capture_info() -> CaptureInfo {
     CaptureInfo {
         hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],

@@ -1,8 +1,8 @@
-//! Standby copies, on kernels that do not need them.
+//! Makes the daemon attach standby copies of its programs on kernels that do not need them, too.
 
 use execsnoopd::capture::hook::AttachPoint;
 
-/// The answer of a kernel that may skip programs at every attach point.
+/// Answers for every attach point that the kernel may skip programs there.
 pub fn always_skipping(_: AttachPoint) -> bool {
     true
 }

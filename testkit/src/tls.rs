@@ -19,7 +19,7 @@ use crate::http::{Answer, connect, parsed};
 /// A connection after its handshake.
 pub type Connection = StreamOwned<ClientConnection, TcpStream>;
 
-/// A client.
+/// A client for HTTPS.
 #[derive(Debug, Clone)]
 pub struct Client {
     config: Arc<ClientConfig>,
@@ -66,8 +66,8 @@ impl Client {
         }
     }
 
-    /// Connects and completes the handshake. With TLS 1.3, the server rejects a client's certificate
-    /// only when it answers.
+    /// Connects and completes the handshake. With TLS 1.3, this succeeds even if the server rejects
+    /// the client's certificate: the client reads the server's alert only after the handshake.
     pub fn connect(&self, address: SocketAddr) -> io::Result<Connection> {
         self.shake(connect(address))
     }
@@ -85,7 +85,7 @@ impl Client {
         Ok(StreamOwned::new(session, stream))
     }
 
-    /// The answer to a request with these headers, up to the `close_notify` of the server.
+    /// Sends a request with these headers, and reads the answer up to the server's `close_notify`.
     pub fn request(&self, address: SocketAddr, path: &str, headers: &str) -> io::Result<Answer> {
         let mut connection = self.connect(address)?;
         let request =

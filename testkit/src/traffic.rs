@@ -1,4 +1,4 @@
-//! Clients on loopback that keep the server busy until a value is dropped.
+//! Clients on loopback that keep the server busy until a [`Traffic`] is dropped.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -10,23 +10,25 @@ use std::time::Duration;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// A server at this address is attacked from all addresses of 198.18.0.0/16. These addresses are for
-/// benchmarks (RFC 2544). They are local after `ip address add 198.18.0.1/16 dev lo`.
+/// Clients of a server at this address connect from many addresses of 198.18.0.0/16, a range that is
+/// reserved for benchmarks (RFC 2544). `ip address add 198.18.0.1/16 dev lo` makes the range local.
 pub const MANY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
-/// How long a client waits for the server, so that it notices when it has to stop.
+/// How long a client waits for the server. It is short so that clients soon notice that they have to
+/// stop.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The pause between two rounds in which every client of a crowd acts once.
+/// The pause between two rounds. In a round, every client of a crowd acts once.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// The pause after each client of a crowd that connects: some hundreds connect per second.
+/// The pause after each connection of a crowd, which limits the crowd to hundreds of connections per
+/// second.
 const CONNECT: Duration = Duration::from_millis(1);
 
 /// Traffic that goes on until the value is dropped.
 #[derive(Debug)]
 pub struct Traffic {
-    /// The first one is that of the attack, the others are of those that have joined it.
+    /// The first element belongs to the attack, the others to the traffic that was added to it.
     shared: Vec<Arc<Shared>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -38,7 +40,7 @@ struct Shared {
 }
 
 impl Traffic {
-    /// Starts threads that do `work` again and again. It returns how much was done.
+    /// Starts threads that call `work` again and again. `work` returns how much it has done.
     pub(crate) fn by_threads(
         threads: usize,
         work: impl Fn(&AtomicBool) -> u64 + Clone + Send + 'static,
@@ -59,8 +61,9 @@ impl Traffic {
         }
     }
 
-    /// Starts one thread with a crowd of this many clients. Each of them connects, calls `greet`, and then
-    /// calls `act` once per round. It connects again when the server has closed its connection.
+    /// Starts one thread with a crowd of this many clients. Each client connects, calls `greet`, and
+    /// then calls `act` once per round. When the server has closed the connection, the client
+    /// connects again.
     pub(crate) fn by_crowd(
         address: SocketAddr,
         size: usize,
@@ -99,7 +102,8 @@ impl Traffic {
         }
     }
 
-    /// Lets both go on until the value is dropped.
+    /// Adds other traffic, which then goes on until this value is dropped. [`done`](Self::done) does
+    /// not include it.
     #[must_use]
     pub(crate) fn with(mut self, mut other: Self) -> Self {
         self.shared.append(&mut other.shared);
@@ -107,7 +111,7 @@ impl Traffic {
         self
     }
 
-    /// How much was done so far, in connections, requests or bytes.
+    /// How much the attack has done so far, in connections, requests or bytes.
     pub fn done(&self) -> u64 {
         self.shared[0].done.load(Ordering::Relaxed)
     }
@@ -142,7 +146,7 @@ pub(crate) fn connected(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Another address of 198.18.0.0/16 at each call.
+/// An address of 198.18.0.0/16. It repeats an address only after 60 000 calls.
 fn any_source() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed) % 60_000;

@@ -1,4 +1,4 @@
-//! Scrapes over a Unix socket. Its path is known without reading the log of the daemon.
+//! Scrapes over a Unix socket. A test chooses the path, and does not read it from the daemon's log.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -8,21 +8,23 @@ use tempfile::TempDir;
 use crate::certificates::{Authority, Identity};
 use crate::paths::public_dir;
 
-/// The hash of the password "secret", with the lowest cost that bcrypt has.
+/// The hash of the password "secret", with the lowest cost that bcrypt supports.
 pub const SECRET: &str = "$2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK";
 
-/// The same with cost 10, the usual one.
+/// The hash of the same password with cost 10, the usual one.
 pub const COSTLY_SECRET: &str = "$2b$10$gVwKYNuPuT6cr/Y0pUvSWOKth5w.YAX6D4h7qyHI2AtSd9iuvQwFK";
 
-/// `alice:secret`, `alice:wrong` and `nobody:secret`.
+/// The header for the user and password `alice:secret`.
 pub const ALICE: &str = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
+/// The header for `alice:wrong`.
 pub const ALICE_WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n";
+/// The header for `nobody:secret`.
 pub const NOBODY: &str = "Authorization: Basic bm9ib2R5OnNlY3JldA==\r\n";
 
 /// TLS with the certificate and key of [`WebDir::tls`].
 pub const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
 
-/// Clients need a certificate of the authority of [`WebDir::tls`].
+/// Continues [`TLS`]: clients need a certificate from the authority of [`WebDir::tls`].
 pub const MUTUAL: &str =
     "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
 
@@ -37,7 +39,8 @@ impl WebDir {
         dir
     }
 
-    /// Adds the certificate and key of a server, and the certificate of its authority.
+    /// Like [`new`](Self::new), with the certificate and key of a server, and the certificate of its
+    /// authority.
     pub fn tls(web_config: &str, authority: &Authority) -> Self {
         let dir = Self::new(web_config);
         dir.identity("server", &authority.server());
@@ -76,13 +79,13 @@ impl WebDir {
     }
 }
 
-/// A section of users who all have the password "secret".
+/// A section `basic_auth_users` in which all users have the password "secret".
 pub fn users(names: &[&str]) -> String {
     let lines = names.iter().map(|name| format!("  {name}: {SECRET}\n"));
     format!("basic_auth_users:\n{}", lines.collect::<String>())
 }
 
-/// A view whose slots are all taken, which makes an answer more than a megabyte long.
+/// A view whose slots are all taken. It makes an answer larger than a megabyte.
 pub fn full_view() -> String {
     let names: Vec<_> = (0..10_000).map(|n| format!("\"program-{n:07}\"")).collect();
     let names = names.join(", ");
