@@ -17,13 +17,13 @@ use crate::record::Event;
 /// The name of a step, as in [`Refusal::step`].
 const ATTACH: &str = "attach";
 
-/// What the kernel tells about its types.
+/// The kernel's description of its own types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Bytes before each record in the ring buffer (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: usize = 8;
 
-/// Cgroups whose names are kept, 264 bytes each.
+/// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
 /// The transport, with the ring buffer's size.
@@ -33,7 +33,7 @@ pub(super) enum Transport {
     Ring { bytes: u32 },
 }
 
-/// The maps of a loaded object, by descriptors of their own.
+/// The maps of a loaded object, through duplicated descriptors that outlive the object.
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) events: MapHandle,
@@ -45,7 +45,7 @@ pub(super) struct Maps {
     pub(super) tally: [MapHandle; 2],
 }
 
-/// Loads and attaches one program, and unloads it.
+/// Loads and attaches one program, then unloads it.
 pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
         hook,
@@ -61,10 +61,12 @@ pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     })
 }
 
-/// Loads the maps without any program. Every kernel with BPF and BTF can do that, so an error means
-/// that something is short. libbpf may hide that: it reports BTF that it could not read as missing,
-/// and if it cannot make a probe of the kernel, it takes the feature as missing until the process
-/// ends. Global variables are the only feature without which programs are refused.
+/// Loads the maps without any program, and returns the limit that was reached if that fails. Every
+/// kernel with BPF and BTF can load them, so an error means that a resource is exhausted.
+///
+/// libbpf may hide a shortage. It reports BTF that it could not read as missing. If it cannot probe
+/// the kernel for a feature, it treats the feature as missing until the process ends. Among these,
+/// only global variables (`rodata`) are a feature without which the kernel refuses the programs.
 pub(super) fn shortage() -> Option<String> {
     let mut object = MaybeUninit::uninit();
     let loaded = open(&mut object).and_then(|mut open| {
@@ -85,7 +87,7 @@ pub(super) fn shortage() -> Option<String> {
     shortage::limit(&error).or_else(unknown)
 }
 
-/// Whether the kernel loads and attaches all of these in one object.
+/// Whether the kernel loads and attaches all of these programs in one object.
 pub(super) fn can_have_all(hooks: &[Hook]) -> bool {
     load_and_attach(hooks).is_ok()
 }
@@ -143,8 +145,8 @@ pub(super) fn load<'a>(
     })
 }
 
-/// The size of an LRU map that holds at least this many entries. Each CPU keeps up to 128 free
-/// entries for itself (`kernel/bpf/bpf_lru_list.c`).
+/// The size of an LRU map for this many entries. It is at least 256 per CPU, because each CPU keeps
+/// up to 128 free entries for itself (`kernel/bpf/bpf_lru_list.c`).
 fn lru_entries(entries: usize, cpus: usize) -> u32 {
     u32::try_from(entries.max(256 * cpus)).unwrap_or(u32::MAX)
 }
@@ -184,7 +186,7 @@ fn select(
     transport: Transport,
     cpus: usize,
 ) -> libbpf_rs::Result<()> {
-    // Other maps keep their minimal size: a skeleton creates every map.
+    // A skeleton creates every map, so maps that are not needed keep their minimal size.
     if let Transport::Ring { bytes } = transport {
         open.maps.ring.set_max_entries(bytes)?;
     }

@@ -7,7 +7,7 @@ use crate::bpf::types;
 pub enum Kind {
     Exec,
     Failure,
-    /// The end of a process.
+    /// The exit of a process.
     Exit,
 }
 
@@ -23,7 +23,7 @@ impl Kind {
         }
     }
 
-    /// The index of its entry in the ledger.
+    /// The index of the kind's entry in the map of ledgers.
     pub fn index(self) -> u32 {
         match self {
             Self::Exec => types::kind::KIND_EXEC.0,
