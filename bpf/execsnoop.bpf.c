@@ -16,8 +16,8 @@
 #include "syscall.h"
 #include "task.h"
 
-/* Whether the programs at sys_exit_execve and sys_exit_execveat observe execs, and whether
- * they observe failures. Set before load. */
+/* Whether the programs at sys_exit_execve and sys_exit_execveat observe execs, and
+ * whether they observe failures. Set before load. */
 const volatile __u8 exec_at_sys_exit = 0;
 const volatile __u8 failure_at_sys_exit = 0;
 
@@ -133,9 +133,9 @@ static __always_inline void observe_return(void *ctx, long ret, const char *path
 }
 
 /*
- * These programs run when an entry point of the system calls returns. Every failure passes
- * through an entry point, whichever functions a kernel's version calls inside it. Each
- * architecture and word size has its own entry points.
+ * These programs run when an entry point of the system calls returns. Every failure
+ * passes through an entry point, whichever functions a kernel's version calls inside it.
+ * Each architecture and word size has its own entry points.
  */
 #define FAILURES_AT(name, copy, entry, path, check)                                      \
 	SEC("?fexit/" entry)                                                             \

@@ -95,13 +95,13 @@ struct failures {
  *	seen = sent + tallied + unattributed
  *	tallied + unattributed = buffer_full + no_buffer + other
  *
- * `recovered` is about programs with standby copies (standby.h). Each time that the hook of
- * a program fires, at most one copy claims the run. `recovered` is the number of runs that
- * standby copies claimed, minus the number of times that the first copy ran without
- * claiming. The number of times that the kernel skipped the first copy, minus `recovered`,
- * is therefore the number of runs that no copy claimed: each copy was skipped, or its
- * claim was refused. Only the sum over all CPUs has this meaning. The value of one CPU may
- * be negative.
+ * `recovered` is about programs with standby copies (standby.h). Each time that the hook
+ * of a program fires, at most one copy claims the run. `recovered` is the number of runs
+ * that standby copies claimed, minus the number of times that the first copy ran without
+ * claiming. The number of times that the kernel skipped the first copy, minus
+ * `recovered`, is therefore the number of runs that no copy claimed: each copy was
+ * skipped, or its claim was refused. Only the sum over all CPUs has this meaning. The
+ * value of one CPU may be negative.
  *
  * `seen` is the last field because an entry is copied to user space in the order of its
  * fields. In that copy, `seen` is never older than the other fields.

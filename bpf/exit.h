@@ -33,8 +33,8 @@ struct {
 } exited_groups SEC(".maps");
 
 /* CPU time of a process with several threads. The kernel keeps the sum for the threads
- * that were released; the others (of which at most 64 are read) are in the list. Repeat if
- * a thread has moved from the list to the sum in the meantime (__exit_signal() in
+ * that were released; the others (of which at most 64 are read) are in the list. Repeat
+ * if a thread has moved from the list to the sum in the meantime (__exit_signal() in
  * kernel/exit.c). */
 static __always_inline __u64 cpu_of_group(struct task_struct *task,
 					  struct signal_struct *signal)

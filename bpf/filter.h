@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Restricts what is observed, for the live stream of `execsnoopd trace`. In the daemon all
- * filters are off, and the verifier drops their code.
+ * Restricts what is observed, for the live stream of `execsnoopd trace`. In the daemon
+ * all filters are off, and the verifier drops their code.
  */
 #ifndef FILTER_H
 #define FILTER_H

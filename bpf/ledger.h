@@ -2,8 +2,8 @@
 /*
  * Accounts for each observation, whatever the hook. The ledger counts it as seen, and its
  * event goes into the buffer. An event that does not fit the buffer overflows to the
- * tally, which keeps its count by subject. If the tally is full as well, the observation is
- * unattributed: only its number is known.
+ * tally, which keeps its count by subject. If the tally is full as well, the observation
+ * is unattributed: only its number is known.
  */
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -87,7 +87,8 @@ static __always_inline struct ledger *count_seen(__u32 kind)
 	return ledger;
 }
 
-/* Returns false if the tally is full or the kernel refuses the entry for another reason. */
+/* Returns false if the tally is full or the kernel refuses the entry for another reason.
+ */
 static __always_inline bool count_in_tally(const struct event *event)
 {
 	struct tally_count first = {.count = 1, .cpu_ns = event->cpu_ns}, *count;

@@ -26,8 +26,8 @@ struct answer at_fexit;
 
 /* Offset from a CPU's run queue to its preemption count on x86, where the count is a
  * per-CPU variable. From 6.2 to 6.14, the offset to pcpu_hot, which contains the count.
- * User space takes the offset from BTF, because kernels without CONFIG_KALLSYMS_ALL do not
- * resolve these variables. 0: unknown. */
+ * User space takes the offset from BTF, because kernels without CONFIG_KALLSYMS_ALL do
+ * not resolve these variables. 0: unknown. */
 const volatile __s64 preempt_count_from_rq = 0;
 
 extern void bpf_preempt_disable(void) __ksym __weak;

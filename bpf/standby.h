@@ -100,18 +100,18 @@ static __always_inline __u64 observation_of_current(void)
 /*
  * Whether this copy is the first to run for the observation. Copies may run in any order.
  *
- * Each exec and each exit of a thread has a different value of `observation`. The thread's
- * failures share a value until its next successful exec, so a claim that already has the
- * bit of this copy belongs to an earlier failure. A claim that an earlier failure left
- * behind hides a later one only if no copy runs for both.
+ * Each exec and each exit of a thread has a different value of `observation`. The
+ * thread's failures share a value until its next successful exec, so a claim that already
+ * has the bit of this copy belongs to an earlier failure. A claim that an earlier failure
+ * left behind hides a later one only if no copy runs for both.
  *
  * From 6.15 on, the kernel refuses the update if it has waited 250 ms for the lock of a
- * bucket (ETIMEDOUT, kernel/bpf/rqspinlock.c). The map cannot run out of entries: a CPU is
- * inside each copy at most once, and bpf_common_lru_pop_free() takes the entries of other
- * CPUs. A copy whose update is refused must not observe, because the other copies do not
- * find its claim and would observe, too. If the updates of all copies are refused, the
- * observation was missed by every copy according to `recovered` (execsnoop.h), and user
- * space counts it as unattributed, as if every copy had been skipped.
+ * bucket (ETIMEDOUT, kernel/bpf/rqspinlock.c). The map cannot run out of entries: a CPU
+ * is inside each copy at most once, and bpf_common_lru_pop_free() takes the entries of
+ * other CPUs. A copy whose update is refused must not observe, because the other copies
+ * do not find its claim and would observe, too. If the updates of all copies are refused,
+ * the observation was missed by every copy according to `recovered` (execsnoop.h), and
+ * user space counts it as unattributed, as if every copy had been skipped.
  */
 static __always_inline bool is_first_to_run(int copy, __u32 kind)
 {
