@@ -1,5 +1,5 @@
-//! Hostile clients: meanwhile, every honest scrape is answered and exact; afterwards, no connection and
-//! little memory is left.
+//! Hostile clients. During an attack, every honest scrape is answered and exact. After it, no
+//! connection is left, and the daemon has grown little.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -17,17 +17,17 @@ use testkit::web::{ALICE, COSTLY_SECRET, TLS, WebDir, full_view};
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whatever else executes, the honest program has its series, and answers stay small.
+/// A view in which the program `honest` always has a series, and whose answers stay small.
 const VIEW: &str = "[[view]]\nlabels = [\"comm\"]\nmax_series = 50\nalways = [\"honest\"]\n";
 
 /// The honest scrapes during an attack.
 const SCRAPES: u32 = 5;
 
-/// How much the daemon may grow: by connections, by the budget for unread answers, and by the texts
-/// that are rendered meanwhile.
+/// How much the memory of the daemon may grow: for connections, for the budget of unread answers, and
+/// for texts that are being rendered.
 const MAX_GROWTH_KIB: u64 = 16 << 10;
 
-/// The user and group that a daemon of root becomes.
+/// The user and group that a daemon becomes if root starts it.
 const OVERFLOW_ID: u32 = 65_534;
 
 /// The log message of a failed accept.
@@ -213,9 +213,9 @@ fn exhausted_descriptors_cost_no_count_and_no_scrape_and_are_logged_once_per_min
     let program = programs.named("honest");
     let (mut daemon, _config) = configured(&format!("[web]\nmax_connections = 1000\n{VIEW}"));
     let descriptors = daemon.descriptors();
-    // Fewer than the connections that it may have.
+    // The limit is lower than the number of connections that the configuration permits.
     let limit = descriptors + 16;
-    // Without CAP_SYS_RESOURCE, only the user of a process can set its limits (prlimit(2)).
+    // As the daemon's user: changing its limits as another user needs CAP_SYS_RESOURCE (prlimit(2)).
     let mut prlimit = Command::new("prlimit");
     prlimit
         .args(["--pid", &daemon.pid().to_string()])
