@@ -14,7 +14,7 @@
  * executes a program chooses its name, which may contain any byte but NUL. */
 #define COMM_LEN 16
 
-/* Kinds of observation. Each is the index of its entry in the ledger. */
+/* Kinds of observation. Each value is the index of the kind's ledger in `ledgers`. */
 enum kind {
 	KIND_EXEC = 0,    /* a successful exec */
 	KIND_FAILURE = 1, /* an exec that failed */
@@ -40,7 +40,7 @@ struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC, nanoseconds */
 	__u32 pid;     /* process (thread group) id in the initial pid namespace */
 	__u32 ppid;    /* the same for the real parent */
-	/* Of exits; otherwise 0. */
+	/* The following two are 0 unless the event is an exit. */
 	__u64 lifetime_ns; /* since the fork */
 	__u64 cpu_ns;      /* CPU time of all threads */
 };
@@ -73,7 +73,7 @@ struct cgroup_name {
 /* The tally's value for a subject. */
 struct tally_count {
 	__u64 count;
-	__u64 cpu_ns; /* of exits */
+	__u64 cpu_ns; /* CPU time, summed over these exits; 0 for execs */
 };
 
 /* The errnos of failed execs are below this. Codes from 512 on are internal to the kernel

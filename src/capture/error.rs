@@ -75,7 +75,7 @@ impl Error {
                  kernel.perf_event_paranoid=2`, or grant it), or the rings exceed \
                  kernel.perf_event_mlock_kb (raise it, or lower capture.buffer_pages)"
             )),
-            // ENOSYS, with which seccomp profiles of some container runtimes answer.
+            // ENOSYS, which the seccomp profiles of some container runtimes return.
             io::ErrorKind::Unsupported => Self::Buffer(format!(
                 "{what}. A seccomp filter forbids perf_event_open(2), or the kernel lacks \
                  CONFIG_PERF_EVENTS"

@@ -163,9 +163,8 @@ impl Capture {
     }
 }
 
-/// The number of CPUs up to which the ring buffer grows. It needs no more, because all CPUs share it
-/// and rarely have bursts at the same time, and unlike perf buffers it is charged to the memory
-/// cgroup.
+/// The number of CPUs up to which the size of the ring buffer grows. All CPUs share the ring buffer and
+/// rarely have bursts at the same time. Unlike perf buffers, it is charged to the memory cgroup.
 const MAX_RING_CPUS: usize = 64;
 
 /// The size of the ring buffer in bytes: that of the perf buffers of all CPUs (at most

@@ -65,8 +65,8 @@ pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
 /// kernel with BPF and BTF can load them, so an error means that a resource is exhausted.
 ///
 /// libbpf may hide a shortage. It reports BTF that it could not read as missing. If it cannot probe
-/// the kernel for a feature, it treats the feature as missing until the process ends. Among these,
-/// only global variables (`rodata`) are a feature without which the kernel refuses the programs.
+/// the kernel for a feature, it treats the feature as missing until the process ends. Only one
+/// such feature is required by the programs: global variables (`rodata`).
 pub(super) fn shortage() -> Option<String> {
     let mut object = MaybeUninit::uninit();
     let loaded = open(&mut object).and_then(|mut open| {

@@ -168,9 +168,9 @@ fn refuse_shortage(refusal: &Refusal) -> Result<(), Error> {
     }
 }
 
-/// Fails if the kernel cannot load anything for lack of a resource. To be called before the daemon
-/// starts without a hook, or reports that it is not supported: a shortage may have caused other
-/// errors, too.
+/// Fails if the kernel cannot load anything for lack of a resource. Call this before the daemon
+/// starts without a hook or reports a hook as unsupported, because a shortage may look like another
+/// error.
 fn confirm(facts: &mut impl Facts) -> Result<(), Error> {
     match facts.shortage() {
         Some(limit) => Err(Error::shortage("BPF objects cannot be loaded", &limit)),

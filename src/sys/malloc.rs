@@ -1,4 +1,4 @@
-//! Returns memory that only the start needed to the kernel.
+//! Trims the heap, so that memory that only the start needed goes back to the kernel.
 
 #![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: malloc_trim(3)
 

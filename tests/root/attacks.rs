@@ -127,87 +127,87 @@ fn assert_quiet(log: &[String]) {
 }
 
 #[test]
-fn silent_clients_cost_no_scrape() {
+fn silent_clients_prevent_no_scrape() {
     assert_withstood("1000 silent clients");
 }
 
 #[test]
-fn slow_clients_cost_no_scrape() {
+fn slow_clients_prevent_no_scrape() {
     assert_withstood("1000 slow clients, a byte at a time");
 }
 
 #[test]
-fn giant_heads_cost_no_scrape() {
+fn giant_heads_prevent_no_scrape() {
     assert_withstood("heads of 1 MB");
 }
 
 #[test]
-fn endless_heads_cost_no_scrape() {
+fn endless_heads_prevent_no_scrape() {
     assert_withstood("endless heads");
 }
 
 #[test]
-fn garbage_after_a_request_costs_no_scrape() {
+fn garbage_after_a_request_prevents_no_scrape() {
     assert_withstood("a request followed by garbage");
 }
 
 #[test]
-fn pipelined_requests_cost_no_scrape() {
+fn pipelined_requests_prevent_no_scrape() {
     assert_withstood("100 pipelined requests on each of 32 connections");
 }
 
 #[test]
-fn a_flood_of_scrapes_costs_no_other_scrape() {
+fn a_flood_of_scrapes_prevents_no_other_scrape() {
     assert_withstood("128 scrapers, a connection per scrape");
 }
 
 #[test]
-fn a_flood_of_scrapes_on_persistent_connections_costs_no_other_scrape() {
+fn a_flood_of_scrapes_on_persistent_connections_prevents_no_other_scrape() {
     assert_withstood("128 scrapers on persistent connections");
 }
 
 #[test]
-fn clients_that_read_nothing_cost_no_scrape() {
+fn clients_that_read_nothing_prevent_no_scrape() {
     assert_withstood("1000 clients that send 100 requests and read no answer");
 }
 
 #[test]
-fn reset_connections_cost_no_scrape() {
+fn reset_connections_prevent_no_scrape() {
     assert_withstood("connections that are reset");
 }
 
 #[test]
-fn partial_handshakes_cost_no_scrape() {
+fn partial_handshakes_prevent_no_scrape() {
     assert_withstood("TLS: 1000 ClientHellos followed by silence");
 }
 
 #[test]
-fn garbage_on_a_tls_port_costs_no_scrape() {
+fn garbage_on_a_tls_port_prevents_no_scrape() {
     assert_withstood("TLS: records of garbage");
 }
 
 #[test]
-fn handshakes_that_start_again_and_again_cost_no_scrape() {
+fn handshakes_that_start_again_and_again_prevent_no_scrape() {
     assert_withstood("TLS: 250 clients that send a ClientHello and start again");
 }
 
 #[test]
-fn wrong_passwords_cost_no_scrape_whose_password_is_known() {
+fn wrong_passwords_prevent_no_scrape_whose_password_is_known() {
     assert_withstood("250 clients with wrong passwords");
 }
 
 #[test]
-fn compressed_scrapes_of_full_views_cost_no_scrape() {
+fn compressed_scrapes_of_full_views_prevent_no_scrape() {
     assert_withstood("full views: 250 scrapers with gzip");
 }
 
 #[test]
-fn unread_answers_of_full_views_cost_no_scrape() {
+fn unread_answers_of_full_views_prevent_no_scrape() {
     assert_withstood("full views: 500 clients that read no answer");
 }
 
 #[test]
-fn exhausted_descriptors_cost_no_count_and_no_scrape_and_are_logged_once_per_minute() {
+fn exhausted_descriptors_prevent_no_scrape_and_are_logged_once_per_minute() {
     let began = Instant::now();
     let programs = Programs::new();
     let program = programs.named("honest");

@@ -10,17 +10,17 @@
 mod attacks; // hostile clients
 mod cgroups; // units, slices and containers, in cgroups that the test creates
 mod containers; // a container that runc runs
-mod doctor; // the report on this host
+mod doctor; // the report of `execsnoopd doctor`
 mod execs; // storms of execs, full buffers, names
 mod exits; // exit statuses, CPU time, lifetimes
 mod failures; // failed execs, and the classic mode
 mod hooks; // hooks and standby programs that this kernel may not need
-mod image; // the container image, with the privileges of the DaemonSet
+mod image; // the container image, with the privileges of a pod
 mod log; // a log that cannot be written
 mod namespaces; // pid, user and time namespaces
 mod privileges; // capabilities
 mod refusals; // system calls that fail during the start
-mod shortage; // no threads, no memory
+mod shortage; // too few threads, too little memory
 mod shutdown; // signals at every stage of the start and the stop
 mod startup; // starts that fail
 mod starved; // a storm while the daemon gets too little CPU time or memory
