@@ -6,20 +6,22 @@
 # make assets: write man pages and completions for bash, zsh and fish to target/assets.
 # make deb, make rpm: build a package in target/package.
 # make test-packages: check the contents of the packages, and that builds are reproducible.
-# make test-systemd: test the deb on a real systemd in a guest: install, upgrade and remove it, and
-#   start, reload and restart the service.
+# make test-systemd: test the packages with a real systemd in a virtual machine: install, upgrade and
+#   remove them, and start, reload and restart the service.
 # make bench: compare the daemon with other tools for BENCH_SECONDS (420), as root; writes
 #   docs/benchmarks.md and docs/benchmarks.svg.
-# make bench-fleet: measure the cost of 200 hosts for Prometheus; three minutes, writes
-#   docs/fleet.md.
-# make bench-attacks: measure scrapes during attacks on the endpoint; some minutes, writes
+# make bench-fleet: measure the cost of 200 hosts for Prometheus; takes three minutes and
+#   writes docs/fleet.md.
+# make bench-attacks: measure scrapes during attacks on the endpoint; takes some minutes and writes
 #   docs/reliability.md.
 # make soak: run the daemon on a busy host for SOAK_MINUTES (60), as root; writes
 #   docs/reliability.md and docs/soak.svg.
 # make charts: draw the charts of the documentation again from docs/data, without measuring.
-# make pictures: draw the pictures of the documentation from a real daemon; a few minutes.
-# make test-vm: run the tests that need a real kernel in guests with kernels from 5.10 on.
-# make test-vm-arm64: check exact counts in guests with arm64 kernels, with a cross-compiled daemon.
+# make pictures: draw the pictures of the documentation from a real daemon; takes a few
+#   minutes.
+# make test-vm: run the tests that need a real kernel in virtual machines with kernels from 5.10 on.
+# make test-vm-arm64: check exact counts in virtual machines with arm64 kernels, with a
+#   cross-compiled daemon.
 #   Not part of CI; unpacks 2.2 GB of Debian packages below target/.
 
 BIN := target/release/execsnoopd
@@ -29,7 +31,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 .PHONY: build run test fuzz fuzz-seeds assets deb rpm test-packages test-systemd bench \
 	bench-fleet bench-attacks bench-peers soak charts pictures test-vm test-vm-arm64
 
-# Both packages are staged in the same directory.
+# Targets do not run in parallel, because both packages are staged in the same directory.
 .NOTPARALLEL:
 
 build:
@@ -71,7 +73,8 @@ test-systemd:
 	./.ci/install package
 	./tests/vm/systemd
 
-# The daemon is built after the benchmark, which builds it with the features of dev-dependencies.
+# `cargo bench` builds the daemon with the features of its dev-dependencies, so it is built again
+# afterwards.
 bench:
 	./.ci/install bench
 	cargo bench --bench pipeline
@@ -87,7 +90,7 @@ bench-attacks: build
 	./.ci/install test
 	. ./.ci/as-root && run_tests_as_root && $(EXPERIMENT) attacks
 
-# The former name.
+# The former name of bench-attacks.
 bench-peers: bench-attacks
 
 soak: build

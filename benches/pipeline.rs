@@ -30,14 +30,15 @@ use tokio::sync::mpsc;
 /// per event with its perf record.
 const EVENTS: usize = 1250;
 
-/// Numbers of programs: a quiet server, a busy one, and as many as the default budget allows.
+/// Numbers of programs: those of a quiet server, those of a busy one, and as many as a view has slots
+/// by default.
 const COMMS: [u64; 3] = [50, 200, 1000];
 
-/// Number of users.
+/// The number of users.
 const UIDS: u64 = 16;
 
-/// Events of two CPUs in the order of the buffers: sorted within each CPU. As on a real host, a few
-/// programs make most of the execs.
+/// Events of two CPUs, in the order in which their buffers are drained: sorted by time only within
+/// each CPU. As on a real host, some programs are executed more often than others.
 fn events(comms: u64) -> Vec<Event> {
     let mut state = 1_u64;
     let mut random = move || {
@@ -102,7 +103,8 @@ fn aggregate(c: &mut Criterion) {
     group.finish();
 }
 
-/// Names that come once, while all slots are taken: the most expensive execs that users can cause.
+/// Names that are seen once, while all slots are taken: the most expensive execs that users can
+/// cause.
 fn aggregate_new_names(c: &mut Criterion) {
     let mut group = c.benchmark_group("aggregate_new_names");
     group.throughput(Throughput::Elements(EVENTS as u64));
@@ -193,7 +195,8 @@ impl Source for Refilled {
     fn detach(&mut self) {}
 }
 
-/// The shipped reader and aggregator on one thread: drain, decode, sort across CPUs, channel, count.
+/// Runs the daemon's reader and aggregator on one thread: they drain, decode, sort across CPUs, send
+/// through the channel, and count.
 fn data_flow(c: &mut Criterion) {
     let mut group = c.benchmark_group("data_flow");
     group.throughput(Throughput::Elements(EVENTS as u64));
@@ -218,8 +221,8 @@ fn data_flow(c: &mut Criterion) {
     group.finish();
 }
 
-/// Counts that make this number of series in the two default views. Each key makes two series, one
-/// of execs and one of CPU time.
+/// Returns a snapshot of the two default views with this number of Prometheus series in all. Each
+/// key of a view has two, one for execs and one for CPU time.
 fn snapshot(series: u32) -> Snapshot {
     let uids = u32::try_from(UIDS).unwrap();
     let key_of_comm = |n: u32| {

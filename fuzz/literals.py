@@ -1,6 +1,7 @@
 """Write string literals of a Rust file to files: literals.py FILE PATTERN PREFIX.
 
-Only literals that match the pattern are written. ID in them stands for a container ID of 64 digits.
+Only literals that match the pattern are written. ID in them stands for a container ID of 64
+hexadecimal digits.
 """
 
 import re

@@ -10,16 +10,16 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use execsnoopd::cli::Cli;
 
-/// System administration commands and daemons (`man(7)`).
+/// The man page section for system administration commands and daemons (`man(7)`).
 const SECTION: &str = "8";
 
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
-/// The FILES section of the daemon's page.
+/// The FILES section of the daemon's man page.
 const FILES: [(&str, &str); 2] = [
     (
         "/etc/execsnoopd/config.toml",
-        "The configuration, if it exists. Every key is optional. --check checks the file.",
+        "The configuration file. It is optional. --check checks it.",
     ),
     (
         "/sys/kernel/btf/vmlinux",

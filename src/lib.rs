@@ -7,9 +7,9 @@
 //!
 //! ```text
 //! bpf/           programs observe execs and exits. An event goes to a buffer (perf or ring);
-//!   |            if the buffer is full, its count goes to the tally. The ledger accounts for
-//!   |            every observation. Failed execs are only counted, by errno
-//! capture        opens, loads and attaches the programs; then it is a source of bytes
+//!   |            if the buffer is full, the event is counted in the tally. The ledger
+//!   |            accounts for every observation. Failed execs are only counted, by errno
+//! capture        opens, loads and attaches the programs, then reads their output as bytes
 //!   |
 //! record         turns bytes into typed records
 //!   |
@@ -22,9 +22,9 @@
 //! http           requests -> answers, on the runtime's thread
 //! ```
 //!
-//! [`daemon`] connects the stages, starts, reloads and stops them. [`trace`] is another
-//! consumer of the same flow: it prints what the reader sends. [`doctor`] tries what
-//! [`capture`] would and reports it.
+//! [`daemon`] connects the stages, and starts, reloads and stops them. [`trace`] is another
+//! consumer of the same flow: it prints what the reader sends. [`doctor`] tries out on this host
+//! what [`capture`] needs, and reports what works.
 //!
 //! Two things flow upstream. A scrape requests a flush ([`pipeline::flush::Control`]) and waits
 //! for the snapshot that answers it, so that the answer contains every exec that completed
@@ -37,7 +37,7 @@
 //! - [`sys`]: the operating system: clocks, privileges, threads, memory, the log
 //! - [`bpf`]: the generated skeletons of `bpf/`
 //! - [`record`]: bytes to typed records
-//! - [`names`]: text for what the kernel numbers or leaves raw
+//! - [`names`]: names of users, errors and cgroups, from the kernel's numbers and bytes
 //! - [`capture`]: the kernel side; the only module that talks to BPF
 //! - [`pipeline`]: from bytes to counts
 //! - [`config`]: files to validated values
@@ -53,14 +53,18 @@
 //!
 //! - *ledger*: the kernel's account: per kind, how many observations were seen and what became
 //!   of each
+//! - *subject*: what distinguishes counts in the kernel: program, parent, user and cgroup, and
+//!   for an exit its status
 //! - *tally*: a hash map in the kernel that counts, by subject, the events that did not fit the
 //!   buffer
-//! - *unattributed*: counted in a total, without a name: neither the buffer nor the tally had
-//!   room
-//! - *view*: counters grouped by a set of labels, with a bounded number of series
-//! - *overflow*: what a view counts as `other` because the name gets no slot for a series
-//! - *yielded*: what a view counted under series that have been evicted since
-//! - *flush*: the reader drains everything that the kernel has seen so far and the aggregator
+//! - *unattributed*: counted in a total, but without a subject: neither the buffer nor the tally
+//!   had room
+//! - *view*: counters grouped by a set of labels, with a limited number of slots, one for each
+//!   series
+//! - *overflow*: what a view counts as `other` because all its slots are taken
+//! - *yielded*: what a view counted under series that have since been evicted, and what was
+//!   counted before the view existed
+//! - *flush*: the reader drains everything that the kernel has seen so far, and the aggregator
 //!   counts it
 //! - *snapshot*: all counts after one flush
 //!
@@ -68,15 +72,17 @@
 //!
 //! 1. The ledger closes. The kernel counts what it sees before it tries anything else. Every
 //!    exec and exit seen is counted from an event, from the tally, or as unattributed; every
-//!    failed exec is counted by its errno. `execsnoop_ledger_difference` is what is missing.
-//! 2. Loss takes detail, not counts.
-//! 3. Only the aggregator counts. The reader knows no metric, HTTP knows no event.
-//! 4. Detail can be lost in one place, the kernel side, and is counted there. In user space, a
-//!    full channel makes the reader wait.
-//! 5. Counters only go up, and only when something happened. For each view, the sum of the series,
-//!    `other` and what has yielded is the total.
+//!    failed exec is counted by its errno. `execsnoop_ledger_difference` is the number missing.
+//! 2. If an event is lost, its details are lost, but it is still counted.
+//! 3. Only the aggregator counts. The reader knows nothing of metrics, and HTTP knows nothing of
+//!    events.
+//! 4. Events can be lost in only one place, the kernel side, and are counted there. In user
+//!    space, a full channel makes the reader wait.
+//! 5. Counters only go up, and only when something happened. For each view, the sum of its series,
+//!    `other` and the yielded counts is the total.
 //! 6. Everything is bounded, whatever is executed and whatever clients send.
-//! 7. No half-death: when a stage ends, the process ends with a non-zero status.
+//! 7. The daemon never keeps running without one of its stages: if a stage fails, the process
+//!    exits with a non-zero status.
 //!
 //! # Unsafe code
 //!

@@ -107,8 +107,8 @@ fn doctor(args: &cli::Doctor) -> ExitCode {
     }
 }
 
-/// Returns the exit status for a configuration: [`EX_CONFIG`], after which systemd does not restart
-/// the daemon, only if the configuration can never work.
+/// Returns the exit status for a configuration error: [`EX_CONFIG`] only if the configuration can
+/// never work, because systemd does not restart the daemon after this status.
 fn config_status(error: &config::Error) -> ExitCode {
     if error.is_final() {
         ExitCode::from(EX_CONFIG)

@@ -5,8 +5,8 @@ use httparse::{EMPTY_HEADER, Response, Status, parse_chunk_size};
 
 use crate::server::Connection;
 
-/// Statuses of answers that hyper sends without calling the routes, because the head of the
-/// request is invalid or too large.
+/// Statuses that hyper sends without calling the routes, because the head of the request is invalid
+/// or too large.
 const REFUSALS: [u16; 3] = [400, 414, 431];
 
 pub(crate) struct Answer {
@@ -15,7 +15,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Returns the value of a header, by its name in lower case. No header occurs twice.
+    /// Returns the value of a header, by its name in lower case. Panics if the header occurs twice.
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.headers.iter().filter(|(other, _)| *other == name);
         let value = values.next().map(|(_, value)| &value[..]);
@@ -24,8 +24,8 @@ impl Answer {
     }
 }
 
-/// Returns the answers, one per request. The server may have refused one more request after
-/// them.
+/// Returns one answer per request that reached the routes. Panics if more follows than one answer
+/// with a status of [`REFUSALS`].
 pub(crate) fn of(connection: &Connection) -> Vec<Answer> {
     let mut rest = &connection.answers[..];
     let mut answers = Vec::new();
@@ -85,7 +85,7 @@ fn skip_body(rest: &mut &[u8], answer: &Answer) {
     }
 }
 
-/// Returns false for the last chunk.
+/// Returns whether there are more chunks.
 fn skip_chunk(rest: &mut &[u8]) -> bool {
     let Ok(Status::Complete((head, size))) = parse_chunk_size(rest) else {
         panic!("not a chunk: {}", rest.escape_ascii());

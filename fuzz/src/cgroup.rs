@@ -3,11 +3,14 @@
 use execsnoopd::names::cgroup::{Cgroup, path};
 use execsnoopd::record::CgroupName;
 
-/// The limit of levels, and the size of a name with its NUL.
-const DEEPEST: usize = 16;
+/// The number of levels below the root up to which [`path`] builds a path.
+const DEEPEST: usize = 64;
+
+/// The size of a name in bytes, including its NUL.
 const NAME: usize = 256;
 
-/// For any path: unit, slice and container are parts of it, and it is rebuilt from its names.
+/// For any path: unit, slice and container are parts of it, and the path can be rebuilt from the
+/// names in it.
 pub fn check(bytes: &[u8]) {
     let cgroup = Cgroup::of_path(bytes);
     let names: Vec<&[u8]> = names(bytes).collect();
@@ -49,7 +52,8 @@ fn names(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|name| !name.is_empty())
 }
 
-/// Each name is the child of the previous one.
+/// Checks that [`path`] rebuilds a path from a chain of cgroups, each of which is the child of the
+/// previous one.
 fn check_chain(names: &[&[u8]], whole: &[u8]) {
     let is_name = |name: &&[u8]| name.len() < NAME && !name.contains(&0);
     if !names.iter().all(is_name) {
@@ -64,8 +68,8 @@ fn check_chain(names: &[&[u8]], whole: &[u8]) {
     assert_eq!(found.expect("no error"), expected);
 }
 
-/// For any parents, including loops, the search ends. Each byte is the parent of the cgroup with
-/// its index.
+/// Checks that [`path`] returns for any parents, including loops. Each byte is the ID of a parent,
+/// and its index is the ID of the child.
 fn check_any_parents(bytes: &[u8]) {
     let mut looked_up = 0;
     let found = path(1, |id| {

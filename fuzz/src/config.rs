@@ -1,4 +1,4 @@
-//! The configuration file.
+//! The parser of the configuration file.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use execsnoopd::config::{Config, Error};
 
 use crate::hint;
 
-/// Any text is a configuration that stays the same when it is written out and parsed again, or
-/// is refused with a message that names one of its lines.
+/// For any text: it is rejected with a message that names one of its lines, or it is a configuration
+/// that stays the same when it is written out and parsed again.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -33,7 +33,8 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// The line exists. An unknown key is on it, unless it is written with escapes.
+/// Checks that the line exists and contains the unknown key that the message names. A key that is
+/// written with escapes is not searched for.
 fn check_line(text: &str, line: usize, message: &str) {
     let mut lines = text.lines().chain(text.is_empty().then_some(""));
     let found = lines.nth(line.wrapping_sub(1));

@@ -13,6 +13,9 @@ use testkit::bytes::{encode, encode_count, encode_subject};
 const SUBJECT: usize = 56;
 const EVENT: usize = 88;
 const TRACED: usize = 2024;
+
+/// The largest number of bytes that a buffer can add to a record: perf records are padded to a
+/// multiple of 8.
 const PADDING: usize = 7;
 
 /// Decodes any bytes as each kind of record.
@@ -50,7 +53,7 @@ pub fn check(bytes: &[u8]) {
     check_what_has_one_size(bytes);
 }
 
-/// Keys and values of maps have no padding.
+/// Decodes the bytes as each kind of map key and map value, which have no padding.
 fn check_what_has_one_size(bytes: &[u8]) {
     let (subject, traced) = up_to_the_edge::look(bytes, |bytes| {
         (Event::decode_subject(bytes), Traced::decode_subject(bytes))
@@ -99,7 +102,7 @@ fn check_what_has_one_size(bytes: &[u8]) {
     }
 }
 
-/// Returns an event with this subject, because [`encode`] takes events.
+/// Returns an event with this subject, because [`encode_subject`] takes an event.
 fn of(subject: Subject) -> Event {
     Event {
         subject,

@@ -1,8 +1,8 @@
-//! Names that any user can choose, as label values and in columns.
+//! Names that any user can choose, as label values and in the columns of `execsnoopd trace`.
 
 use execsnoopd::names::escape::{self, OTHER, escape, printable};
 
-/// For any name: the text is printable, and the name can be recovered from it.
+/// For any name: the escaped text is printable, and the name can be recovered from it.
 pub fn check(bytes: &[u8]) {
     let (value, text) = (escape(bytes), printable(bytes));
     assert_eq!(unescape(&value), bytes);
@@ -11,7 +11,8 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(escape::unescape(&text), bytes);
     assert_ne!(value, OTHER);
     for c in text.chars() {
-        // A line break would end a sample. Escapes and overrides would control the terminal.
+        // A line break would end a sample of the metrics. Escape sequences and format characters
+        // would change what a terminal shows.
         let is_format = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
         assert!(!c.is_control() && !is_format, "{c:?} in {text:?}");

@@ -1,7 +1,6 @@
 //! Properties that must hold for any input from outside: the kernel's records, names, files and
-//! connections. Each module has a libFuzzer target in `targets/`.
-//!
-//! Each module checks the result and does not only look for panics.
+//! connections. Each public module has a libFuzzer target in `targets/`, and checks the results of
+//! the code under test in addition to looking for panics.
 
 pub mod cgroup;
 pub mod config;

@@ -1,8 +1,8 @@
 //! The production server, and a client that sends bytes to it.
 //!
 //! Both run on one thread with a paused clock. When neither makes progress any more, the clock is
-//! advanced past the server's time limits. So every connection ends, and the result for the same
-//! bytes is always the same.
+//! advanced past the server's time limits. Therefore every connection ends, and the same bytes always
+//! give the same result.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -33,14 +33,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 
-/// The limit of connections. The client opens one at a time, so the limit is only reached if
+/// The server's limit of connections. The client opens one at a time, so the limit is reached only if
 /// connections do not end.
 const CONNECTIONS: usize = 16;
 
-/// After this many rounds without progress, there will be none.
+/// The number of rounds without progress after which the clock is advanced.
 const STILL: u32 = 16;
 
-/// Longer than the time limit of a head or a handshake, shorter than that of a request.
+/// How far the clock is advanced: longer than the server's time limits for a handshake and for a
+/// request's head, shorter than that for an answer.
 const STEP: Duration = Duration::from_secs(31);
 
 /// The number of steps after which a silent connection must be closed.
@@ -50,7 +51,7 @@ pub(crate) struct Server {
     runtime: Runtime,
     address: SocketAddr,
     requests: Arc<Requests>,
-    /// The server treats a closed channel as the end of the aggregator.
+    /// Keeps the channel open. The server treats a closed channel as the end of the aggregator.
     _snapshots: watch::Sender<Arc<Snapshot>>,
     _web_config: Option<OwnedFd>,
 }
@@ -59,7 +60,7 @@ pub(crate) struct Server {
 #[derive(Default)]
 struct Requests {
     methods: Mutex<Vec<Method>>,
-    /// Another thread may be working on these.
+    /// The number of requests that are being answered, possibly on another thread.
     in_flight: AtomicUsize,
 }
 
@@ -138,7 +139,7 @@ impl Server {
                 match stream.write(unsent) {
                     Ok(sent) => unsent = &unsent[sent..],
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    // The server has stopped reading, after an answer that says why.
+                    // The server has stopped reading. Its answer gives the reason.
                     Err(_) => unsent = &[],
                 }
             }

@@ -1,6 +1,6 @@
-//! TLS connections until the handshake would be complete, which random bytes never achieve. The
-//! server requests a client certificate and decodes it. In TLS 1.2, it arrives before the client
-//! has proven anything.
+//! TLS connections during the handshake, which random bytes never complete. The server requests a
+//! client certificate and decodes it. In TLS 1.2, the certificate arrives before the client has proven
+//! that it has the key.
 
 use crate::server::Server;
 use testkit::certificates::Authority;
@@ -9,7 +9,7 @@ use testkit::certificates::Authority;
 const NOT_HTTPS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\n\
     Client sent an HTTP request to an HTTPS server.\n";
 
-/// The longest record, encrypted (RFC 8446, 5.2; RFC 5246, 6.2.3).
+/// The largest size of an encrypted record in bytes (RFC 8446, 5.2; RFC 5246, 6.2.3).
 const MAX_RECORD: usize = (1 << 14) + 2048;
 
 thread_local! {

@@ -7,14 +7,14 @@ use std::ptr;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 use rustix::param::page_size;
 
-/// Larger than the largest record.
+/// The size of the readable memory in bytes, larger than any input.
 const ROOM: usize = 1 << 16;
 
 thread_local! {
     static EDGE: Cell<*mut u8> = Cell::new(edge());
 }
 
-/// Returns the end of [`ROOM`] readable bytes, which an unreadable page follows.
+/// Returns the end of [`ROOM`] readable bytes, where an unreadable page begins.
 fn edge() -> *mut u8 {
     let (read_write, private) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: this is a new mapping at an address that the kernel chooses, and it is never
@@ -28,7 +28,7 @@ fn edge() -> *mut u8 {
     }
 }
 
-/// Calls `at` with a copy of `bytes`, at most [`ROOM`].
+/// Calls `at` with a copy of `bytes` that ends at the edge. `bytes` must fit into [`ROOM`].
 pub(crate) fn look<T>(bytes: &[u8], at: impl FnOnce(&[u8]) -> T) -> T {
     assert!(bytes.len() <= ROOM, "libFuzzer keeps to -max_len");
     // SAFETY: the ROOM bytes before the edge are readable and belong to this thread. Nothing

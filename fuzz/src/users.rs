@@ -1,9 +1,10 @@
-//! HTTP with users.
+//! HTTP with basic authentication.
 
 use crate::answers;
 use crate::server::Server;
 
-/// A user with the password "secret" at the lowest bcrypt cost, and a header.
+/// A web configuration with a header and one user, whose password "secret" is hashed at the lowest
+/// bcrypt cost.
 const WEB_CONFIG: &str = "\
 basic_auth_users:
   alice: $2b$04$R/uoTKEKYZxnuBOEPW8nS.iIr7/m0M4BMBvdn1YPFR2iCe1AkNISK
@@ -12,14 +13,15 @@ http_server_config:
     X-Frame-Options: deny
 ";
 
-/// User and password in basic authentication. Base64 has only one form of them.
+/// `alice:secret` in Base64, as basic authentication sends it. These 12 bytes have only one Base64
+/// encoding.
 const CREDENTIALS: &[u8] = b"YWxpY2U6c2VjcmV0";
 
 thread_local! {
     static SERVER: Server = Server::start(Some(WEB_CONFIG));
 }
 
-/// For any bytes: without the password, each answer is an authentication error.
+/// For any bytes: only requests with the password are answered by the routes.
 pub fn check(bytes: &[u8]) {
     let connection = SERVER.with(|server| server.send(bytes));
     let may_know = bytes

@@ -1,4 +1,4 @@
-//! The web configuration file.
+//! The parser of the web configuration file.
 
 use std::path::Path;
 
@@ -36,7 +36,8 @@ const KEYS: [&str; 26] = [
     "burst",
 ];
 
-/// Any text is a web configuration, or is refused with a message that names one of its lines.
+/// For any text: it is a web configuration, or it is rejected with a message that names one of its
+/// lines.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -55,7 +56,7 @@ pub fn check(bytes: &[u8]) {
         }) => {
             assert_eq!(path, file);
             assert!(!message.is_empty());
-            // YAML's line breaks.
+            // In YAML, \r\n and \r are line breaks, too.
             let text = text.replace("\r\n", "\n").replace('\r', "\n");
             let lines = text.lines().count().max(1);
             assert!(

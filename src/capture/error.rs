@@ -64,7 +64,8 @@ impl Error {
     }
 
     pub(super) fn perf_buffer(pages: usize, error: &io::Error) -> Self {
-        let what = format!("cannot open a perf buffer of {pages} pages per CPU: {error}");
+        let step = format!("opening a perf buffer of {pages} pages per CPU");
+        let what = format!("{step}: {error}");
         if let Some(limit) = shortage::limit(error) {
             return Self::shortage(&what, &format!("{limit}. Or lower capture.buffer_pages"));
         }
@@ -80,7 +81,7 @@ impl Error {
                 "{what}. A seccomp filter forbids perf_event_open(2), or the kernel lacks \
                  CONFIG_PERF_EVENTS"
             )),
-            _ => Self::Buffer(what),
+            _ => Self::setup(&step, error),
         }
     }
 
@@ -96,12 +97,13 @@ impl Error {
         }
     }
 
-    /// Another step of the start failed.
+    /// A step of the start failed that the kernel supports, because it has accepted every chosen
+    /// program before.
     pub(super) fn setup(step: &str, error: &impl Display) -> Self {
         let what = format!("{step}: {error:#}");
         match shortage::limit(error) {
             Some(limit) => Self::shortage(&what, &limit),
-            None => Self::Unsupported(what),
+            None => Self::Shortage(format!("{what}. The kernel supports this: try again")),
         }
     }
 }

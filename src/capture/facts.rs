@@ -7,7 +7,7 @@ use super::hook::{AttachPoint, Hook, Refusal};
 use super::object;
 use crate::record::Kind;
 
-/// Where tracefs may be mounted.
+/// The directories at which tracefs is usually mounted.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// What this host allows. A fact is collected only when it is asked for, because trying a

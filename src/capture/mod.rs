@@ -75,12 +75,7 @@ impl Capture {
         notes.iter().for_each(Note::log);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
-            let started = Self::start_over(kind, &hooks, options).or_else(|error| match error {
-                // Each of these programs could be loaded before, so the error may pass: try again.
-                Error::Unsupported(_) => Self::start_over(kind, &hooks, options),
-                _ => Err(error),
-            });
-            match started {
+            match Self::start_over(kind, &hooks, options) {
                 Err(Error::Buffer(refusal)) => {
                     info!(
                         transport = kind.name(),

@@ -44,7 +44,7 @@ impl Note {
     }
 }
 
-/// All refusals in one line.
+/// Formats the refusals as one line.
 pub(super) fn list(refusals: &[Refusal]) -> String {
     let refusals: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
     refusals.join("; ")

@@ -8,7 +8,8 @@ use crate::http::live_config;
 use crate::sys::user;
 
 impl Cli {
-    /// Returns subject and verb of a sentence about what [`check_config`](Self::check_config) reads.
+    /// Returns the beginning of a sentence about the configuration that
+    /// [`check_config`](Self::check_config) reads: the subject and the verb.
     pub fn describe_config(&self) -> String {
         let default = Path::new(DEFAULT_PATH);
         match &self.config {
@@ -18,7 +19,7 @@ impl Cli {
         }
     }
 
-    /// Reads the file, applies the flags, and looks up users.
+    /// Reads the file, applies the flags, and looks up the users that the views name.
     pub fn load_config(&self) -> Result<Resolved, Error> {
         let (config, file) = self.read_config()?;
         config
@@ -26,7 +27,8 @@ impl Cli {
             .map_err(|fault| self.locate(file.as_ref(), fault))
     }
 
-    /// Reads everything that a start needs, including hosts and the web configuration.
+    /// Reads everything that a start needs: the configuration with its users and hosts looked up,
+    /// and the paths of the web configuration and its certificates, which are validated.
     pub fn load_start(&self) -> Result<Start, Error> {
         let (config, file) = self.read_config()?;
         let locate = |fault| self.locate(file.as_ref(), fault);
@@ -41,9 +43,9 @@ impl Cli {
         })
     }
 
-    /// Checks everything that a start needs. Returns the configuration, and notices about a valid
-    /// one: a host that is not known now, certificates that are left out and, to root, files that
-    /// the daemon may not be able to read.
+    /// Checks everything that a start needs. Returns the configuration and notices about what is
+    /// valid but may cause trouble: a host that cannot be looked up now, certificates that are left
+    /// out and, if root runs the check, files that the daemon may not be able to read.
     pub fn check_config(&self) -> Result<(Config, Vec<String>), Error> {
         let (config, file) = self.read_config()?;
         let locate = |fault| self.locate(file.as_ref(), fault);
@@ -95,7 +97,8 @@ impl Cli {
         Ok((config, file))
     }
 
-    /// Returns the error for a value, which a flag or the file has.
+    /// Returns the error for an invalid value, with file and line unless the value is that of a
+    /// flag.
     fn locate(&self, file: Option<&File>, fault: Fault) -> Error {
         let is_flag = !self.listen.is_empty() && fault.is_in("web.listen");
         match file {

@@ -17,10 +17,10 @@ use crate::sys::log::{LogFormat, LogLevel};
 /// attached, it drops all capabilities (except CAP_BPF on kernels before 5.19), and root becomes
 /// the user nobody (`run_as` in the configuration file).
 ///
-/// Exit status: 0 stopped by a signal, 1 failure that may pass, 2 invalid command line, 69 not
-/// supported by the kernel, 77 permission denied, 78 configuration that can never work.
+/// Exit status: 0 stopped by a signal, 1 failure that may be temporary, 2 invalid command line, 69
+/// not supported by the kernel, 77 permission denied, 78 configuration that can never work.
 #[derive(Debug, Clone, Parser)]
-#[allow(clippy::doc_markdown)] // shown as it is by --help
+#[allow(clippy::doc_markdown)] // --help shows the text unchanged
 #[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
@@ -58,7 +58,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Clone, clap::Subcommand)]
-#[allow(clippy::doc_markdown)] // shown as it is by --help
+#[allow(clippy::doc_markdown)] // --help shows the text unchanged
 pub enum Command {
     /// Show each exec as it happens
     ///
@@ -84,11 +84,11 @@ pub struct Doctor {
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]
-#[allow(clippy::doc_markdown)] // shown as it is by --help
+#[allow(clippy::doc_markdown)] // --help shows the text unchanged
 #[allow(clippy::struct_excessive_bools)] // flags
 pub struct Trace {
-    /// Show arguments, as the new program receives them: the first 1408 bytes. Failed execs have
-    /// none
+    /// Show the arguments as the new program receives them, up to 1408 bytes. Not shown for failed
+    /// execs
     #[arg(long)]
     pub args: bool,
 
@@ -116,11 +116,12 @@ pub struct Trace {
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
     pub parent: Option<Name>,
 
-    /// Only in this systemd unit. Without a type, it is a service. A dash means outside of units
+    /// Only in this systemd unit. A name without a type, such as ssh, means the service. A dash
+    /// means outside of any unit
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
     pub unit: Option<Unit>,
 
-    /// Only in the cgroup with this directory, and below
+    /// Only in the cgroup with this directory and in those below it
     #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
     pub cgroup: Option<PathBuf>,
 
@@ -149,7 +150,7 @@ pub struct Trace {
     pub strict: bool,
 }
 
-/// A program name in the kernel's form.
+/// A program name as the kernel stores it: at most 15 bytes, filled up with NUL bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Name(pub Comm);
 

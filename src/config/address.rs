@@ -1,4 +1,5 @@
-//! `web.listen`. Addresses mean the same as in Go's `net.Listen`, and so as in other exporters.
+//! Parses and resolves the addresses of `web.listen` and `web.probe_listen`. They mean the same as
+//! in Go's `net.Listen`, and therefore as in other exporters.
 
 use std::fmt;
 use std::io;
@@ -34,7 +35,7 @@ impl Address {
         match (self, other) {
             (Self::Tcp(a), Self::Tcp(b)) => {
                 let is_all = a.ip().is_unspecified() || b.ip().is_unspecified();
-                // The kernel replaces port 0 by a free one.
+                // The kernel replaces port 0 with a free port.
                 a.port() == b.port() && a.port() != 0 && (is_all || a == b)
             }
             (Self::Unix(a), Self::Unix(b)) => a == b,
@@ -84,7 +85,7 @@ fn preferred(found: &[SocketAddr]) -> io::Result<SocketAddr> {
 
 /// Returns the index of a network interface, given by name or by index.
 fn index(interface: &str) -> io::Result<u32> {
-    // The socket is only used for the ioctl(2).
+    // `name_to_index()` needs a socket of any kind for its ioctl(2).
     let socket = std::os::unix::net::UnixDatagram::unbound()?;
     name_to_index(&socket, interface).or_else(|error| {
         let index = interface.parse().ok().filter(|&index| index > 0);
@@ -97,7 +98,7 @@ fn index(interface: &str) -> io::Result<u32> {
 
 fn parse(address: &str) -> Result<Written<'_>, String> {
     if let Some(path) = address.strip_prefix("unix:") {
-        // Other programs write unix:///run/x.sock.
+        // Many programs write such an address as unix:///run/x.sock.
         let path = Path::new(path.strip_prefix("//").unwrap_or(path));
         if !path.is_absolute() {
             return Err("the path of a socket must be absolute".to_owned());
@@ -124,7 +125,7 @@ fn parse(address: &str) -> Result<Written<'_>, String> {
     {
         return Ok(Written::Scoped(ip, interface, port));
     }
-    // The C library would accept 127.1 and, as octal numbers, 010.0.0.1.
+    // Unlike Go, the C library would accept 127.1, and would read 010.0.0.1 as octal.
     let last = host.rsplit('.').next().unwrap_or(host);
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{host:?} is not an IPv4 address"));

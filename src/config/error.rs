@@ -21,7 +21,7 @@ pub enum Error {
         /// The key, what is wrong, and what is valid.
         message: String,
     },
-    /// The file names a host or a user that is not known now.
+    /// The file names a host or a user that cannot be looked up now.
     #[error("{}:{line}: {message}", path.display())]
     Unknown {
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum Error {
     },
     #[error(transparent)]
     Web(#[from] web_file::Error),
-    /// A flag has an invalid value or names a host that is not known now.
+    /// A flag has an invalid value or names a host that cannot be looked up now.
     #[error(transparent)]
     Flag(#[from] Fault),
 }
@@ -51,7 +51,7 @@ impl Error {
     }
 }
 
-/// What serde calls Rust's types, and TOML's words for them.
+/// Serde's words for Rust types, each with the word for it in TOML.
 const TERMS: [(&str, &str); 9] = [
     ("expected usize", "expected a number from 0"),
     ("expected a sequence", "expected a list"),
@@ -70,7 +70,7 @@ const TERMS: [(&str, &str); 9] = [
     ),
 ];
 
-/// Rewords a message of serde in terms of the file.
+/// Replaces Rust's words in a message of serde with those of TOML.
 pub(super) fn in_terms_of_toml(message: &str) -> String {
     TERMS
         .iter()
@@ -94,7 +94,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// Returns the fault of a value that is invalid whatever the host knows.
+    /// Returns a fault of a value that can never be valid.
     pub(super) fn new(key: &str, message: impl Into<String>) -> Self {
         Self {
             key: key.split('.').map(str::to_owned).collect(),
@@ -103,7 +103,7 @@ impl Fault {
         }
     }
 
-    /// Returns the fault of a value that is not known now.
+    /// Returns a fault of a name that cannot be looked up now, but may be later.
     pub(super) fn unknown(key: &str, message: impl Into<String>) -> Self {
         Self {
             is_final: false,
@@ -111,7 +111,7 @@ impl Fault {
         }
     }
 
-    /// Returns whether this key has the invalid value.
+    /// Returns whether `key` is the one with the invalid value.
     pub fn is_in(&self, key: &str) -> bool {
         self.key.iter().map(String::as_str).eq(key.split('.'))
     }

@@ -36,7 +36,7 @@ impl File {
         }
     }
 
-    /// Returns the error for a value of this file.
+    /// Returns the error for a fault of this file, with the line of its key.
     pub fn locate(&self, fault: &Fault) -> Error {
         let offset = DeTable::parse(&self.text).map_or(0, |document| {
             suggest::offset(document.get_ref(), &fault.key)
@@ -51,7 +51,7 @@ impl File {
         }
     }
 
-    /// Returns the error for the text at `offset`.
+    /// Returns the error for what is at `offset`, in bytes.
     pub(super) fn invalid(&self, offset: usize, message: String) -> Error {
         Error::Invalid {
             path: self.path.clone(),

@@ -1,13 +1,14 @@
-//! Files to a validated configuration, and the look-ups that it needs.
+//! Turns files into a validated configuration, and does the look-ups that it needs.
 //!
 //! The text of `config.toml` and of the web configuration file comes in, values go out. Every key
-//! is optional, and an unknown key is an error. The fields of [`Config`] are the keys, with their
-//! defaults; `config.example.toml` shows them. The thread that starts or reloads the daemon runs
-//! this code. Each section has its own file, which decides what is valid in it.
+//! is optional, except `labels` of a view, and an unknown key is an error. The fields of [`Config`]
+//! are the keys, with their defaults; `config.example.toml` shows them. The thread that starts or
+//! reloads the daemon runs this code. `web.rs`, `view.rs` and `web_file` decide what is valid in
+//! their sections, this file decides the rest.
 //!
-//! Parsing is pure. [`Config::resolve`] uses NSS, once at the start, once per reload, and for
-//! `--check`. [`Config::resolve_listen`] uses DNS; a reload does not call it, because it cannot
-//! change addresses.
+//! Parsing is pure. [`Config::resolve`] looks up users (NSS), once at the start, once per reload,
+//! and for `--check`. [`Config::resolve_listen`] looks up hosts (DNS); a reload does not call it,
+//! because a reload cannot change addresses.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ pub use self::web::{Listen, MAX_CONNECTIONS, Web};
 /// The largest buffer of a CPU in pages: 64 MiB with pages of 4 KiB.
 pub const MAX_BUFFER_PAGES: usize = 16_384;
 
-/// The configuration file. [`Default`] has the defaults.
+/// The configuration file. [`Default`] provides the defaults.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -52,13 +53,13 @@ pub struct Config {
 /// A configuration whose users have been looked up.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The configuration as it was written.
+    /// The configuration, in which users are still written as names or IDs.
     pub config: Config,
     /// The views of `[[view]]`, without counts.
     pub views: Vec<View>,
 }
 
-/// What the daemon starts with.
+/// Everything that the daemon needs to start.
 #[derive(Debug)]
 pub struct Start {
     pub resolved: Resolved,
@@ -205,8 +206,8 @@ impl Config {
         labels.any(|&label| matches(label))
     }
 
-    /// Checks everything that needs no look-up. After flags have replaced values of the file, the
-    /// result has to be validated again.
+    /// Checks everything that needs no look-up. Call it again after flags have replaced values of
+    /// the file.
     pub fn validate(&self) -> Result<(), Fault> {
         self.faults().into_iter().next().map_or(Ok(()), Err)
     }

@@ -1,4 +1,5 @@
-//! Who can read a file. The daemon usually runs as another user than root, who runs `--check`.
+//! Finds out who can read a file, for `--check`: root usually runs the check, but the daemon
+//! usually runs as another user.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
@@ -12,7 +13,7 @@ pub(super) enum Readers {
     All,
     /// Root and members of all of these groups.
     Groups(BTreeSet<u32>),
-    /// Root and at most the owner.
+    /// Root, and the owner if the modes permit it.
     Few,
 }
 
@@ -64,7 +65,7 @@ pub fn notice(path: &Path) -> Option<String> {
         }
         Readers::Few => Some(format!(
             "{path_shown} can only be read by root or its owner. The service runs as another user \
-             and exits with 78 if it cannot read the file. Give a group access and set \
+             and cannot start if it cannot read the file. Give a group access and set \
              SupplementaryGroups=, or pass the file with LoadCredential=; {advice}"
         )),
     }

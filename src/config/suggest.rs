@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Unknown {
     path: String,
     nearest: Option<String>,
-    /// In bytes.
+    /// The position of the key in the text, in bytes.
     pub(super) offset: usize,
 }
 
@@ -125,7 +125,8 @@ pub(super) fn keys(path: &Path) -> Vec<String> {
     keys.collect()
 }
 
-/// Returns the line of an offset, counted from 1. The end of the text is on the last line.
+/// Returns the number of the line at an offset, counted from 1. The end of the text is on the last
+/// line, even after a final line break.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
     let line = text.get(..offset).unwrap_or(text).matches('\n').count() + 1;
     line.min(text.lines().count().max(1))

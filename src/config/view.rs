@@ -1,4 +1,4 @@
-//! `[[view]]`.
+//! The tables `[[view]]` of the configuration file.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ pub const MAX_SERIES: usize = 100_000;
 #[serde(deny_unknown_fields)]
 pub struct ViewConfig {
     pub labels: Vec<Label>,
-    /// The number of slots for series, at most [`MAX_SERIES`]. Without a free slot, execs are
+    /// The number of slots for series, at most [`MAX_SERIES`]. Execs whose series gets no slot are
     /// counted as `other`.
     #[serde(default = "ViewConfig::default_max_series")]
     pub max_series: usize,
-    /// The time after which a new series can evict an idle one.
+    /// How long a series must be idle before any new one can evict it.
     #[serde(default = "ViewConfig::default_idle_after", with = "humantime_serde")]
     pub idle_after: Duration,
     /// The share of the slots that a user can keep if others need them, above 0 and at most 1.
     #[serde(default = "ViewConfig::default_user_share")]
     pub user_share: f64,
-    /// Values of the only label that have a series from the start and keep it.
+    /// In a view with one label: values that have a series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
 }
@@ -84,7 +84,7 @@ impl ViewConfig {
                 ),
             ))
         } else if self.is_by_user() {
-            // Whether a user exists needs a look-up.
+            // Only numbers are checked here. Whether a named user exists needs a look-up.
             let is_number = |value: &&String| value.bytes().all(|byte| byte.is_ascii_digit());
             let mut numbers = self.always.iter().filter(is_number);
             let invalid = numbers.find(|value| matches!(value.parse(), Err(_) | Ok(u32::MAX)));

@@ -1,4 +1,4 @@
-//! `[web]`.
+//! The section `[web]` of the configuration file.
 
 use std::path::PathBuf;
 
@@ -20,23 +20,24 @@ pub struct Web {
     /// users.
     pub probe_listen: Vec<String>,
     pub telemetry_path: String,
-    /// Names of this host that clients can ask for, in addition to its own name, `localhost` and all
-    /// IP addresses. They apply where neither users nor client certificates are required.
+    /// Names by which clients can address this host, in addition to its own name, `localhost` and
+    /// all IP addresses. Names are only checked if neither users nor client certificates are
+    /// required.
     pub hosts: Vec<String>,
     /// The number of requests answered at a time, at most [`MAX_CONNECTIONS`]. The slots for
-    /// connections and the memory for answers are in proportion to it.
+    /// connections and the memory for answers are proportional to it.
     pub max_connections: usize,
-    /// The web configuration file of the exporter-toolkit. An empty path means none. After
-    /// parsing, a relative path starts at the directory of the configuration file.
+    /// The web configuration file of the exporter-toolkit. An empty path means none. Parsing
+    /// resolves a relative path against the directory of the configuration file.
     pub config_file: PathBuf,
 }
 
 /// The addresses of `[web]`, with their hosts looked up.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// `listen`
+    /// The addresses of `listen`.
     pub web: Vec<Address>,
-    /// `probe_listen`
+    /// The addresses of `probe_listen`.
     pub probes: Vec<Address>,
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::config::{self, Resolved};
 use crate::daemon::reload::Reloader;
 
-/// Reads a configuration. Runs on a thread of its own, because it can block.
+/// Reads a configuration. Runs on a separate thread, because reading can block.
 pub type Load = Box<dyn FnOnce() -> Result<Resolved, config::Error> + Send>;
 
 /// A command to a running daemon.
@@ -44,6 +44,8 @@ pub(super) async fn obey(mut commands: mpsc::UnboundedReceiver<Command>, reloade
         let mut reload = pin!(reloader.reload(load));
         loop {
             tokio::select! {
+                // Commands first: a reload that has been replaced is not begun.
+                biased;
                 command = commands.recv() => match command {
                     Some(Command::Reload(load)) => waiting = Some(load),
                     Some(Command::Stop) | None => return,
@@ -99,7 +101,7 @@ mod tests {
             commands.send(Command::Stop).unwrap();
         };
         let obeyed = async { tokio::join!(obey(commanded, &mut reloader), stop) };
-        // A reload that hangs is reported after 10 s.
+        // This limit is below the 10 s after which a reload that hangs is reported as failed.
         timeout(Duration::from_secs(5), obeyed).await.unwrap();
         assert_eq!(successful.get(), 1.0, "the first one was applied");
         drop(release);

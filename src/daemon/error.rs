@@ -7,7 +7,7 @@ use crate::config::web_file;
 pub enum Error {
     #[error(transparent)]
     Capture(#[from] capture::Error),
-    /// The process lacks capabilities that have nothing to do with capturing.
+    /// The process lacks capabilities that it needs for something other than capturing.
     #[error("{0}")]
     NotPermitted(String),
     #[error("{0:#}")]
@@ -15,7 +15,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether the web configuration can never work.
+    /// Returns whether the error is a web configuration that can never work.
     pub fn is_invalid_config(&self) -> bool {
         match self {
             Self::Other(error) => error

@@ -2,8 +2,9 @@
 //!
 //! A configuration and signals come in; an exit status and the last counts go out. The main thread
 //! runs this code and then the runtime. Each stage owns what it needs and ends when the stage
-//! before it does: when reader or aggregator end, for whatever reason, the snapshots end. `reload.rs`
-//! decides which changes of the configuration can be applied while counting.
+//! before it ends: when the reader or the aggregator ends, for whatever reason, the channel of
+//! snapshots is closed, which stops the daemon. `reload.rs` decides which changes of the
+//! configuration can be applied while counting.
 
 mod command;
 mod error;
@@ -58,10 +59,10 @@ use crate::sys::privileges::{self, Kept};
 /// The capacity of the channel between reader and aggregator, in batches.
 const CHANNEL: usize = 16;
 
-/// The time limit for the last flush.
+/// The time limit for the last flush when the daemon stops.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The connections of probes at a time.
+/// The limit of requests that are answered at a time on `web.probe_listen`.
 const MAX_PROBE_CONNECTIONS: usize = 16;
 
 /// The time limit for the last answers, after the last flush.
@@ -74,7 +75,8 @@ pub fn run(
     signals: Signals,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
-    // This reads and clears the environment, so it must run before any thread starts.
+    // `from_env()` reads and removes environment variables, so it must run before any thread
+    // starts.
     let passed = passed(ListenFd::from_env())?;
     let Start {
         resolved,
@@ -85,11 +87,12 @@ pub fn run(
     let capture = Capture::start(&options(&resolved.config))?;
     malloc::give_back();
     let capture_info = capture.info().clone();
-    // From here on a stop removes what has been made: the files of Unix sockets.
+    // From here on, SIGTERM and SIGINT no longer end the process at once, so that the files of Unix
+    // sockets are removed when it stops.
     let (runtime, commands) = signals.commands(load);
     let listeners = if passed.is_empty() {
-        // One address that cannot be bound is an error, because nobody would notice that it is
-        // missing.
+        // A single address that cannot be bound is an error, because otherwise nobody would notice
+        // that it is missing.
         bind(&listen.web)?
     } else {
         info!(
@@ -155,7 +158,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Drops the capabilities of the calling thread, starts to count, and prepares to answer on
-    /// `listeners`. `runtime` has to run on one thread.
+    /// `listeners`. `runtime` must run its tasks on that thread.
     pub fn new<S: Source + 'static>(
         runtime: Runtime,
         source: S,
@@ -169,7 +172,8 @@ impl Daemon {
         let mut reader = Reader::new(source, control.clone(), sender);
         drop_privileges(&mut reader)?;
 
-        // After the privileges are dropped, so that a file that needs them fails now and not later.
+        // The privileges are dropped by now. So a file that cannot be read without them is an error
+        // at the start, and not only when it is read again.
         let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
         let changes = Changes::default();
         let pipeline = Pipeline::start(reader, messages, resolved.views, Arc::clone(&changes))?;
@@ -219,7 +223,7 @@ impl Daemon {
         })
     }
 
-    /// Also answers `/-/healthy` and `/-/ready` on these, without TLS and users.
+    /// Also answers `/-/healthy` and `/-/ready` on these listeners, without TLS and users.
     #[must_use]
     pub fn with_probes(self, probes: Vec<Listener>) -> Self {
         Self { probes, ..self }
@@ -278,7 +282,7 @@ impl Daemon {
     }
 }
 
-/// Drops the capabilities without which the first flush of `reader` succeeds.
+/// Drops all capabilities, except `CAP_BPF` if `reader` cannot flush without it.
 fn drop_privileges<S: Source>(reader: &mut Reader<S>) -> anyhow::Result<()> {
     let kept = privileges::drop_all(|| reader.flush_now().map_err(std::io::Error::other))
         .context("cannot drop privileges")?;
@@ -303,7 +307,7 @@ fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
     Ok(taken.into_iter().flatten().collect())
 }
 
-/// Answers requests until a command to stop arrives or a stage ends.
+/// Answers requests and executes commands until one of them stops the daemon or a stage ends.
 async fn serve(
     served: Vec<(Listener, Server)>,
     flusher: &Flusher,

@@ -3,18 +3,18 @@
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// Reports that the daemon counts and answers.
+/// Reports that the daemon is counting and answers requests.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Reports that a reload has begun. [`ready`] has to follow.
+/// Reports that a reload has begun. [`ready`] must follow.
 pub fn reloading() {
     let mut states = vec![
         NotifyState::Reloading,
         NotifyState::Status("Reading the configuration"),
     ];
-    // Units of `Type=notify-reload` need the time.
+    // In units with `Type=notify-reload`, systemd requires this timestamp.
     states.extend(NotifyState::monotonic_usec_now());
     notify(&states);
 }

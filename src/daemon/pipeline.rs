@@ -1,4 +1,4 @@
-//! The threads of reader and aggregator.
+//! Starts and joins the threads of the reader and the aggregator.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -43,8 +43,8 @@ impl Pipeline {
         })
     }
 
-    /// Waits for both threads. Returns the last counts, or why a thread failed. Call it after the
-    /// reader was told to stop or a thread has ended.
+    /// Waits for both threads. Returns the last counts, or why a thread failed. Call it only after
+    /// the reader was told to stop or one of the threads has ended; otherwise it blocks.
     pub(super) fn join(self) -> anyhow::Result<Arc<Snapshot>> {
         // If only the aggregator has ended, the reader ends as well, because it cannot send.
         let totals = self

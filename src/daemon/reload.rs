@@ -1,9 +1,9 @@
 //! Applies a changed configuration without interrupting the counting.
 //!
-//! A reload is all or nothing. Some keys can only change by a restart, because they need
-//! privileges that the daemon has dropped: programs are loaded and addresses bound at the start.
-//! If one of these keys has changed, the whole running configuration stays in effect. Views that
-//! are in both configurations keep their counts.
+//! A reload is all or nothing. Most keys can only change by a restart, for example because loading
+//! programs and binding addresses needs privileges that the daemon has dropped. If such a key has
+//! changed, the whole running configuration stays in effect. Views that are in both configurations
+//! keep their counts.
 
 use std::pin::pin;
 use std::sync::PoisonError;
@@ -39,7 +39,8 @@ pub struct Reloader {
     patience: Duration,
 }
 
-/// What the kernel side was loaded with: it reads only what the labels at the start needed.
+/// The optional data that the kernel side reads: what the labels of the configuration at the start
+/// need.
 #[derive(Debug, Clone, Copy)]
 struct Observed {
     parent_comm: bool,
@@ -63,8 +64,9 @@ impl Observed {
 }
 
 impl Reloader {
-    /// Starts from `running`, the configuration of the start. New views are put into `changes`. The
-    /// outcome is set in `successful` and reported to systemd, after `status`.
+    /// Starts from `running`, the configuration at the start. A reload puts new views into
+    /// `changes`, sets `successful` to 1 or 0, and reports its outcome to systemd, appended to
+    /// `status`.
     pub fn new(
         running: Config,
         changes: Changes,
@@ -82,7 +84,7 @@ impl Reloader {
         }
     }
 
-    /// Returns the status for systemd while no reload has failed.
+    /// Returns the status that systemd is sent, without a note about a failed reload.
     pub(super) fn status(&self) -> &str {
         &self.status
     }
@@ -93,7 +95,8 @@ impl Reloader {
     }
 
     /// Applies the configuration that `load` reads, or reports why it is refused. If reading takes
-    /// long, reports that and waits: the caller must not start another thread that would hang.
+    /// long, reports that and keeps waiting, because the thread of another reload could hang as
+    /// well.
     pub async fn reload(
         &mut self,
         load: impl FnOnce() -> Result<Resolved, config::Error> + Send + 'static,
@@ -123,7 +126,7 @@ impl Reloader {
             Err(refused) => {
                 let refused = format!("{refused:#}");
                 error!("configuration not reloaded, the running one stays in effect: {refused}");
-                // A status is one line.
+                // systemd expects a status of one line.
                 let refused = refused.replace('\n', " ");
                 format!("; configuration not reloaded: {refused}")
             }
@@ -144,7 +147,7 @@ impl Reloader {
         Ok(())
     }
 
-    /// Returns which changes of a configuration need a restart, and why.
+    /// Returns which changes in `config` need a restart, and why.
     fn refusals(&self, config: &Config) -> anyhow::Result<Vec<String>> {
         let table = |config| toml::Table::try_from(config).context("a key cannot be compared");
         let mut changed = Vec::new();
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_change_that_needs_a_restart_refuses_the_whole_reload() {
+    async fn one_change_that_needs_a_restart_makes_the_whole_reload_fail() {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\ncapture.exits = false\nweb.listen = [\":1\"]\n\
                     [[view]]\nlabels = [\"unit\", \"parent_comm\"]\n";

@@ -1,7 +1,8 @@
-//! Turns signals into commands, from the first statement of `main` on.
+//! Turns SIGHUP, SIGTERM and SIGINT into commands.
 //!
-//! Until the daemon has started, SIGTERM and SIGINT end the process with status 0, and the kernel
-//! removes what was attached. A SIGHUP is remembered, and the reload follows the start.
+//! The signals are blocked from the first statement of `main` until their handlers are installed.
+//! While the daemon is starting, SIGTERM and SIGINT end the process with status 0, and the kernel
+//! detaches the programs. A SIGHUP that arrives in this time causes a reload after the start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ use tracing::info;
 use crate::config::{self, Resolved};
 use crate::daemon::command::Command;
 
-/// The signals of the daemon, which the kernel holds back.
+/// The signals of the daemon while they are blocked. Those that arrive stay pending in the kernel.
 #[derive(Debug)]
 pub struct Held(SigSet);
 
@@ -25,18 +26,19 @@ impl Held {
     /// Blocks the signals of the daemon. Call it before anything else.
     pub fn block() -> Self {
         let signals = SigSet::from_iter([Number::SIGHUP, Number::SIGINT, Number::SIGTERM]);
-        // Fails only for an invalid argument.
+        // `pthread_sigmask(3)` fails only for an invalid argument.
         let _ = signals.thread_block();
         Self(signals)
     }
 
-    /// Delivers the signals as they are handled now, including those that have arrived.
+    /// Unblocks the signals. Those that are pending are delivered to the handlers that are
+    /// installed now.
     pub fn deliver(self) {
         let _ = self.0.thread_unblock();
     }
 }
 
-/// The handled signals of a daemon that starts, and the runtime that receives them.
+/// The signal handlers of a daemon that is starting, and the runtime that receives the signals.
 #[derive(Debug)]
 pub struct Signals {
     runtime: Runtime,
@@ -47,7 +49,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Handles the signals that have been held back, and those to come.
+    /// Installs the handlers and unblocks the signals, so that those that are pending are handled,
+    /// too.
     pub fn handle(held: Held) -> anyhow::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
@@ -73,7 +76,8 @@ impl Signals {
     }
 
     /// Turns signals into commands from now on: SIGHUP reloads the configuration that `load` reads;
-    /// SIGTERM and SIGINT stop the daemon. Returns the runtime, on which the commands arrive.
+    /// SIGTERM and SIGINT stop the daemon. Returns the runtime and the channel on which the
+    /// commands arrive.
     pub(super) fn commands(
         self,
         load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! Replaces root by an unprivileged user, and confines the process to the files that it needs.
+//! Replaces root with an unprivileged user, and confines the process to the files that it needs.
 
 use std::path::PathBuf;
 
@@ -15,13 +15,14 @@ pub(crate) fn successor(run_as: &str) -> Result<Option<User>, Error> {
         return Ok(None);
     }
     let user = User::find(run_as);
-    let user =
-        user.ok_or_else(|| anyhow!("there is no user {run_as:?}, whom root is to become"))?;
+    let user = user
+        .ok_or_else(|| anyhow!("root cannot become the user {run_as:?}: there is no such user"))?;
     Ok(Some(user))
 }
 
-/// Becomes this user, and confines the process to what names need, to `files`, and to the removal
-/// of `sockets`. Call it when everything that needs root is open, before any thread starts.
+/// Becomes the user `successor`, if there is one, and confines the process: it can then read only
+/// `files`, their directories and what is needed to look up names, and remove only `sockets`. Call
+/// it when everything that needs root is open, but before any thread starts.
 pub(crate) fn leave_root(
     successor: Option<&User>,
     files: &[PathBuf],

@@ -36,7 +36,8 @@ pub(super) async fn feed(
     }
 }
 
-/// Returns the number of execs counted if all stages answer in time, else which one does not.
+/// Returns the number of execs counted if all stages answer in time. Otherwise, the error says
+/// which one does not.
 async fn progress(
     flusher: &Flusher,
     listeners: &[mpsc::Sender<Ping>],
@@ -63,7 +64,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    /// A flusher that has answered requests up to this one.
+    /// A flusher whose requests up to number `answered` have been answered.
     fn flusher(answered: u64) -> (Flusher, watch::Sender<Arc<Snapshot>>) {
         let mut snapshot = Snapshot::default();
         snapshot.flush.request = answered;

@@ -11,8 +11,8 @@ use super::finding::Finding;
 use crate::capture::facts::Tracefs;
 use crate::sys::privileges;
 
-/// The inode of the first pid namespace (`PROC_PID_INIT_INO` in
-/// `include/uapi/linux/nsfs.h`).
+/// The inode number of the initial pid namespace (`PROC_PID_INIT_INO` in
+/// `include/linux/proc_ns.h`).
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 pub(super) const CAPABILITIES: &str = "capabilities";
@@ -47,7 +47,10 @@ fn btf() -> Finding {
             format!("{PATH}: {error}"),
             "the programs cannot be adapted to this kernel",
         )
-        .fix("a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions have; in a container, /sys mounted"),
+        .fix(
+            "a kernel with CONFIG_DEBUG_INFO_BTF=y, as in current distributions; in a container, \
+             mount /sys",
+        ),
     }
 }
 
@@ -66,7 +69,7 @@ fn lockdown() -> Finding {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::ok(
             "lockdown",
-            "none visible (securityfs is not mounted, or the kernel has none)",
+            "none visible (securityfs is not mounted, or the kernel has no lockdown)",
         ),
         Err(error) => Finding::ok("lockdown", format!("unknown ({PATH}: {error})")),
     }
@@ -92,7 +95,7 @@ fn capabilities() -> Finding {
     }
 }
 
-/// Kernels before 5.11 count the memory of maps and programs as locked.
+/// Kernels before 5.11 charge the memory of maps and programs to the limit of locked memory.
 fn memlock() -> Finding {
     match getrlimit(Resource::Memlock).current {
         None => Finding::ok("locked memory", "unlimited"),
@@ -141,7 +144,7 @@ fn tracefs() -> Finding {
 
 fn cgroups() -> Finding {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    // Device, directory, type.
+    // The fields of a line are device, directory, type and others (`proc(5)`).
     let of_type = |kind: &str| {
         let mut mounts = mounts.lines().map(|line| line.split(' '));
         mounts.find_map(|mut fields| {

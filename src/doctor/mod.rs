@@ -1,6 +1,6 @@
 //! The report on this host: what it supports, what that means, and what would change it.
 //!
-//! `host.rs` reads settings; `probes.rs` tries what the daemon would try, by the same code.
+//! `host.rs` reads settings; `probes.rs` tries what the daemon would try, with the same code.
 
 mod finding;
 mod host;

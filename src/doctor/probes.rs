@@ -1,4 +1,5 @@
-//! What this host supports, by the same facts and the same selection as in the daemon.
+//! Tries the hooks and buffers that the daemon can use, with the code that the daemon uses to
+//! select them.
 
 use super::finding::Finding;
 use crate::capture::facts::{Facts, Host};
@@ -9,7 +10,8 @@ use crate::capture::hook::{
 use crate::capture::select::failures;
 use crate::capture::{Capture, FailureHooks, Options, TransportKind};
 
-/// Without the capabilities (`permitted`) the kernel refuses everything, so nothing is tried.
+/// Returns one finding per hook and buffer. If the process lacks the capabilities (`permitted` is
+/// false), nothing is tried, because the kernel would refuse everything.
 pub(super) fn findings(permitted: bool) -> Vec<Finding> {
     if !permitted {
         return vec![Finding::missing(
@@ -38,7 +40,7 @@ pub(super) fn findings(permitted: bool) -> Vec<Finding> {
     findings
 }
 
-/// Tries hooks that are used together.
+/// Tries hooks that the daemon uses only together.
 fn group(check: &'static str, hooks: &[Hook], choice: &str, facts: &mut Host) -> Finding {
     let kind = hooks[0].program_type;
     let names: Vec<_> = hooks.iter().map(|hook| hook.program).collect();

@@ -1,4 +1,5 @@
-//! Binds sockets: TCP as Go does, and Unix sockets whose file is removed with the listener.
+//! Binds TCP sockets as Go does, and Unix sockets whose file is removed when the listener is
+//! dropped.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -18,8 +19,8 @@ use crate::config::Address;
 /// The mode of a Unix socket: its user and its group can connect.
 pub(super) const MODE: u32 = 0o660;
 
-/// The number of connections that can wait to be accepted. The kernel limits it to
-/// net.core.somaxconn.
+/// The number of connections that can wait to be accepted. -1 means as many as net.core.somaxconn
+/// allows.
 const BACKLOG: i32 = -1;
 
 /// The file of a Unix socket that the daemon has created. Dropping the value removes the file,
@@ -69,7 +70,7 @@ fn listen_on(address: SocketAddr, accepts_ipv4: bool) -> io::Result<StdTcpListen
     if accepts_ipv4 {
         set_ipv6_v6only(&socket, false)?;
     }
-    // Without this, connections of a previous daemon in TIME_WAIT prevent a restart.
+    // Without this, connections of the previous daemon that are in TIME_WAIT prevent a restart.
     set_socket_reuseaddr(&socket, true)?;
     net::bind(&socket, &address)?;
     net::listen(&socket, BACKLOG)?;

@@ -1,4 +1,5 @@
-//! The body of an answer in chunks, so that hyper and rustls copy no more than one at a time.
+//! Sends the body of an answer in chunks, so that hyper and rustls hold a copy of only one at a
+//! time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use hyper::body::{Frame, SizeHint};
 
 use crate::http::connections::Slot;
 
-/// The size of a chunk in bytes. TLS puts it into one record.
+/// The size of a chunk in bytes: the most that fits into one TLS record.
 const CHUNK: usize = 16 << 10;
 
 /// A body and the slot of the connection that it is sent on.

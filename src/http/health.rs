@@ -1,4 +1,4 @@
-//! `/-/healthy` and `/-/ready`, for those who start and restart the daemon.
+//! `/-/healthy` and `/-/ready`, for programs such as kubelet that start and restart the daemon.
 //!
 //! Both are also served on `web.probe_listen`, without TLS and users, because kubelet has neither a
 //! certificate nor a password.
@@ -14,13 +14,15 @@ use axum::routing::get;
 
 use crate::pipeline::flusher::Flusher;
 
-/// How long no flush may have succeeded before a restart is the better choice.
+/// `/-/healthy` answers 503 if no flush has succeeded for this long, because a restart may then
+/// help.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// The time limit for a flush. kubelet waits for 5 s in our manifest.
+/// The time limit for the flush that `/-/healthy` requests. It is below the 5 s for which kubelet
+/// waits for an answer (`timeoutSeconds` in our manifest).
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether the daemon counts.
+/// The state that the two routes report.
 #[derive(Debug)]
 pub struct Health {
     flusher: Flusher,
@@ -39,7 +41,7 @@ impl Health {
         }
     }
 
-    /// From now on, `/-/ready` answers 503, because the daemon stops.
+    /// Makes `/-/ready` answer 503 from now on, because the daemon is stopping.
     pub(super) fn not_ready(&self) {
         self.is_ready.store(false, Ordering::Release);
     }

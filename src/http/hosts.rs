@@ -1,8 +1,8 @@
 //! Answers only requests for names of this host, if nothing else protects the metrics.
 //!
-//! A web page can resolve its own name to an address of this host (DNS rebinding) and then read
-//! from the daemon in the browser of a user who can connect to it. The browser sends the page's
-//! name as the host.
+//! The owner of a web page can make the name of the page resolve to an address of this host (DNS
+//! rebinding). In the browser of a user who can connect to the daemon, the page can then read the
+//! metrics. Such requests are recognized by their `Host`, which is the name of the page.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,11 +17,12 @@ use axum::response::{IntoResponse, Response};
 use crate::http::connections::Source;
 use crate::names::escape;
 
-/// The names that requests can be for, in lower case.
+/// The host names for which requests are answered, in lower case.
 #[derive(Debug)]
 struct Hosts(BTreeSet<String>);
 
-/// Restricts the routes to IP addresses, `localhost`, the host's own name and `names`.
+/// Restricts the routes to requests whose host is an IP address, `localhost`, this host's own name
+/// or one of `names`.
 pub fn restrict(router: Router, names: &[String]) -> Router {
     let node = rustix::system::uname()
         .nodename()
@@ -40,8 +41,8 @@ async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) ->
         Some(host) => {
             let host = escape::printable(host);
             let text = format!(
-                "This server has no host {host:?}. If that is a name of it, add the name to \
-                 web.hosts in config.toml.\n"
+                "This server does not answer requests for the host {host:?}. If that is one of its \
+                 names, add it to web.hosts in config.toml.\n"
             );
             let nosniff = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
             (StatusCode::MISDIRECTED_REQUEST, [nosniff], text).into_response()
@@ -58,8 +59,8 @@ impl Hosts {
         Self(names.map(|name| plain(name).to_lowercase()).collect())
     }
 
-    /// Returns a host of the request that is not a name of this one. A request without any is
-    /// not from a browser.
+    /// Returns a host that the request names and that is not a name of this host. A request that
+    /// names no host is allowed, because it is not from a browser.
     fn foreign<'a>(&self, request: &'a Request) -> Option<&'a [u8]> {
         let target = request.uri().authority();
         let target = target.map(|authority| authority.host().as_bytes());
@@ -77,7 +78,7 @@ impl Hosts {
         let bracketed = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
-        // Without the zone of a link-local address.
+        // Removes the zone of a link-local address, such as `%eth0`.
         let address = bracketed
             .unwrap_or(host)
             .split('%')
@@ -89,7 +90,7 @@ impl Hosts {
     }
 }
 
-/// A name without the dot of its root.
+/// Removes the final dot, which stands for the root of the DNS.
 fn plain(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }

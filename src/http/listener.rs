@@ -42,7 +42,7 @@ impl From<StdUnixListener> for Listener {
 }
 
 impl Listener {
-    /// Listens on an address. The error says what to do.
+    /// Listens on an address. The error says what the user can do.
     pub fn bind(address: &Address) -> anyhow::Result<Self> {
         let bound = match address {
             Address::Tcp(address) => bind::tcp(*address).map(Self::Tcp),
@@ -89,7 +89,7 @@ impl Listener {
     }
 }
 
-/// A listening socket of the runtime.
+/// A listening socket that is registered with the runtime.
 #[derive(Debug)]
 pub(super) enum Accepting {
     Tcp(TcpListener),
@@ -117,7 +117,7 @@ impl Accepting {
         }
     }
 
-    /// Returns the address as in the configuration.
+    /// Returns the address in the form that the configuration uses.
     pub(super) fn address(&self) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(|a: SocketAddr| a.to_string()),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_is_for_user_and_group_and_goes_with_its_listener() {
+    fn a_unix_socket_is_for_user_and_group_and_is_removed_with_its_listener() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.sock");
         let listener = bind(&path).unwrap();

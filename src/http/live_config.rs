@@ -1,14 +1,14 @@
-//! The web configuration as it is now.
+//! The current web configuration.
 //!
-//! As in the toolkit, a changed file takes effect with the next request or handshake, however it
-//! was changed: each waits for a reading of the web configuration, the certificates and the keys
-//! that began after it. The thread `web-config` reads and parses them, so a slow disk does not
+//! As in the toolkit, a changed file takes effect with the next request or handshake. Each request
+//! and each handshake waits until the web configuration, the certificates and the keys have been
+//! read again. The thread `web-config` reads and parses the files, so that a slow disk does not
 //! hold up the runtime's thread. Concurrent requests share a reading, and only what differs from
 //! the last reading is parsed.
 //!
 //! If the files are invalid, all requests and handshakes are rejected. If a reading takes longer
-//! than `PATIENCE` because the file system hangs, the last reading is used until it is older
-//! than `GRACE`; after that, requests are answered 503 and handshakes fail until a reading
+//! than `PATIENCE` because the file system hangs, the last reading is used until it is older than
+//! `GRACE`; after that, requests are answered with 503 and handshakes fail until a reading
 //! succeeds.
 
 use std::fmt;
@@ -28,8 +28,8 @@ use crate::sys::throttle::Throttle;
 /// How long a request or handshake waits for a reading.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The age up to which the last reading replaces one that hangs. Scrapes are more frequent,
-/// because Prometheus drops series after five minutes without a sample.
+/// The age up to which the last reading is used if the next one hangs. Scrapes are more frequent
+/// than this, because Prometheus treats a series as stale after five minutes without a sample.
 const GRACE: Duration = Duration::from_secs(300);
 
 /// A web configuration file and the thread that reads it.
@@ -70,7 +70,7 @@ struct State {
 }
 
 impl fmt::Debug for State {
-    /// The text contains keys and hashes.
+    /// Omits all fields, because they contain private keys and password hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State").finish_non_exhaustive()
     }
@@ -81,11 +81,12 @@ impl fmt::Debug for State {
 pub struct Validated {
     /// The web configuration, certificates and keys.
     pub files: Vec<PathBuf>,
-    /// Certificates that are left out, with the reasons.
+    /// Certificates that are left out because they cannot be used, with the reasons.
     pub skipped: Vec<String>,
 }
 
-/// Reads and validates a file and the files that it names. Does nothing if the path is empty.
+/// Reads and validates a web configuration and the files that it names. Does nothing if the path is
+/// empty.
 pub fn validate(path: &Path) -> Result<Validated, Error> {
     if path == Path::new("") {
         return Ok(Validated::default());
@@ -103,8 +104,8 @@ pub fn validate(path: &Path) -> Result<Validated, Error> {
 }
 
 impl Live {
-    /// Reads and validates a file and the files that it names, and starts the thread that reads
-    /// them from then on. Returns None if the path is empty.
+    /// Reads and validates a web configuration and the files that it names, and starts the thread
+    /// that reads them again on demand. Returns None if the path is empty.
     pub fn load(path: &Path) -> anyhow::Result<Option<Self>> {
         if path == Path::new("") {
             return Ok(None);
@@ -132,7 +133,7 @@ impl Live {
         self.serves_tls
     }
 
-    /// Returns the configuration of the start.
+    /// Returns the configuration as it was at the start.
     pub(crate) fn at_start(&self) -> &WebConfig {
         &self.at_start
     }
@@ -216,14 +217,15 @@ impl State {
                 let is_change = before.is_some();
                 let config = Arc::new(WebConfig::parse(&text, path)?);
                 if let Some(before) = before {
-                    // A file that is only half written is often valid.
+                    // A half-written file, which is often valid, must not remove access control.
                     config
                         .keeps_access_control_of(before)
                         .map_err(|fault| invalid(path, fault))?;
                 }
                 self.text = text;
                 self.config = Some(Arc::clone(&config));
-                // The TLS section can differ although the files are the same.
+                // Even if the certificates are the same, other settings of the TLS section may
+                // differ.
                 self.tls = None;
                 if is_change {
                     info!(path = %path.display(), "web configuration changed");
@@ -308,7 +310,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_last_reading_counts_for_a_while_when_a_file_system_hangs() {
+    async fn the_last_reading_is_used_for_a_while_when_a_file_system_hangs() {
         let (resume, hung) = std::sync::mpsc::channel::<()>();
         let at_start = Arc::new(WebConfig::parse("", Path::new("web.yml")).unwrap());
         let first = Reading {

@@ -1,11 +1,11 @@
-//! Requests to answers.
+//! The HTTP server: turns requests into answers.
 //!
-//! Connections come in, answers go out. [`listener`] accepts connections, [`server`] serves each of
-//! them in a task, and `connections` decides which is closed when others need what it holds.
-//! [`hosts`] and [`auth`] decide which requests are answered, [`routes`] answers them with a `text`
-//! that is shared by all requests of a flush, and `tls` encrypts as [`live_config`] says. All tasks
-//! run on the runtime's thread; other threads read files and compare passwords. This folder uses
-//! snapshots and text, but no events.
+//! [`listener`] accepts connections, [`server`] serves each of them in a task, and `connections`
+//! decides which connection is closed when others need room. `tls` encrypts connections, as the web
+//! configuration in [`live_config`] specifies. [`hosts`] and [`auth`] decide which requests are
+//! answered, and [`routes`] answers them. Requests that arrive before the same flush share one
+//! rendered answer (`text`). All tasks run on the runtime's thread; other threads read files and
+//! compare passwords. This module uses snapshots and text, but no events.
 
 pub mod auth;
 mod bind;

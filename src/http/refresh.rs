@@ -1,4 +1,4 @@
-//! A value that a dedicated thread computes again on demand, for callers that must not block.
+//! A value that a dedicated thread recomputes on demand, for callers that must not block.
 //!
 //! A caller gets a value whose computation began after the call. Callers that wait at the same
 //! time share one computation. The thread starts once, not per call, because a busy host may
@@ -18,14 +18,14 @@ use tokio::time::timeout;
 /// The callers' side. The thread ends when this is dropped.
 pub(super) struct Refresher<T> {
     requests: Arc<AtomicU64>,
-    /// Holds one token while the thread has requests that it has not seen.
+    /// Holds a token if there may be requests that the thread has not seen yet.
     doorbell: SyncSender<()>,
     latest: watch::Receiver<Computed<T>>,
 }
 
 struct Computed<T> {
     value: T,
-    /// The computation began after this request and all before it.
+    /// The computation began after the request with this number and after all earlier ones.
     request: u64,
     finished: Instant,
 }
@@ -38,7 +38,7 @@ impl<T> fmt::Debug for Refresher<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Refresher<T> {
-    /// Starts the thread. `first` is the latest value until a call.
+    /// Starts the thread. `first` is the latest value until the first computation has finished.
     pub(super) fn start(
         thread_name: &str,
         first: T,
@@ -76,7 +76,8 @@ impl<T: Clone + Send + Sync + 'static> Refresher<T> {
     /// than `patience`.
     pub(super) async fn fresh(&self, patience: Duration) -> Option<T> {
         let request = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
-        // A full doorbell is enough: the thread loads the number after it takes the token.
+        // If the doorbell is full, its token is enough, because the thread loads the number of
+        // requests only after it has taken the token.
         let _ = self.doorbell.try_send(());
         let mut latest = self.latest.clone();
         let computed = latest.wait_for(|computed| computed.request >= request);
@@ -121,7 +122,7 @@ mod tests {
         let (refresher, supply, started) = supplied();
         assert_eq!(refresher.fresh(Duration::from_millis(1)).await, None);
         started.recv().unwrap();
-        // The computation of the first call still runs when the next calls come.
+        // The computation for the first call is still running when the next calls are made.
         let (one, two, ()) = tokio::join!(
             refresher.fresh(A_MINUTE),
             refresher.fresh(A_MINUTE),

@@ -35,10 +35,10 @@ use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
 use crate::sys::throttle::Throttle;
 
-/// The limit of a request's target in bytes. A longer one is answered 414.
+/// The limit on the length of a request's target in bytes. A longer one is answered with 414.
 pub const MAX_TARGET: usize = 2048;
 
-/// The deadline of an answer, unless Prometheus asks for a shorter one.
+/// The time limit for an answer, unless Prometheus asks for a shorter one.
 const SCRAPE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The part of Prometheus' timeout that is left for the network, but at most half of it.
@@ -54,7 +54,7 @@ pub struct App {
     telemetry_path: String,
     host: String,
     metrics_text: OfFlush,
-    /// The page for each interval at which it can reload itself, and without one.
+    /// The page, by the interval in seconds at which the browser reloads it, if it does.
     pages: Mutex<HashMap<Option<u32>, Arc<OfFlush>>>,
     unanswered: Throttle,
     health: Arc<Health>,
@@ -83,7 +83,7 @@ impl App {
         }
     }
 
-    /// From now on, `/-/ready` answers 503, because the service stops.
+    /// Makes `/-/ready` answer 503 from now on, because the service is stopping.
     pub fn not_ready(&self) {
         self.health.not_ready();
     }
@@ -100,7 +100,7 @@ impl App {
     }
 
     fn unavailable(&self, error: &str) -> Response {
-        // A client can choose a deadline that makes this happen.
+        // Rate-limited, because any client can cause this with a short deadline.
         if let Some(times) = self.unanswered.allow(Instant::now()) {
             warn!(error, times, "request not answered");
         }
@@ -142,7 +142,7 @@ async fn metrics(State(app): State<Arc<App>>, arrived: Arrived, headers: HeaderM
     }
 }
 
-/// Limits the time since the request arrived.
+/// Waits for `text` until `deadline` has passed since the request arrived.
 async fn in_time<T>(
     text: impl Future<Output = Result<T, String>>,
     Arrived(arrived): Arrived,
@@ -158,7 +158,7 @@ async fn in_time<T>(
         .map_err(late)?
 }
 
-/// The deadline of a scrape. Prometheus sends its timeout with each.
+/// Returns the time limit for a scrape. Prometheus sends its timeout with each scrape.
 fn deadline(headers: &HeaderMap) -> Duration {
     headers
         .get("x-prometheus-scrape-timeout-seconds")

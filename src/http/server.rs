@@ -1,6 +1,6 @@
-//! Serves connections within limits: of what they hold (`connections`), of the size of a request's
-//! head, and of time. Each connection is one task. Each phase of it has one deadline: the
-//! handshake, a request's head, and an answer.
+//! Serves connections, with limits on what they hold (`connections`), on the size of a request's
+//! head, and on time. Each connection is one task. Each of its phases has a deadline: the
+//! handshake, receiving a request's head, and the answer.
 //!
 //! hyper is used without `axum::serve`, which does not offer these limits.
 
@@ -36,16 +36,17 @@ use crate::http::text::Arrived;
 use crate::http::tls::handshake::shake;
 use crate::sys::throttle::Throttle;
 
-/// The limit of a request's head in bytes. A larger one is answered 431. This is hyper's minimum.
+/// The limit on the size of a request's head in bytes. A larger one is answered with 431. hyper
+/// allows no lower limit.
 const MAX_HEAD: usize = 8192;
 
-/// The pause after a failed accept for want of descriptors or memory.
+/// The pause after a connection could not be accepted, for example for lack of memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A message to the task of a listener, which answers it.
 pub type Ping = oneshot::Sender<()>;
 
-/// Serves a router. Clones share the connections.
+/// Serves a router. Clones share the limits on connections.
 #[derive(Debug, Clone)]
 pub struct Server {
     router: Router,
@@ -76,7 +77,7 @@ impl Server {
         self
     }
 
-    /// Accepts connections of `listener` and answers `pings`.
+    /// Accepts connections on `listener` and answers `pings`.
     pub async fn run(
         self,
         listener: Listener,
@@ -92,7 +93,7 @@ impl Server {
         loop {
             tokio::select! {
                 Some(ping) = pings.recv() => {
-                    // Fails if the sender does not wait any more.
+                    // Fails if the sender is no longer waiting.
                     let _ = ping.send(());
                 }
                 never = &mut accepting => match never {},
@@ -100,7 +101,8 @@ impl Server {
         }
     }
 
-    /// Closes idle connections, and the others after their answers, within `patience`.
+    /// Closes idle connections at once and the others after their answers. Waits for this for up to
+    /// `patience`.
     pub async fn finish(&self, patience: Duration) {
         self.stop.send_replace(true);
         if timeout(patience, self.connections.emptied()).await.is_err() {
@@ -129,7 +131,8 @@ impl Server {
         let (router, tls, stop) = (self.router.clone(), self.tls.clone(), self.stop.subscribe());
         tokio::spawn(async move {
             tokio::select! {
-                // The other branches see the phase that the connection has after it was polled.
+                // The connection is polled first, so that the other branches see the phase it is in
+                // now.
                 biased;
                 () = serve(socket, Arc::clone(&slot), router, tls, stop) => {}
                 () = slot.cut() => debug!("connection closed for another one"),
@@ -145,7 +148,7 @@ impl Server {
         let errno = Errno::from_io_error(error);
         let is_short = errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno));
         if is_short && self.connections.free_descriptor() {
-            // The task of that connection closes it now.
+            // Lets the task of the chosen connection close it.
             yield_now().await;
         } else {
             sleep(ACCEPT_PAUSE).await;
@@ -153,7 +156,7 @@ impl Server {
     }
 }
 
-/// Returns when the deadline of the slot's current phase is over.
+/// Returns when the deadline of the slot's current phase has passed.
 async fn expired(slot: &Slot) {
     let mut sleep = pin!(sleep_until(slot.deadline()));
     poll_fn(|cx| {
@@ -173,7 +176,7 @@ async fn serve(
     tls: Option<Arc<Live>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    // A silent client costs no buffers.
+    // Buffers are allocated only after this, so a silent client costs none.
     tokio::select! {
         readable = socket.readable() => if readable.is_err() { return },
         Ok(()) = stop.changed() => return,

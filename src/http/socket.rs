@@ -1,4 +1,5 @@
-//! The socket of a connection: bounded buffers, and a report of what its client reads.
+//! The socket of a connection. Its buffers are bounded, and it reports how far an answer has been
+//! sent.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -15,20 +16,20 @@ use tracing::debug;
 use crate::http::connections::Slot;
 
 /// The size of the send buffer in bytes, as for `SO_SNDBUF`. The kernel doubles it for its own
-/// overhead (socket(7)). On a path with a round trip of 10 ms, it limits an answer to some 2 MB/s.
+/// overhead (socket(7)). If the round-trip time is 10 ms, this limits an answer to about 2 MB/s.
 const SEND_BUFFER: usize = 16 << 10;
 
-/// The size of the receive buffer in bytes, as for `SO_RCVBUF`: a request's head at least.
+/// The size of the receive buffer in bytes, as for `SO_RCVBUF`: enough for the head of a request.
 const RECEIVE_BUFFER: usize = 8 << 10;
 
-/// The time for a client to close a connection after the server has.
+/// How long a client may take to close a connection after the server has closed its side.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// What a client may send after the server has closed its side, in bytes.
 const MAX_REST: usize = 64 << 10;
 
-/// Bounds what the kernel holds for a socket. Connections inherit it from a listener of TCP, but
-/// not from one of Unix.
+/// Limits the buffers that the kernel has for a socket. TCP connections inherit the limits from
+/// their listener, Unix connections do not.
 pub(super) fn bound_buffers(socket: impl AsFd) {
     let bounded = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER)
         .and_then(|()| sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER));
@@ -43,13 +44,14 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// A connection. It tells its slot when the kernel accepts a part of an answer, and all of it.
+/// A connection. It notifies its slot whenever the kernel has accepted a part of an answer, and
+/// when it has accepted all of it.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Stream,
     slot: Arc<Slot>,
     has_written: bool,
-    /// What the client has sent since the server has closed its side.
+    /// How many bytes the client has sent since the server closed its side.
     rest: usize,
 }
 
@@ -71,9 +73,9 @@ impl Socket {
         }
     }
 
-    /// Reads until the client closes the connection. Until then, the slot counts what the kernel
-    /// holds. If a socket is closed before its input has been read, the kernel discards the last
-    /// answer, too (RFC 2525, 2.17).
+    /// Reads until the client closes the connection. Until then, the connection stays charged for
+    /// what the kernel holds. If a socket is closed before its input has been read, the kernel
+    /// discards the last answer, too (RFC 2525, 2.17).
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut buffer = [0; 4096];
         while self.rest < MAX_REST {
@@ -89,8 +91,8 @@ impl Socket {
 }
 
 impl Drop for Socket {
-    /// Discards what the client has not read. Otherwise, the kernel would keep it for minutes
-    /// without a connection that it counts for.
+    /// Discards what the client has not read. Otherwise, the kernel would keep it for minutes,
+    /// although no connection is charged for it any more.
     fn drop(&mut self) {
         if let Stream::Tcp(stream) = &self.stream
             && self.has_written
@@ -142,7 +144,7 @@ impl AsyncWrite for Socket {
         true
     }
 
-    /// hyper and rustls flush when their own buffers are empty.
+    /// hyper and rustls call this when their own buffers are empty.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.slot.flushed();
         Poll::Ready(Ok(()))

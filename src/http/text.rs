@@ -1,4 +1,5 @@
-//! Texts that are rendered and compressed once per flush, and shared by all who ask for them.
+//! Texts that are rendered and compressed at most once per flush, and shared by all requests for
+//! them.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -14,7 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::Mutex;
 
-/// A text and, once a client has asked for it, its compressed form.
+/// A text, and its compressed form once a client has accepted that.
 #[derive(Debug)]
 pub(super) struct Text {
     plain: Bytes,
@@ -70,7 +71,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// When a request arrived. An answer has all that was counted until then.
+/// When a request arrived. Its answer includes every exec that completed before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrived(pub(super) Instant);
 
@@ -88,8 +89,9 @@ impl<S: Sync> FromRequestParts<S> for Arrived {
 pub(super) struct OfFlush(Mutex<Option<(Instant, Arc<Text>)>>);
 
 impl OfFlush {
-    /// Returns a text whose flush began after the request had arrived. `render` flushes, too. One
-    /// text is rendered at a time, and all requests that wait for it share the next one.
+    /// Returns a text whose flush began after the request had arrived. `render` requests that
+    /// flush. One text is rendered at a time. Requests that arrive in the meantime share the next
+    /// one.
     pub(super) async fn text<E>(
         &self,
         arrived: Arrived,

@@ -1,4 +1,4 @@
-//! Builds families in the types of the `prometheus` crate.
+//! Builds metric families from the types of the `prometheus` crate.
 
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
@@ -72,8 +72,8 @@ pub(super) fn pair(name: &str, value: impl Into<String>) -> LabelPair {
     pair
 }
 
-/// A histogram without labels. The counts are by bucket and not cumulative, and the last one is
-/// above all bounds.
+/// A histogram without labels. `counts` has the number of values in each bucket, not cumulative,
+/// and, at the end, the number of values above all bounds.
 pub(super) fn histogram(
     name: &str,
     help: &str,

@@ -1,11 +1,11 @@
-//! A snapshot to Prometheus families.
+//! Encodes a snapshot as Prometheus metrics.
 //!
-//! A snapshot and the names of its users come in, and text goes out, once per scrape on the
+//! A snapshot and the names of its users come in, and text goes out, once per flush on the
 //! runtime's thread. The names and help texts of all metrics are in this file and in `views`.
 //!
 //! The families are built from the snapshot and not kept in the vectors of the `prometheus`
-//! crate. Those distinguish series only by a hash of the label values, 64 bits without a key, so
-//! that a user could choose names that share a series.
+//! crate. Those distinguish series only by an unkeyed 64-bit hash of the label values, so that a
+//! user could choose names that share a series.
 
 use std::collections::BTreeMap;
 
@@ -113,8 +113,8 @@ struct Execs<'a> {
 }
 
 impl Execs<'_> {
-    /// Their names depend on the configured views. The configuration is rejected if two of them
-    /// are equal.
+    /// Returns all families. The names of some depend on the configured views. A configuration in
+    /// which two such names would be equal is rejected when it is read.
     fn families(&self) -> Vec<MetricFamily> {
         let snapshot = self.snapshot;
         let mut families = self.totals(snapshot);

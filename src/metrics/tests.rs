@@ -50,7 +50,7 @@ fn a_snapshot_is_encoded_the_same_after_another_one() {
 }
 
 #[test]
-fn families_and_samples_are_sorted_as_a_registry_does() {
+fn families_and_samples_are_sorted_as_by_a_registry() {
     let labels = |uid: &str, user: &str| vec![pair("uid", uid), pair("user", user)];
     let ordered = families::in_order(vec![
         gauge("b", "", []),

@@ -1,4 +1,4 @@
-//! The families of the views.
+//! The metric families of the views.
 
 use prometheus::proto::{LabelPair, Metric, MetricFamily};
 

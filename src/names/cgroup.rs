@@ -1,10 +1,10 @@
-//! From a cgroup's path to systemd's unit and slice, and to a container. Pure.
+//! Finds the systemd unit, the slice and the container that a cgroup's path names.
 //!
-//! Units and slices are those that `systemctl status PID` shows: systemd names a cgroup
-//! after its unit (`cg_path_get_unit()` and `cg_path_get_slice()` in
-//! systemd's `src/basic/cgroup-util.c`). A user's own manager is one unit of the system's,
-//! `user@1000.service`. Containers are recognized by the 64 hexadecimal digits of their id, as
-//! runtimes write it with either cgroup driver.
+//! Units and slices are those that `systemctl status PID` shows: systemd names a cgroup after its
+//! unit (`cg_path_get_unit()` and `cg_path_get_slice()` in systemd's `src/basic/cgroup-util.c`). A
+//! user's own systemd, with everything that it starts, is one unit, such as `user@1000.service`.
+//! Containers are recognized by the 64 hexadecimal digits of their id, which runtimes write with
+//! both cgroup drivers, systemd and cgroupfs.
 
 use std::io;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Parses the path from the hierarchy's root, `/` for the root itself. Accepts any bytes.
+    /// Parses a path that starts at the root of the hierarchy, which is `/`. Accepts any bytes.
     pub fn of_path(path: &[u8]) -> Self {
         let names = || path.split(|&b| b == b'/').filter(|name| !name.is_empty());
         let mut slice: Option<&[u8]> = None;
@@ -66,7 +66,7 @@ pub fn path(
     id: u64,
     mut name: impl FnMut(u64) -> io::Result<Option<CgroupName>>,
 ) -> io::Result<Option<Vec<u8>>> {
-    // Down to `NAMED_DEPTH` of `bpf/cgroup.h`, and the root.
+    // The root, and the levels below it that `bpf/cgroup.h` names (`NAMED_DEPTH`).
     const DEEPEST: usize = 1 + 64;
     let mut names = Vec::new();
     let mut next = id;
@@ -91,8 +91,8 @@ pub fn path(
     Ok(Some(path))
 }
 
-/// systemd prefixes `_` to names that could be mistaken for files of the cgroup file system
-/// (`cg_escape()`).
+/// Removes the `_` that systemd puts before names that could be mistaken for files of the cgroup
+/// file system (`cg_escape()`).
 fn unescaped(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"_").unwrap_or(name)
 }
@@ -101,10 +101,11 @@ fn is_named(name: &[u8], suffix: &[u8]) -> bool {
     name.len() > suffix.len() && name.ends_with(suffix)
 }
 
-/// The truncated id in the name of a container's cgroup: `<id>`, `docker-<id>.scope`,
-/// `cri-containerd-<id>.scope`, `crio-<id>`, `libpod-<id>.scope`, and
-/// `<slice>:cri-containerd:<id>`, which is a systemd cgroup's name given to the cgroupfs
-/// driver. A container's monitor (`crio-conmon-<id>.scope`) is outside of the container.
+/// Returns the truncated id in the name of a container's cgroup: `<id>`, `docker-<id>.scope`,
+/// `cri-containerd-<id>.scope`, `crio-<id>`, `libpod-<id>.scope`, or
+/// `<slice>:cri-containerd:<id>`, which results if the cgroupfs driver is given a name in the
+/// form of the systemd driver. A container's monitor (`crio-conmon-<id>.scope`) is outside the
+/// container.
 fn container_id(name: &[u8]) -> Option<&[u8]> {
     let name = name.strip_suffix(b".scope").unwrap_or(name);
     let (runtime, id) = name.split_at(name.len().checked_sub(CONTAINER_ID)?);
@@ -123,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Stands for an id in a path.
+    /// The id that replaces `ID` in the paths of the tests.
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     const SHORT: &str = "0123456789ab";
 
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn units_and_slices_are_systemds() {
+    fn units_and_slices_are_those_of_systemd() {
         for (path, unit, slice) in [
             ("/", "", ""),
             ("/init.scope", "init.scope", "-.slice"),
@@ -226,7 +227,7 @@ mod tests {
                 "kubepods-pod0a.slice",
             ),
             ("/kubepods/besteffort/pod0a/crio-ID", "", ""),
-            // Podman: root's, a user's, the cgroupfs driver's
+            // Podman: as root, as a user, with the cgroupfs driver
             (
                 "/machine.slice/libpod-ID.scope/container",
                 "libpod-ID.scope",

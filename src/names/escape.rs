@@ -1,4 +1,4 @@
-//! Escapes names that any user can choose, for label values and columns.
+//! Escapes names that any user can choose, for label values and for output on a terminal.
 
 use std::fmt::Write;
 
@@ -17,8 +17,8 @@ pub fn escape(bytes: &[u8]) -> String {
     printable(bytes)
 }
 
-/// Returns text for these bytes. Printable UTF-8 is unchanged; each other byte, and each
-/// backslash, becomes `\xNN`. Distinct bytes give distinct text.
+/// Returns text for these bytes. Printable UTF-8 is unchanged, except that each backslash and each
+/// other byte becomes `\xNN`. Distinct bytes give distinct text.
 pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -34,9 +34,9 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
-/// Returns the bytes that [`escape`] or [`printable`] shows as this text. Text that neither of them
-/// returns means its own bytes, so that a unit can also be given as systemd writes it:
-/// `a\x2db.service` has a backslash, because `a-b.service` is shown without one.
+/// Returns the bytes for which [`escape`] or [`printable`] returns this text. Text that neither can
+/// return stands for its own bytes, so that a unit can also be given as systemd writes it: the
+/// `\x2d` in `a\x2db.service` is not decoded, because neither function escapes a `-`.
 pub fn unescape(text: &str) -> Vec<u8> {
     let bytes = decode(text);
     let is_shown = [printable(&bytes), escape(&bytes)]
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn printable_names_stay_and_all_else_is_spelled_out() {
+    fn printable_characters_stay_and_all_other_bytes_are_escaped() {
         assert_eq!(escape(b"python3.11"), "python3.11");
         assert_eq!(escape("näme 日本".as_bytes()), "näme 日本");
         assert_eq!(escape(b"a\"b'c"), "a\"b'c");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn no_program_can_pass_for_the_rest() {
+    fn a_program_named_other_cannot_pass_for_the_rest() {
         assert_eq!(escape(b"other"), "\\x6fther");
         assert_eq!(escape(b"others"), "others");
     }

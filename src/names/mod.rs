@@ -1,9 +1,9 @@
-//! Text for what the kernel numbers or leaves raw.
+//! Names as text, from the numbers and bytes of the kernel.
 //!
 //! Numbers and bytes come in, text goes out: names of users, units and containers, names of
 //! errors, and escaped label values. `parse` is the opposite direction: text that users write, to
-//! numbers and bytes. Everything is pure except `users`, which looks names up on a thread of its
-//! own, and `parse::uid`. `escape` decides how bytes become text.
+//! numbers and bytes. Everything is pure except `users`, which looks names up on a separate
+//! thread, and `parse::uid`, which looks up a user. `escape` decides how bytes become text.
 
 pub mod cgroup;
 pub mod errno;

@@ -1,7 +1,7 @@
-//! Names that users write in filters and in the configuration, in the form of the kernel.
+//! Parses names that users write in filters and in the configuration.
 //!
-//! Each name can be written as it is printed ([`unescape`]). A name that can never match is an
-//! error that says what would match.
+//! The results have the form of the kernel. Each name can be written as it is printed
+//! ([`unescape`]). For a name that can never match, the error says what would match.
 
 use super::cgroup::{CONTAINER_ID, SHORT_ID, UNITS};
 use super::escape::{printable, unescape};
@@ -56,7 +56,7 @@ pub fn uid(text: &str) -> Result<u32, String> {
 }
 
 /// Parses the name of a systemd unit. A name without a type is a service, as in systemctl. The
-/// empty name is that of processes outside of any unit.
+/// empty name stands for processes outside any unit.
 pub fn unit(text: &str) -> Result<Vec<u8>, String> {
     if let Some(kind) = WITHOUT_PROCESSES.iter().find(|kind| text.ends_with(**kind)) {
         let such = UNITS.map(|kind| String::from_utf8_lossy(kind).into_owned());
@@ -68,8 +68,8 @@ pub fn unit(text: &str) -> Result<Vec<u8>, String> {
     cgroup_name(text, &UNITS, "service")
 }
 
-/// Parses the name of a systemd slice. The suffix can be left out. The empty name is that of
-/// processes outside of any slice.
+/// Parses the name of a systemd slice. The suffix can be left out. The empty name stands for
+/// processes outside any slice.
 pub fn slice(text: &str) -> Result<Vec<u8>, String> {
     let is_unit = |name: &[u8]| UNITS.iter().any(|suffix| name.ends_with(suffix));
     if is_unit(text.as_bytes()) {
@@ -104,8 +104,8 @@ fn cgroup_name(text: &str, suffixes: &[&[u8]], default: &str) -> Result<Vec<u8>,
     Ok(name)
 }
 
-/// Parses the ID of a container, which is shortened to 12 digits. The empty ID is that
-/// of processes outside of any container.
+/// Parses the ID of a container, which is shortened to 12 digits. The empty ID stands
+/// for processes outside any container.
 pub fn container(text: &str) -> Result<Vec<u8>, String> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     match text.len() {
@@ -132,7 +132,8 @@ pub fn doubt_unit(name: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Returns the program's name if a path was written in its place.
+/// Returns the last component of an absolute path. Users may write a path instead of a program's
+/// name.
 pub fn program_of_path(text: &str) -> Option<&str> {
     let path = text.strip_prefix('/')?;
     Some(path.rsplit('/').next().unwrap_or(path))
@@ -230,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_program_can_have_is_refused_with_one_that_it_can_have() {
+    fn an_impossible_name_of_a_program_is_refused_with_a_possible_one() {
         let error = comm("gnome-shell-calendar-server").unwrap_err();
         assert!(error.ends_with("use \"gnome-shell-cal\""), "{error}");
         let error = comm("/usr/libexec/gnome-shell-calendar-server").unwrap_err();
         assert!(error.ends_with("use \"gnome-shell-cal\""), "{error}");
-        // The kernel cuts names without regard to characters.
+        // The kernel truncates names even within a character.
         let error = comm("ääääääää").unwrap_err();
         assert!(error.ends_with("use \"äääääää\\\\xc3\""), "{error}");
         assert!(comm("äääääää\\xc3").is_ok());
@@ -267,7 +268,7 @@ mod tests {
         }
     }
 
-    /// Bytes among which escapes, and characters of more than one byte, are frequent.
+    /// Generates names in which escapes, and characters of more than one byte, are frequent.
     fn name(max: usize) -> impl Strategy<Value = Vec<u8>> {
         let part = prop_oneof![
             any::<u8>().prop_map(|byte| vec![byte]),

@@ -1,8 +1,8 @@
 //! Names of users from the system's name service (NSS), which may be slow, for example if it asks
 //! a directory server.
 //!
-//! Names are cached and looked up on a separate thread. An answer waits for a look-up only for a
-//! moment, `PATIENCE`, and not at all while an earlier look-up has not finished.
+//! Names are cached and looked up on a separate thread. A scrape waits for a look-up for at most
+//! `PATIENCE`, and not at all while an earlier look-up has not finished.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -20,8 +20,8 @@ use crate::sys::throttle::Throttle;
 /// The age at which a name is looked up again.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
 
-/// How long an answer waits for names that are not in the cache. Files and a local cache take far
-/// less. It is a small part of any usual timeout of a scrape.
+/// How long a scrape waits for names that are not in the cache. Look-ups in files or in a local cache
+/// take far less. Usual scrape timeouts are far longer.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Returns the name of a user if the name service has one.
@@ -46,14 +46,14 @@ pub struct UserNames {
 }
 
 impl UserNames {
-    /// The user's name in bytes, shown together with the uid. It is empty if there is none or it
-    /// is not known yet.
+    /// Returns the name shown together with the uid. It is empty if the user has no name or it is
+    /// not known yet.
     pub fn beside_uid(&self, uid: u32) -> &[u8] {
         self.beside_uid.get(&uid).map_or(&[], Vec::as_slice)
     }
 
-    /// The name shown instead of the uid: the one that was known when the uid was first shown in
-    /// this way, or empty.
+    /// Returns the name shown instead of the uid: the name that was known when the uid was first
+    /// shown in this way. It is empty if none was known.
     pub fn alone(&self, uid: u32) -> &[u8] {
         self.alone.get(&uid).map_or(&[], Vec::as_slice)
     }
@@ -74,10 +74,10 @@ pub struct Users {
 struct Known {
     /// The last answers of the name service, by uid.
     names: HashMap<u32, Entry>,
-    /// The names shown instead of uids. If such a name changed, the counts would continue under
-    /// another one, and a counter would decrease.
+    /// The names shown instead of uids. They do not change, because the counts would move to the
+    /// series of the new name, and the counter of the old name could decrease.
     fixed: HashMap<u32, Vec<u8>>,
-    /// The order of the latest snapshot so far.
+    /// The highest [`Wanted::order`] so far.
     order: u64,
 }
 
@@ -158,14 +158,14 @@ impl Users {
             warn!(
                 why,
                 times,
-                "looking up user names failed; the `user` label stays empty until they come, and \
-                 for good where the view has no `uid` label"
+                "looking up user names failed; the `user` label stays empty until a look-up \
+                 succeeds, and permanently in views without the `uid` label"
             );
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        // Each change is one insert or remove, so a panic leaves no half of a change.
+        // Each change is one insert or remove, so a panic leaves no change half done.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -178,7 +178,8 @@ impl Known {
             beside_uid,
             alone,
         } = wanted;
-        // An earlier snapshot that is shown late does not have the users of a later one.
+        // An earlier snapshot may be shown after a later one. It lacks users of the later one, whose
+        // names are still needed.
         if *order >= self.order {
             self.order = *order;
             self.fixed.retain(|uid, _| alone.contains(uid));
@@ -201,14 +202,14 @@ impl Known {
             looked_up: Instant::now(),
         });
         entry.looked_up = Instant::now();
-        // No name may mean that the name service did not answer. The known name is kept, so that
-        // its series continues.
+        // If no name was found, the name service may not have answered. A known name is kept, so
+        // that its series continues.
         if let Some(name) = found {
             entry.name = name;
         }
     }
 
-    /// Returns the names as they are known now. Fixes those that are shown alone.
+    /// Returns the names as they are known now. Those shown alone do not change from now on.
     fn names(&mut self, wanted: &Wanted) -> UserNames {
         let Self { names, fixed, .. } = self;
         let known = |uid: &u32| names.get(uid).map(|e| e.name.clone()).unwrap_or_default();
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_earlier_snapshot_shown_late_does_not_make_a_name_be_forgotten() {
+    async fn no_name_is_forgotten_when_an_earlier_snapshot_is_shown_late() {
         let users = Users::default();
         users.resolve(&alone(2, [0])).await;
         users.resolve(&alone(1, [])).await;

@@ -68,7 +68,7 @@ pub(super) fn chart(recent: &History, is_classic: bool) -> Markup {
     }
 }
 
-/// Describes the span that is followed by this number of others.
+/// Returns the tooltip of a span. `followed_by` is the number of later spans.
 fn describe_span(followed_by: usize, per_second: f64) -> String {
     if followed_by == 0 {
         let execs = per_second * SPAN.as_secs_f64();
@@ -79,7 +79,7 @@ fn describe_span(followed_by: usize, per_second: f64) -> String {
     format!("{rate} per second, {} ago", span(ago))
 }
 
-/// Rounds up to a number of one digit and zeros.
+/// Rounds up to 1, 2, 3, 4, 5, 6 or 8 times a power of ten, and to at least 1.
 fn round_up(peak: f64) -> f64 {
     let mut power = 1.0;
     loop {
@@ -92,12 +92,12 @@ fn round_up(peak: f64) -> f64 {
     }
 }
 
-/// Formats a number of the scale, which is whole or half a digit.
+/// Formats a number of the scale. Below 10, such a number is a multiple of 0.5.
 fn mark(at: f64) -> String {
     if at < 10.0 { at.to_string() } else { rate(at) }
 }
 
-/// The outline of the rates, with a step at the edge of each span.
+/// Returns the SVG path of the rates' outline, with a step at the edge of each span.
 fn steps(rates: &[f64], top: f64) -> String {
     let first = SPANS - rates.len();
     let mut path = String::new();

@@ -42,11 +42,11 @@ pub(super) struct Statement {
     pub(super) text: Markup,
 }
 
-/// From this share of the recent execs on, in percent, the headline says how many have no series.
+/// The percentage of recent execs without a series from which on the headline mentions it.
 const NOTICEABLE: f64 = 1.0;
 
-/// Returns the headline: that of the worst statement, unless everything is counted and in some view
-/// a noticeable share has no name of its own.
+/// Returns the headline. It is that of the worst statement, unless everything is counted but some
+/// view has no series for a noticeable share of the recent execs.
 pub(super) fn verdict(statements: &[Statement], summary: &Summary) -> Statement {
     let levels = statements.iter().map(|statement| statement.level);
     let level = levels.max().unwrap_or(Level::Fine);
@@ -250,8 +250,8 @@ mod tests {
     use crate::pipeline::snapshot::Snapshot;
     use crate::pipeline::view::{Counts, Label, ViewCounts};
 
-    /// The headline after 200 execs, of which `other` have no series in the second view, and after
-    /// 1000 earlier ones that are not recent any more.
+    /// Returns the headline for 200 recent execs, of which `other` have no series in the second
+    /// view. 1000 earlier execs without a series are not recent any more.
     fn headline(other: u64, difference: i64) -> (Level, String) {
         let history = |earlier, execs| {
             let mut history = History::default();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_numbers_are_in_the_headline_first() {
+    fn in_the_headline_wrong_numbers_take_precedence_over_missing_names() {
         assert_eq!(
             headline(199, 1),
             (Level::Fault, "The numbers are wrong.".to_owned())

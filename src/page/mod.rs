@@ -1,4 +1,4 @@
-//! A snapshot to HTML: the page at `/`.
+//! Renders a snapshot as HTML: the page at `/`.
 //!
 //! A snapshot, the capture info and the names of users come in; a complete page goes out,
 //! without scripts and without anything to load from elsewhere. It runs on the runtime's thread,
@@ -34,7 +34,7 @@ pub(super) const POLICY: &str = "default-src 'none'; \
 pub(super) struct Frame<'a> {
     /// The host's name.
     pub(super) host: &'a str,
-    /// Path of the metrics.
+    /// The path at which the metrics are served.
     pub(super) telemetry_path: &'a str,
     /// The interval at which the page reloads itself, in seconds.
     pub(super) refresh: Option<u32>,

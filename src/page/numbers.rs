@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-/// A count, readable by people and by programs.
+/// Formats a count with grouped digits, and with the plain number as the `value` for programs.
 pub(super) fn count(n: u64) -> Markup {
     html! { data value=(n) { (grouped(n)) } }
 }
@@ -22,7 +22,7 @@ pub(super) fn grouped(n: u64) -> String {
     grouped
 }
 
-/// A rate, with one decimal if it is small.
+/// Formats a rate, with one decimal below 10.
 pub(super) fn rate(per_second: f64) -> String {
     if per_second < 9.95 {
         format!("{per_second:.1}")
@@ -31,7 +31,7 @@ pub(super) fn rate(per_second: f64) -> String {
     }
 }
 
-/// Seconds of CPU time, with two decimals if they are few.
+/// Formats CPU time, given in nanoseconds, in seconds, with two decimals below 100 s.
 pub(super) fn seconds(ns: u64) -> String {
     let seconds = ns as f64 / 1e9;
     if seconds < 99.995 {
@@ -41,7 +41,7 @@ pub(super) fn seconds(ns: u64) -> String {
     }
 }
 
-/// A part of a whole in percent.
+/// Formats a part of a whole in percent.
 pub(super) fn share(part: u64, whole: u64) -> String {
     let percent = percent(part, whole);
     match part {
@@ -56,7 +56,7 @@ pub(super) fn percent(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64 * 100.0
 }
 
-/// A duration in its two largest units: `3 h 12 min`.
+/// Formats a duration in its two largest units: `3 h 12 min`.
 pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];

@@ -27,7 +27,7 @@ pub struct Summary {
     pub failures: Option<Failures>,
     /// Process exits; None if they are not observed.
     pub exits: Option<Exits>,
-    /// In the order of the configuration.
+    /// The views in the order of the configuration.
     pub views: Vec<Top>,
     pub account: Account,
     pub capture_info: CaptureInfo,
@@ -36,7 +36,7 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct Failures {
     pub total: u64,
-    /// By errno, the most frequent first.
+    /// Failed execs by errno, the most frequent errno first.
     pub by_errno: Vec<(i32, u64)>,
 }
 
@@ -44,61 +44,63 @@ pub struct Failures {
 #[derive(Debug)]
 pub struct Exits {
     pub total: u64,
-    /// With status 0.
+    /// Exits with status 0.
     pub succeeded: u64,
-    /// With another status.
+    /// Exits with another status.
     pub failed: u64,
-    /// By a signal, the most frequent ones first.
+    /// Exits by the most frequent signals, in descending order.
     pub signals: Vec<(String, u64)>,
-    /// By other signals.
+    /// Exits by signals that are not in `signals`.
     pub other_signals: u64,
-    /// Counted without details.
+    /// Exits that were counted without their status.
     pub unknown: u64,
-    /// CPU time of these processes in nanoseconds; None if no view counts it.
+    /// CPU time of the processes that exited, in nanoseconds; None if there is no view to count it.
     pub cpu_ns: Option<u64>,
 }
 
 impl Exits {
-    /// By any signal.
+    /// Returns the number of exits by any signal.
     pub fn signaled(&self) -> u64 {
         self.signals.iter().map(|(_, n)| n).sum::<u64>() + self.other_signals
     }
 }
 
-/// The series of a view with the most execs.
+/// What the page shows of a view: its busiest series, and sums of everything else.
 #[derive(Debug)]
 pub struct Top {
     pub labels: Vec<Label>,
-    /// The busiest series, in descending order of execs.
+    /// The series with the most execs, in descending order.
     pub series: Vec<Series>,
-    /// The number of the other series.
+    /// The number of series that are not in `series`.
     pub more: usize,
-    /// The sum of the other series.
+    /// The sum of the counts of these series.
     pub of_more: Counts,
-    /// What had no series when it was counted.
+    /// The execs and CPU time that had no series when they were counted.
     pub other: Counts,
-    /// The execs in `other` for lack of a slot.
+    /// The execs in `other` that had no series because all slots were taken.
     pub overflow: u64,
-    /// The execs of the last minutes, as long as those of [`Summary::recent`], without a series.
+    /// The execs without a series in the period that [`Summary::recent`] covers.
     pub recent_other: u64,
-    /// What was counted under series that have been evicted, and before the view existed.
+    /// What was counted under series that have since been evicted, and everything counted before
+    /// the view existed.
     pub yielded: Counts,
     /// The number of slots.
     pub max_series: usize,
 }
 
-/// What the kernel saw against what was counted.
+/// What the kernel saw, compared with what was counted.
 #[derive(Debug)]
 pub struct Account {
-    /// What the kernel saw minus what is accounted for, of the kinds that are observed.
+    /// What the kernel saw minus what is accounted for, for each kind that is observed.
     pub differences: Vec<(Kind, i64)>,
-    /// Execs in the total that have no name.
+    /// Execs in the total that are counted without a name.
     pub unattributed: u64,
-    /// Those among them for which the kernel skipped every program.
+    /// The execs among `unattributed` for which the kernel skipped every copy of the program.
     pub missed: u64,
-    /// Upper bounds of the failures and exits for which the kernel skipped every program.
+    /// Upper bounds on the numbers of failures and exits for which the kernel skipped every copy of
+    /// the program. A kind whose bound is 0 is left out.
     pub missed_at_most: Vec<(Kind, u64)>,
-    /// Events that were lost, which are counted nevertheless.
+    /// Lost events by reason. Their execs and exits are counted nevertheless.
     pub lost: Vec<(Loss, u64)>,
 }
 

@@ -9,7 +9,7 @@ use crate::names::escape::OTHER;
 use crate::page::summary::{Summary, Top};
 use crate::pipeline::view::{self, Counts, Label, grouping};
 
-/// A view's busiest series.
+/// The table of a view's busiest series.
 pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     let id = format!("by-{}", view::name(&view.labels));
     let has_cpu = summary.exits.is_some();
@@ -67,7 +67,8 @@ pub(super) fn has_unit(summary: &Summary) -> bool {
     views.any(|view| view.labels.contains(&Label::Unit))
 }
 
-/// Shows the configuration of a view by unit. Views in the file replace the default ones.
+/// Shows a configuration with an additional view by unit. It lists the current views as well,
+/// because views in a configuration replace the default ones.
 pub(super) fn how_to_see_units(summary: &Summary) -> Markup {
     let views = summary.views.iter().map(|view| view.labels.clone());
     let labels = |labels: Vec<Label>| {
@@ -177,7 +178,7 @@ pub(super) fn exits(summary: &Summary) -> Markup {
     }
 }
 
-/// The usual reason for a signal, `signal(7)`.
+/// Returns the usual reason for a signal (`signal(7)`), or an empty string.
 fn signal(name: &str) -> &'static str {
     match name {
         "SIGABRT" => "called abort()",
@@ -197,8 +198,8 @@ fn signal(name: &str) -> &'static str {
     }
 }
 
-/// Any user can choose names: each is isolated, so that its direction and its marks affect nothing
-/// else.
+/// Users can choose names freely. `bdi` isolates each name, so that right-to-left text and combining
+/// marks in it do not affect the text around it.
 fn names(labels: &[Label], values: &[String]) -> Markup {
     html! {
         @for (i, (label, value)) in labels.iter().zip(values).enumerate() {
@@ -212,7 +213,7 @@ fn names(labels: &[Label], values: &[String]) -> Markup {
     }
 }
 
-/// Two cells: a share as a bar and as a number.
+/// Two table cells: the share of `n` in `of` as a bar, and in percent.
 fn part(n: u64, of: u64) -> Markup {
     html! {
         td.bar {

@@ -2,12 +2,12 @@
 
 use crate::record::Kind;
 
-/// The heading of what is counted as execs.
+/// Returns the heading for the count of execs.
 pub(super) fn execs(is_classic: bool) -> &'static str {
     if is_classic { "Attempts" } else { "Execs" }
 }
 
-/// One observation of a kind.
+/// Returns the words for one observation of a kind.
 pub(super) fn one(kind: Kind, is_classic: bool) -> &'static str {
     match kind {
         Kind::Exec if is_classic => "attempt to exec",
@@ -17,7 +17,7 @@ pub(super) fn one(kind: Kind, is_classic: bool) -> &'static str {
     }
 }
 
-/// Several observations of a kind.
+/// Returns the words for several observations of a kind.
 pub(super) fn several(kind: Kind, is_classic: bool) -> &'static str {
     match kind {
         Kind::Exec if is_classic => "attempts to exec",

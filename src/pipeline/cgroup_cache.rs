@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::capture::source::Source;
 use crate::names::cgroup::Cgroup;
 
-/// The capacity. More cgroups in use at the same time are rare.
+/// The number of cgroups in the cache. Few hosts use more at the same time.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 
 /// Cgroups by id.

@@ -13,14 +13,15 @@ pub const LIFETIME_BUCKETS: [f64; 15] = [
 /// How a process exited, as `wait(2)` reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WaitStatus {
-    /// With this exit status.
+    /// The process exited with this status.
     Exited(u8),
-    /// By this signal.
+    /// This signal killed the process.
     Signaled(u8),
 }
 
 impl WaitStatus {
-    /// Every value is accepted. One that `wait(2)` does not return counts like its low bits.
+    /// Decodes a status as `wait(2)` returns it. Bits above the low 16 are ignored, so every value
+    /// is accepted.
     pub fn of(status: i32) -> Self {
         let [low, code, ..] = status.to_le_bytes();
         match low & 0x7f {
@@ -53,9 +54,10 @@ impl WaitStatus {
 /// Counts of exits.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Exits {
-    /// At most 256 exit statuses and 127 signals.
+    /// Exits by status. There are at most 256 exit statuses and 127 signals.
     pub by_status: BTreeMap<WaitStatus, u64>,
-    /// Numbers of lifetimes by bucket, not cumulative. The last one is above all bounds.
+    /// The number of lifetimes in each bucket, not cumulative. The last bucket has those above all
+    /// bounds.
     pub lifetimes: [u64; LIFETIME_BUCKETS.len() + 1],
     /// The sum of all lifetimes, in nanoseconds.
     pub lifetime_ns: u128,
@@ -70,7 +72,7 @@ impl Exits {
 
     /// Counts the lifetime of one process.
     pub fn add_lifetime(&mut self, ns: u64) {
-        #[allow(clippy::cast_precision_loss)] // the bounds are far apart
+        #[allow(clippy::cast_precision_loss)] // rounding matters only within a few ns of a bound
         let seconds = ns as f64 / 1e9;
         let bucket = LIFETIME_BUCKETS.partition_point(|bound| *bound < seconds);
         self.lifetimes[bucket] += 1;

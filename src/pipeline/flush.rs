@@ -15,9 +15,10 @@ use crate::record::{FailureCounts, Ledgers};
 pub struct Flush {
     /// The highest request that this flush answers; see [`Control::request_flush`].
     pub request: u64,
-    /// The ledgers when the flush began. At least their `seen` is accounted for.
+    /// The ledgers when the flush began. The number of observations that are accounted for after
+    /// the flush must be at least their `seen`.
     pub before: Ledgers,
-    /// The ledgers when the flush ended. At most their `seen` is accounted for.
+    /// The ledgers when the flush ended. The number accounted for must be at most their `seen`.
     pub after: Ledgers,
     pub failures: FailureCounts,
     /// Observations, from events and from the tally, that could not be decoded.
@@ -71,12 +72,12 @@ impl Control {
         let _ = rustix::io::write(&self.0.eventfd, &1_u64.to_ne_bytes());
     }
 
-    /// Becomes readable at each request.
+    /// Returns a file descriptor that becomes readable at each request.
     pub(super) fn wakeup_fd(&self) -> BorrowedFd<'_> {
         self.0.eventfd.as_fd()
     }
 
-    /// The highest number that [`request_flush`](Self::request_flush) has returned.
+    /// Returns the highest number that [`request_flush`](Self::request_flush) has returned.
     pub(super) fn requested(&self) -> u64 {
         self.0.requested.load(Ordering::Acquire)
     }

@@ -53,7 +53,7 @@ impl Flusher {
         }
     }
 
-    /// Returns the time since a flush succeeded, or since the start.
+    /// Returns the time since the last successful flush, or since the start if there was none.
     pub fn since_success(&self) -> Duration {
         self.succeeded().elapsed()
     }

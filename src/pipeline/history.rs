@@ -20,7 +20,7 @@ pub struct History {
 }
 
 impl History {
-    /// Adds execs that are counted at this time since the start.
+    /// Adds execs that are counted at `now`, the time since the start.
     pub fn add(&mut self, now: Duration, execs: u64) {
         let ended = number(now).saturating_sub(number(self.now));
         let ended = usize::try_from(ended).unwrap_or(usize::MAX);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn before_anything_is_counted_there_is_nothing() {
+    fn a_new_history_has_neither_spans_nor_a_rate() {
         let history = History::default();
         assert_eq!(history.counts().len(), 0);
         assert_eq!(history.per_second(12), None);

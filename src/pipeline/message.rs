@@ -6,7 +6,7 @@ use crate::record::{Event, Subject, TallyCount};
 
 #[derive(Debug)]
 pub enum Message<O = Event> {
-    /// Execs and exits of all CPUs in the order of their time, and their cgroups.
+    /// Execs and exits from all CPUs, sorted by time, and their cgroups.
     Events(Vec<O>, Cgroups),
     /// Counts of execs and exits by subject, from the tally, and their cgroups.
     Tally(Vec<(Subject, TallyCount)>, Cgroups),

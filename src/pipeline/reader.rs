@@ -26,9 +26,10 @@ const IDLE_TICK: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// How often a flush drains again for observations that the kernel side has seen but not yet
-/// delivered: a program has counted one and not sent it yet, or an event is newer than the drain.
+/// The maximum number of drains in a flush. One drain can miss observations that the ledger has as
+/// seen: a program has not sent the event yet, or the event is newer than the drain.
 const FLUSH_ATTEMPTS: u32 = 20;
+/// The pause between two drains of a flush.
 const FLUSH_PAUSE: Duration = Duration::from_micros(50);
 
 /// An error that ends the reader.
@@ -54,11 +55,11 @@ pub struct Reader<S, O = Event> {
     control: Control,
     channel: mpsc::Sender<Message<O>>,
     tick: Timespec,
-    /// Drained events that are newer than the beginning of their drain: another CPU's buffer,
-    /// drained before theirs, can contain older ones by now.
+    /// Events that happened after the drain that read them had begun. They wait for the next
+    /// drain, because a buffer that was read before theirs may by now contain older events.
     held_back: Vec<O>,
     cgroups: CgroupCache,
-    /// Execs and exits received, from events and from the tally, without those held back.
+    /// Execs and exits received from the buffers and the tally, except those in `held_back`.
     delivered: u64,
     tallied: u64,
     answered: u64,
@@ -180,7 +181,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
 
     fn drain_events(&mut self) -> Result<(), Error> {
         let began = if self.stopping {
-            u64::MAX // no later drain follows, so that nothing is held back
+            u64::MAX // no drain follows, so nothing is held back
         } else {
             u64::try_from(clock::now().as_nanos()).unwrap_or(u64::MAX)
         };
@@ -196,8 +197,8 @@ impl<S: Source, O: Observation> Reader<S, O> {
                 }
             });
         if let Err(error) = drained {
-            // The events stay in the buffer, where the next drain finds them. If it is full by
-            // then, the kernel side counts in the tally.
+            // The events stay in the buffer until the next drain. If the buffer fills up before
+            // that, the kernel side counts in the tally.
             warn!(%error, "cannot read a buffer; trying again");
         }
         self.undecodable += undecodable;
@@ -225,7 +226,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let mut tallied = 0;
         self.source
             .drain_tally(&mut |key, value| {
-                // A value that cannot be decoded is at least one observation.
+                // An entry stands for at least one observation, even if it cannot be decoded.
                 let count = record::decode_tally_count(value).map_or(1, |value| value.count);
                 tallied += count;
                 match O::decode_subject(key)

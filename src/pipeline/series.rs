@@ -46,8 +46,9 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
     merged.into_iter().collect()
 }
 
-/// Returns what had no series when it was counted, for lack of a slot or of a subject. The sum of the
-/// series, `other` and [`ViewCounts::yielded`] is the total.
+/// Returns the counts of everything that had no series when it was counted, because all slots were
+/// taken or the subject is not known. The sum of the series, `other` and [`ViewCounts::yielded`] is
+/// the total.
 pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
     let mut other = Counts {
         execs: snapshot.unattributed - view.unattributed_before,
@@ -96,7 +97,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(500);
 
-    /// Users of a name service that the test controls. Every name is looked up again each time.
+    /// Returns users whose names come from a name service that the test controls. Names are looked
+    /// up again for each snapshot.
     fn users() -> (Users, Arc<Mutex<Service>>) {
         let service = Arc::new(Mutex::new(Service::Fails));
         let asked = Arc::clone(&service);
@@ -116,7 +118,8 @@ mod tests {
         (Users::by(look_up, PATIENCE, Duration::ZERO), service)
     }
 
-    /// A snapshot with the uids 1 to `uids`, each with `execs` execs in each view.
+    /// A snapshot with the uids 1 to `uids`, each with `execs` execs in each view, and with 5
+    /// unattributed execs.
     fn snapshot(request: u64, uids: u32, execs: u64) -> Snapshot {
         let counts = Counts { execs, cpu_ns: 0 };
         let key = |uid| Key {
@@ -166,7 +169,7 @@ mod tests {
                 assert_eq!(now.values().sum::<u64>() + other, snapshot.execs);
                 *shown = now;
             }
-            // A slow look-up ends in the next phase.
+            // If the phase has changed, a slow look-up ends now.
             std::thread::sleep(Duration::from_millis(50));
         }
         let alone = [1, 2, 3, 4, 5].map(|uid| last.alone(uid));

@@ -1,4 +1,4 @@
-//! The counts at one flush. The stages after the aggregator know nothing else.
+//! The counts at one flush. The stages after the aggregator see nothing else.
 
 use crate::pipeline::exits::Exits;
 use crate::pipeline::flush::Flush;
@@ -12,19 +12,19 @@ pub struct Snapshot {
     /// All execs.
     pub execs: u64,
     pub recent: History,
-    /// Execs that are counted without a subject.
+    /// Execs in the total whose program, user and cgroup are not known.
     pub unattributed: u64,
-    /// Execs in cgroups whose name is not known. They have a subject.
+    /// Execs whose program and user are known, but not the name of their cgroup.
     pub unknown_cgroup_execs: u64,
-    /// Those among `unattributed` for which the kernel skipped every program.
+    /// The execs among `unattributed` for which the kernel skipped every copy of the program.
     pub missed: u64,
-    /// An upper bound of the observations for which the kernel skipped every program, by kind in
-    /// the order of [`Kind::ALL`]. Such failures and exits are not counted.
+    /// By kind, in the order of [`Kind::ALL`]: the largest number of events for which the kernel
+    /// may have skipped every copy of the program. Such failures and exits are not counted.
     pub missed_at_most: [u64; Kind::ALL.len()],
-    /// Exits that are counted with their status.
+    /// The exits whose status is known.
     pub exits: Exits,
-    /// What the kernel saw minus what is accounted for, by kind in the order of [`Kind::ALL`]: 0
-    /// unless there is a bug.
+    /// By kind, in the order of [`Kind::ALL`]: what the kernel saw minus what is accounted for.
+    /// It is 0 unless there is a bug.
     pub differences: [i64; Kind::ALL.len()],
     /// The views in the order of the configuration.
     pub views: Vec<ViewCounts>,
@@ -35,7 +35,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the execs and exits whose event was lost, by reason. They are counted nevertheless.
+    /// Returns the number of execs and exits whose event was lost, by reason. They are still
+    /// counted.
     pub fn lost(&self) -> [(Loss, u64); 4] {
         let (execs, exits) = (&self.flush.after[Kind::Exec], &self.flush.after[Kind::Exit]);
         [
@@ -50,9 +51,9 @@ impl Snapshot {
 /// Why an event was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// The reader was not fast enough.
+    /// The buffer was full because the reader was too slow.
     BufferFull,
-    /// The CPU came online after the start.
+    /// The CPU came online after the daemon started, and has no buffer.
     NoBuffer,
     /// The kernel refused the event for another reason.
     Other,

@@ -1,4 +1,4 @@
-//! Checks filters that have the form of a name or a directory: each can match, or it is an error.
+//! Checks the filters that are names or directories: a filter that can never match is an error.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,11 +12,11 @@ use crate::names::escape::printable;
 use crate::names::parse;
 use crate::record::nul_terminated;
 
-/// File systems of cgroups (`include/uapi/linux/magic.h`).
+/// The magic numbers of the cgroup file systems (`include/uapi/linux/magic.h`).
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 const CGROUP_SUPER_MAGIC: u64 = 0x0027_e0eb;
 
-/// Checks that units can be known.
+/// Checks that the units of processes can be known on this host, if `--unit` names one.
 pub(super) fn check_unit(args: &Trace) -> anyhow::Result<()> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let is_named = args.unit.as_ref().is_some_and(|unit| !unit.0.is_empty());
@@ -33,8 +33,9 @@ fn is_version_1_alone(cgroups: &str) -> bool {
     !cgroups.is_empty() && !cgroups.lines().any(|line| line.starts_with("0::"))
 }
 
-/// Checks that the kind of events that is shown can have this name. A program's name at its exec
-/// is the last component of its path (`begin_new_exec()` in fs/exec.c). Later it can be any text.
+/// Checks that an event that is shown can have the name of `--comm`. A program's name at its exec
+/// is the last component of its path (`begin_new_exec()` in fs/exec.c). The process can change it
+/// later, so process exits and failed execs can have any name.
 pub(super) fn check_comm(args: &Trace) -> anyhow::Result<()> {
     let Some(comm) = &args.comm else {
         return Ok(());
@@ -71,8 +72,8 @@ pub(super) fn doubt(args: &Trace) -> Option<String> {
 }
 
 /// Returns the id of a cgroup, which is its directory's inode number (`cgroup_id()` in
-/// `include/linux/cgroup.h`). The kernel side compares cgroups of version 2. Directories of
-/// version 1 can have the same numbers.
+/// `include/linux/cgroup.h`). The kernel side compares the ids of version 2 cgroups. Directories of
+/// version 1 are refused, because they can have the same inode numbers.
 pub(super) fn cgroup_id(directory: &Path) -> anyhow::Result<u64> {
     let shown = directory.display();
     let metadata = directory
@@ -98,7 +99,8 @@ pub(super) fn cgroup_id(directory: &Path) -> anyhow::Result<u64> {
     }
 }
 
-/// Returns where cgroups of version 2 are mounted, from `/proc/self/mountinfo` (`proc(5)`).
+/// Returns the directory where cgroups of version 2 are mounted, from `/proc/self/mountinfo`
+/// (`proc(5)`).
 fn cgroup2_mount(mounts: &str) -> Option<&str> {
     mounts.lines().find_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;

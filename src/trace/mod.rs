@@ -1,8 +1,8 @@
 //! The live table: prints each observation as a row when it arrives.
 //!
-//! Arguments come in, rows go to standard output. The reader's thread is the daemon's; the
-//! thread `table` prints; the main thread waits for signals. `filter.rs` checks the filters,
-//! `row.rs` decides what a row says, `output.rs` how it is written.
+//! Arguments come in, rows go to standard output. The reader thread runs the same code as in the
+//! daemon, the thread `table` prints, and the main thread waits for signals. `filter.rs` checks the
+//! filters, `row.rs` decides what a row contains, and `output.rs` how it is written.
 
 mod filter;
 mod output;
@@ -39,8 +39,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// The capacity of the channel between reader and output, in batches.
 const CHANNEL: usize = 16;
 
-/// With details, a record has 2 KiB. The buffer has this many bytes per CPU, within a limit for
-/// all CPUs together.
+/// The size of the buffer in bytes if a path or arguments are shown, because such a record takes 2
+/// KiB: per CPU, and the limit for all CPUs together.
 const DETAILED_BYTES: usize = 4 << 20;
 const DETAILED_BYTES_TOTAL: usize = 64 << 20;
 
@@ -95,14 +95,14 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     Ok(lost)
 }
 
-/// Writes a line to standard error, and ignores errors. One write, because the table's thread may
-/// write to the same terminal.
+/// Writes a line to standard error, and ignores errors. A single write keeps the line in one piece,
+/// although the thread `table` may write to the same terminal.
 fn print_notice(line: &str) {
     let _ = io::stderr().write_all(format!("execsnoopd: {line}\n").as_bytes());
 }
 
 /// Reports that tracing has begun and waits until the table is done. A signal or the end of
-/// `duration` stops it. Returns None if standard output blocks and the table is not done by
+/// `duration` stops the trace. Returns None if standard output blocks and the table is not done by
 /// [`STOP_DEADLINE`] or the next signal.
 async fn end(
     mut finished: oneshot::Receiver<io::Result<bool>>,
@@ -120,7 +120,7 @@ async fn end(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    // The table still prints what was observed until now.
+    // The table still prints what was observed before the stop.
     control.stop();
     tokio::select! {
         shown = &mut finished => ended(shown),
@@ -218,8 +218,8 @@ impl Table {
         }
     }
 
-    /// Writes. Returns true if the limit is reached or the output is closed, which is not an
-    /// error.
+    /// Calls `write`. Returns true if no more rows are wanted: the limit is reached, or the output
+    /// was closed, which is not an error.
     fn until_unread(
         &mut self,
         write: impl FnOnce(&mut Self) -> io::Result<()>,
@@ -265,8 +265,8 @@ impl Table {
         Ok(())
     }
 
-    /// Returns whether observations in this cgroup are printed. Counts them as lost if that is
-    /// not known.
+    /// Returns whether to print observations in this cgroup. If that depends on a unit that is not
+    /// known, counts them as lost.
     fn is_wanted(&mut self, observations: u64, cgroup: Option<&Arc<Cgroup>>) -> bool {
         let Some(unit) = &self.unit else {
             return true;

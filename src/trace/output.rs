@@ -14,7 +14,7 @@ const HEADER: Style = Style::new().bold();
 const FAILED: Style = AnsiColor::Red.on_default();
 const EXIT: Style = Style::new().dimmed();
 
-/// The width of the path column. A longer path shifts the arguments.
+/// The width of the path column in characters. A longer path shifts the arguments.
 const PATH_WIDTH: usize = 24;
 
 /// Marks text that was truncated.
@@ -89,7 +89,7 @@ impl Output {
         self.line(&line, style)
     }
 
-    /// Flushes standard output.
+    /// Flushes standard output, and reads the width of the terminal for the rows that follow.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.is_terminal {
             let size = tcgetwinsize(io::stdout()).ok();
@@ -173,13 +173,13 @@ impl Columns {
     }
 }
 
-/// Returns a dash for empty text, so that columns can be counted.
+/// Returns a dash for empty text, so that every row has the same number of columns.
 fn dashed(text: Option<&str>) -> &str {
     text.filter(|text| !text.is_empty()).unwrap_or("-")
 }
 
 /// Quotes an argument that is empty or contains a blank or a quote, so that arguments can be told
-/// apart. Backslashes have been escaped before.
+/// apart. The text has been escaped by `printable()`, so backslashes are escaped already.
 fn quoted(arg: &str) -> String {
     if arg.is_empty() || arg.contains([' ', '"', '\'']) {
         format!("\"{}\"", arg.replace('"', "\\\""))

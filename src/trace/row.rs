@@ -1,4 +1,5 @@
-//! The content of a row: escaped names, and numbers as users know them.
+//! The content of a row. Names are escaped, and the wait status of an exit is converted to the
+//! number that a shell shows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(super) struct Row {
     pub(super) args: Option<Vec<String>>,
     #[serde(skip_serializing_if = "is_false")]
     pub(super) args_cut: bool,
-    /// Of an exit.
+    /// This and `cpu_seconds` are only set for an exit.
     #[serde(skip_serializing_if = "Option::is_none")]
     lifetime_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +53,7 @@ pub(super) struct Row {
 pub(super) enum Time {
     /// RFC 3339, in UTC.
     OfDay(String),
-    /// Seconds since the start.
+    /// Seconds since the start of the trace.
     Seconds(f64),
 }
 
@@ -104,7 +105,7 @@ impl Row {
     }
 }
 
-/// Returns the status as a shell does: the exit status, or 128 plus the signal.
+/// Returns the status as a shell shows it: the exit status, or 128 plus the number of the signal.
 fn status(wait_status: i32) -> i32 {
     match WaitStatus::of(wait_status) {
         WaitStatus::Exited(status) => i32::from(status),
@@ -112,13 +113,13 @@ fn status(wait_status: i32) -> i32 {
     }
 }
 
-/// Each argument ends with a NUL, except the last of a truncated list.
+/// Splits a list of arguments, each of which ends with a NUL, except the last of a truncated list.
 fn arguments(args: &Text) -> Vec<String> {
     let bytes = args.bytes.strip_suffix(b"\0").unwrap_or(&args.bytes);
     bytes.split(|&b| b == 0).map(printable).collect()
 }
 
-/// Converts the kernel's clock to timestamps.
+/// Converts times of the kernel's clock to timestamps.
 #[derive(Debug)]
 pub(super) struct Clock {
     timestamps: Timestamps,
@@ -128,7 +129,8 @@ pub(super) struct Clock {
     zero: SystemTime,
 }
 
-/// The clocks are not read at the same instant: smaller differences are ignored.
+/// Smaller changes of `Clock::zero` are ignored, because the two clocks are not read at the same
+/// instant.
 const NOTICEABLE: Duration = Duration::from_millis(10);
 
 impl Clock {

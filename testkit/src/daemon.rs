@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use crate::http::Scrape;
 use crate::paths;
 
-/// How long a log line may take before a test fails.
+/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon on a free port, killed when the value is dropped.
@@ -120,6 +121,17 @@ impl Daemon {
     pub fn descriptors(&self) -> usize {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
         open.expect("it runs, and we are root").count()
+    }
+
+    /// Waits until this many descriptors are open.
+    #[track_caller]
+    pub fn await_descriptors(&self, number: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.descriptors() != number {
+            let now = self.descriptors();
+            assert!(Instant::now() < deadline, "{now} descriptors, not {number}");
+            sleep(Duration::from_millis(10));
+        }
     }
 
     /// The peak of the resident memory, in KiB.

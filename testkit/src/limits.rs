@@ -86,8 +86,18 @@ impl Limited {
 
     /// The memory in use, in bytes: that of the processes, and what the kernel holds for them.
     pub fn memory_usage(&self) -> u64 {
-        let file = ["memory.usage_in_bytes", "memory.current"][usize::from(self.version - 1)];
-        let text = fs::read_to_string(self.directory.join(file)).unwrap();
+        self.number(["memory.usage_in_bytes", "memory.current"])
+    }
+
+    /// The highest memory usage so far, in bytes. Cgroups of version 2 have it since Linux 5.19.
+    pub fn peak_memory_usage(&self) -> u64 {
+        self.number(["memory.max_usage_in_bytes", "memory.peak"])
+    }
+
+    /// Reads a number from the file of version 1 or of version 2.
+    fn number(&self, files: [&str; 2]) -> u64 {
+        let file = self.directory.join(files[usize::from(self.version - 1)]);
+        let text = fs::read_to_string(file).unwrap();
         text.trim().parse().unwrap()
     }
 

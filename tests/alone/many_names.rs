@@ -1,5 +1,5 @@
-//! Storms of new names. They run alone, because every daemon observes the whole host: the names fill
-//! the views of the daemons of other tests.
+//! Storms of new names. They run alone, because every daemon observes the whole host: the names would
+//! fill the views of the daemons that other tests start.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,9 @@ use testkit::daemon::configured;
 use testkit::http::Scrape;
 use testkit::programs::{Programs, exec, exec_as, exec_times, go};
 
-/// The number of different programs, unless this variable is set.
+/// The number of different programs by default.
 const PROGRAMS: u32 = 100_000;
+/// The environment variable that overrides [`PROGRAMS`].
 const VARIABLE: &str = "EXECSNOOPD_ATTACK_PROGRAMS";
 const THREADS: u32 = 2;
 const USERS: u32 = 1000;
@@ -52,8 +53,9 @@ fn many_names_of_a_thousand_users_lose_no_count_and_evict_no_series_in_use() {
                 })
             })
             .collect();
-        // However long the storm takes, no user that waits for a slot is seen in twice as many
-        // seconds as this one and root.
+        // A user of the storm who is seen in more than twice as many seconds as root or this user
+        // could evict their series. Executing as both throughout the storm prevents that, however
+        // long the storm takes.
         let mut in_use = 1.0;
         while !storms.iter().all(ScopedJoinHandle::is_finished) {
             exec(&known);
@@ -102,7 +104,7 @@ fn by_uid(scrape: &Scrape, uid: u32) -> f64 {
     scrape.find(&sample).unwrap_or(0.0)
 }
 
-/// The slots of a view by default.
+/// The default number of slots of a view.
 const SLOTS: u32 = 1000;
 
 #[test]
@@ -164,7 +166,7 @@ fn a_program_executed_every_second_has_a_series_in_a_storm_of_new_names() {
                 assert!(storm.status().unwrap().success());
             }
         });
-        // The view is full of names that came once.
+        // Wait until the view is full of names that were executed once.
         while daemon.scrape().execs_of("other") < 5_000.0 {
             sleep(Duration::from_millis(100));
         }
@@ -185,7 +187,7 @@ fn a_program_executed_every_second_has_a_series_in_a_storm_of_new_names() {
         (has_series_after, executed, daemon.scrape())
     });
     let has_series_after = has_series_after.expect("a series within a minute");
-    // Each exec since then is counted in it.
+    // Each exec since the program got a series is counted in that series.
     let counted = scrape.execs_of("every-second");
     assert_eq!(counted, (executed - has_series_after + 1) as f64);
     scrape.assert_ledger_closes();

@@ -1,7 +1,7 @@
 //! Memory stays bounded whatever users execute.
 //!
-//! This test is a program of its own because it measures the memory of its own process, in which
-//! other tests would allocate, too.
+//! This test is a separate program because it measures the memory of its own process, in which other
+//! tests would also allocate.
 
 use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::{Label, name};

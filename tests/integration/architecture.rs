@@ -1,5 +1,5 @@
-//! Imports point in one direction: between the folders of `src/` in the order that `src/lib.rs`
-//! lists, and between files without circles.
+//! Imports point in one direction: a folder of `src/` imports only from those that `src/lib.rs` lists
+//! before it, and files have no import cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,13 +16,13 @@ const ORDER: [&str; 15] = [
 /// A file of `src/` as a module path: `["capture", "buffer", "perf"]`.
 type Module = Vec<String>;
 
-/// The modules that a file uses outside of its tests, itself not among them.
+/// A file, and the other modules that it uses outside of its tests.
 struct File {
     module: Module,
     uses: BTreeSet<Module>,
 }
 
-/// All files below `src`, except unit tests.
+/// Reads all files below `src`, except unit tests.
 fn files(src: &Path) -> Vec<File> {
     let mut paths = Vec::new();
     collect(src, &mut paths);
@@ -73,8 +73,8 @@ fn module(src: &Path, path: &str) -> Module {
     }
 }
 
-/// All paths of two segments or more, with the branches of `use` trees spelled out. Macros are
-/// searched like other code.
+/// Adds all paths of two segments or more to `found`, including each branch of a `use` tree.
+/// Arguments of macros are searched like other code.
 fn find_paths(tokens: &[TokenTree], found: &mut Vec<Vec<String>>) {
     let mut i = 0;
     while i < tokens.len() {
@@ -88,7 +88,7 @@ fn find_paths(tokens: &[TokenTree], found: &mut Vec<Vec<String>>) {
                 }
             }
         } else if is_visibility(&tokens[i..]) {
-            i += 2; // `pub(in crate::module)` is no import
+            i += 2; // `pub(in crate::module)` is not an import
         } else if let TokenTree::Ident(_) = &tokens[i] {
             i += find_path(&tokens[i..], &[], found);
         } else {
@@ -101,7 +101,7 @@ fn find_paths(tokens: &[TokenTree], found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// Reads one path that continues `start`. Returns how many tokens it has.
+/// Reads one path that continues `start`, and adds it to `found`. Returns the number of tokens read.
 fn find_path(tokens: &[TokenTree], start: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = start.to_vec();
     let mut i = 0;
@@ -145,7 +145,7 @@ fn is_visibility(tokens: &[TokenTree]) -> bool {
         if name == "pub" && is_group(group, Delimiter::Parenthesis))
 }
 
-/// The file that defines what a path in `module` names, if it is one of ours.
+/// Returns the file in `src/` that a path in `module` refers to, if there is one.
 fn resolve(module: &Module, path: Vec<String>, modules: &BTreeSet<Module>) -> Option<Module> {
     let mut absolute = match path[0].as_str() {
         "crate" | "execsnoopd" => Vec::new(),
@@ -175,7 +175,8 @@ fn resolve(module: &Module, path: Vec<String>, modules: &BTreeSet<Module>) -> Op
     Some(absolute)
 }
 
-/// The files that a file uses, directly or through others; itself among them if it is in a circle.
+/// Returns the files that a file uses, directly or through others. They include the file itself if it
+/// is part of an import cycle.
 fn reachable<'a>(
     file: &Module,
     uses: &BTreeMap<&'a Module, &'a BTreeSet<Module>>,
@@ -190,7 +191,7 @@ fn reachable<'a>(
     reached
 }
 
-/// Every import against the order of the folders, and every circle of files.
+/// Returns every import against the order of the folders, and every import cycle.
 fn violations(src: &Path) -> Vec<String> {
     let files = files(src);
     let mut violations = Vec::new();
@@ -219,17 +220,17 @@ fn violations(src: &Path) -> Vec<String> {
             violations.push(format!("{} is not in the order", file.module.join("/")));
         }
     }
-    let circles: BTreeSet<BTreeSet<String>> = reached
+    let cycles: BTreeSet<BTreeSet<String>> = reached
         .iter()
         .filter(|(file, others)| others.contains(**file))
         .map(|(file, others)| {
-            let circle = others
+            let cycle = others
                 .iter()
                 .filter(|other| reached[*other].contains(*file));
-            circle.map(|module| module.join("/")).collect()
+            cycle.map(|module| module.join("/")).collect()
         })
         .collect();
-    violations.extend(circles.iter().map(|circle| format!("circle: {circle:?}")));
+    violations.extend(cycles.iter().map(|cycle| format!("cycle: {cycle:?}")));
     violations
 }
 
@@ -238,13 +239,13 @@ fn src() -> &'static Path {
 }
 
 #[test]
-fn imports_follow_the_order_of_the_folders_and_have_no_circles() {
+fn imports_follow_the_order_of_the_folders_and_have_no_cycles() {
     let violations = violations(src());
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
 #[test]
-fn an_import_against_the_order_and_a_circle_of_files_are_found() {
+fn an_import_against_the_order_and_a_cycle_of_files_are_found() {
     let files = [
         ("lib.rs", "mod record;\nmod http;"),
         (
@@ -268,7 +269,7 @@ fn an_import_against_the_order_and_a_circle_of_files_are_found() {
         violations(src.path()),
         [
             "record uses http/routes",
-            "circle: {\"record\", \"record/ledger\"}",
+            "cycle: {\"record\", \"record/ledger\"}",
         ]
     );
 }

@@ -1,5 +1,5 @@
-//! The program as a shell sees it: arguments, messages, exit statuses. Where a test must not have
-//! privileges, it drops those of root.
+//! The program as a shell sees it: arguments, messages and exit statuses. A test that must run without
+//! privileges drops those of root.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
@@ -99,7 +99,7 @@ fn a_web_configuration_is_checked_with_the_files_it_names() {
             printed.starts_with(&format!("execsnoopd: {message}")),
             "{printed}"
         );
-        // The daemon does not start with it either.
+        // Without --check, the daemon exits with the same message.
         let started = execsnoopd(&args[..2]);
         assert_eq!(code(started.status), status);
         assert_eq!(stderr(&started), printed);
@@ -142,7 +142,7 @@ fn a_host_or_user_that_is_not_known_yet_exits_with_1() {
         let expected = format!("execsnoopd: {name}:{line}: ");
         assert!(message.starts_with(&expected), "{message}");
     }
-    // The configuration with the host is valid, and a reload of its views does not need the host.
+    // --check only warns about the unknown host, because a reload does not need it.
     std::fs::write(&file, host).unwrap();
     let output = execsnoopd(&["--config", name, "--check"]);
     assert_eq!(code(output.status), 0);

@@ -1,4 +1,5 @@
-//! Which connections are served, and which are closed when others need their slots or their budget.
+//! Which connections are served, and which are closed when others need their slots or their share of
+//! the budget for unread answers.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,13 +22,13 @@ use testkit::tls::Client;
 use testkit::web::{TLS, WebDir};
 use tokio::sync::{Semaphore, mpsc};
 
-/// More than the buffers of both sockets hold.
+/// The size of a large answer in bytes: more than the buffers of both sockets can hold.
 const LARGE: usize = 64 << 20;
 
-/// The number of unread answers that are possible whatever they hold.
+/// The number of unread answers that the server allows even if they exceed the budget.
 const ALWAYS: usize = 4;
 
-/// Longer than any test waits for an answer.
+/// A time limit that no test reaches.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// A server with three routes: one answers at once, one holds a request until it is released, and
@@ -99,7 +100,7 @@ fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
     limits
 }
 
-/// A persistent connection with a request on it.
+/// Opens a persistent connection and sends a request.
 fn asking(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = connect(address);
     ask(&mut stream, path);
@@ -111,7 +112,7 @@ fn ask(stream: &mut impl Write, path: &str) {
     stream.write_all(request.as_bytes()).unwrap();
 }
 
-/// The next answer on a persistent connection.
+/// Reads the next answer on a persistent connection.
 fn next_answer(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     let mut byte = [0];
@@ -141,18 +142,18 @@ fn assert_served(stream: &mut (impl Read + Write)) {
     assert_eq!((answer.status, &answer.body[..]), (200, &b"served"[..]));
 }
 
-/// Asserts that the server has closed or reset the connection.
+/// Asserts that the server closes or resets the connection before it has sent all of a large answer.
 #[track_caller]
 fn assert_cut(stream: &mut impl Read) {
     let mut rest = Vec::new();
     let read = stream.read_to_end(&mut rest);
     assert!(
         read.is_err() || rest.len() < LARGE,
-        "all of the answer came"
+        "the answer is complete"
     );
 }
 
-/// A connection that has begun to read a large answer.
+/// Opens a connection, requests a large answer, and reads only its first bytes.
 fn stalled(address: SocketAddr) -> TcpStream {
     let mut stream = asking(address, "/large");
     stream.read_exact(&mut [0; 12]).unwrap();
@@ -161,7 +162,7 @@ fn stalled(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn the_connection_that_has_been_silent_longest_is_closed_for_a_new_one() {
-    // There are four slots for reading.
+    // With `max_connections = 1`, there are four slots for connections that have not sent a request.
     let server = Held::start(|limits| {
         limits.max_connections = 1;
         limits.grace = Patience::always(Duration::ZERO);
@@ -185,7 +186,7 @@ fn a_partial_head_counts_as_silence() {
     slow.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
     let silent: Vec<_> = (0..3).map(|_| connect(server.address)).collect();
     assert_served(&mut connect(server.address));
-    // The server has not answered what it has read, so it may reset the connection.
+    // The server may reset the connection, because it may not have read everything.
     let mut rest = Vec::new();
     let _ = slow.read_to_end(&mut rest);
     assert_eq!(rest, b"");
@@ -193,7 +194,7 @@ fn a_partial_head_counts_as_silence() {
 }
 
 #[test]
-fn a_client_from_another_source_is_served_at_once_beside_a_crowd() {
+fn a_client_from_another_source_is_served_at_once_despite_a_crowd() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("web.sock");
     let unix = Listener::bind(&Address::Unix(path.clone())).unwrap();
@@ -226,7 +227,7 @@ fn a_client_from_another_source_is_served_at_once_beside_a_crowd() {
     idle.iter_mut().for_each(assert_served);
     let mut silent: Vec<_> = (0..4).map(|_| connect(address)).collect();
     assert_served(&mut UnixStream::connect(&path).unwrap());
-    // The crowd has lost its oldest slot, and its oldest share of the budget.
+    // The crowd has lost its oldest silent connection and its oldest idle one.
     assert_closed(&mut silent[0]);
     assert_cut(&mut idle[0]);
     assert_served(&mut idle[1]);
@@ -248,7 +249,7 @@ fn a_request_in_progress_is_never_cut_and_others_are_answered_503_if_they_wait_t
         assert_eq!(refused.header("connection"), Some("close"));
         assert_eq!(refused.text(), "Too many requests are being answered.\n");
     }
-    // More than there are slots for reading.
+    // These are more connections than the slots for those that have not sent a request.
     let silent: Vec<_> = (0..20).map(|_| connect(server.address)).collect();
     server.assert_all_are_answered(held);
     assert_eq!(get(server.address, "/").status, 200);
@@ -347,7 +348,7 @@ fn an_unread_answer_stays_open_while_the_budget_has_room() {
 }
 
 #[test]
-fn an_answer_is_complete_even_if_its_client_closes_only_afterwards() {
+fn a_large_answer_is_complete_before_the_server_closes_the_connection() {
     let server = Held::start(|_| ());
     let mut stream = connect(server.address);
     let request = b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -366,7 +367,7 @@ fn scrapes_that_wait_for_the_reader_are_answered_and_further_ones_refused() {
         ..Config::default()
     });
     assert_eq!(get(service.address, "/-/ready").status, 200);
-    let kernel = service.kernel.lock().unwrap(); // the reader blocks
+    let kernel = service.kernel.lock().unwrap(); // blocks the reader
     let mut scrapes: Vec<_> = (0..3)
         .map(|_| asking(service.address, "/metrics"))
         .collect();
@@ -394,7 +395,7 @@ fn a_connection_without_a_handshake_is_closed_for_a_new_one() {
         live,
     );
     let mut half: Vec<_> = (0..4).map(|_| connect(server.address)).collect();
-    // A record whose length is greater than what follows.
+    // Each client sends only the beginning of a TLS record.
     for stream in &mut half {
         stream.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
     }
@@ -405,7 +406,7 @@ fn a_connection_without_a_handshake_is_closed_for_a_new_one() {
     assert_eq!(rest, b"");
     ask(&mut held, "/held");
     server.taken.recv().unwrap();
-    // Over TLS, too, a client is told.
+    // Over TLS as well, a rejected request gets an answer.
     assert_eq!(client.get(server.address, "/").unwrap().status, 503);
     server.gate.add_permits(1);
     assert_eq!(next_answer(&mut held).status, 200);

@@ -1,4 +1,4 @@
-//! Answers to requests, valid or not.
+//! Answers to valid and invalid requests.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -184,7 +184,7 @@ fn the_page_names_each_problem_its_extent_and_the_remedy() {
     }
 }
 
-/// The text of a page without markup, with single spaces.
+/// Returns the text of a page without markup, with words separated by single spaces.
 fn words(page: &Answer) -> String {
     let text = page.text();
     let (_, body) = text.split_once("<body>").unwrap();
@@ -297,8 +297,8 @@ fn a_head_that_is_too_large_is_answered_431() {
     assert_eq!(get(service.address, "/metrics").status, 200);
 }
 
-/// The status of the answer to a request with these headers. The server may close the connection
-/// before it has read the request, which resets it, so only the beginning of the answer is read.
+/// Returns the status of the answer to a request with these headers. Reads only the beginning of the
+/// answer: if the server has not read the whole request, it resets the connection.
 fn status_of(address: SocketAddr, headers: &str) -> u16 {
     let mut stream = connect(address);
     let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
@@ -309,7 +309,7 @@ fn status_of(address: SocketAddr, headers: &str) -> u16 {
 }
 
 #[test]
-fn an_answer_does_not_wait_for_the_body() {
+fn an_answer_does_not_wait_for_the_body_of_the_request() {
     let service = service();
     let request =
         b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\na";
@@ -331,7 +331,7 @@ fn garbage_is_answered_400() {
 }
 
 #[test]
-fn requests_in_a_row_are_answered_on_one_connection() {
+fn pipelined_requests_are_answered_on_one_connection() {
     let service = service();
     let mut stream = connect(service.address);
     let keep = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
@@ -344,7 +344,7 @@ fn requests_in_a_row_are_answered_on_one_connection() {
 }
 
 #[test]
-fn an_endless_head_is_closed_after_its_timeout() {
+fn a_connection_with_an_incomplete_head_is_closed_after_the_timeout() {
     let address = serve_within(Router::new(), |limits| {
         limits.head_timeout = Duration::from_millis(200);
     });
@@ -352,15 +352,15 @@ fn an_endless_head_is_closed_after_its_timeout() {
     stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("the server closes");
-    // An idle connection is closed, too.
+    // A connection without any request is closed, too.
     connect(address)
         .read_to_end(&mut rest)
         .expect("the server closes");
 }
 
 #[test]
-fn an_unread_answer_is_closed_after_its_timeout() {
-    // More than the buffers of both sockets hold.
+fn a_connection_with_an_unread_answer_is_closed_after_the_timeout() {
+    // The size of the answer in bytes: more than the buffers of both sockets can hold.
     const LARGE: usize = 64 << 20;
     let router = Router::new().route("/", route_get(async || vec![b'a'; LARGE]));
     let address = serve_within(router, |limits| {
@@ -373,7 +373,7 @@ fn an_unread_answer_is_closed_after_its_timeout() {
     let mut first = [0; 12];
     stalled.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    // Only a reset or a close ends the wait, as no other event is asked for.
+    // poll() returns only after a reset or a close, because no other events are requested.
     let mut closed = [PollFd::new(&stalled, PollFlags::empty())];
     assert_eq!(poll(&mut closed, None), Ok(1));
     let mut rest = Vec::new();

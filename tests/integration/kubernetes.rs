@@ -24,12 +24,15 @@ fn config(path: &str) -> Config {
 }
 
 #[test]
-fn the_rules_are_those_of_prometheus() {
+fn the_prometheusrule_contains_the_packaged_rules() {
     let directory = packaged("kubernetes/prometheus-operator");
     let made = Command::new(directory.join("make-prometheusrule")).output();
     let made = String::from_utf8(made.expect("bash can be executed").stdout).unwrap();
     let rules = std::fs::read_to_string(directory.join("prometheusrule.yaml")).unwrap();
-    assert_eq!(rules, made, "make-prometheusrule writes it anew");
+    assert_eq!(
+        rules, made,
+        "prometheusrule.yaml is out of date: run make-prometheusrule"
+    );
 }
 
 #[test]

@@ -1,15 +1,15 @@
-//! The service as it is shipped, from bytes to answers, on a source of events that is no kernel; and
-//! the program as a shell sees it. These tests need neither BPF nor root.
+//! Tests of the service from the bytes of events to HTTP answers, with a fake kernel as the source of
+//! events, and of the program's command line. They need neither BPF nor root.
 
 mod architecture; // imports point in one direction
 mod command_line; // arguments, messages and exit statuses
-mod connections; // who is served when all connections are in use
-mod http; // answers to requests, valid or not
+mod connections; // which clients are served when all connections are in use
+mod http; // answers to valid and invalid requests
 mod kubernetes; // the manifests agree with the program
 mod pipeline; // from bytes to a scrape
 mod reader; // the reader thread alone: order, backpressure, flushes
 mod record; // the decoder agrees with the layout in C
 mod stages; // stages that stop, fail, panic or hang
-mod units; // the systemd units, judged by systemd's own tools
+mod units; // the systemd units, checked with systemd's own tools
 mod views; // labels, reserved series, reloads
 mod web; // TLS, client certificates and users

@@ -1,4 +1,4 @@
-//! From bytes to a scrape: the service as it is shipped, on a source that the test fills.
+//! From the bytes of events to a scrape: the whole service, with a source that the test fills.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn an_event_is_in_the_next_scrape() {
 }
 
 #[test]
-fn every_family_is_there_before_the_first_exec() {
+fn every_family_exists_before_the_first_exec() {
     let service = Service::start(&Config::default());
     let scrape = Scrape::of(service.address);
     assert_eq!(scrape.value("execsnoop_execs_total"), 0.0);
@@ -76,7 +76,7 @@ fn undecodable_bytes_are_counted_as_lost_and_unattributed() {
         }
         let mut failure = event(b"good", 0, 1);
         failure.subject.retval = -2;
-        kernel.emit(encode(&failure)); // failures are no events
+        kernel.emit(encode(&failure)); // failed execs are never sent as events
         kernel.tally(vec![0; 3], 4);
     });
     let scrape = Scrape::of(service.address);
@@ -245,7 +245,7 @@ fn exits_are_counted_by_status_with_lifetime_and_cpu_time_in_every_view() {
 fn a_scrape_that_cannot_be_fresh_is_answered_503() {
     let service = Service::start(&Config::default());
     Scrape::of(service.address);
-    // Holding the lock stands for a kernel that does not answer.
+    // While this lock is held, the reader gets nothing from the fake kernel.
     let kernel = Arc::clone(&service.kernel);
     let held = kernel.lock().unwrap();
     let answer = testkit::http::request(

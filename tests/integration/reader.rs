@@ -31,7 +31,7 @@ fn start(kernel: Kernel, channel: usize) -> Running {
 }
 
 impl Running {
-    /// The times of the events up to the next flush that answers `request`.
+    /// Returns the times of the events before the next flush that answers `request`.
     fn times_until_flush(&mut self, request: u64) -> Vec<u64> {
         let mut times = Vec::new();
         loop {
@@ -91,7 +91,8 @@ fn a_full_channel_makes_the_reader_wait_and_nothing_is_lost() {
     let request = running.control.request_flush();
     assert_eq!(running.times_until_flush(request), [0, 1]);
 
-    // A flush is two messages and the channel holds one: the reader blocks after the first.
+    // A flush with an event is two messages, and the channel holds one, so the reader blocks after the
+    // first.
     running
         .kernel
         .lock()
@@ -123,7 +124,7 @@ fn a_full_channel_makes_the_reader_wait_and_nothing_is_lost() {
 #[test]
 fn requests_made_together_are_answered_by_one_flush() {
     let mut running = start(Kernel::default(), 1);
-    // The channel holds one flush and the next does not fit, so requests accumulate.
+    // The channel holds one flush, and the next one does not fit, so requests accumulate.
     for _ in 0..2 {
         let request = running.control.request_flush();
         while running.messages.is_empty() {

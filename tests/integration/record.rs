@@ -1,4 +1,5 @@
-//! The decoder agrees with the layout of `bpf/execsnoop.h`, which testkit writes out a second time.
+//! The decoder agrees with testkit's encoder, which implements the layout of `bpf/execsnoop.h`
+//! independently.
 
 use execsnoopd::record::{DecodeError, Event, Kind, Observation, kind, nul_terminated};
 use proptest::prelude::*;

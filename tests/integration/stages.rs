@@ -1,5 +1,5 @@
-//! Stages that stop, fail, panic or hang. A stage that fails ends the service; a panic in an answer
-//! ends that answer only.
+//! Stages that stop, fail, panic or hang. A stage that fails ends the service. A panic in an answer
+//! affects only that answer.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -69,7 +69,7 @@ fn a_reader_that_hangs_does_not_block_the_stop() {
     drop(held);
 }
 
-/// How long the service may run before a test fails.
+/// How long the service may run before a test stops it and fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
@@ -100,7 +100,7 @@ fn a_listener_that_fails_ends_the_service_even_if_another_works() {
     let (commands, commanded) = mpsc::unbounded_channel();
     thread::spawn(move || {
         thread::sleep(PATIENCE);
-        drop(commands); // a stop without an error
+        drop(commands); // stops the daemon without an error, which fails the test
     });
     let ended = daemon.run(commanded);
     let error = ended.unwrap_err().to_string();
@@ -121,7 +121,7 @@ fn a_panic_in_an_answer_affects_only_that_client() {
             .build()
             .unwrap();
         let (_ping, pinged) = mpsc::channel(1);
-        // With one slot, the next request shows that the panic freed it.
+        // There is one slot, so the answer to the next request shows that the panic freed it.
         let server = Server::new(router, Limits::new(1));
         runtime.block_on(async {
             tokio::select! {

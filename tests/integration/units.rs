@@ -1,4 +1,4 @@
-//! The units, judged by systemd's own tools. They need no running systemd.
+//! Checks of the systemd units with systemd's own tools, which do not need a running systemd.
 
 use std::process::{Command, Output};
 
@@ -13,7 +13,8 @@ const UNITS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The highest exposure of the unit that `systemd-analyze security` may report, in tenths.
+/// The highest exposure level of the service that is accepted, in tenths. `systemd-analyze security`
+/// rates services from 0.0 (fully confined) to 10.0.
 const EXPOSURE: &str = "20";
 
 fn systemd_analyze(args: &[&str], unit: &std::path::Path) -> Output {
@@ -45,7 +46,7 @@ fn the_units_are_valid() {
 }
 
 #[test]
-fn the_unit_is_confined() {
+fn the_service_is_confined() {
     let unit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/execsnoopd.service");
     let threshold = format!("--threshold={EXPOSURE}");
     assert_clean(&systemd_analyze(

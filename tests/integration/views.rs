@@ -99,8 +99,8 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     assert_eq!(scrape.value(sshd), 1.0);
     assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 3.0);
     assert_eq!(scrape.value("execsnoop_series_limit{view=\"comm\"}"), 3.0);
-    // Each new series evicted one, because `idle_after` is 0. `other` is what had no slot when it
-    // was counted, and nothing was without one.
+    // When all slots are taken, each new series evicts one, because `idle_after` is 0. Every exec
+    // therefore had a slot when it was counted, so `other` is 0.
     assert_eq!(
         scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
         0.0
@@ -125,7 +125,7 @@ fn a_reload_changes_views_without_losing_a_count() {
     changed.view.push(ViewConfig::by(&[Label::Uid]));
     service.reload(&changed);
     let by_uid = |uid| format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\"}}");
-    // What was executed before the view existed does not appear as a burst.
+    // Execs before the view existed are counted as yielded, so they do not appear as a burst.
     service.await_sample("execsnoop_series_yielded_execs_total{view=\"uid\"}", 2.0);
     assert_eq!(Scrape::of(service.address).value(&by_uid("other")), 0.0);
     service.kernel(|kernel| {
@@ -140,7 +140,7 @@ fn a_reload_changes_views_without_losing_a_count() {
     assert_eq!(scrape.value("execsnoop_execs_total"), 4.0);
     assert_eq!(scrape.value(RELOADED), 1.0);
 
-    // A rejected configuration changes nothing, so the views stay.
+    // A change of `capture.exits` is rejected together with the changed views.
     let mut refused = Config::default();
     refused.capture.exits = false;
     service.reload(&refused);
@@ -198,7 +198,8 @@ fn a_user_who_fills_a_view_leaves_others_their_share() {
             }
         });
         let scrape = Scrape::of(service.address);
-        // The other user gets slots up to the share.
+        // The other user gets slots up to `user_share`. With 1.0, the first user never has more than
+        // the share, and keeps all slots.
         assert_eq!(scrape.execs_of("other"), hidden);
         scrape.assert_ledger_closes();
         service.stop().unwrap();

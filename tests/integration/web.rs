@@ -1,4 +1,5 @@
-//! TLS, client certificates and users by the web configuration file of the exporter-toolkit.
+//! TLS, client certificates and users, as set in a web configuration file (the format of Prometheus'
+//! exporter-toolkit).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -28,7 +29,8 @@ fn service(dir: &WebDir) -> Service {
     Service::start(&dir.config())
 }
 
-/// A service with TLS, with further lines in that section, and a client that trusts it.
+/// Starts a service with TLS, and returns it with a client that trusts it, its directory and its
+/// authority. `lines` are appended to `tls_server_config`.
 fn tls(lines: &str) -> (Service, Client, WebDir, Authority) {
     let authority = Authority::new("ours");
     let dir = WebDir::tls(&format!("{TLS}{lines}"), &authority);
@@ -44,7 +46,7 @@ fn every_route_is_answered_over_tls() {
         assert_eq!(answer.status, 200, "{path}");
     }
     let connection = client.connect(service.address).unwrap();
-    // The client offers HTTP/2, too.
+    // The server chooses HTTP/1.1, although the client also offers HTTP/2.
     assert_eq!(connection.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
 
@@ -67,7 +69,7 @@ fn plain_http_on_a_tls_port_is_answered_400() {
 }
 
 #[test]
-fn garbage_on_a_tls_port_is_closed() {
+fn a_connection_that_sends_garbage_to_a_tls_port_is_closed() {
     let (service, client, _dir, _) = tls("");
     for garbage in [&b"\0\0\0\0\0\0"[..], b"\x16\x03\x01\xff\xff\xff", b"\x80"] {
         let mut stream = connect(service.address);
@@ -104,7 +106,7 @@ fn versions_cipher_suites_and_curves_follow_the_file() {
         negotiated(&client.connect(service.address).unwrap()),
         (
             ProtocolVersion::TLSv1_2,
-            // The order of the server decides, not that of the client.
+            // The server's order of preference decides, not the client's.
             CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
             NamedGroup::secp384r1,
         )
@@ -180,7 +182,7 @@ fn client_auth_type_decides_which_certificates_are_accepted() {
             .map(|client| client.get(service.address, "/metrics").is_ok());
         assert_eq!(seen, let_in, "{name}");
     }
-    // An incomplete file does not disable the client certificates.
+    // A file that no longer requires client certificates may be incomplete, so no client is accepted.
     dir.write("web.yml", TLS);
     for client in &clients {
         assert!(client.get(service.address, "/metrics").is_err());
@@ -293,7 +295,7 @@ fn a_changed_list_of_users_applies_to_the_next_request() {
     assert_eq!(alice(), 200);
     dir.write("web.yml", &users(&["bob", "alicf"]));
     assert_eq!(alice(), 401);
-    // A file that is being written may look like this.
+    // A file may look like this while it is being written, so requests are rejected.
     for without in ["", "# nobody is asked\n", "basic_auth_users: {}\n"] {
         dir.write("web.yml", without);
         assert_eq!(get(service.address, "/metrics").status, 500);
@@ -341,7 +343,7 @@ fn requests_above_the_rate_limit_are_answered_429() {
     assert_eq!(statuses, [200, 200, 200, 429, 429]);
 }
 
-/// Two connections: one with a part of its first record, and one without a byte.
+/// Opens two connections: one that sends part of its first TLS record, and one that sends nothing.
 fn partial_handshakes(address: SocketAddr) -> [TcpStream; 2] {
     let mut begun = connect(address);
     begun.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
@@ -394,7 +396,8 @@ fn a_unix_socket_is_served_like_a_port() {
     }
 }
 
-/// Serves with this web configuration within limits until the test process exits.
+/// Starts a server with this web configuration and with limits that `set` changes. It runs until the
+/// test process exits.
 fn serve(dir: &WebDir, set: impl FnOnce(&mut Limits)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

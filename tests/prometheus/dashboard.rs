@@ -1,5 +1,5 @@
-//! The Grafana dashboard of the package satisfies the rules of grafana/dashboard-linter (each test names
-//! its rule), queries only metrics that exist, and is documented.
+//! The Grafana dashboard of the package satisfies the rules of grafana/dashboard-linter, queries only
+//! metrics that exist, and is documented.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -39,7 +39,7 @@ fn variable<'a>(dashboard: &'a Value, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no variable {name}"))
 }
 
-/// template-datasource-rule
+/// dashboard-linter: template-datasource-rule
 #[test]
 fn the_data_source_is_a_variable() {
     let dashboard = dashboard();
@@ -49,7 +49,7 @@ fn the_data_source_is_a_variable() {
     assert_eq!(datasource["label"], "Data source");
 }
 
-/// template-job-rule, template-instance-rule, template-label-promql-rule,
+/// dashboard-linter: template-job-rule, template-instance-rule, template-label-promql-rule,
 /// template-on-time-change-reload-rule
 #[test]
 fn jobs_and_instances_are_variables() {
@@ -74,7 +74,7 @@ fn jobs_and_instances_are_variables() {
     }
 }
 
-/// panel-datasource-rule
+/// dashboard-linter: panel-datasource-rule
 #[test]
 fn every_data_source_is_the_variable() {
     let dashboard = dashboard();
@@ -107,7 +107,7 @@ fn each_object(value: &Value, look: &mut impl FnMut(&serde_json::Map<String, Val
     }
 }
 
-/// panel-title-description-rule
+/// dashboard-linter: panel-title-description-rule
 #[test]
 fn every_panel_has_a_title_and_a_description() {
     for panel in panels(&dashboard()) {
@@ -118,7 +118,7 @@ fn every_panel_has_a_title_and_a_description() {
     }
 }
 
-/// panel-units-rule
+/// dashboard-linter: panel-units-rule
 #[test]
 fn every_panel_has_a_unit_that_grafana_knows() {
     for panel in data_panels(&dashboard()) {
@@ -135,7 +135,7 @@ fn every_panel_has_a_unit_that_grafana_knows() {
     }
 }
 
-/// panel-no-targets-rule
+/// dashboard-linter: panel-no-targets-rule
 #[test]
 fn every_panel_has_queries() {
     for panel in data_panels(&dashboard()) {
@@ -146,7 +146,7 @@ fn every_panel_has_queries() {
     }
 }
 
-/// target-promql-rule
+/// dashboard-linter: target-promql-rule
 #[test]
 fn promtool_accepts_every_query() {
     let dashboard = dashboard();
@@ -165,7 +165,7 @@ fn promtool_accepts_every_query() {
     );
 }
 
-/// target-rate-interval-rule
+/// dashboard-linter: target-rate-interval-rule
 #[test]
 fn rates_are_over_the_interval_that_grafana_computes() {
     for (query, selector) in all_selectors(&dashboard()) {
@@ -178,7 +178,7 @@ fn rates_are_over_the_interval_that_grafana_computes() {
     }
 }
 
-/// target-job-rule, target-instance-rule
+/// dashboard-linter: target-job-rule, target-instance-rule
 #[test]
 fn every_selector_matches_the_chosen_jobs_and_instances() {
     for (query, selector) in all_selectors(&dashboard()) {
@@ -191,7 +191,7 @@ fn every_selector_matches_the_chosen_jobs_and_instances() {
     }
 }
 
-/// target-counter-agg-rule
+/// dashboard-linter: target-counter-agg-rule
 #[test]
 fn counters_are_queried_by_rate_or_increase() {
     let types = metric_types();
@@ -206,13 +206,13 @@ fn counters_are_queried_by_rate_or_increase() {
     }
 }
 
-/// uneditable-dashboard-rule
+/// dashboard-linter: uneditable-dashboard-rule
 #[test]
 fn the_dashboard_cannot_be_edited() {
     assert_eq!(dashboard()["editable"], false);
 }
 
-/// The views of this configuration, by the suffix of the names of their metrics.
+/// Returns the `labels` line of each view of a configuration, by the suffix of the view's metrics.
 fn views(config: &Config) -> BTreeMap<String, String> {
     let views = config.view.iter();
     views
@@ -230,7 +230,7 @@ fn views(config: &Config) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The view that a metric belongs to.
+/// Returns the view that a metric belongs to.
 fn view_of(metric: &str) -> Option<&str> {
     let metric = metric.strip_prefix("execsnoop_")?.strip_suffix("_total")?;
     Some(metric.split_once("_by_")?.1)
@@ -263,7 +263,7 @@ fn a_panel_of_a_view_says_which_one_it_needs() {
             .flat_map(|query| selectors(query.expr))
             .filter_map(|selector| view_of(selector.metric))
             .collect();
-        // CPU time needs more than a view, which is what the text says.
+        // A panel of CPU time names `capture.exits` instead of a view.
         let is_of_execs = queries_of(panel).next().unwrap().expr.contains("execs_by_");
         for view in metrics.into_iter().filter(|_| is_of_execs) {
             assert!(no_value(panel).contains(&views[view]), "{panel:#}");
@@ -293,7 +293,7 @@ fn the_text_in_the_dashboard_is_a_part_of_the_documented_configuration() {
 }
 
 #[test]
-fn panels_have_ids_of_their_own_and_do_not_overlap() {
+fn panels_have_unique_ids_and_do_not_overlap() {
     let dashboard = dashboard();
     let mut ids = BTreeSet::new();
     let mut taken = BTreeMap::new();

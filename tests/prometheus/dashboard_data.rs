@@ -1,4 +1,4 @@
-//! Every query of the Grafana dashboard, evaluated by a Prometheus that scraped the daemon while
+//! Evaluates every query of the Grafana dashboard, on a Prometheus that scraped the daemon while
 //! programs ran, failed, crashed and used CPU time.
 
 use std::collections::BTreeSet;
@@ -25,7 +25,8 @@ const UNIT: &str = "on-the-dashboard.service";
 const CONTAINER: &str = "dadadadadadadadadadadadadadadadadadadadadadadadadadadadadadadada";
 const UID: u32 = 47_110;
 
-/// The panels that may show 0. The daemon's CPU time has a resolution of one second.
+/// The panels that may show 0: on a healthy host, the first two do. The daemon's CPU time is measured
+/// in whole seconds, so the third does if the daemon used little.
 const MAY_BE_0: [&str; 3] = [
     "Hosts that stopped answering",
     "Unaccounted for",
@@ -110,7 +111,7 @@ fn every_panel_shows_what_happened() {
     let capture = "[capture]\nfailures = \"tracepoint\"\nbuffer_pages = 1\n";
     let (daemon, _config) = with_tracefs(&format!("{capture}{}", config_text()));
     let prometheus = scraping(&daemon);
-    // The first time, series begin; the second time, they increase.
+    // In the first round, series begin; in the second, they increase.
     for _ in 0..2 {
         load(&programs, &names, &daemon);
         let execs = daemon.scrape().value("execsnoop_execs_total");
@@ -180,7 +181,7 @@ fn panels_without_data_name_what_they_need_instead_of_showing_0() {
     let program = programs.named("counted");
     let (daemon, _config) = configured("[capture]\nfailures = \"off\"\nexits = false\n");
     let prometheus = scraping(&daemon);
-    // The first time, its series begins; the second time, it increases.
+    // The first exec begins the series; the second increases it.
     for _ in 0..2 {
         exec_as(&program, Some(UID));
         let execs = daemon.scrape().execs_of("counted");

@@ -1,4 +1,4 @@
-//! The rules and the query for Kubernetes, judged by promtool.
+//! Tests of the rules and of the query for Kubernetes, with promtool.
 
 use testkit::docs::{KUBERNETES, fenced};
 use testkit::paths::repository;

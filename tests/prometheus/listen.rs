@@ -1,4 +1,4 @@
-//! The daemon listens where Prometheus listens, as both read an address in the same way.
+//! The daemon reads a listen address as Prometheus does, and listens in the same places.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use testkit::prometheus::agent;
 
 const PORT: &str = "9999";
 
-/// Runs a server in a network namespace of its own and prints the addresses that it answers on.
+/// Runs a server in a separate network namespace and prints the addresses on which it answers.
 /// Port 9999 is 270F in /proc/net.
 const SCRIPT: &str = "
 ip link set lo up

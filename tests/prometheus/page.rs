@@ -28,8 +28,8 @@ const HOSTILE_COMMS: [&[u8]; 10] = [
     b"",
     b"&lt;b&gt;&amp;<",
     "\u{202e}txt.exe".as_bytes(), // right-to-left override
-    "\u{627}\u{644}\u{639} a\u{301}".as_bytes(), // right to left, and a combining mark
-    "a\u{200b}b\u{feff}".as_bytes(), // zero width
+    "\u{627}\u{644}\u{639} a\u{301}".as_bytes(), // right-to-left letters, and a combining mark
+    "a\u{200b}b\u{feff}".as_bytes(), // zero-width characters
     b"\xff\xfe\xc3(\x1b[31m\n",
 ];
 
@@ -51,7 +51,8 @@ const LONG: [u8; 255] = {
     name
 };
 
-/// A service that counted programs and units of these names, each twice as often as the one before.
+/// A service that has counted programs and units of these names, each program twice as often as the
+/// one before.
 fn service(comms: &[&[u8]], units: &[&[u8]]) -> Service {
     let views: [&[Label]; 4] = [
         &[Label::Comm],
@@ -84,7 +85,7 @@ fn named<'a>(elements: &'a [Element], name: &str) -> Vec<&'a Element> {
     elements.iter().filter(|e| e.name == name).collect()
 }
 
-/// The elements and their attributes, without contents and values.
+/// Returns the names of all elements and of their attributes, without text and attribute values.
 fn shape(page: &Shown) -> Vec<(&str, Vec<&str>)> {
     let shape = page.elements.iter().map(|element| {
         let attributes = element.attributes.keys().map(String::as_str);
@@ -109,7 +110,7 @@ fn hostile_names_are_text_and_nothing_else() {
     );
     assert_eq!(shape(&page), shape(&open(harmless.address, "/")));
 
-    // The last one was executed most.
+    // The table begins with the last program, which was executed most often.
     let comms = HOSTILE_COMMS.iter().rev().map(|comm| escape(comm));
     let comms: Vec<_> = comms.map(|comm| vec![comm]).collect();
     assert_eq!(names(&page, "by-comm"), comms);

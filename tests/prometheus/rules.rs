@@ -1,5 +1,5 @@
-//! The rules of the package: promtool accepts them, their unit tests pass, and every metric that they
-//! name exists.
+//! Tests of the rules in the package: promtool accepts them, their unit tests pass, and every metric
+//! in them exists.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn the_unit_tests_expect_every_alert_to_fire_and_to_stay_quiet() {
 }
 
 #[test]
-fn every_recording_rule_is_in_a_unit_test_or_an_alert_that_is() {
+fn every_recording_rule_is_used_by_a_unit_test_or_an_alert() {
     let used = read(&unit_tests())
         + &alerts()
             .into_iter()
@@ -110,7 +110,7 @@ fn every_alert_has_a_description_and_a_documented_response() {
     assert_eq!(sections, names);
 }
 
-/// The words that may be names of metrics.
+/// Returns the words of a text that may be names of metrics.
 fn words(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
         .collect()
@@ -138,7 +138,7 @@ fn metrics() -> BTreeSet<String> {
 #[test]
 fn every_metric_in_rules_and_documentation_exists() {
     let (recorded, metrics) = (recorded(), metrics());
-    // Regular expressions are no names.
+    // Leave out regular expressions, which are not names of metrics.
     let fleet = FLEET.lines().filter(|line| !line.contains("regex:"));
     let fleet = fleet.filter(|line| !line.contains("__name__=~"));
     let text =
@@ -148,7 +148,7 @@ fn every_metric_in_rules_and_documentation_exists() {
         if word.contains(":execsnoop_") {
             assert!(recorded.contains(word), "{word} is not recorded");
         } else if word.starts_with("execsnoop_") {
-            // The series of a histogram have suffixes.
+            // The series of a histogram have names with suffixes.
             let metric = word.strip_suffix("_bucket").unwrap_or(word);
             assert!(metrics.contains(metric), "{word} is no metric");
             found += 1;
@@ -157,7 +157,7 @@ fn every_metric_in_rules_and_documentation_exists() {
     assert!(found > 10, "only {found} metrics found");
 }
 
-/// Blank lines separate the queries.
+/// In the code blocks, blank lines separate the queries.
 #[test]
 fn promtool_accepts_the_queries_of_the_documentation() {
     let blocks = fenced(METRICS, "promql").join("\n");
@@ -192,8 +192,8 @@ fn promtool_accepts_the_queries_of_the_documentation() {
     }
 }
 
-/// The metrics of the views that the queries of docs/metrics.md need. It names their labels like a
-/// configuration.
+/// Returns the metrics of the views that the queries of docs/metrics.md need. That page writes the
+/// labels of these views as a configuration does.
 fn views_of_the_queries() -> Vec<String> {
     let lists = METRICS.split("`[\"").skip(1);
     let views = lists.map(|rest| {
@@ -208,7 +208,7 @@ fn views_of_the_queries() -> Vec<String> {
     views.collect()
 }
 
-/// The first line of each block is the name of its file.
+/// In docs/fleet.md, the first line of each code block is a comment with the name of its file.
 #[test]
 fn promtool_accepts_the_configurations_for_many_hosts() {
     let dir = tempfile::tempdir().unwrap();

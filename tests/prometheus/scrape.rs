@@ -12,7 +12,7 @@ use testkit::mounts::with_tracefs;
 use testkit::programs::{Programs, exec_times};
 use testkit::prometheus::{Prometheus, packaging, promtool};
 
-/// The types of the metrics of a scrape by name.
+/// Returns the types of the scraped metrics, by name.
 fn types_scraped(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
@@ -45,7 +45,7 @@ impl Drop for BpfStats {
 #[test]
 fn every_metric_is_documented_and_every_documented_metric_exists() {
     let _stats = BpfStats::enable();
-    // With tracefs, every host observes failures.
+    // With tracefs, failed execs can be observed on every host.
     let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
     assert!(Command::new("true").status().unwrap().success());
     let text = get(daemon.address, "/metrics").text();

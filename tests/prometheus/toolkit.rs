@@ -1,5 +1,5 @@
-//! A web configuration means the same to the daemon as to Prometheus, or docs/web.md names the
-//! difference.
+//! A web configuration has the same effect on the daemon as on Prometheus, or docs/web.md documents
+//! the difference.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,8 @@ use testkit::prometheus::agent;
 use testkit::service::Service;
 use testkit::web::{MUTUAL, TLS, WebDir};
 
-/// Makes certificates of kinds that rcgen cannot make, too. `ours` signs those of `sign`.
+/// Makes certificates with OpenSSL, because rcgen cannot make all of these kinds. `sign` makes a
+/// certificate that the authority `ours` signs, unless another authority is named.
 const CERTIFICATES: &str = "
 set -eu
 p256() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }
@@ -50,7 +51,7 @@ openssl genpkey -algorithm ed25519 -out ed25519.key
 for name in rsa2048 rsa1024 p384 p521 ed25519; do sign $name \"$leaf\"; done
 is_version_1() { openssl x509 -in version1.crt -noout -text | grep -q 'Version: 1 '; }
 sign version1 ''
-is_version_1 || # from OpenSSL 3.2 on
+is_version_1 || # OpenSSL 3.2 and newer make version 3 above
     openssl req -x509 -x509v1 -key version1.key -subj /CN=version1 -CA ours.crt -CAkey ours.key -out version1.crt
 is_version_1
 p256 self
@@ -81,7 +82,8 @@ const CLIENTS: [&str; 16] = [
 
 const DOCS: &str = include_str!("../../docs/web.md");
 
-/// Clients that Prometheus accepts and the daemon does not, and the documentation of that.
+/// Clients that Prometheus accepts and the daemon does not, each with words by which docs/web.md
+/// documents the difference.
 const DIFFERENT: [(&str, &str); 4] = [
     ("p521", "P-521"),
     ("rsa1024", "below 2048 bits"),
@@ -130,7 +132,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// Requests with a client certificate and returns the status, or 0 if the handshake fails.
+/// Sends a request with a client certificate. Returns the HTTP status, or 0 if the handshake fails.
 fn status(dir: &Path, address: SocketAddr, client: &str, tls: &str) -> u16 {
     let mut curl = Command::new("curl");
     curl.current_dir(dir)
@@ -239,7 +241,7 @@ fn clients_are_accepted_as_by_prometheus_or_the_difference_is_documented() {
     assert!(accepted.eq(expected), "{rows:?}");
 }
 
-/// Both servers with the same files.
+/// Prometheus and the daemon, with the same web configuration and certificates.
 struct Servers {
     prometheus: Prometheus,
     service: Service,
@@ -256,7 +258,7 @@ impl Servers {
         }
     }
 
-    /// The statuses that a client gets from Prometheus and from the daemon.
+    /// Returns the HTTP statuses that a client gets from Prometheus and from the daemon.
     fn statuses(&self, dir: &WebDir, client: &str, tls: &str) -> [u16; 2] {
         [self.prometheus.address, self.service.address]
             .map(|address| status(dir.path(), address, client, tls))
@@ -288,7 +290,7 @@ fn changed_files_are_applied_as_by_prometheus_or_the_difference_is_documented() 
         ("ca.crt", old_server.clone(), both(0)),
         ("server.crt", format!("{server}{ours}"), both(200)),
         ("server.crt", format!("{server}{}", half(&ours)), both(200)),
-        // Both send it, and the client rejects it.
+        // Both servers send the unparsable certificate, and the client rejects it.
         ("server.crt", format!("{server}{unparsable}"), both(0)),
         ("server.crt", format!("{key}{server}"), both(200)),
         ("server.crt", server.replace('\n', "\r\n"), both(200)),
@@ -309,7 +311,7 @@ fn changed_files_are_applied_as_by_prometheus_or_the_difference_is_documented() 
         ("web.yml", half(&web), both(0)),
         ("web.yml", format!("{web}x: 1\n"), both(0)),
         ("web.yml", String::new(), both(0)),
-        // The daemon keeps access control until it is restarted.
+        // The daemon does not stop requiring client certificates until it is restarted.
         ("web.yml", TLS.to_owned(), [200, 0]),
     ] {
         let before = read(name);

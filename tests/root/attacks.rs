@@ -3,8 +3,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use testkit::attacks::{ATTACKS, Attack, Target};
 use testkit::certificates::Authority;
@@ -13,9 +12,6 @@ use testkit::http::{Scrape, connect, request};
 use testkit::programs::{Programs, exec_times};
 use testkit::tls::Client;
 use testkit::web::{ALICE, COSTLY_SECRET, TLS, WebDir, full_view};
-
-/// How long a test waits before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A view in which the program `honest` always has a series, and whose answers stay small.
 const VIEW: &str = "[[view]]\nlabels = [\"comm\"]\nmax_series = 50\nalways = [\"honest\"]\n";
@@ -100,22 +96,12 @@ fn assert_withstood(name: &str) {
         scrape.assert_ledger_closes();
     }
     drop(traffic);
-    await_descriptors(&site.daemon, descriptors);
+    site.daemon.await_descriptors(descriptors);
     let execs = site.scrape().execs_of("honest");
     assert_eq!(execs, f64::from(10 * SCRAPES));
     let grown = site.daemon.peak_kib() - peak;
     assert!(grown < MAX_GROWTH_KIB, "grew by {grown} KiB");
     assert_quiet(&site.daemon.stop_logging());
-}
-
-#[track_caller]
-fn await_descriptors(daemon: &Daemon, number: usize) {
-    let deadline = Instant::now() + PATIENCE;
-    while daemon.descriptors() != number {
-        let now = daemon.descriptors();
-        assert!(Instant::now() < deadline, "{now} descriptors, not {number}");
-        sleep(Duration::from_millis(10));
-    }
 }
 
 /// Asserts that there are neither panics nor warnings.
@@ -232,7 +218,7 @@ fn exhausted_descriptors_prevent_no_scrape_and_are_logged_once_per_minute() {
     }
     daemon.await_log(NOT_ACCEPTED);
     drop(clients);
-    await_descriptors(&daemon, descriptors);
+    daemon.await_descriptors(descriptors);
     assert_eq!(daemon.scrape().execs_of("honest"), f64::from(5 * SCRAPES));
     let log = daemon.stop_logging();
     let (again, rest): (Vec<_>, Vec<_>) = log

@@ -55,13 +55,19 @@ fn if_a_system_call_fails_the_daemon_uses_every_hook_or_exits_with_1() {
         // Seven calls in a row, at positions up to the end of the start.
         let rows = (1..300).step_by(13);
         cases.extend(rows.map(|first| ("bpf", error, format!("{first}..{}", first + 6))));
-        cases.extend((1..=2).map(|n| ("perf_event_open", error, n.to_string())));
         // libbpf's probes of the kernel, whose results libbpf remembers.
         cases.extend((2..46).step_by(3).map(|n| ("bpf", error, n.to_string())));
     }
     // Errors that would mean that the kernel does not support a hook if they occurred every time.
     for error in ["EINVAL", "EPERM"] {
         cases.extend((20..46).step_by(3).map(|n| ("bpf", error, n.to_string())));
+    }
+    // Any other error after the choice of the programs: in the last rows of calls, and of the buffer.
+    for error in ["EINVAL", "E2BIG", "ENODEV", "EBUSY", "ENOMEM", "EMFILE"] {
+        cases.extend((1..=2).map(|n| ("perf_event_open", error, n.to_string())));
+    }
+    for error in ["E2BIG", "ENOSPC"] {
+        cases.extend((1..300).step_by(7).map(|n| ("bpf", error, n.to_string())));
     }
     let halves = cases.split_at(cases.len() / 2);
     let undisturbed = &undisturbed;

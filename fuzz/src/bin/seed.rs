@@ -20,7 +20,7 @@ use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, Live, Options, TransportKind};
 use execsnoopd::record::{Event, Observation, Subject, Traced, kind, nul_terminated};
 
-/// More events than fit the smallest buffers.
+/// More events than fit into the smallest buffers.
 const STORM: usize = 200;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -78,8 +78,8 @@ fn records(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Executes programs that exit with success, with an error and by a signal, one that does not
-/// exist, and names and arguments that are not valid text.
+/// Executes programs that succeed, fail and are killed by a signal, a program that does not exist, a
+/// file that is not executable, and programs whose names and arguments are not valid UTF-8.
 fn execute() -> Result<()> {
     let programs = std::env::temp_dir().join(format!("execsnoopd-seed-{}", std::process::id()));
     fs::create_dir(&programs)?;
@@ -116,7 +116,7 @@ fn name_of(subject: &Subject) -> Option<String> {
     is_ours.then(|| format!("{}-{comm}", kind(subject).name()))
 }
 
-/// Writes the first record of each name.
+/// Returns a function that writes the first record of each name to a file.
 fn kept(what: &str, directory: &Path, name: impl Fn(&[u8]) -> Option<String>) -> impl FnMut(&[u8]) {
     let mut seen = BTreeSet::new();
     move |bytes| {
@@ -129,7 +129,7 @@ fn kept(what: &str, directory: &Path, name: impl Fn(&[u8]) -> Option<String>) ->
     }
 }
 
-/// Prints the port on which it listens, and never returns.
+/// Listens on a port, prints it, and relays each connection to `port`.
 fn relay(port: u16, prefix: &str) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?.port());
@@ -151,7 +151,7 @@ fn recorded(mut client: TcpStream, mut server: TcpStream, file: &str) {
     let mut buffer = [0; 1 << 14];
     while let Ok(read @ 1..) = client.read(&mut buffer) {
         sent.extend_from_slice(&buffer[..read]);
-        // Written after each read, because the end of the input is not known.
+        // The file is written after each read, because fuzz/make-seeds kills this process.
         fs::write(file, &sent).expect("it can be written");
         if server.write_all(&buffer[..read]).is_err() {
             break;

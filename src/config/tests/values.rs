@@ -1,4 +1,4 @@
-//! Which values are refused, and how.
+//! Tests which values are refused, and with which messages.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn types_are_named_as_in_the_file() {
 }
 
 #[test]
-fn a_share_of_a_user_is_above_0_and_at_most_1() {
+fn user_share_is_above_0_and_at_most_1() {
     let with = |share| format!("[[view]]\nlabels = [\"comm\"]\nuser_share = {share}\n");
     for share in ["0.001", "0.5", "1", "1.0"] {
         assert!(parse(&with(share)).is_ok(), "{share}");
@@ -151,7 +151,7 @@ fn values_out_of_range_are_refused_with_line_and_key() {
 }
 
 #[test]
-fn addresses_that_overlap_are_refused_with_both() {
+fn overlapping_addresses_are_refused_and_both_are_named() {
     let message = refused("[web]\n\nlisten = [\"0.0.0.0:1\", \":2\", \"[::]:1\"]\n");
     assert!(
         message.starts_with("x.toml:3: web.listen: \"[::]:1\" overlaps with \"0.0.0.0:1\"; "),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-/// A unit precedes those that are a prefix of it.
+/// The first match counts, so a unit such as `ms` precedes its prefix `m`.
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1e-9),
     ("us", 1e-6),
@@ -26,7 +26,8 @@ pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     })
 }
 
-/// humantime has other units and no fractions, and go-parse-duration 0.1 panics on `1µs`.
+/// This is not left to a crate: humantime has other units and no fractions, and go-parse-duration
+/// 0.1 panics on `1µs`.
 fn parse(text: &str) -> Option<Duration> {
     if let Ok(nanoseconds) = text.parse() {
         return Some(Duration::from_nanos(nanoseconds));

@@ -29,8 +29,8 @@ pub(crate) use self::tls::{ClientAuth, Pem, Source, TlsSection};
 pub(crate) use self::yaml::Fault;
 use self::yaml::Node;
 
-/// The largest web configuration, certificate or key that is read, in bytes. A bundle of all
-/// public certificate authorities has a quarter of this size.
+/// The largest web configuration, certificate or key that is read, in bytes. A bundle of all public
+/// certificate authorities is a quarter of this size.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The costs that bcrypt allows (`MinCost` and `MaxCost` of Go's package).
@@ -76,7 +76,7 @@ impl Error {
 #[derive(Debug)]
 pub struct WebConfig {
     pub(crate) tls: Option<TlsSection>,
-    /// Set on each answer that does not have them.
+    /// Each is set on the answers that do not have it already.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// bcrypt hashes of passwords, by user name. If empty, no password is required.
     pub(crate) users: BTreeMap<String, String>,
@@ -105,7 +105,7 @@ struct Written {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct HttpServerConfig {
-    /// Both values are accepted. The daemon always serves HTTP/1.1, which all clients speak.
+    /// Accepted without effect: the daemon always serves HTTP/1.1, which all clients speak.
     #[serde(rename = "http2")]
     _http2: Option<bool>,
     headers: Headers,
@@ -163,7 +163,8 @@ pub(crate) fn invalid(path: &Path, fault: Fault) -> Error {
     }
 }
 
-/// Returns the error for a fault of the certificates and keys of this section.
+/// Returns the error for a fault of the certificates and keys of this section. The error is final
+/// only if all of them are in the web configuration itself.
 pub(crate) fn unusable(path: &Path, section: &TlsSection, fault: Fault) -> Error {
     if section.files().next().is_none() {
         return invalid(path, fault);
@@ -175,7 +176,8 @@ pub(crate) fn unusable(path: &Path, section: &TlsSection, fault: Fault) -> Error
     }
 }
 
-/// A fault of a certificate or private key, on the line of the key that names it.
+/// Returns a fault of a certificate or private key, with the line of the configuration key that
+/// names it.
 pub(crate) fn fault_of(pem: &Pem, message: impl std::fmt::Display) -> Fault {
     let file = match &pem.source {
         Source::File(path) => format!("{}: ", path.display()),
@@ -188,8 +190,8 @@ pub(crate) fn fault_of(pem: &Pem, message: impl std::fmt::Display) -> Fault {
 }
 
 impl WebConfig {
-    /// Parses and validates the text of a file. Relative paths in it start at the directory of
-    /// `path`.
+    /// Parses and validates the text of a file. Relative paths in it are resolved against the
+    /// directory of `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let dir = path.parent().unwrap_or(Path::new(""));
         yaml::parse(text)
@@ -235,8 +237,8 @@ impl WebConfig {
             .is_some_and(|tls| tls.client_auth == ClientAuth::RequireAndVerifyClientCert)
     }
 
-    /// Returns an error if this configuration lacks access control that `before` has. A file that
-    /// is only half written is often valid.
+    /// Returns an error if this configuration lacks access control that `before` has. Without this
+    /// check, a half-written file, which is often valid, could switch access control off.
     pub(crate) fn keeps_access_control_of(&self, before: &Self) -> Result<(), Fault> {
         let gone = |what| {
             Err(Fault {
@@ -255,7 +257,7 @@ impl WebConfig {
 }
 
 fn headers(written: Headers, root: &Node) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
-    // Without a list, any value is supported.
+    // Each name has the values that are supported. If the list is empty, any value is.
     let headers = [
         ("X-Content-Type-Options", written.sniff, &["nosniff"][..]),
         ("X-Frame-Options", written.frame, &["deny", "sameorigin"]),

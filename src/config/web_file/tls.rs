@@ -1,4 +1,4 @@
-//! `tls_server_config`.
+//! The section `tls_server_config` of the web configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -10,16 +10,16 @@ use tokio_rustls::rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 use super::tls_names::{CURVES, CipherSuite, Curve, VERSIONS, Version};
 use super::yaml::{Fault, Node};
 
-/// The TLS settings. The files that they name have not been read.
+/// The TLS settings. The files that they name have not been read yet.
 #[derive(Debug)]
 pub(crate) struct TlsSection {
     pub(crate) cert: Pem,
     pub(crate) key: Pem,
     pub(crate) client_auth: ClientAuth,
-    /// Certificates of the authorities that sign client certificates. Present if
+    /// The certificates of the authorities that sign client certificates. Always present if
     /// [`ClientAuth::verifies`].
     pub(crate) client_ca: Option<Pem>,
-    /// A client certificate must have one of these names.
+    /// The names of which a client certificate must have one. None if any name is accepted.
     pub(crate) allowed_sans: Option<Vec<String>>,
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     /// In order of preference.
@@ -42,12 +42,12 @@ impl TlsSection {
     }
 }
 
-/// Certificates or a private key, and the key of the configuration that names them.
+/// Certificates or a private key, and where the configuration names them.
 #[derive(Debug)]
 pub(crate) struct Pem {
     pub(crate) source: Source,
     pub(crate) line: usize,
-    /// The key of the configuration.
+    /// The name of the configuration key, such as `cert_file`.
     pub(crate) name: &'static str,
 }
 
@@ -126,8 +126,8 @@ pub(super) struct Written {
     curve_preferences: Vec<Curve>,
 }
 
-/// Checks the section. As in the toolkit, returns None if no key enables TLS. Relative paths start
-/// at `dir`.
+/// Checks the section. As in the toolkit, returns None if no key enables TLS. Relative paths are
+/// resolved against `dir`.
 pub(super) fn read(written: Written, root: &Node, dir: &Path) -> Result<Option<TlsSection>, Fault> {
     let section = "tls_server_config";
     let fault = |key: &str, message: &str| root.fault(&[section, key], message);

@@ -13,7 +13,7 @@ use serde::forward_to_deserialize_any;
 
 use crate::config::suggest;
 
-/// The limit of nesting. The format has three levels.
+/// The limit on the depth of nesting. The format of the toolkit has three levels.
 const MAX_DEPTH: usize = 8;
 
 /// What is wrong in a file, and where.
@@ -24,7 +24,7 @@ pub(crate) struct Fault {
     pub(crate) message: String,
 }
 
-/// A value, and the line of its key. The line of a value without a key is its own.
+/// A value, and the line of its key. For a value without a key, it is the line of the value.
 #[derive(Debug)]
 pub(super) struct Node {
     line: usize,
@@ -52,7 +52,8 @@ pub(super) fn parse(text: &str) -> Result<Node, Fault> {
 }
 
 /// Returns the number of the last line of a text. YAML's line breaks are `\n`, `\r\n` and `\r`
-/// (YAML 1.2.2, 5.4). The parser reports what is missing at the end on the line after it.
+/// (YAML 1.2.2, 5.4). If something is missing at the end of the text, the parser reports the line
+/// after the last one.
 pub(super) fn last_line(text: &str) -> usize {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     text.lines().count().max(1)
@@ -131,7 +132,7 @@ impl Loader<'_> {
 }
 
 impl Node {
-    /// Deserializes the tree.
+    /// Deserializes the tree. A fault names the key, with its line.
     pub(super) fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, Fault> {
         serde_path_to_error::deserialize(self).map_err(|error| {
             let key = suggest::key_at(error.path());

@@ -26,11 +26,11 @@ mod rate_limit;
 struct Guard {
     live: Arc<Live>,
     passwords: Passwords,
-    /// As configured at the start. As in the toolkit, it does not change later.
+    /// The rate limit as configured at the start. As in the toolkit, it does not change later.
     bucket: Option<Mutex<Bucket>>,
 }
 
-/// Warns if any client that can reach this host is answered.
+/// Warns if clients on other hosts can connect and need no authentication.
 pub fn warn_if_exposed(listeners: &[Listener], live: Option<&Live>) {
     let authenticates = live.is_some_and(|live| live.at_start().authenticates());
     if !authenticates && listeners.iter().any(Listener::is_exposed) {
@@ -101,7 +101,7 @@ async fn guarded(State(guard): State<Arc<Guard>>, request: Request, next: Next) 
         ),
     };
     for (name, value) in &config.headers {
-        // A route's own header is kept, because its page needs it.
+        // A header that the route has set is kept, because the page depends on it.
         response
             .headers_mut()
             .entry(name)
@@ -126,7 +126,7 @@ impl Guard {
     }
 }
 
-/// Returns user and password of basic authentication (RFC 7617). Both can be any bytes.
+/// Returns user and password of basic authentication (RFC 7617). They need not be UTF-8.
 fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, encoded) = value.split_at_checked(b"Basic ".len())?;

@@ -1,10 +1,10 @@
 //! Compares passwords with the bcrypt hashes of the users.
 //!
-//! bcrypt is slow by design. One hash is computed at a time, on a thread of its own, and its result
-//! is cached: a keyed hash, never the password. The cache is asked first, so a client whose
-//! password is in it never waits. A short queue waits for hashes, in which one source address has
-//! at most half of the places; beyond it, the answer is 429. Wrong passwords do not evict right
-//! ones from the cache.
+//! bcrypt is slow by design. One hash is computed at a time, on a separate thread. The result is
+//! cached under a keyed hash, never under the password itself, so a client whose password has been
+//! compared before does not wait. The other requests wait in a short queue, of which one source
+//! address can fill at most half. Requests that do not fit into the queue are answered with 429.
+//! Wrong passwords do not evict right ones from the cache.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -23,15 +23,15 @@ use crate::http::connections::Source;
 use crate::sys::thread;
 use crate::sys::throttle::Throttle;
 
-/// The number of right and of wrong passwords in the cache.
+/// The capacity of the cache: this many right passwords, and as many wrong ones.
 const KEPT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
-/// The number of requests for which a hash is computed or that wait for one, in total and from one
-/// source.
+/// The capacity of the queue, in total and for one source. It includes the request for which a hash
+/// is being computed.
 const MAX_QUEUE: usize = 8;
 const MAX_OF_SOURCE: usize = MAX_QUEUE / 2;
 
-/// A keyed hash over a user, whether that user exists, the hash of the password, and a password.
+/// A keyed hash over the name of a user, whether that user exists, the bcrypt hash, and a password.
 type Digest = [u8; 32];
 
 /// Why a password was not compared.
@@ -43,7 +43,7 @@ pub(super) enum NotCompared {
     Failed,
 }
 
-/// The cache.
+/// The results of earlier comparisons.
 #[derive(Debug)]
 struct Answers {
     right: LruCache<Digest, ()>,
@@ -52,7 +52,7 @@ struct Answers {
 
 #[derive(Debug)]
 pub(super) struct Passwords {
-    /// Random. Without it, all passwords are rejected.
+    /// The random key of the digests. Without it, no password is compared and all are rejected.
     key: Option<hmac::Key>,
     answers: Arc<Mutex<Answers>>,
     queue: Queue,
@@ -78,8 +78,8 @@ impl Passwords {
         }
     }
 
-    /// Returns whether this is a user with this password. For an unknown user, this takes as long as
-    /// for the known user with the costliest hash.
+    /// Returns whether this is a user with this password. For an unknown user, the comparison takes
+    /// as long as for the known user with the costliest hash.
     pub(super) async fn verify(
         &self,
         users: &BTreeMap<String, String>,
@@ -102,12 +102,12 @@ impl Passwords {
         }
         let _place = self.queue.enter(source).ok_or(NotCompared::Busy)?;
         let permit = Arc::clone(&self.one_at_a_time).acquire_owned().await;
-        let permit = permit.map_err(|_| NotCompared::Failed)?; // it is never closed
-        // A request before this one may have had the same password.
+        let permit = permit.map_err(|_| NotCompared::Failed)?; // the semaphore is never closed
+        // A request ahead of this one in the queue may have had the same password.
         if let Some(answer) = lock(&self.answers).get(&digest) {
             return Ok(answer);
         }
-        // The thread goes on if the client leaves, and its result is cached.
+        // If the client disconnects, the thread continues, and its result is cached.
         let answers = Arc::clone(&self.answers);
         let compared = thread::run("passwords", move || {
             let _permit = permit;
@@ -141,7 +141,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 struct Queue(Mutex<Vec<Option<Source>>>);
 
-/// A place in a queue, free again when it is dropped.
+/// A place in a queue. Dropping the value frees it.
 struct Place<'a> {
     queue: &'a Queue,
     source: Option<Source>,
@@ -190,7 +190,7 @@ impl Answers {
     }
 }
 
-/// The costliest hash, with which the password of an unknown user is compared.
+/// Returns the costliest hash. The password of an unknown user is compared with it.
 fn decoy(users: &BTreeMap<String, String>) -> Option<&String> {
     let cost = |hash: &&String| HashParts::from_str(hash).map_or(0, |parts| parts.get_cost());
     users.values().max_by_key(cost)
@@ -224,14 +224,15 @@ mod tests {
     async fn only_a_users_own_password_lets_in() {
         let users = users(&[("a", "secret", 4), ("b", "other", 5)]);
         let passwords = Passwords::new();
-        // The second time from the cache.
+        // The second round is answered from the cache.
         for _ in 0..2 {
             for (user, password, answer) in [
                 ("a", "secret", true),
                 ("a", "other", false),
                 ("b", "other", true),
                 ("a", "", false),
-                // The decoy's own password does not let an unknown user in.
+                // An unknown user is compared with the hash of `b`, but even b's password does not
+                // let that user in.
                 ("c", "other", false),
                 ("", "", false),
             ] {
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_user_is_known_at_once_even_by_the_hash_of_another() {
+    async fn a_new_user_with_the_hash_of_another_is_known_at_once() {
         let passwords = Passwords::new();
         let mut users = users(&[("a", "secret", 4)]);
         assert!(!lets_in(&passwords, &users, b"b", "secret").await);

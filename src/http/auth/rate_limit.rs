@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::web_file::RateLimit;
 
-/// A request takes one token.
+/// Each request takes one token from the bucket. If there is none, the request is rejected.
 #[derive(Debug)]
 pub(super) struct Bucket {
     interval: Duration,
@@ -25,7 +25,7 @@ impl Bucket {
         }
     }
 
-    /// Returns whether a request is within the limit.
+    /// Takes a token for a request. Returns false if there is none.
     pub(super) fn allows(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.at);
         self.at = now;

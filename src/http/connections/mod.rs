@@ -1,16 +1,19 @@
-//! Which connections are served, and which is closed when another one needs what it holds.
+//! Decides which connections are served, and which one is closed to make room for another.
 //!
-//! A connection takes a slot for reading when it is accepted. When its first request has arrived, it
-//! is charged to the budget for unread answers instead: a fixed cost, for what the kernel may hold,
-//! and the text of its answer, once per text, until all of it is with the kernel. It stays charged.
-//! Then the request waits, in order, until fewer than `max_connections` requests are being answered.
+//! A connection takes a slot for reading when it is accepted. When its first request has arrived,
+//! it leaves this slot and is charged to the budget for unread answers until it is closed. The
+//! charge is a fixed cost for what the kernel may hold, plus the text of its answer until the
+//! kernel has accepted all of it. A text that several connections send is charged once. Then the
+//! request waits, first come, first served, until fewer than `max_connections` requests are being
+//! answered.
 //!
-//! If all slots for reading are taken, or if the budget is used up, one connection that waits for
-//! its client is closed: of the source with the most connections, the one that has waited longest.
-//! For a client of a source with fewer connections, that happens at once. Otherwise the connection
-//! first has a moment to go on: `grace` to send its request, or `stall` to read a part of its
-//! answer, but no more than `reading_time` for all of it. A request that is being answered is never
-//! cut. `table` decides this without any socket.
+//! If all slots for reading are taken, or if the budget is used up, the server closes one
+//! connection that is waiting for its client: of the source with the most connections, the one that
+//! has waited longest. If the new client is from a source with fewer connections, this happens at
+//! once. Otherwise, the connection is first given time to make progress: `grace` to send its
+//! request, or `stall` to read a part of its answer, but no more than `reading_time` for all of it.
+//! A connection whose request is being answered is never closed for another one. `table` decides
+//! all this, and is independent of sockets.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +40,7 @@ pub(super) struct Connections {
     limits: Limits,
     started: Instant,
     table: Mutex<Table>,
-    /// A connection has begun to wait for its client, holds less, or is gone.
+    /// Notified when a connection has begun to wait for its client, holds less, or is gone.
     changed: Notify,
     answering: Semaphore,
     /// Held by the request that is next to be charged.
@@ -56,7 +59,8 @@ impl Connections {
         })
     }
 
-    /// Returns a slot for a new connection, whose first deadline is `timeout` from then on.
+    /// Waits for a slot for a new connection. Its first deadline is `timeout` after it got the
+    /// slot.
     pub(super) async fn admit(self: &Arc<Self>, source: Source, timeout: Duration) -> Arc<Slot> {
         let admit =
             |table: &mut Table, served| table.admit(source, timeout, served, Instant::now());
@@ -70,20 +74,21 @@ impl Connections {
         })
     }
 
-    /// Closes a connection that waits for its client, to free a descriptor. Returns whether there
-    /// is one.
+    /// Closes a connection that is waiting for its client, to free a descriptor. Returns whether
+    /// there was one.
     pub(super) fn free_descriptor(&self) -> bool {
         self.table().cut_any(Instant::now())
     }
 
-    /// Returns when there is no connection.
+    /// Returns when no connection is left.
     pub(super) async fn emptied(&self) {
         self.retry(|table, _| if table.is_empty() { Ok(()) } else { Err(None) })
             .await;
     }
 
-    /// Calls `attempt` until it succeeds. It is given a time at which no socket was ready that has
-    /// not been served since. A client has not been slow if the server was.
+    /// Calls `attempt` until it succeeds. Its second argument is a time: all sockets that were
+    /// ready then have been served since. What a client did not do after this time is not held
+    /// against it, because the server may have been slow.
     async fn retry<T>(
         &self,
         mut attempt: impl FnMut(&mut Table, Instant) -> Result<T, NotBefore>,
@@ -102,7 +107,8 @@ impl Connections {
                 },
             }
             served = Instant::now();
-            // The runtime looks for events, and runs the tasks that they wake, before this one.
+            // Lets the runtime poll the sockets, and run the tasks that this wakes, before this
+            // task continues.
             yield_now().await;
         }
     }
@@ -112,7 +118,7 @@ impl Connections {
     }
 }
 
-/// The slot of a connection. Dropping it frees it.
+/// The slot of a connection. Dropping the value frees the slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     connections: Arc<Connections>,
@@ -126,25 +132,25 @@ impl Slot {
         self.source
     }
 
-    /// Returns when the connection has to be closed for another.
+    /// Returns when the connection must be closed to make room for another one.
     pub(super) async fn cut(&self) {
         self.cut.notified().await;
     }
 
-    /// The time at which the current phase has to be over.
+    /// Returns the time at which the current phase must be over.
     pub(super) fn deadline(&self) -> Instant {
         let table = self.connections.table();
         let entry = table.entries.get(&self.id);
         entry.map_or_else(Instant::now, |entry| entry.deadline)
     }
 
-    /// The TLS handshake is done.
+    /// Records that the TLS handshake is done.
     pub(super) fn shaken(&self) {
         let deadline = Instant::now() + self.connections.limits.head_timeout;
         self.update(|entry| entry.deadline = deadline);
     }
 
-    /// Returns when the request that has arrived can be answered, or `None` if it has waited too
+    /// Waits until the request that has arrived can be answered. Returns `None` if this takes too
     /// long.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let connections = &self.connections;
@@ -154,8 +160,9 @@ impl Slot {
             entry.deadline = deadline;
         });
         let turn = async {
-            // Requests that wait to be answered have their share of the budget already. In the other
-            // order, some could wait for what others hold.
+            // A request is charged first, and then waits for a permit of `answering`. In the
+            // opposite order, requests with a permit could wait for budget that is held by requests
+            // without one.
             let is_charged = connections.table().is_charged(self.id);
             if !is_charged {
                 let _next = connections.next.lock().await;
@@ -167,7 +174,7 @@ impl Slot {
         timeout(connections.limits.patience, turn).await.ok()?
     }
 
-    /// The answer is ready. Its client has to read it.
+    /// Records that the answer is ready, and that the client has to read it from now on.
     pub(super) fn answered(&self) {
         let now = Instant::now();
         let deadline = now + self.connections.limits.request_timeout;
@@ -186,13 +193,13 @@ impl Slot {
         self.connections.changed.notify_waiters();
     }
 
-    /// The answer consists of this text.
+    /// Records the text of the answer.
     pub(super) fn hold(&self, text: &[u8]) {
         let text = (text.as_ptr().addr(), text.len());
         self.connections.table().hold_text(self.id, text);
     }
 
-    /// The client has read a part of the answer.
+    /// Records that the kernel has accepted a part of the answer.
     pub(super) fn progress(&self) {
         let now = Instant::now();
         self.update(|entry| {
@@ -202,7 +209,7 @@ impl Slot {
         });
     }
 
-    /// The last part of the answer has been generated.
+    /// Records that the last part of the answer has been generated.
     pub(super) fn body_sent(&self) {
         self.update(|entry| {
             if let Phase::Answered { is_sent, .. } = &mut entry.phase {
@@ -211,7 +218,7 @@ impl Slot {
         });
     }
 
-    /// Everything that has been generated is with the kernel.
+    /// Records that the kernel has accepted everything that has been generated so far.
     pub(super) fn flushed(&self) {
         let timeout = self.connections.limits.head_timeout;
         let mut table = self.connections.table();
@@ -221,7 +228,7 @@ impl Slot {
         }
     }
 
-    /// The client has `time` from now on to close the connection.
+    /// Gives the client `time` from now on to close the connection.
     pub(super) fn closing(&self, time: Duration) {
         let deadline = Instant::now() + time;
         self.update(|entry| entry.deadline = entry.deadline.min(deadline));

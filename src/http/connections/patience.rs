@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-/// A time that clients get, within limits. It shrinks with each client that does not use it, and
-/// grows with each that does. So a crowd that does nothing is replaced quickly, and clients that
-/// are slow because the host is busy are not.
+/// The time that clients get to make progress, within limits. It shrinks with each client that is
+/// closed for doing nothing, and grows with each client that makes progress. So idle clients are
+/// replaced quickly if there are many, and clients that are slow because the host is busy get more
+/// time.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     least: Duration,

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The origin of a connection. Addresses that one client can choose at will are one source.
+/// The origin of a connection. Addresses among which one client can choose at will count as one
+/// source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::http) enum Source {
     Unix,
@@ -11,7 +12,7 @@ pub(in crate::http) enum Source {
 }
 
 impl Source {
-    /// An IPv6 source is a /64.
+    /// All IPv6 addresses with the same /64 prefix are one source.
     pub(in crate::http) fn of(address: IpAddr) -> Self {
         let address = address.to_canonical();
         if address.is_loopback() {

@@ -1,4 +1,4 @@
-//! What the connections hold, and the choice of the one that is closed.
+//! Keeps account of what the connections hold, and chooses the one that is closed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,15 +14,18 @@ use super::source::Source;
 /// the send buffer, and one chunk that is being written or encrypted.
 const COST: usize = 48 << 10;
 
-/// The budget for unread answers, in bytes per request that may be answered at a time.
+/// The budget for unread answers is this many bytes for each request that can be answered at a time
+/// (`max_connections`).
 const BUDGET: usize = 64 << 10;
 
-/// The number of unread answers that are possible whatever they hold, so that a few clients can
+/// The number of unread answers that are allowed whatever their size, so that a few clients can
 /// read large texts slowly.
 const ALWAYS: usize = 4;
 
-/// Slots for reading, per request that may be answered at a time, and in total.
-const READING: usize = 4;
+/// Slots for reading: this many for each request that can be answered at a time, within these limits.
+/// With its request, a connection takes some 20 KiB for hyper's buffers.
+const READING: usize = 2;
+const MIN_READING: usize = 4;
 const MAX_READING: usize = 4096;
 
 /// The limits of the server. Tests shorten the times.
@@ -30,19 +33,19 @@ const MAX_READING: usize = 4096;
 pub struct Limits {
     /// Requests that are answered at a time, on all listeners together.
     pub max_connections: usize,
-    /// The deadline of a TLS handshake.
+    /// The time limit for a TLS handshake.
     pub handshake_timeout: Duration,
-    /// The deadline of a request's head, and of an idle connection.
+    /// The time limit for a client to send the head of a request, also on an idle connection.
     pub head_timeout: Duration,
-    /// The deadline of an answer: first to be generated, then to be read.
+    /// The time limit for generating an answer, and the one for the client to read it.
     pub request_timeout: Duration,
-    /// The time in which a connection can send its request although others need its slot.
+    /// How long a connection can take to send its request if others need its slot.
     pub grace: Patience,
     /// The longest pause in the reading of an answer if the budget is used up.
     pub stall: Patience,
     /// The time to read an answer if the budget is used up.
     pub reading_time: Duration,
-    /// How long a request waits until it is answered with 503.
+    /// How long a request waits for its turn before it is answered with 503.
     pub patience: Duration,
 }
 
@@ -72,7 +75,7 @@ pub(super) enum Phase {
     Answered {
         since: Instant,
         progress: Instant,
-        /// Whether all of it has been generated.
+        /// Whether all of the answer has been generated.
         is_sent: bool,
     },
     /// Its client, to send the next request. The kernel may still hold a part of the answer.
@@ -133,7 +136,8 @@ impl Pool {
     }
 }
 
-/// No connection can be closed before this time, or before another one changes its phase.
+/// The time before which no connection can be closed, unless one changes its phase. None: no
+/// connection can be closed until one changes its phase.
 pub(super) type NotBefore = Option<Instant>;
 
 impl Table {
@@ -149,7 +153,8 @@ impl Table {
     }
 
     /// Adds a connection, whose first deadline is `timeout` from now on. Closes another one for it
-    /// if all slots for reading are taken. All sockets have been served since `served`.
+    /// if all slots for reading are taken. All sockets that were ready at `served` have been served
+    /// since.
     pub(super) fn admit(
         &mut self,
         source: Source,
@@ -157,7 +162,7 @@ impl Table {
         served: Instant,
         now: Instant,
     ) -> Result<u64, NotBefore> {
-        let slots = (READING * self.limits.max_connections).min(MAX_READING);
+        let slots = (READING * self.limits.max_connections).clamp(MIN_READING, MAX_READING);
         while self.reading.total >= slots {
             let victim = self.victim(false, source, served)?;
             self.cut(victim);
@@ -182,8 +187,8 @@ impl Table {
         self.entries.get(&id).is_none_or(|entry| entry.is_charged)
     }
 
-    /// Charges a connection to the budget. Closes others until there is room. All sockets have been
-    /// served since `served`.
+    /// Charges a connection to the budget. Closes others until there is room. All sockets that were
+    /// ready at `served` have been served since.
     pub(super) fn charge(&mut self, id: u64, served: Instant) -> Result<(), NotBefore> {
         let source = match self.entries.get(&id) {
             Some(entry) if !entry.is_charged => entry.source,
@@ -211,13 +216,14 @@ impl Table {
             && self.charged.by_source.is_empty()
     }
 
-    /// What unread answers can hold, in bytes.
+    /// Returns what is charged for unread answers, in bytes.
     pub(super) fn held(&self) -> usize {
         let texts: usize = self.texts.keys().map(|(_, length)| length).sum();
         self.charged.total * COST + texts
     }
 
-    /// Closes a connection that waits for its client, whoever that is. Returns whether there is one.
+    /// Closes a connection that is waiting for its client, even if it has time left. Returns
+    /// whether there was one.
     pub(super) fn cut_any(&mut self, now: Instant) -> bool {
         let unprotected = now + self.limits.grace.most() + self.limits.reading_time;
         let victim = self.victim(false, Source::Unix, unprotected);
@@ -228,8 +234,8 @@ impl Table {
         victim.is_ok()
     }
 
-    /// Chooses the connection that is closed for a client at `source`, among those that are charged
-    /// or those that are not.
+    /// Chooses the connection that is closed for a client at `source`: a charged one if
+    /// `is_charged`, else one with a slot for reading.
     fn victim(&self, is_charged: bool, source: Source, now: Instant) -> Result<u64, NotBefore> {
         let pool = if is_charged {
             &self.charged
@@ -262,8 +268,8 @@ impl Table {
         }
     }
 
-    /// Removes a connection that has come to its end. If its answer is complete, its client has most
-    /// likely read it.
+    /// Removes a connection that has ended. If its last answer was complete, the client has most
+    /// likely read it, so the time limit `stall` grows.
     pub(super) fn leave(&mut self, id: u64) {
         let phase = self.entries.get(&id).map(|entry| entry.phase);
         if let Some(Phase::Idle { .. }) = phase {
@@ -272,7 +278,7 @@ impl Table {
         self.remove(id);
     }
 
-    /// Removes a connection and has its task close it.
+    /// Removes a connection and makes its task close it.
     pub(super) fn cut(&mut self, id: u64) {
         if let Some(entry) = self.entries.get(&id) {
             entry.cut.notify_one();
@@ -291,8 +297,9 @@ impl Table {
         }
     }
 
-    /// Everything that has been generated is with the kernel. The deadline of an idle connection is
-    /// `timeout` from now on. Returns whether that completes an answer.
+    /// Records that the kernel has accepted everything generated so far. If this completes the
+    /// answer, the connection is idle, its deadline is `timeout` from now on, and the result is
+    /// true.
     pub(super) fn flushed(&mut self, id: u64, timeout: Duration, now: Instant) -> bool {
         let entry = self.entries.get_mut(&id);
         let Some(entry) =

@@ -1,4 +1,4 @@
-//! Which connection is closed, without any socket.
+//! Tests which connection is closed. No sockets are needed.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::table::{Limits, NotBefore, Phase, Table};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// One request at a time: four slots for reading, and a budget for one answer. Four are always
-/// possible.
+/// A table for one request at a time. It has four slots for reading, and a budget for one answer,
+/// but four answers are always allowed.
 struct Site {
     table: Table,
     start: Instant,
@@ -35,7 +35,8 @@ impl Site {
         self.table.admit(source, Duration::from_secs(1), now, now)
     }
 
-    /// A connection with an unread answer that was last read at this time.
+    /// Adds a connection whose client has last read a part of its answer at this time, in
+    /// milliseconds.
     fn answer(&mut self, source: Source, at: u32) -> Result<u64, NotBefore> {
         let now = self.start + at * MS;
         let id = self.connect(source, at)?;
@@ -107,7 +108,7 @@ fn within_a_source_a_slot_is_free_after_the_grace_and_the_oldest_goes_first() {
 }
 
 #[test]
-fn sources_with_one_connection_each_wait_for_each_other_like_one() {
+fn among_sources_with_one_connection_each_the_grace_applies_as_within_one() {
     let mut site = Site::new();
     let first = site.connect(source(0), 0).unwrap();
     for n in 1..4 {
@@ -136,7 +137,7 @@ fn an_answer_is_cut_if_its_client_pauses_or_takes_too_long_and_others_need_the_b
     assert_eq!(site.answer(source(1), 9), site.at(10));
     let fifth = site.answer(source(1), 10).unwrap();
     assert_eq!(site.open(), [answers[1], answers[2], answers[3], fifth]);
-    // All go on reading, until one of them has had its time.
+    // All clients keep reading, until one of them has used up its reading time.
     for id in site.open() {
         site.read(id, 49);
     }
@@ -153,7 +154,7 @@ fn an_answer_of_the_largest_source_is_cut_at_once_for_a_smaller_one() {
     assert_eq!(site.open(), [crowd[1], crowd[2], crowd[3], one]);
     let two = site.answer(source(2), 4).unwrap();
     assert_eq!(site.open(), [crowd[2], crowd[3], one, two]);
-    // Now the two sources have the same share.
+    // Now each source has two connections.
     assert_eq!(site.answer(source(2), 4), site.at(12));
 }
 
@@ -189,7 +190,7 @@ fn beyond_a_few_answers_as_many_are_cut_as_the_budget_needs() {
     site.table.hold_text(answers[5], text);
     let new = site.answer(source(1), 20).unwrap();
     assert_eq!(site.open(), [&answers[6..], &[new]].concat());
-    // With a text that alone exceeds the budget, four answers are possible.
+    // If one text alone exceeds the budget, four answers are still allowed.
     site.table.hold_text(new, text);
     for at in (40..240).step_by(20) {
         let id = site.answer(source(2), at).unwrap();

@@ -24,7 +24,8 @@ use crate::sys::throttle::Throttle;
 
 /// Implements Go's client authentication types and the toolkit's list of allowed names.
 ///
-/// Whether a client has the key of its certificate is verified in any case.
+/// Every client must prove that it has the private key of its certificate, whatever the
+/// authentication type.
 #[derive(Debug)]
 pub(super) struct ClientCertificates {
     /// Verifies the signatures and the validity of a chain. None if any certificate is accepted.
@@ -100,7 +101,7 @@ impl ClientCertificates {
         Ok(ClientCertVerified::assertion())
     }
 
-    /// Logs an error once a minute.
+    /// Logs an error, but at most one per minute.
     fn report<T>(&self, certificate: &[u8], result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result
             && let Some(times) = self.rejected.allow(Instant::now())
@@ -112,8 +113,8 @@ impl ClientCertificates {
     }
 }
 
-/// Returns why a client certificate is rejected. rustls has no names for two reasons, which are
-/// frequent because Go accepts such certificates.
+/// Returns why a client certificate is rejected. rustls has no error for X.509 version 1 or 2 and
+/// none for the certificate of an authority. Both are common, because Go accepts such certificates.
 fn reason(certificate: &[u8], error: &Error) -> String {
     let Error::InvalidCertificate(error) = error else {
         return error.to_string();

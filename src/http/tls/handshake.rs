@@ -1,4 +1,4 @@
-//! The TLS handshake, with the configuration that is in the files when it begins.
+//! The TLS handshake. It uses the configuration that the files contain when it begins.
 
 use std::io;
 use std::pin::Pin;
@@ -23,8 +23,8 @@ const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 /// The number of bytes of an answer that rustls buffers: one record.
 const MAX_BUFFER: usize = 16 << 10;
 
-/// Returns the encrypted connection, or `None` if the handshake failed. The client then has an
-/// answer or an alert where that is possible.
+/// Returns the encrypted connection, or `None` if the handshake failed. In that case, the client
+/// has been sent a plain answer or an alert, if possible.
 pub(in crate::http) async fn shake<S>(stream: S, live: &Live) -> Option<TlsStream<Sniffed<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -97,7 +97,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sniffed<S> {
         if self.http.is_none()
             && let Some(first) = buffer.filled().get(before)
         {
-            // The first letter of a method. A TLS record begins with 20 to 24.
+            // An HTTP method begins with such a letter, a TLS record with a byte from 20 to 24.
             let http = first.is_ascii_uppercase();
             self.http = Some(http);
             if http {

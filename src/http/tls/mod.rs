@@ -16,14 +16,14 @@ mod client_certs;
 pub(super) mod handshake;
 mod pem;
 
-/// The configuration of rustls.
+/// The configuration of rustls that results from the files.
 pub(crate) struct Tls {
     pub(crate) config: Arc<ServerConfig>,
     /// Certificates that were left out, with the reasons.
     pub(crate) skipped: Vec<String>,
 }
 
-/// The certificates and keys of a section at one time.
+/// The certificates and keys of a section, as they were at one reading.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Files {
     cert: Vec<u8>,
@@ -96,7 +96,8 @@ impl Files {
             })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.ignore_client_order = section.prefer_server;
-        // Without session storage, the client's certificate is checked in each handshake.
+        // Without stored sessions, none can be resumed, so every handshake checks the client's
+        // certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Tls {
@@ -140,8 +141,8 @@ fn read(pem: &Pem) -> Result<Vec<u8>, Fault> {
     }
 }
 
-/// Returns the server's certificate and those that follow it. Like Go's `X509KeyPair()`, leaves out
-/// damaged ones that follow it.
+/// Returns the server's certificate and those that follow it in the file. Like Go's
+/// `X509KeyPair()`, leaves out damaged ones, except for the first.
 fn chain(
     pem: &Pem,
     bytes: &[u8],
@@ -163,8 +164,8 @@ fn chain(
     Ok(chain)
 }
 
-/// Returns the authorities in a file. Like Go's `AppendCertsFromPEM()`, leaves out those that cannot
-/// be used, but fails if there is no other.
+/// Returns the authorities in a file. Like Go's `AppendCertsFromPEM()`, leaves out those that
+/// cannot be used, but fails if none can be.
 fn authorities(pem: &Pem, bytes: &[u8], skipped: &mut Vec<String>) -> Result<RootCertStore, Fault> {
     let mut roots = RootCertStore::empty();
     let mut faults = Vec::new();
@@ -177,7 +178,7 @@ fn authorities(pem: &Pem, bytes: &[u8], skipped: &mut Vec<String>) -> Result<Roo
         }
     }
     if roots.is_empty() {
-        // There is at least one certificate, and none could be added.
+        // The file has at least one certificate, and none could be added, so there is a fault.
         return Err(faults.swap_remove(0));
     }
     skipped.extend(faults.iter().map(left_out));
@@ -188,7 +189,8 @@ fn left_out(fault: &Fault) -> String {
     format!("{}; this certificate is left out", fault.message)
 }
 
-/// Describes what is wrong with the server's certificate, which rustls calls the peer's.
+/// Describes what is wrong with a certificate in our files. The text of rustls would call it the
+/// peer's.
 fn describe(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::BadEncoding) => {

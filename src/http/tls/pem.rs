@@ -1,6 +1,6 @@
 //! Certificates and private keys in PEM files (RFC 7468), with errors that say what to do.
 //!
-//! Like Go's `pem.Decode()`, this reads each section on its own: one that is damaged or incomplete
+//! Like Go's `pem.Decode()`, this reads each section separately: one that is damaged or incomplete
 //! does not affect the others.
 
 use tokio_rustls::rustls::pki_types::pem::{Error, PemObject};
@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 
-/// A section of a file, from its first line to that of the next section.
+/// A section of a file, from its BEGIN line up to that of the next section.
 struct Section<'a> {
     /// The line on which it begins, counted from 1.
     line: usize,
@@ -44,7 +44,7 @@ pub(super) fn private_key(file: &[u8]) -> Result<PrivateKeyDer<'static>, String>
     let Some(section) = sections(file).find(is_key) else {
         return Err(absence(file, "private key", "openssl pkey -inform DER"));
     };
-    // The second form is that of RFC 1421.
+    // A key is marked as encrypted by its label or, as in RFC 1421, by a header.
     let is_in = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|found| found == part);
     if section.label.starts_with(b"ENCRYPTED") || is_in(section.text, b"Proc-Type: 4,ENCRYPTED") {
         return Err(
@@ -99,7 +99,7 @@ fn describe(error: Error) -> String {
     }
 }
 
-/// Returns why a file has no certificate or key.
+/// Returns why a file has no certificate or key in PEM format.
 fn absence(file: &[u8], what: &str, convert: &str) -> String {
     let labels: Vec<_> = sections(file)
         .map(|section| section.label.escape_ascii().to_string())
@@ -109,7 +109,7 @@ fn absence(file: &[u8], what: &str, convert: &str) -> String {
     } else if !labels.is_empty() {
         format!("it contains {}", labels.join(", "))
     } else if file[0] == 0x30 {
-        // A DER sequence.
+        // The first byte of a DER sequence, such as a binary certificate.
         format!("it is not in PEM format; `{convert} -in FILE` converts it")
     } else {
         "it is not in PEM format".to_owned()

@@ -1,4 +1,5 @@
-//! Observations that the kernel skipped: an estimate from the programs' statistics.
+//! Estimates, from the programs' statistics, how many events no program observed because the kernel
+//! skipped the programs.
 
 use std::time::Duration;
 
@@ -6,15 +7,16 @@ use crate::capture::source::ProgramStats;
 use crate::pipeline::flush::Flush;
 use crate::record::Kind;
 
-/// How long an observation must have been missing before it counts as missed. Until then its
-/// thread may be preempted between a program that was skipped and a standby copy.
+/// How long an observation must have been missing before it counts as missed. Until then, a standby
+/// copy may still make it: the observed thread may have been preempted after the first copy was
+/// skipped.
 pub(super) const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// Observations for which the kernel skipped every copy of the program.
 #[derive(Debug, Default)]
 pub(super) struct Missed {
     pub(super) count: u64,
-    /// The fewest that were missing in any flush since `since`.
+    /// The smallest number that was missing at any flush from `since` on.
     fewest: u64,
     since: Duration,
 }
@@ -39,8 +41,8 @@ pub(crate) fn missing(flush: &Flush) -> u64 {
     skipped(programs.filter(|p| p.each_run_observes), flush, Kind::Exec)
 }
 
-/// Returns an upper bound of the missing observations of a kind. Some of the skipped runs may
-/// have had nothing to observe.
+/// Returns an upper bound on the number of missing observations of a kind. Some of the skipped runs
+/// may have had nothing to observe.
 pub(super) fn missing_at_most(flush: &Flush, kind: Kind) -> u64 {
     skipped(flush.programs.iter(), flush, kind)
 }

@@ -23,8 +23,8 @@ mod tests;
 pub(crate) use self::missed::missing;
 use self::missed::{Missed, missing_at_most};
 
-/// Views without counts that replace the current ones. Newer ones take the place of those that the
-/// aggregator has not seen yet.
+/// New views, without counts, that are to replace the current ones. If the aggregator has not taken
+/// them when further views arrive, it takes only the latter.
 pub type Changes = Arc<Mutex<Option<Vec<View>>>>;
 
 /// What the observations of a message have in common.
@@ -70,14 +70,14 @@ impl Aggregator {
         }
     }
 
-    /// Replaces the views by those in `changes`, if any, before the next message is counted.
+    /// Makes the aggregator replace its views with those in `changes`, if any, before each message.
     #[must_use]
     pub fn with_changes(self, changes: Changes) -> Self {
         Self { changes, ..self }
     }
 
     /// Counts until the last sender is dropped, and publishes a snapshot at each flush. Returns the
-    /// last one.
+    /// final counts.
     pub fn run(
         mut self,
         mut messages: mpsc::Receiver<Message>,
@@ -101,7 +101,7 @@ impl Aggregator {
         Arc::new(self.snapshot())
     }
 
-    /// Counts the observations of a message. Returns whether it ends a flush.
+    /// Counts the observations of a message. Returns whether the message ends a flush.
     pub fn apply(&mut self, message: Message) -> bool {
         let now = self.began.elapsed();
         let before = self.total();
@@ -147,8 +147,9 @@ impl Aggregator {
         }
     }
 
-    /// Replaces the views. One that groups like an existing one takes over its counts. In any other,
-    /// everything counted so far counts as yielded, so that the sum over each view stays the total.
+    /// Replaces the views. A new view that groups by the same labels as an old one takes over its
+    /// counts. In any other new view, everything counted so far is yielded, so that the sum of its
+    /// counts is the total.
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
         let so_far = Counts {
@@ -198,7 +199,7 @@ impl Aggregator {
         }
     }
 
-    /// Returns the execs that are counted without a subject.
+    /// Returns the number of execs that are counted without a subject.
     fn unattributed(&self) -> u64 {
         self.flush.after[Kind::Exec].unattributed + self.flush.undecodable + self.missed.count
     }
@@ -212,7 +213,7 @@ impl Aggregator {
         let exits = self.exits.total() + flush.after[Kind::Exit].unattributed;
         let differences = Kind::ALL.map(|kind| {
             let accounted = match kind {
-                // What every program missed is not in `seen`.
+                // Execs that no program observed are not in `seen`.
                 Kind::Exec => self.total() - self.missed.count,
                 Kind::Failure => flush.failures.total(),
                 Kind::Exit => exits,
@@ -235,11 +236,11 @@ impl Aggregator {
     }
 }
 
-/// Returns how many of the observations seen are not accounted for. If it is negative, too many
+/// Returns how many of the observations seen are not accounted for, or a negative number if too many
 /// are.
 ///
-/// The kernel side continues during a flush. Everything that it had seen before the flush must be
-/// accounted for, and nothing that it had not seen after it.
+/// The kernel side continues to count during a flush. The number accounted for is therefore correct
+/// if it is at least what was seen before the flush and at most what was seen after it.
 fn difference(seen_before: u64, seen_after: u64, accounted: u64) -> i64 {
     let nearest = accounted.clamp(seen_before, seen_after.max(seen_before));
     i64::try_from(i128::from(nearest) - i128::from(accounted)).unwrap_or(i64::MAX)

@@ -67,15 +67,15 @@ fn an_exec_that_no_copy_of_the_program_observed_is_unattributed() {
     let skipped = |times| vec![program(true, times), program(false, 100)];
     let (at_once, later) = (Duration::ZERO, IN_FLIGHT);
     for (passed, programs, recovered, missed) in [
-        (later, skipped(3), 0, 0), // possibly still in flight
+        (later, skipped(3), 0, 0), // a standby copy may still observe them
         (at_once, skipped(3), 0, 0),
         (at_once, skipped(4), 2, 0),
         (later, skipped(4), 2, 2),
         (later, skipped(5), 3, 2),
         (later, skipped(6), 3, 2),
-        (at_once, skipped(6), 3, 2), // a scrape by another Prometheus
+        (at_once, skipped(6), 3, 2), // too early: another Prometheus scrapes in between
         (later, skipped(6), 3, 3),
-        (later, vec![], 3, 3), // no statistics: they could not be read
+        (later, vec![], 3, 3), // the statistics could not be read
         (later, skipped(6), 3, 3),
         (later, skipped(6), 2, 3),
         (later, skipped(6), 2, 4), // every copy ran, but the kernel refused the claims
@@ -109,7 +109,7 @@ fn skipped_exits_and_failures_have_an_upper_bound() {
         ..program(Kind::Exit, 50)
     };
     let mut aggregator = Aggregator::new(vec![]);
-    // A negative number: the kernel ran a standby copy first.
+    // `recovered` is negative if the kernel refused the claims of first copies.
     for (exits, failures, recovered, at_most) in [
         (7, [2, 3], [0, 4], [0, 0, 0]),
         (7, [2, 3], [0, 4], [0, 5, 3]),
@@ -137,7 +137,7 @@ fn skipped_exits_and_failures_have_an_upper_bound() {
 }
 
 #[test]
-fn a_view_that_a_reload_adds_starts_with_earlier_counts_without_series() {
+fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
     let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
     let mut event = Event {
         cpu_ns: 7,

@@ -3,7 +3,7 @@
 /// The counts of a series.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Successful execs.
+    /// Successful execs; attempts to exec in classic mode.
     pub execs: u64,
     /// CPU time of processes that have exited, in nanoseconds.
     pub cpu_ns: u64,

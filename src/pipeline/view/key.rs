@@ -13,7 +13,7 @@ use crate::record::Comm;
 pub enum Label {
     /// The name of the program after the exec.
     Comm,
-    /// The name of the real parent.
+    /// The name of the real parent process.
     ParentComm,
     /// The real user ID.
     Uid,
@@ -57,7 +57,8 @@ impl Label {
     }
 }
 
-/// Returns the labels that distinguish series. If `uid` is among them, `user` does not.
+/// Returns the labels that distinguish series. If `uid` is among the labels, `user` is left out,
+/// because a uid has only one name.
 pub fn grouping(labels: &[Label]) -> impl Iterator<Item = Label> {
     let by_uid = labels.contains(&Label::Uid);
     let labels = labels.iter().copied();
@@ -75,8 +76,8 @@ pub fn name(labels: &[Label]) -> String {
     names.join("_")
 }
 
-/// Returns the key of the series with this value of the only label that distinguishes series. A
-/// user is given by name or by uid. The error says what is wrong with the value.
+/// Returns the key of the series with this label value, in a view in which a single label
+/// distinguishes series. A user is given by name or by uid. The error says what is wrong.
 pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
     let mut grouping = grouping(labels);
     let (Some(label), None) = (grouping.next(), grouping.next()) else {
@@ -94,7 +95,7 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
     Ok(key)
 }
 
-/// The values of the labels of a view. The other fields are empty.
+/// The values of a view's labels. Fields that are not labels of the view are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Key {
     pub comm: Comm,

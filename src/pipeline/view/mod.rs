@@ -1,7 +1,7 @@
 //! A view: execs and CPU time by a set of labels, with a bounded number of series.
 //!
-//! `slots` decides which series gives way to a new one, and `returning` finds the names without a
-//! slot that return.
+//! `slots` decides which series is evicted for a new one. `returning` counts in how many different
+//! seconds each name without a slot was seen.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -22,7 +22,7 @@ pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 use self::returning::Returning;
 use self::slots::{NO_USER, Newcomer, Series, Slots};
 
-/// What a view shows if the cgroup is not known. No unit, slice or container has this name.
+/// The label values of a cgroup that is not known. No unit, slice or container has this name.
 static UNKNOWN: LazyLock<Cgroup> = LazyLock::new(|| {
     let name: Arc<[u8]> = b"unknown".as_slice().into();
     Cgroup {
@@ -48,12 +48,12 @@ pub struct View {
     /// The unattributed execs from before the view existed, which are in `yielded`.
     unattributed_before: u64,
     recent_other: History,
-    /// The sum of `recent_other`, including what it does not keep any more.
+    /// All execs added to `recent_other`, including those too old to be kept there.
     other_recorded: u64,
 }
 
-/// The counts of a view at a flush. Their sum, with the execs that are unattributed since the view
-/// exists, is the total.
+/// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and the
+/// execs that have been unattributed since the view was created.
 #[derive(Debug, Clone, Default)]
 pub struct ViewCounts {
     pub labels: Vec<Label>,
@@ -61,18 +61,19 @@ pub struct ViewCounts {
     pub series: Vec<(Key, Counts)>,
     /// What had no slot when it was counted.
     pub overflow: Counts,
-    /// What was counted under series that have been evicted, and before the view existed.
+    /// What was counted under series that have since been evicted, and everything counted before
+    /// the view existed.
     pub yielded: Counts,
     /// The unattributed execs in `yielded`.
     pub unattributed_before: u64,
-    /// Execs without a series by time.
+    /// The execs of the last minutes that had no series.
     pub recent_other: History,
     /// The number of slots.
     pub max_series: usize,
 }
 
 impl View {
-    /// A view without counts, in which no series idles and a user can keep every slot.
+    /// A view without counts, in which no series ever counts as idle and a user can keep every slot.
     pub fn new(labels: Vec<Label>, max_series: usize) -> Self {
         Self {
             labels,
@@ -97,7 +98,8 @@ impl View {
         self
     }
 
-    /// Sets the share of the slots that a user can keep if others need them, up to 1.
+    /// Sets the share of the slots, from 0 to 1, that a user can keep if others need slots. It is at
+    /// least one slot.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // rounded down
     pub fn user_share(mut self, share: f64) -> Self {
@@ -123,8 +125,9 @@ impl View {
         }
     }
 
-    /// Takes over the counts of `old`, a view that groups alike, at this time since the start. If
-    /// `old` has more series than there are slots, new ones evict several each.
+    /// Takes over the counts of `old`, which must group by the same labels. `now` is the time since
+    /// the start. If `old` has more series than this view has slots, the next new series evicts
+    /// several.
     #[must_use]
     pub fn continuing(self, old: Self, now: Duration) -> Self {
         let now = whole_seconds(now);
@@ -157,7 +160,7 @@ impl View {
         }
     }
 
-    /// Returns whether a view with these labels has the same series.
+    /// Returns whether a view with these labels would have the same series.
     pub fn groups_by(&self, labels: &[Label]) -> bool {
         let set = |labels| grouping(labels).collect::<BTreeSet<_>>();
         set(&self.labels) == set(labels)
@@ -184,7 +187,8 @@ impl View {
     fn add_new(&mut self, key: Key, user: u32, now: u32, more: Counts) {
         let mut seconds = u32::from(more.execs > 0);
         if self.is_full() {
-            // Uids with the same name are shown as one series, which must not decrease.
+            // In a view by user alone, uids with the same name are shown as one series. It would
+            // decrease if one of them were evicted.
             if seconds == 0 || is_by_user_alone(&self.labels) {
                 self.overflow += more;
                 return;
@@ -215,8 +219,8 @@ impl View {
         self.reserved.len() + self.slots.len() >= self.max_series
     }
 
-    /// Records how many execs have no series at this time since the start. `unattributed` is their
-    /// number in all views.
+    /// Records in `recent_other` the execs without a series since the last call. `unattributed` is
+    /// the number of unattributed execs so far, and `now` is the time since the start.
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
         let unattributed = unattributed.saturating_sub(self.unattributed_before);
         let other = self.overflow.execs + unattributed;

@@ -1,17 +1,19 @@
 //! Counts, for names without a slot, in how many different seconds each was seen.
 //!
-//! The counts are in a bounded table of hashes, in sets of four. If a set is full, a new name replaces the one
-//! that has not been seen for longest, provided that this is at least [`HELD`]. Names that are
-//! seen once therefore pass through the table, however many there are, and a name that is seen
-//! every second stays once it is in. A count is too high only if two hashes collide. It does not
-//! include the seconds before the name got into the table.
+//! The counts are in a table of fixed size, by hashes of the names. The hash of a name selects a set
+//! of four entries. If these are in use, a new name replaces the one that has gone unseen for longest,
+//! if that is for at least [`HELD`] seconds. Names that are seen once therefore pass through the
+//! table, however many there are, while a name that is seen every second stays once it has an entry.
+//! A count is too high only if two hashes collide. It does not include the seconds before the name
+//! got its entry.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-/// Names in a set.
+/// The number of entries in a set.
 const WAYS: usize = 4;
 
-/// With entries of 8 bytes, the table has 64 KiB. It is allocated when it is first needed.
+/// The number of sets. With entries of 8 bytes, the table has 64 KiB. It is allocated when it is
+/// first needed.
 const SETS: usize = 2048;
 
 /// The minimum number of seconds that a name stays in the table after it was seen.
@@ -24,7 +26,7 @@ struct Entry {
     /// In seconds since the start, modulo 2^16. An entry that has not been seen for 18 hours may
     /// therefore stay for three seconds more.
     last_seen: u16,
-    /// 0 in an unused entry.
+    /// In how many different seconds the name was seen; 0 in an unused entry.
     seconds: u16,
 }
 
@@ -36,8 +38,8 @@ pub(super) struct Returning {
 }
 
 impl Returning {
-    /// Returns the number of different seconds in which a name was seen, including `now`, in
-    /// seconds since the start.
+    /// Records that a name was seen at `now`, in seconds since the start. Returns the number of
+    /// different seconds in which it has been seen, including this one.
     pub(super) fn see(&mut self, name: &impl Hash, now: u32) -> u32 {
         if self.sets.is_empty() {
             self.sets = vec![Default::default(); SETS];
@@ -77,7 +79,7 @@ impl Returning {
         }
     }
 
-    /// Returns the hash of a name in its set, and the set.
+    /// Returns the part of a name's hash that identifies it within its set, and the set.
     fn find(&mut self, name: &impl Hash) -> (u32, &mut [Entry; WAYS]) {
         let hash = self.hasher.hash_one(name);
         let [a, b, c, d, rest @ ..] = hash.to_le_bytes();
@@ -102,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_is_never_seen_in_more_seconds_than_it_was(
+        fn the_count_of_a_name_is_never_too_high(
             seen in proptest::collection::vec((0..100_000_u32, 0..3_u32), 0..2000),
             names in 1..100_000_u32,
             forgotten in any::<u32>(),
@@ -130,9 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_returns_every_second_is_found_among_names_that_come_once() {
-        // `once` new names come in each second. The other name is seen in at least `least` seconds
-        // of a minute.
+    fn a_name_seen_every_second_is_counted_among_many_names_seen_once() {
+        // In each second of a minute, `once` new names and one name that returns are seen. The
+        // count of the latter reaches at least `least`.
         for (once, least) in [(0, 60), (5_000, 40), (10_000, 5)] {
             let mut returning = Returning::default();
             let mut seconds = 0;
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_seen_often_in_a_second_has_been_seen_in_one() {
+    fn a_second_in_which_a_name_is_seen_several_times_counts_once() {
         let mut returning = Returning::default();
         assert_eq!(
             [7, 7, 8, 9, 9].map(|now| returning.see(&"a", now)),

@@ -24,7 +24,7 @@ fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
 }
 
 #[test]
-fn a_view_is_named_by_its_labels_and_user_is_left_out_if_uid_is_one() {
+fn a_view_is_named_by_its_labels_except_user_if_uid_is_among_them() {
     assert_eq!(name(&[Label::Comm]), "comm");
     assert_eq!(name(&[Label::Uid, Label::User]), "uid");
     assert_eq!(name(&[Label::User]), "user");
@@ -59,7 +59,7 @@ fn an_idle_series_is_evicted_only_by_a_new_one() {
     view.add(&subject(b'a', 0), None, NOW, execs(1));
     view.add(&subject(b'b', 0), None, NOW, execs(2));
     view.add(&subject(b'a', 0), None, NOW + hour / 2, execs(1));
-    // b has been idle for longer than a, but not for an hour yet.
+    // `b` has been idle for longer than `a`, but not for an hour yet.
     view.add(&subject(b'c', 0), None, NOW + hour * 3 / 4, execs(4));
     let counts = view.counts();
     assert_eq!(execs_of(&counts, b'b'), Some(2));
@@ -154,14 +154,14 @@ fn an_unknown_cgroup_affects_only_the_labels_that_come_from_it() {
     );
 }
 
-/// Time in seconds.
+/// A time in seconds since the start.
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 proptest! {
-    /// Whatever is counted, and however series yield: each count arrives once, in a series or in
-    /// `other`, and stays there until its series yields with all that it has.
+    /// Each count is added exactly once, to a series or to the overflow, and stays there until its
+    /// series is evicted and all counts of that series become yielded.
     #[test]
     fn counts_only_go_up_and_none_moves(
         observed in proptest::collection::vec(

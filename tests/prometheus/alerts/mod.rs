@@ -1,5 +1,5 @@
-//! Each alert is quiet before its cause, fires under it, and is the only one that fires: with real
-//! programs, the real daemon and a real Prometheus.
+//! Each alert is quiet before its cause, fires under it, and no other alert fires. The programs, the
+//! daemon and Prometheus are real.
 //!
 //! Alerts without `for` are tested with the rules of the package ([`shipped`]), the others with the
 //! same rules at 60 times the speed ([`scaled`]).

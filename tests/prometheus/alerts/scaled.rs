@@ -2,8 +2,8 @@
 //!
 //! Each duration is divided by [`FACTOR`]: `for`, ranges, offsets, steps of subqueries and intervals of
 //! groups, also in comments. Thresholds, labels, expressions and names (including `rate5m`) do not
-//! change. [`site`](super::site) divides the durations of Prometheus itself: scrapes, evaluations, and
-//! how long a sample counts as current.
+//! change. [`site`](super::site) divides the durations of Prometheus itself: the intervals of scrapes and
+//! evaluations, and how long a sample counts as current.
 
 use std::path::{Path, PathBuf};
 
@@ -45,12 +45,13 @@ pub(crate) fn scaled(text: &str) -> String {
     scaled
 }
 
-/// Whether a character separates words. The name of a metric is one word, except for its colons.
+/// Returns whether a character separates words. The name of a metric is one word, unless it contains
+/// colons.
 fn is_between(c: char) -> bool {
     !(c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The duration of a word such as `23h30m`.
+/// Returns the duration that a word such as `23h30m` stands for, in milliseconds.
 fn duration_ms(word: &str) -> Option<u128> {
     let has_a_unit = word.ends_with(|c: char| c.is_ascii_alphabetic());
     let duration = humantime::parse_duration(word).ok()?;

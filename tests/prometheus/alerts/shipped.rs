@@ -1,4 +1,4 @@
-//! Alerts that fire at once, by the rules of the package.
+//! Tests of the alerts without `for`, with the unchanged rules of the package.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -8,7 +8,7 @@ use testkit::docs::config_for_alerts;
 use testkit::programs::{Programs, exec_times};
 use testkit::prometheus::Prometheus;
 
-/// The alerts of this file.
+/// The alerts that this file tests.
 pub(crate) const DRIVEN: [&str; 2] = ["ExecsnoopSeriesOverflow", "ExecsnoopServiceUserShell"];
 
 /// A service user, which need not have a name on this host.
@@ -17,7 +17,8 @@ const SERVICE_UID: u32 = 33;
 const SHELLS: &str = "instance_uid_parent_comm_comm:execsnoop_service_user_shells:total\
                       {uid=\"33\", comm=\"sh\"}";
 
-/// A selector of firing alerts with these labels. Alerts with `for` take longer than this test.
+/// Selects firing alerts with these labels. Alerts with `for` take longer to fire than this test
+/// runs.
 fn firing(alerts: &str) -> String {
     format!("ALERTS{{alertstate=\"firing\", {alerts}}}")
 }
@@ -35,7 +36,7 @@ fn shell_of_a_service_user() {
 fn a_storm_and_a_service_users_shell_fire_the_shipped_alerts_and_no_others() {
     let programs = Programs::new();
     let mut config = config_for_alerts();
-    config.view[0].max_series = 200; // more than the host executes meanwhile
+    config.view[0].max_series = 200; // more programs than the host executes during the test
     let (daemon, _config) = configured(&toml::to_string(&config).unwrap());
     shell_of_a_service_user();
     let prometheus = Prometheus::start(&format!(
@@ -45,7 +46,8 @@ fn a_storm_and_a_service_users_shell_fire_the_shipped_alerts_and_no_others() {
          - targets: ['{}']\n",
         daemon.address
     ));
-    // The alert also fires for a first shell if the first scrape was ten minutes before it.
+    // The series of shells must exist before the test's second shell: for a first shell, the alert
+    // fires only if the daemon was already scraped ten minutes before.
     prometheus.query_until_there(SHELLS);
     prometheus.query_until_there("execsnoop_series_overflow_total{view=\"comm\"}");
     let quiet = prometheus.query_until_there(&format!("absent({})", firing("")));

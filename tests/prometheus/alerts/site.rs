@@ -1,4 +1,4 @@
-//! Hosts, and a Prometheus that scrapes them and evaluates the scaled rules.
+//! A site: hosts, and a Prometheus that scrapes them and evaluates the scaled rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use testkit::prometheus::{Prometheus, promtool};
 /// How long an alert may take to fire.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A matcher for the alerts of the tests. It leaves out alerts about other programs and errors of this
-/// machine, and about the number of its programs.
+/// Matches the alerts of the tests. Alerts about programs and errors that the tests do not cause, and
+/// about the number of programs on this machine, are left out.
 const OURS: &str = "comm=~\"|burner\", errno=~\"|ENAMETOOLONG\", view!=\"comm\"";
 
-/// The execs per second of a host with a history.
+/// The execs per second in the history of a host.
 const USUAL: u32 = 15;
 
 /// The name of an alert and its host, which is empty if the alert has none.
@@ -67,7 +67,8 @@ impl Site {
         }
     }
 
-    /// Waits until every series that the alerts use exists. No alert may be firing or pending.
+    /// Waits until every series that the alerts use exists and no alert is firing or pending. Asserts
+    /// that none has fired.
     #[track_caller]
     pub(crate) fn await_quiet(&self, hosts: usize, known: &[&str]) {
         for family in ["up == 1", "instance:execsnoop_execs:rate5m"] {
@@ -129,8 +130,8 @@ fn firing((name, host): &Alert) -> String {
     format!("ALERTS{{alertstate=\"firing\", alertname=\"{name}\", instance=\"{host}\", {OURS}}}")
 }
 
-/// The recorded series of a host with a constant rate of execs for more than a day, which is half an
-/// hour at this speed.
+/// Returns the recorded series of a host with a constant rate of execs for half an hour, which stands
+/// for more than a day at 60 times the speed.
 fn history(host: &str) -> String {
     let name = "instance:execsnoop_execs:rate5m";
     let now = SystemTime::now()

@@ -1,15 +1,16 @@
-//! The other alerts. Most of them fire only after some time, so time passes faster.
+//! Tests of the alerts that [`shipped`] does not cover. Most of them fire only after some time, so
+//! time passes faster here.
 //!
 //! The daemons, Prometheus, the programs, the full buffers and tallies, and the thresholds are real.
 //! These are not:
 //!
 //! - the length of a minute ([`scaled`](super::scaled));
 //! - the history of one host, a constant rate of execs, which promtool writes into the database;
-//! - the kernel of one host. The daemon does not miscount, so the test fills a kernel side that
-//!   reports an exec more than it delivers.
+//! - the kernel of one host. The daemon does not miscount, so a simulated kernel side reports
+//!   one more exec than it delivers.
 //!
-//! Every host sees all programs of this machine. Each counts only what its alert is about, so that a
-//! cause affects one host.
+//! Every host sees all programs of this machine. The daemon of each counts only what its alert is
+//! about, so that a cause affects only one host.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -35,8 +36,8 @@ const EXECS_ONLY_BY_A_SMALL_BUFFER: &str = "exits = false\nfailures = \"off\"\nb
 const FAILURES_TOO: &str = "exits = false\nfailures = \"tracepoint\"\n";
 const EXITS_TOO: &str = "failures = \"off\"\nbuffer_pages = 512\n";
 
-/// A configuration with these lines in `[capture]` and a view by this label only. There are more users,
-/// and may be more programs, than a view has series.
+/// A configuration with these lines in `[capture]` and a view by this label only. In the default views,
+/// by program and by user, the tests would take all slots, which would cause another alert.
 fn capturing(what: &str, by: &str) -> String {
     format!("[capture]\n{what}[[view]]\nlabels = [\"{by}\"]\n")
 }
@@ -47,8 +48,8 @@ fn too_many_for_the_buffer() -> u32 {
     200 * u32::try_from(cpus).unwrap()
 }
 
-/// More events than the tally has entries, too, which are 16384. The larger buffers of the other hosts
-/// hold them even if those run late.
+/// More events than buffers of one page and the 16384 entries of the tally hold together. The larger
+/// buffers of the other hosts hold them all, even if the daemons there run late.
 fn too_many_for_the_tally() -> u32 {
     17_000 + too_many_for_the_buffer()
 }
@@ -73,7 +74,7 @@ fn unseen(daemon: &Daemon, program: &Path, times: u32) {
     daemon.signal(Signal::STOP);
     go("users", program, times);
     daemon.signal(Signal::CONT);
-    // Prometheus has to scrape the daemon in between.
+    // Prometheus has to scrape the daemon before it is stopped again.
     sleep(Duration::from_secs(2));
 }
 

@@ -1,4 +1,4 @@
-//! What is refused, and the errors.
+//! Tests what is refused, and with which errors.
 
 use super::*;
 

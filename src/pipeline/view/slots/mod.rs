@@ -1,15 +1,17 @@
-//! The slots of a view: which series have one, and which of them give way to a new one.
+//! The slots of a view: which series have one, and which series is evicted for a new one.
 //!
-//! A series gives way to a name that is executed
+//! If all slots are taken, an exec of a name without a slot evicts a series
 //!
-//! - at once, if it has not executed itself or has been idle for `idle_after`;
-//! - at once, if its user has more than the share of the slots that a user can keep, and the user
-//!   of the new name has less;
-//! - if it is at least [`SETTLED`] old and the new name has been seen in more than twice as many different
-//!   seconds as the series has. Each change doubles the price of the next one, so that names which
-//!   are made up to compete for a slot cannot change its series often.
+//! - at once, if the series has no execs or has been idle for `idle_after`;
+//! - at once, if the user of the series has more than the share of the slots that a user can keep,
+//!   and the user of the new name has less;
+//! - if the series is at least [`SETTLED`] seconds old and the new name has been seen in more than
+//!   twice as many different seconds as the series. The new series keeps these seconds, so that each
+//!   eviction from a slot takes twice as long as the one before. Names that are made up to compete
+//!   for a slot therefore cannot change its series often.
 //!
-//! The weakest series gives way first: among those of each kind, the one with the fewest seconds.
+//! The weakest series is evicted first; [`Rank`] is the order. Among series of the same kind, it is
+//! the one seen in the fewest seconds.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -18,14 +20,14 @@ use std::hash::RandomState;
 use super::counts::Counts;
 use super::key::Key;
 
-/// The age in seconds from which a series competes with names that return. It is twice the usual
+/// The age in seconds from which a name that returns can evict a series in use. It is twice the usual
 /// scrape interval, so that Prometheus has seen the series by then.
 const SETTLED: u32 = 30;
 
 /// How many of the weakest series are listed at a time.
 const LISTED: usize = 64;
 
-/// Stands for no user: no user has the ID `(uid_t)-1`.
+/// The `user` of a series that counts towards no user's share. No process has this uid, `(uid_t)-1`.
 pub(super) const NO_USER: u32 = u32::MAX;
 
 /// Times are in seconds since the start.
@@ -52,7 +54,7 @@ impl Series {
     }
 }
 
-/// The order in which series give way. The least is the weakest.
+/// The order in which series are evicted. The least rank is the weakest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     is_in_use: bool,
@@ -62,7 +64,8 @@ struct Rank {
     last_used: u32,
 }
 
-/// Who asks for a slot: a user, for a name that was executed in this number of different seconds.
+/// A name that needs a slot: the user who executes it, and the number of different seconds in which
+/// it was seen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Newcomer {
     pub(super) user: u32,
@@ -71,19 +74,19 @@ pub(super) struct Newcomer {
 
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// In seconds.
+    /// How long a series must be unused to count as idle, in seconds.
     pub(super) idle_after: u32,
     /// The number of slots that a user can keep.
     pub(super) per_user: usize,
-    /// The hash has a random seed, because users choose the names. Keys are in boxes because up to
-    /// half of a hash map is unused.
+    /// The hash has a random seed, because users choose the names. Keys are boxed because up to
+    /// half of a hash map's memory is unused.
     series: HashMap<Box<Key>, Series, RandomState>,
     /// The number of series by user.
     users: HashMap<u32, usize>,
-    /// The weakest series when they were listed, the weakest one last.
+    /// The weakest series at the time they were listed. The weakest one is last.
     weakest: Vec<(Rank, Box<Key>)>,
     listed_at: Option<u32>,
-    /// Whether one of the listed series has given way.
+    /// Whether any series has left `weakest` since it was listed.
     has_changed: bool,
 }
 
@@ -163,7 +166,7 @@ impl Slots {
             if series.is_some_and(|series| self.rank(series, is_within_share, now) == *rank) {
                 return Some(*rank);
             }
-            // It was used since it was listed, or its user has fewer series now.
+            // The series has been used since it was listed, or its user has fewer series now.
             self.weakest.pop();
             self.has_changed = true;
         }

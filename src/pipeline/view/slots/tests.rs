@@ -5,7 +5,7 @@ use crate::record::Subject;
 
 const NOW: Duration = Duration::from_secs(100);
 
-/// A program named by a letter.
+/// A subject whose program's name is one letter.
 fn subject(comm: u8, uid: u32) -> Subject {
     let mut subject = Subject {
         uid,
@@ -15,14 +15,14 @@ fn subject(comm: u8, uid: u32) -> Subject {
     subject
 }
 
-/// A program whose name is a number.
+/// A subject whose program's name is made from a number.
 fn numbered(number: u32, uid: u32) -> Subject {
     let mut subject = subject(b'n', uid);
     subject.comm[1..5].copy_from_slice(&number.to_be_bytes());
     subject
 }
 
-/// Time in seconds.
+/// A time in seconds since the start.
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -63,7 +63,7 @@ fn a_series_without_an_exec_is_evicted_at_once_by_an_exec_and_by_nothing_else() 
         }
     );
     assert_eq!(counts.overflow, cpu);
-    // They have executed, so that the next one does not evict them.
+    // The series of x, y and z have execs, so that the next exec does not evict them.
     view.add(&subject(b'a', 1), None, NOW, execs(1));
     assert_eq!(view.counts().overflow.execs, 1);
 }
@@ -74,12 +74,12 @@ fn a_user_with_more_than_the_share_yields_at_once_to_others() {
     for number in 0..10 {
         view.add(&numbered(number, 1), None, NOW, execs(1));
     }
-    // The slots are not reserved for others as long as nobody needs them.
+    // A user can take every slot as long as no other user needs one.
     assert_eq!(view.counts().overflow, execs(2));
     for comm in *b"abcdef" {
         view.add(&subject(comm, 2), None, NOW, execs(1));
     }
-    // Two users have their share, so that a third one does not get a slot at once.
+    // Neither user has more than the share, so that a third one does not get a slot at once.
     view.add(&subject(b'z', 3), None, NOW, execs(1));
     let counts = view.counts();
     let has_series = b"abcdefz".map(|comm| execs_of(&counts, comm).is_some());
@@ -99,7 +99,7 @@ fn with_a_share_of_1_no_user_yields_to_others() {
 }
 
 #[test]
-fn the_series_of_a_user_with_the_fewest_seconds_yields_first() {
+fn of_the_series_of_a_user_the_one_with_the_fewest_seconds_yields_first() {
     let mut view = View::new(vec![Label::Comm], 4).user_share(0.5);
     for (comm, times) in [(b'a', 3), (b'b', 1), (b'c', 2), (b'd', 1)] {
         for second in 0..times {
@@ -116,7 +116,7 @@ fn the_series_of_a_user_with_the_fewest_seconds_yields_first() {
 }
 
 #[test]
-fn a_program_executed_every_second_gets_a_slot_among_names_that_come_once() {
+fn a_program_executed_every_second_gets_a_slot_among_names_seen_once() {
     for after_the_storm in [0, 600] {
         let mut view = View::new(vec![Label::Comm], 1000).idle_after(at(3600));
         let mut number = 0;
@@ -140,14 +140,14 @@ fn a_program_executed_every_second_gets_a_slot_among_names_that_come_once() {
             }
         }
         let counts = view.counts();
-        // It waits until the first series have settled, and until it was seen in three seconds.
+        // `r` waits until the first series are settled and it has been seen in three seconds.
         let least = if after_the_storm == 0 { 25 } else { 58 };
         assert!(
             execs_of(&counts, b'r') >= Some(least),
             "{:?}",
             execs_of(&counts, b'r')
         );
-        // The names that came once evict nothing.
+        // The names seen once evict nothing.
         assert_eq!((counts.series.len(), counts.yielded), (1000, execs(1)));
     }
 }
@@ -158,7 +158,7 @@ fn a_settled_series_yields_to_a_name_seen_in_more_than_twice_as_many_seconds() {
     for second in [0, 0, 1, 2] {
         view.add(&subject(b'a', 0), None, at(second), execs(1));
     }
-    // Twice in each second, which counts as once.
+    // `b` is executed twice in each second, which counts as one second.
     for second in (3..8).chain(100..102) {
         for _ in 0..2 {
             view.add(&subject(b'b', 0), None, at(second), execs(1));
@@ -167,10 +167,10 @@ fn a_settled_series_yields_to_a_name_seen_in_more_than_twice_as_many_seconds() {
         assert_eq!(has_slot, second == 101, "{second}");
     }
     let counts = view.counts();
-    // What `b` counted before it had a slot stays where it was counted.
+    // The execs of `b` before it had a slot stay in the overflow.
     assert_eq!(execs_of(&counts, b'b'), Some(2));
     assert_eq!((counts.overflow, counts.yielded), (execs(12), execs(4)));
-    // `a` starts from 0 when it returns, and `b` keeps the seconds in which it waited.
+    // When `a` returns, it counts its seconds from 0, while `b` keeps those in which it waited.
     for second in 140..=160 {
         view.add(&subject(b'a', 0), None, at(second), execs(1));
         let expected = if second < 154 {
