@@ -1,7 +1,8 @@
 //! Compiles the programs in `bpf/` and generates their skeletons into `OUT_DIR`.
 //!
-//! Needs clang (14 or newer) with the BPF target: the one in `CLANG`, or `clang`. The libbpf headers come with the
-//! libbpf-sys crate; no bpftool and no dumped vmlinux.h are involved.
+//! Needs clang (14 or newer) with the BPF target: the program that the environment variable `CLANG` names, or else
+//! `clang`. The libbpf headers come with the libbpf-sys crate. Neither bpftool nor a vmlinux.h that it generates is
+//! needed.
 
 use std::env;
 use std::error::Error;

@@ -11,19 +11,20 @@
 #include <bpf/bpf_core_read.h>
 #include "execsnoop.h"
 
-/* Whether a view uses unit, slice or container. Set before load. */
+/* Whether a view, a filter or a column uses unit, slice or container. Set before load. */
 const volatile __u8 with_cgroup = 0;
 
-/* The depth of the last cgroups that have names; the root is at depth 0. Deeper ones
- * count as their ancestor at this depth, because slice, unit and container are decided
- * above it. Nested containers in a user's session are at depth ten. */
+/* The greatest depth at which cgroups are named; the root is at depth 0. A deeper cgroup
+ * counts as its ancestor at this depth, because slice, unit and container depend only on
+ * cgroups nearer to the root. Nested containers in a user's session are at depth ten. */
 #define NAMED_DEPTH 64
 
-/* The number of levels that a search for an ancestor climbs at most. */
+/* The largest number of steps from a cgroup towards the root. The verifier requires a
+ * bound. */
 #define MAX_CLIMB 1024
 
-/* By id. LRU, because nothing reports which cgroups are gone. User space sets its size.
- */
+/* Names by cgroup id. An LRU map, because nothing reports which cgroups are gone. User
+ * space sets its size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
@@ -43,8 +44,8 @@ static __noinline int keep_name(struct cgroup *cgroup, __u64 id)
 	return bpf_map_update_elem(&cgroup_names, &id, &name, BPF_NOEXIST);
 }
 
-/* Keep the names of a cgroup and of all its ancestors. Its own name comes last, so where
- * that one is present, the others are too. */
+/* Keep the names of a cgroup and of all its ancestors. The cgroup's own name is stored
+ * last, so that its presence shows that its ancestors' names were stored, too. */
 static __always_inline void keep_names(struct cgroup *cgroup, __u64 id)
 {
 	struct cgroup *above = cgroup;
@@ -63,9 +64,9 @@ static __always_inline void keep_names(struct cgroup *cgroup, __u64 id)
 }
 
 /* Keep the names of the ancestor at NAMED_DEPTH of a cgroup that is `below` levels
- * deeper, and return its id. struct cgroup has an array of its ancestors, so this does
- * not depend on the depth. Before 6.1 the array has ids only, and the names are found by
- * climbing. */
+ * deeper, and return that ancestor's id. An array in struct cgroup holds pointers to all
+ * ancestors since 6.1, and their ids before. Older kernels therefore climb to the
+ * ancestor, but only if its name is not kept yet. */
 static __always_inline __u64 name_ancestor(struct cgroup *cgroup, int below)
 {
 	void *at = cgroup;
@@ -90,7 +91,8 @@ static __always_inline __u64 name_ancestor(struct cgroup *cgroup, int below)
 	return id;
 }
 
-/* Keep the names of a cgroup. Returns the id of the cgroup as which it counts. */
+/* Keep the names of a cgroup and its ancestors. Returns the id under which the cgroup
+ * counts: its own, or that of its ancestor at NAMED_DEPTH. */
 static __always_inline __u64 name_cgroup(struct cgroup *cgroup, __u64 id, int level)
 {
 	if (level > NAMED_DEPTH)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Sends the path and the arguments of an exec, for a live stream. In the daemon both are
- * off, and the verifier drops the code.
+ * Sends the path and the arguments of an exec, for the live stream of `execsnoopd trace`.
+ * In the daemon both are off, and the verifier drops the code.
  */
 #ifndef DETAIL_H
 #define DETAIL_H
@@ -14,7 +14,7 @@
 
 /* Send failed execs as events. The daemon only counts them. Set before load. */
 const volatile __u8 with_failure_events = 0;
-/* Both need the ring buffer. Set before load. */
+/* Send paths, and send arguments. Both need the ring buffer. Set before load. */
 const volatile __u8 with_path = 0, with_args = 0;
 
 /* Reserve room in the ring buffer. If there is none, the observation overflows. */
@@ -40,8 +40,8 @@ static __always_inline void submit(struct ledger *ledger, struct traced *traced)
 	bpf_ringbuf_submit(traced, ring_flags());
 }
 
-/* Send an exec with its path as the caller gave it (for a script, the path of the
- * script), and its arguments as the new program finds them. */
+/* Send an exec with its path as the caller gave it (for a script, the path of the script,
+ * not of its interpreter), and its arguments as the new program finds them. */
 static __always_inline void emit_detailed(struct ledger *ledger, struct event *event,
 					  struct task_struct *task,
 					  struct linux_binprm *bprm)
@@ -74,9 +74,9 @@ static __always_inline void emit_detailed(struct ledger *ledger, struct event *e
 	submit(ledger, traced);
 }
 
-/* Send a failed exec with its path, read from the caller's memory after the call: another
- * thread may have changed it, and after a failure past the point of no return it is gone.
- */
+/* Send a failed exec with its path. The path is read from the caller's memory after the
+ * call. Another thread may have changed it by then, and it is gone if the exec failed
+ * after the kernel had replaced that memory. */
 static __always_inline void emit_failed(struct ledger *ledger, struct event *event,
 					const char *path)
 {

@@ -16,8 +16,8 @@
 #include "syscall.h"
 #include "task.h"
 
-/* Whether the programs at sys_exit_execve and sys_exit_execveat observe execs and
- * failures. Set before load. */
+/* Whether the programs at sys_exit_execve and sys_exit_execveat observe execs, and
+ * whether they observe failures. Set before load. */
 const volatile __u8 exec_at_sys_exit = 0;
 const volatile __u8 failure_at_sys_exit = 0;
 
@@ -133,9 +133,9 @@ static __always_inline void observe_return(void *ctx, long ret, const char *path
 }
 
 /*
- * The entry points of the system calls. They return to user space, so they see every
- * failure, whichever functions this kernel's version calls below them. Each architecture
- * and word size has its own.
+ * These programs run when an entry point of the system calls returns. Every failure
+ * passes through an entry point, whichever functions a kernel's version calls inside it.
+ * Each architecture and word size has its own entry points.
  */
 #define FAILURES_AT(name, copy, entry, path, check)                                      \
 	SEC("?fexit/" entry)                                                             \
@@ -156,8 +156,9 @@ FOR_EACH_COPY(FAILURES_AT, fail_compat_execve, COMPAT_ENTRY "execve",
 FOR_EACH_COPY(FAILURES_AT, fail_compat_execveat, COMPAT_ENTRY "execveat",
 	      path_of_compat_execveat, is_check(COMPAT_FIFTH(regs_of_entry(ctx))))
 
-/* On request, for kernels without fexit. The kernel does extra work in every system call
- * of every process as soon as one of these tracepoints is in use. */
+/* For execs, the last fallback. For failures, used only on request, on kernels without
+ * fexit. The kernel does extra work in every system call of every process as soon as one
+ * of these tracepoints is in use. */
 #define SYS_EXIT(name, path, check)                                                      \
 	SEC("?tracepoint/syscalls/" #name)                                               \
 	int name(struct trace_event_raw_sys_exit *ctx)                                   \

@@ -14,22 +14,23 @@
  * executes a program chooses its name, which may contain any byte but NUL. */
 #define COMM_LEN 16
 
-/* Kinds of observation. Each is the index of its entry in the ledger. */
+/* Kinds of observation. Each value is the index of the kind's ledger in `ledgers`. */
 enum kind {
 	KIND_EXEC = 0,    /* a successful exec */
 	KIND_FAILURE = 1, /* an exec that failed */
-	KIND_EXIT = 2,    /* the exit of a process: of the last thread of its group */
+	KIND_EXIT = 2,    /* the exit of the last thread of a process */
 	KIND_MAX,
 };
 
 /* What counters group by; also the key of the tally. */
 struct subject {
-	__u64 cgroup_id; /* cgroup v2 id; the root's without cgroup v2; 0 if not in use */
+	__u64 cgroup_id; /* cgroup v2 id; without cgroup v2, the root's; 0 if not read */
 	__u32 uid;       /* real uid in the initial user namespace */
-	__s32 retval;    /* of an exec: 0; of an exit: the status as in wait(2) */
+	__s32 retval;    /* of an exec: 0; of a failed exec: the negative errno; of an
+			  * exit: the status as in wait(2) */
 	__u8 comm[COMM_LEN];        /* name of the program, after the exec */
-	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NUL if not in use */
-	__u8 is_exit;               /* 1 for an exit, 0 for an exec */
+	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NULs if not read */
+	__u8 is_exit;               /* 1 for an exit, 0 for an exec, failed or not */
 	__u8 reserved[7];           /* 0 */
 };
 
@@ -39,16 +40,16 @@ struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC, nanoseconds */
 	__u32 pid;     /* process (thread group) id in the initial pid namespace */
 	__u32 ppid;    /* the same for the real parent */
-	/* Of an exit; of an exec 0. */
+	/* The following two are 0 unless the event is an exit. */
 	__u64 lifetime_ns; /* since the fork */
 	__u64 cpu_ns;      /* CPU time of all threads */
 };
 
-/* Bytes of a path and of arguments in a live stream. */
+/* The longest path and arguments, in bytes, in the live stream of `execsnoopd trace`. */
 #define PATH_LEN 512
 #define ARGS_LEN 1408
 
-/* An observation with the details that only a live stream shows. */
+/* An observation with the details that only the live stream shows. */
 struct traced {
 	struct event event;
 	__u32 path_size;     /* bytes of the path with its NUL; 0: unknown */
@@ -72,11 +73,12 @@ struct cgroup_name {
 /* The tally's value for a subject. */
 struct tally_count {
 	__u64 count;
-	__u64 cpu_ns; /* of exits */
+	__u64 cpu_ns; /* CPU time, summed over these exits; 0 for execs */
 };
 
-/* Errors of execs are below this. Codes from 512 on (include/linux/errno.h) restart the
- * system call; they are not failures. */
+/* The errnos of failed execs are below this. Codes from 512 on are internal to the kernel
+ * (include/linux/errno.h), such as those that restart a system call. They are not
+ * failures. */
 #define ERRNO_MAX 256
 
 /* Failed execs by errno. An array cannot fill up, so even a million failures per second
@@ -93,14 +95,16 @@ struct failures {
  *	seen = sent + tallied + unattributed
  *	tallied + unattributed = buffer_full + no_buffer + other
  *
- * `recovered` is the number of runs that standby copies of a program claimed, minus the
- * runs of the first copy that claimed none (standby.h). So the runs that no copy claimed,
- * because it was skipped or its claim was refused, are those for which the kernel skipped
- * the first copy, minus `recovered`. Only the sum over all CPUs has this meaning: the
+ * `recovered` is about programs with standby copies (standby.h). Each time that the hook
+ * of a program fires, at most one copy claims the run. `recovered` is the number of runs
+ * that standby copies claimed, minus the number of times that the first copy ran without
+ * claiming. The number of times that the kernel skipped the first copy, minus
+ * `recovered`, is therefore the number of runs that no copy claimed: each copy was
+ * skipped, or its claim was refused. Only the sum over all CPUs has this meaning. The
  * value of one CPU may be negative.
  *
- * `seen` is last because user space copies an entry in ascending order: its copy of
- * `seen` is then never older than its copies of the others.
+ * `seen` is the last field because an entry is copied to user space in the order of its
+ * fields. In that copy, `seen` is never older than the other fields.
  */
 struct ledger {
 	__u64 sent;         /* events handed to the buffer */

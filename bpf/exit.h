@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The programs that observe exits of processes: of the last thread of each group.
+ * The programs that observe the exits of processes, that is, of the last thread of each
+ * thread group.
  */
 #ifndef EXIT_H
 #define EXIT_H
@@ -15,14 +16,15 @@
 #include "standby.h"
 #include "task.h"
 
-/* Groups of several threads whose exit was observed recently. User space sets its size.
- */
+/* Identifies a thread group, even after its id has been reused. */
 struct group {
 	__u64 start_time;
 	__u32 tgid;
 	__u32 reserved;
 };
 
+/* The groups whose exit was recently observed while they had several threads: see
+ * is_last(). User space sets the size of the map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
@@ -30,9 +32,10 @@ struct {
 	__type(value, __u8);
 } exited_groups SEC(".maps");
 
-/* CPU time of a group of threads that exit together. The kernel keeps the sum for those
- * that were released; the others are in the list. Read again if a thread has moved from the
- * list to the sum in the meantime (__exit_signal() in kernel/exit.c). */
+/* CPU time of a process with several threads. The kernel keeps the sum for the threads
+ * that were released; the others (of which at most 64 are read) are in the list. Repeat
+ * if a thread has moved from the list to the sum in the meantime (__exit_signal() in
+ * kernel/exit.c). */
 static __always_inline __u64 cpu_of_group(struct task_struct *task,
 					  struct signal_struct *signal)
 {
@@ -66,9 +69,9 @@ static __always_inline __u64 run_time(__u64 lifetime_ns, __u64 waited_ns)
 /*
  * CPU time of a process that never had a second thread. The scheduler updates
  * sum_exec_runtime at each tick and each switch but not at the exit, so a process shorter
- * than a tick would appear to cost nothing. A process that was never switched away from
- * has run since its fork, except while it waited for a CPU at first, and that wait is
- * known exactly.
+ * than a tick would appear to cost nothing. A process that was never switched out has run
+ * since its fork, except for its first wait for a CPU, which the kernel has measured
+ * (run_delay).
  */
 static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime_ns)
 {
@@ -100,8 +103,8 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 		event.subject.retval = BPF_CORE_READ(signal, group_exit_code);
 	else
 		event.subject.retval = BPF_CORE_READ(leader, exit_code);
-	/* Before 5.17 a leader that exits at the same time may not have stored its code
-	 * yet. Threads that exit together have the same code. */
+	/* Before 5.17 a leader that exits at the same time as this thread may not have
+	 * stored its code yet. Threads that exit together have the same code. */
 	if (!event.subject.retval && !BPF_CORE_READ(leader, exit_state))
 		event.subject.retval = BPF_CORE_READ(task, exit_code);
 	event.lifetime_ns = event.time_ns - BPF_CORE_READ(leader, start_time);
@@ -161,11 +164,11 @@ FOR_EACH_COPY(EXIT_AT, exit_tp_btf)
 
 /*
  * On older kernels the last thread is the one that finds no other thread alive. Two
- * threads may find this, because both left the count of live threads before either came
- * here. The first of them then reports the exit and records the group. It still had
- * another thread in its group, and so a thread that is alone looks for that record.
- * (Nothing else shows that there was another thread: what it leaves in signal_struct may
- * all be 0.)
+ * threads may both find this, if both have left the count of live threads before either
+ * gets here. The first of them still has the other one in its group (nr_threads). It
+ * records the group and reports the exit. A thread that is alone in its group therefore
+ * looks for such a record first. (Nothing else shows that there was another thread: what
+ * that thread leaves in signal_struct may all be 0.)
  */
 static __always_inline bool is_last(struct task_struct *task)
 {

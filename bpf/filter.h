@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Restricts what is observed, for a live stream. In the daemon all filters are off, and
- * the verifier drops their code.
+ * Restricts what is observed, for the live stream of `execsnoopd trace`. In the daemon
+ * all filters are off, and the verifier drops their code.
  */
 #ifndef FILTER_H
 #define FILTER_H
@@ -31,7 +31,7 @@ static __always_inline bool is_named(const __u8 *name, const volatile __u8 *want
 	return true;
 }
 
-/* Whether the cgroup has this id, or an ancestor that has it. */
+/* Whether the cgroup has this id, or is below the cgroup that has it. */
 static __always_inline bool is_below(struct cgroup *cgroup, __u64 id)
 {
 	for (int i = 0; i < MAX_CLIMB && cgroup; i++) {

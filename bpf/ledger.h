@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Accounts for each observation, whatever the hook. The ledger counts it as seen, and the
- * buffer takes its event. An event that does not fit the buffer overflows to the tally,
- * which keeps its count by subject. If the tally is full as well, the observation is
- * unattributed: only its number is known.
+ * Accounts for each observation, whatever the hook. The ledger counts it as seen, and its
+ * event goes into the buffer. An event that does not fit the buffer overflows to the
+ * tally, which keeps its count by subject. If the tally is full as well, the observation
+ * is unattributed: only its number is known.
  */
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -14,12 +14,12 @@
 
 /* Half the size of the ring buffer in bytes. 0 selects the perf buffer. */
 const volatile __u64 ring_half = 0;
-/* Reservations in this many bytes at the beginning of each half wake the reader. Between
- * reading the position and making its own reservation a program may be overtaken by one
- * on each other CPU, so this is one record per CPU and one more. */
+/* An event within this many bytes of the beginning of a half wakes the reader. The size
+ * is one record per CPU and one more: after a program has read the position, a program on
+ * each other CPU may reserve room before it does. */
 const volatile __u64 ring_wakeup = 0;
 
-/* The perf buffer: user space fills the slot of each CPU that has one. */
+/* The perf buffer, a ring per CPU. User space puts each ring into the slot of its CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
 	__uint(key_size, sizeof(__u32));
@@ -68,15 +68,15 @@ struct {
  * a program between the load and the store. */
 #define ADD(counter, n) __sync_fetch_and_add(&(counter), n)
 
-/* Insert an entry that must not exist yet. Kernels before 6.4 return the error of a map's
- * own function in the lower half of the register only: hence int. */
+/* Insert an entry that must not exist yet. Kernels before 6.4 return the error in the
+ * lower half of the register only, hence the cast to int. */
 static __always_inline int insert(void *map, const void *key, const void *value)
 {
 	return (int)bpf_map_update_elem(map, key, value, BPF_NOEXIST);
 }
 
-/* Count an observation before anything else can fail. The verifier wants to see a check
- * for NULL; every kind has a ledger. */
+/* Count an observation before anything else can fail. Every kind has a ledger; only the
+ * verifier requires the check for NULL. */
 static __always_inline struct ledger *count_seen(__u32 kind)
 {
 	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
@@ -87,8 +87,8 @@ static __always_inline struct ledger *count_seen(__u32 kind)
 	return ledger;
 }
 
-/* Returns false if the tally is full, or if the kernel refuses the entry for any other
- * reason. */
+/* Returns false if the tally is full or the kernel refuses the entry for another reason.
+ */
 static __always_inline bool count_in_tally(const struct event *event)
 {
 	struct tally_count first = {.count = 1, .cpu_ns = event->cpu_ns}, *count;
@@ -115,8 +115,8 @@ static __always_inline bool count_in_tally(const struct event *event)
 	return true;
 }
 
-/* Only the first events of each half of the ring buffer wake the reader: a wakeup costs
- * more than everything else in a program together. */
+/* Only the first events of each half of the ring buffer wake the reader, because a wakeup
+ * costs more than the rest of a program. */
 static __always_inline __u64 ring_flags(void)
 {
 	__u64 at = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS) & (ring_half - 1);

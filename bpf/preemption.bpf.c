@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * Finds out whether the kernel preempts programs, by reading the preemption count in one
- * at each kind of attach point. A thread triggers both by setting its name to the one it
- * has; see src/capture/preemption.rs.
+ * Finds out whether the kernel preempts programs: a program at each kind of attach point
+ * reads the preemption count. A thread triggers both programs by setting its name to the
+ * name that it already has; see src/capture/preemption.rs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -25,9 +25,9 @@ struct answer at_tracepoint;
 struct answer at_fexit;
 
 /* Offset from a CPU's run queue to its preemption count on x86, where the count is a
- * per-CPU variable; from 6.2 to 6.14, to the variable that contains it. User space takes
- * the offset from BTF, because kernels without CONFIG_KALLSYMS_ALL do not resolve these
- * variables. 0: unknown. */
+ * per-CPU variable. From 6.2 to 6.14, the offset to pcpu_hot, which contains the count.
+ * User space takes the offset from BTF, because kernels without CONFIG_KALLSYMS_ALL do
+ * not resolve these variables. 0: unknown. */
 const volatile __s64 preempt_count_from_rq = 0;
 
 extern void bpf_preempt_disable(void) __ksym __weak;

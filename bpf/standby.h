@@ -9,8 +9,8 @@
  * observation is missed only if every copy is skipped.
  *
  * To make that rare, each copy disables preemption from its first instruction to its
- * last. bpf_preempt_enable() reschedules if that is due, which would happen inside the
- * program, so it is called with interrupts off. A task can then be preempted only in the
+ * last. bpf_preempt_enable() would reschedule at once, inside the program, if that is
+ * due, so it is called with interrupts off. A task can then be preempted only in the
  * kernel's few instructions before and after the program.
  */
 #ifndef STANDBY_H
@@ -32,11 +32,11 @@
 	DEFINE(name##_2, 2, ##__VA_ARGS__)                                               \
 	DEFINE(name##_3, COPIES, ##__VA_ARGS__)
 
-/* By kind: whether the copies are loaded. Set before load. */
+/* For each kind of observation, whether standby copies are loaded. Set before load. */
 const volatile __u8 has_standby[KIND_MAX] = {};
 
-/* Linux 6.10 has the first pair, 6.14 the second, without which the first is of no use.
- */
+/* The first pair exists since Linux 6.10, the second since 6.14. The first is used only
+ * together with the second: see release_cpu(). */
 extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 extern void bpf_local_irq_save(unsigned long *flags) __ksym __weak;
@@ -66,11 +66,11 @@ struct claim_key {
 
 struct claim {
 	__u64 observation;
-	__u64 copies; /* a bit for each copy that has run for it */
+	__u64 copies; /* a bit for each copy that has run for the observation */
 };
 
-/* LRU, because a claim stays if a copy is skipped. User space sets its size: at least 256
- * for each CPU. */
+/* An LRU map, because a claim is left behind if a copy is skipped. User space sets the
+ * size of the map: at least 256 entries per CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
@@ -78,10 +78,11 @@ struct {
 	__type(value, struct claim);
 } claims SEC(".maps");
 
-/* The number of execs of a thread (self_exec_id, incremented by begin_new_exec() in
- * fs/exec.c), plus its start time in ns, which tells it from other threads of the same
- * id. Typed loads where the kernel allows them: lockdown refuses bpf_probe_read_kernel().
- * 5.10 does not allow them here. */
+/* Identifies an observation: the number of execs of the current thread (self_exec_id,
+ * incremented by begin_new_exec() in fs/exec.c), plus its start time in ns, which
+ * distinguishes it from earlier threads with the same id. Uses typed loads where the
+ * kernel supports them (5.11 and newer), because lockdown refuses
+ * bpf_probe_read_kernel(). */
 static __always_inline __u64 observation_of_current(void)
 {
 	struct task_struct *task;
@@ -99,17 +100,18 @@ static __always_inline __u64 observation_of_current(void)
 /*
  * Whether this copy is the first to run for the observation. Copies may run in any order.
  *
- * Each exec and each exit has a number of its own. Failures share one until the thread
- * executes a program, so a claim that already has the bit of this copy belongs to an
- * earlier failure. A claim that was left over hides a failure only if none of the copies
- * that ran for the earlier one runs for this one.
+ * Each exec and each exit of a thread has a different value of `observation`. The
+ * thread's failures share a value until its next successful exec, so a claim that already
+ * has the bit of this copy belongs to an earlier failure. A claim that an earlier failure
+ * left behind hides a later one only if no copy runs for both.
  *
- * The kernel may refuse the update from 6.15 on, if it waits 250 ms for the lock of a
- * bucket (ETIMEDOUT, kernel/bpf/rqspinlock.c). It cannot run out of entries: a CPU is
- * inside each copy at most once, and bpf_common_lru_pop_free() takes the entries of other
- * CPUs. A copy that is refused must not observe, because without its claim the others
- * would, too. If all are refused, `recovered` counts the observation as missed by every
- * copy (execsnoop.h), and so user space counts it as unattributed, like a skipped one.
+ * From 6.15 on, the kernel refuses the update if it has waited 250 ms for the lock of a
+ * bucket (ETIMEDOUT, kernel/bpf/rqspinlock.c). The map cannot run out of entries: a CPU
+ * is inside each copy at most once, and bpf_common_lru_pop_free() takes the entries of
+ * other CPUs. A copy whose update is refused must not observe, because the other copies
+ * do not find its claim and would observe, too. If the updates of all copies are refused,
+ * the observation was missed by every copy according to `recovered` (execsnoop.h), and
+ * user space counts it as unattributed, as if every copy had been skipped.
  */
 static __always_inline bool is_first_to_run(int copy, __u32 kind)
 {
@@ -145,8 +147,8 @@ static __always_inline bool claim(int copy, __u32 kind)
 	return is_claimed;
 }
 
-/* Run a copy of a program. It claims every run, also those that turn out to observe
- * nothing, so that the ledger shows how many runs every copy has missed. */
+/* Run a copy of a program. The copy claims every run, even one that turns out to observe
+ * nothing, so that the ledger shows how many runs were missed by all copies. */
 #define AS_COPY(copy, kind, observe)                                                     \
 	do {                                                                             \
 		hold_cpu(kind);                                                          \

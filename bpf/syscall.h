@@ -13,8 +13,8 @@
 /* In the context of fexit the return value follows the only argument, pt_regs. */
 #define RETURNED(ctx) ((long)(ctx)[1])
 
-/* Copies that argument out of the context: 5.10 refuses to load a program that uses an
- * argument whose type is only declared in BTF. */
+/* Copy pt_regs out of the context: 5.10 refuses to load a program that uses an argument
+ * whose type is only declared in BTF. */
 static __always_inline const struct pt_regs *regs_of_entry(const void *ctx)
 {
 	const struct pt_regs *regs = NULL;
@@ -56,7 +56,7 @@ static __always_inline const struct pt_regs *regs_of_current(void)
 
 /* AT_EXECVE_CHECK of include/uapi/linux/fcntl.h. With it, execveat(2) checks whether a
  * file may be executed, and executes nothing. A successful exec clears the registers, so
- * they never show it then. */
+ * the flag is never found after one. */
 static __always_inline bool is_check(unsigned long flags)
 {
 	return flags & 0x10000;

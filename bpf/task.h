@@ -11,8 +11,8 @@
 #include "cgroup.h"
 #include "execsnoop.h"
 
-/* A view or a filter uses parent_comm. If not, it stays all NUL: it costs no read and
- * does not split entries of the tally. Set before load. */
+/* Whether a view, a filter or a column uses parent_comm. If none does, parent_comm is not
+ * read and stays all NUL, which does not split entries of the tally. Set before load. */
 const volatile __u8 with_parent_comm = 0;
 
 /*

@@ -6,16 +6,16 @@ use std::io;
 use super::hook::Refusal;
 use super::shortage;
 
-/// Capturing cannot start.
+/// Why capturing cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The process lacks a permission.
     #[error("{0}")]
     NotPermitted(String),
-    /// The kernel does not support it. This is not a permission problem.
+    /// The kernel does not support what was requested. This is not a permission problem.
     #[error("{0}")]
     Unsupported(String),
-    /// The kernel could not do it just now, for lack of something. It may succeed later.
+    /// A resource of the kernel or of this process was exhausted. A later start may succeed.
     #[error("{0}")]
     Shortage(String),
     /// The kernel refuses the buffer of one transport. It may allow the other one.
@@ -24,7 +24,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The kernel refused every hook for something that was requested.
+    /// The kernel refused every hook that can observe `what`.
     pub(super) fn no_hook(what: &str, refusals: &[Refusal]) -> Self {
         let tried: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
         let tried = tried.join("; ");
@@ -45,13 +45,14 @@ impl Error {
         }
     }
 
-    /// The kernel could not try something just now, for lack of what `limit` describes.
+    /// A resource was exhausted. `what` is what failed, and `limit` describes the limit that was
+    /// reached.
     pub(super) fn shortage(what: &str, limit: &str) -> Self {
         let what = what.to_owned();
         Self::Shortage(format!("{what}. The limit is {limit}"))
     }
 
-    /// Capabilities are missing, by name.
+    /// This process lacks the capabilities with these names.
     pub(super) fn missing_capabilities(missing: &[&str]) -> Self {
         Self::NotPermitted(format!(
             "observing execs needs {}, which this process does not have. Start it as root, by \
@@ -75,7 +76,7 @@ impl Error {
                  kernel.perf_event_paranoid=2`, or grant it), or the rings exceed \
                  kernel.perf_event_mlock_kb (raise it, or lower capture.buffer_pages)"
             )),
-            // ENOSYS: what some seccomp profiles of container runtimes answer.
+            // ENOSYS, which the seccomp profiles of some container runtimes return.
             io::ErrorKind::Unsupported => Self::Buffer(format!(
                 "{what}. A seccomp filter forbids perf_event_open(2), or the kernel lacks \
                  CONFIG_PERF_EVENTS"
@@ -84,8 +85,8 @@ impl Error {
         }
     }
 
-    /// The programs cannot be loaded with a ring buffer of this size, which the kernel creates with
-    /// them.
+    /// Loading failed with a ring buffer of this size. The kernel creates the ring buffer in the
+    /// same step as it loads the programs, so the size may be the reason.
     pub(super) fn ring_buffer(bytes: u32, error: &libbpf_rs::Error) -> Self {
         let what = format!("loading the chosen BPF programs with a ring buffer of {bytes} bytes");
         match Self::setup(&what, error) {

@@ -10,15 +10,15 @@ use crate::record::Kind;
 /// The directories at which tracefs is usually mounted.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-/// What this host allows. Each fact is collected when it is asked for, because every try
-/// loads programs.
+/// What this host allows. A fact is collected only when it is asked for, because trying a
+/// hook loads programs.
 pub trait Facts {
     /// Whether the kernel loads and attaches this program.
     fn try_hook(&mut self, hook: Hook) -> Result<(), Refusal>;
     /// Whether the kernel loads and attaches all of these programs. One try is faster than
     /// one for each program.
     fn supports_all(&mut self, hooks: &[Hook]) -> bool;
-    /// The limit that was reached, if the kernel cannot load any object just now.
+    /// The limit that was reached, if the kernel cannot currently load any object.
     fn shortage(&mut self) -> Option<String>;
     /// Whether the kernel may skip programs at this kind of attach point.
     fn may_skip(&mut self, attach_point: AttachPoint) -> bool;
@@ -62,7 +62,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Returns a value without any fact yet. `may_skip` asks the kernel whether it may skip programs.
+    /// `may_skip` asks the kernel whether it may skip programs.
     pub fn new(may_skip: fn(AttachPoint) -> bool) -> Self {
         Self {
             ask_may_skip: may_skip,
@@ -78,7 +78,8 @@ impl Facts for Host {
         let is_tried_with_others = hook.kind == Kind::Failure;
         let try_twice = || {
             object::try_out(hook).or_else(|refusal| {
-                // A kernel that does not support the hook refuses it again.
+                // Try again, because an error may pass; a kernel that does not support the hook
+                // refuses it again. The fexit hooks have been tried once already, all together.
                 let is_known = refusal.shortage.is_some() || is_tried_with_others;
                 if is_known {
                     Err(refusal)

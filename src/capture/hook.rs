@@ -1,4 +1,4 @@
-//! The programs, what each observes and what it attaches to.
+//! The programs: what each of them observes, and what it attaches to.
 
 use std::fmt;
 
@@ -12,23 +12,23 @@ pub struct Hook {
     pub program_type: &'static str,
     /// The tracepoint or function that it attaches to.
     pub target: &'static str,
-    /// 1, or more for a standby copy: `COPIES` in `bpf/standby.h`.
+    /// 1 for the program itself, 2 or more for a standby copy (`bpf/standby.h`).
     pub copy: u8,
 }
 
 impl Hook {
-    /// Whether each run of the program observes exactly one of its kind. Other programs also
-    /// run for threads that exit, and for calls that succeed.
+    /// Whether each run of the program observes something. Other programs also run when one of
+    /// several threads exits, or when a system call succeeds.
     pub fn each_run_observes(&self) -> bool {
         self.target == "sched_process_exec" || CLASSIC.contains(self)
     }
 
-    /// Whether it is the program that was selected, not a standby copy of it.
+    /// Whether this is the program itself, not a standby copy of it.
     pub fn is_first_copy(&self) -> bool {
         self.copy == 1
     }
 
-    /// The kind of its attach point, or None if it has no standby copies.
+    /// The kind of its attach point. None if the program has no standby copies.
     pub(super) fn attach_point(&self) -> Option<AttachPoint> {
         match self.program_type {
             "tp_btf" | "raw_tp" => Some(AttachPoint::Tracepoint),
@@ -37,7 +37,7 @@ impl Hook {
         }
     }
 
-    /// The copies that stand by for it where the kernel may skip it.
+    /// The copies that stand by for this program where the kernel may skip it.
     pub(super) fn standbys(&self) -> impl Iterator<Item = Self> {
         let programs = COPIES.iter().find(|[first, ..]| *first == self.program);
         let programs = programs.into_iter().flatten().skip(1);
@@ -70,7 +70,7 @@ const fn hook(
     }
 }
 
-/// Successful execs, by BTF-typed tracepoint.
+/// Successful execs, by a tracepoint with BTF types.
 pub const EXEC_TP_BTF: Hook = hook(Kind::Exec, "exec_tp_btf", "tp_btf", "sched_process_exec");
 /// Successful execs, by the same tracepoint without BTF types.
 pub const EXEC_RAW_TP: Hook = hook(Kind::Exec, "exec_raw_tp", "raw_tp", "sched_process_exec");
@@ -137,9 +137,9 @@ pub const SYS_EXIT: [Hook; 2] = [
         "syscalls/sys_exit_execveat",
     ),
 ];
-/// Exits, where the tracepoint tells which thread is the last.
+/// Exits, where the tracepoint tells whether a thread is the last of its process (Linux 6.16).
 pub const EXIT_TP_BTF: Hook = hook(Kind::Exit, "exit_tp_btf", "tp_btf", "sched_process_exit");
-/// Exits where the tracepoint does not tell: with and without BTF types.
+/// Exits on older kernels, where the tracepoint does not tell: with and without BTF types.
 pub const EXIT_LIVE: [Hook; 2] = [
     hook(
         Kind::Exit,
@@ -191,10 +191,10 @@ pub struct Refusal {
     pub step: &'static str,
     /// The error from the kernel or from libbpf.
     pub error: String,
-    /// Whether a permission was lacking.
+    /// Whether a permission is missing.
     pub not_permitted: bool,
-    /// The limit that was reached, if the kernel could not try the hook just now. Whether it
-    /// supports the hook is then not known.
+    /// The limit that was reached, if the hook could not be tried for lack of a resource. It is
+    /// then unknown whether the kernel supports the hook.
     pub shortage: Option<Box<str>>,
 }
 

@@ -9,7 +9,7 @@ use crate::record::Kind;
 pub struct CaptureInfo {
     pub hooks: Vec<Hook>,
     pub transport: TransportKind,
-    /// The sum over all CPUs.
+    /// The size of the buffer in bytes, summed over all CPUs.
     pub buffer_bytes: usize,
 }
 

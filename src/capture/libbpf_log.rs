@@ -5,7 +5,7 @@ use tracing::{Level, debug, enabled, trace};
 
 /// Sends libbpf's messages to the log instead of standard error.
 pub fn redirect() {
-    // libbpf logs so much at this level that formatting it would double the time of a start.
+    // At its level debug, libbpf logs so much that formatting it would double the time of a start.
     let level = if enabled!(target: "libbpf", Level::TRACE) {
         PrintLevel::Debug
     } else {
@@ -14,7 +14,7 @@ pub fn redirect() {
     libbpf_rs::set_print(Some((level, log_libbpf)));
 }
 
-/// libbpf's warnings are logged at level debug: this crate reports the error with a remedy.
+/// Logs libbpf's warnings at level debug, because this crate reports the same errors with a remedy.
 #[allow(clippy::needless_pass_by_value)] // the signature is libbpf-rs's
 fn log_libbpf(level: PrintLevel, message: String) {
     let message = message.trim_end();

@@ -158,16 +158,16 @@ impl Capture {
     }
 }
 
-/// The ring buffer grows with the number of CPUs up to this one. It is shared by all CPUs, which
-/// rarely have bursts at the same time, and unlike perf buffers it is charged to the memory cgroup.
+/// The number of CPUs up to which the size of the ring buffer grows. All CPUs share the ring buffer and
+/// rarely have bursts at the same time. Unlike perf buffers, it is charged to the memory cgroup.
 const MAX_RING_CPUS: usize = 64;
 
-/// The ring buffer's size: that of the perf buffers of all CPUs, of [`MAX_RING_CPUS`] at most,
-/// rounded up to a power of two.
+/// The size of the ring buffer in bytes: that of the perf buffers of all CPUs (at most
+/// [`MAX_RING_CPUS`]) together, rounded up to a power of two.
 fn ring_bytes(pages: usize, cpus: usize) -> u32 {
     let cpus = cpus.min(MAX_RING_CPUS);
     let bytes = (pages * rustix::param::page_size() * cpus).next_power_of_two();
-    // The largest power of two that fits the 32-bit size of a map.
+    // A map's size has 32 bits; this is the largest power of two that fits.
     u32::try_from(bytes).unwrap_or(1 << 31)
 }
 
@@ -218,9 +218,9 @@ impl Source for Capture {
             name.map(decode).transpose()
         })?;
         if path.is_none() {
-            // The LRU map has evicted the name of an ancestor. The programs keep all of them again
-            // at the next exec or exit there if the cgroup's own name is gone. (ENOENT: that one
-            // was evicted.)
+            // The LRU map has evicted the name of the cgroup or of an ancestor. If the cgroup's own
+            // name is absent, the programs store all of these names again at the next exec or exit
+            // in the cgroup. (An error, ENOENT, means that it is absent already.)
             let _ = names.delete(&id.to_ne_bytes());
         }
         Ok(path)

@@ -7,11 +7,11 @@ use super::hook::Refusal;
 /// A consequence of the selection that users need to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The kernel refused a hook, and the next group was tried.
+    /// The kernel refused a hook, so its group of hooks is not used.
     HookRefused(String),
     /// Attempts are counted instead of execs.
     Classic,
-    /// Some of the system calls are not observed.
+    /// Failed execs are counted for some of the system calls only.
     SomeFailuresOff(String),
     /// Failed execs are not counted.
     FailuresOff(String),

@@ -23,7 +23,7 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Bytes before each record in the ring buffer (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: usize = 8;
 
-/// The number of cgroups whose names are kept. Each takes 264 bytes.
+/// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
 /// The transport, with the ring buffer's size.
@@ -33,7 +33,7 @@ pub(super) enum Transport {
     Ring { bytes: u32 },
 }
 
-/// The maps of a loaded object, as duplicates of their descriptors.
+/// The maps of a loaded object, through duplicated descriptors that outlive the object.
 #[derive(Debug)]
 pub(super) struct Maps {
     pub(super) events: MapHandle,
@@ -45,7 +45,7 @@ pub(super) struct Maps {
     pub(super) tally: [MapHandle; 2],
 }
 
-/// Loads and attaches one program, and unloads it again.
+/// Loads and attaches one program, then unloads it.
 pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     load_and_attach(&[hook]).map_err(|(step, error)| Refusal {
         hook,
@@ -61,11 +61,12 @@ pub(super) fn try_out(hook: Hook) -> Result<(), Refusal> {
     })
 }
 
-/// Returns the limit that was reached, if the kernel cannot load objects just now. To find out, loads
-/// the maps without any program: every kernel with BPF and BTF can do that, so an error means a
-/// shortage. libbpf may hide it, because it reports BTF that it could not read as missing, and treats
-/// a feature as missing until the process exits if its probe of the kernel failed. Global variables
-/// are the only feature without which it loads no program.
+/// Loads the maps without any program, and returns the limit that was reached if that fails. Every
+/// kernel with BPF and BTF can load them, so an error means that a resource is exhausted.
+///
+/// libbpf may hide a shortage. It reports BTF that it could not read as missing. If it cannot probe
+/// the kernel for a feature, it treats the feature as missing until the process ends. Only one
+/// such feature is required by the programs: global variables (`rodata`).
 pub(super) fn shortage() -> Option<String> {
     let mut object = MaybeUninit::uninit();
     let loaded = open(&mut object).and_then(|mut open| {
@@ -86,7 +87,7 @@ pub(super) fn shortage() -> Option<String> {
     shortage::limit(&error).or_else(unknown)
 }
 
-/// Whether the kernel loads and attaches all of these in one object.
+/// Whether the kernel loads and attaches all of these programs in one object.
 pub(super) fn can_have_all(hooks: &[Hook]) -> bool {
     load_and_attach(hooks).is_ok()
 }
@@ -144,8 +145,8 @@ pub(super) fn load<'a>(
     })
 }
 
-/// The size of an LRU map that holds at least this many entries. Each CPU keeps up to 128 free
-/// entries for itself (`kernel/bpf/bpf_lru_list.c`).
+/// The size of an LRU map for this many entries. It is at least 256 per CPU, because each CPU keeps
+/// up to 128 free entries for itself (`kernel/bpf/bpf_lru_list.c`).
 fn lru_entries(entries: usize, cpus: usize) -> u32 {
     u32::try_from(entries.max(256 * cpus)).unwrap_or(u32::MAX)
 }
@@ -185,7 +186,7 @@ fn select(
     transport: Transport,
     cpus: usize,
 ) -> libbpf_rs::Result<()> {
-    // Other maps keep their minimal size: a skeleton creates every map.
+    // A skeleton creates every map, so maps that are not needed keep their minimal size.
     if let Transport::Ring { bytes } = transport {
         open.maps.ring.set_max_entries(bytes)?;
     }

@@ -10,7 +10,7 @@ use crate::record::Comm;
 pub struct Options {
     /// The transports that may be used, the preferred one first.
     pub transports: Vec<TransportKind>,
-    /// Pages per CPU, a power of two.
+    /// The size of the buffer in pages per CPU, a power of two.
     pub buffer_pages: usize,
     /// Read the parent's name in the kernel.
     pub with_parent_comm: bool,
@@ -26,12 +26,13 @@ pub struct Options {
     /// Count attempts, as the classic execsnoop does, instead of execs.
     pub classic: bool,
     pub live: Live,
-    /// Whether the kernel may skip programs, so that standby copies are needed.
+    /// Finds out whether the kernel may skip programs at a kind of attach point, so that standby
+    /// copies are needed.
     pub may_skip: fn(AttachPoint) -> bool,
 }
 
-/// The details and filters of a live stream; by default none. The programs apply the filters,
-/// so the ledger does not count what a filter rejects.
+/// The details and filters of the live stream of `execsnoopd trace`; by default none. The programs
+/// apply the filters, so the ledger does not count what a filter rejects.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
     /// Only observations of this real user id.
@@ -82,7 +83,7 @@ pub enum TransportKind {
 }
 
 impl TransportKind {
-    /// As in `execsnoop_transport_info`.
+    /// The value of the label in `execsnoop_transport_info`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Perf => "perf",

@@ -1,4 +1,4 @@
-//! Finds out whether the kernel may skip programs, by running one at each kind of attach
+//! Finds out whether the kernel may skip programs, by running a program at a kind of attach
 //! point (`bpf/preemption.bpf.c`).
 
 use std::ffi::OsStr;
@@ -17,14 +17,14 @@ use super::hook::AttachPoint;
 use super::stats;
 use crate::bpf::preemption::{OpenPreemptionSkel, PreemptionSkelBuilder, types};
 
-/// The key of the only entry of the map that holds the variables.
+/// The key of the only entry of the map that holds the global variables of the programs.
 const KEY: [u8; 4] = 0_u32.to_ne_bytes();
 
-/// How often the thread triggers the programs before it gives up: the kernel may skip
-/// these programs, too.
+/// How often the thread triggers the programs before it gives up. Once is not enough, because
+/// the kernel may skip these programs, too.
 const ATTEMPTS: u32 = 20;
 
-/// The programs that are needed for an answer.
+/// The programs that are needed for an answer about this kind of attach point.
 fn programs(attach_point: AttachPoint) -> &'static [&'static str] {
     match attach_point {
         AttachPoint::Tracepoint => &["tracepoint"],
@@ -32,9 +32,10 @@ fn programs(attach_point: AttachPoint) -> &'static [&'static str] {
     }
 }
 
-/// Returns whether the kernel can preempt a program and skip it while a preempted task is inside.
-/// The calling thread triggers the programs of `preemption.bpf.c`, which find this out. Returns
-/// true if they give no answer: unnecessary standby copies cost time, but missing ones lose counts.
+/// Returns whether the kernel may preempt a task inside a program at this kind of attach point, and
+/// skip the program for other tasks meanwhile. The calling thread triggers the programs of
+/// `preemption.bpf.c`, which find this out. Returns true if they give no answer: unnecessary standby
+/// copies cost time, but missing ones lose counts.
 pub fn may_skip(attach_point: AttachPoint) -> bool {
     let answer = ask(attach_point).unwrap_or_else(|error| {
         debug!(
@@ -75,7 +76,8 @@ fn ask(attach_point: AttachPoint) -> libbpf_rs::Result<Option<bool>> {
         counts_skips |= stats::counts_skips(&handle)?;
         links.push(program.attach()?);
     }
-    // Through the map, not the skeleton's reference: the kernel writes concurrently.
+    // Read through the map, because the kernel writes concurrently to the memory behind the
+    // skeleton's reference.
     let answers = &probe.maps.bss;
     let unasked = answers.value_size() as usize;
     let own_name = name().map_err(io::Error::from)?;
@@ -90,7 +92,7 @@ fn ask(attach_point: AttachPoint) -> libbpf_rs::Result<Option<bool>> {
             AttachPoint::Fexit => answer(&bytes, offset_of!(types::bss, at_fexit)),
         };
         if tracepoint.has_run != 0 && asked.has_run != 0 {
-            // Tracepoints that disable preemption show that this kernel counts it.
+            // A count above 0 at the tracepoint shows that this kernel keeps a preemption count.
             let is_counted = tracepoint.disabled > 0;
             return Ok(Some(counts_skips && is_preemptible(&asked, is_counted)));
         }
@@ -134,7 +136,7 @@ fn is_preemptible(answer: &types::answer, is_counted: bool) -> bool {
     if answer.disabled < 0 {
         return true; // unknown
     }
-    // A kernel that preempts nothing does not count, so its answer is 0, too.
+    // A kernel that never preempts tasks keeps no preemption count, so its answer is 0 as well.
     answer.disabled == 0 && (answer.disabled_by > 0 || is_counted)
 }
 

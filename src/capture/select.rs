@@ -1,6 +1,6 @@
-//! Selects the hooks. The kernel's answers decide, never its version, and the answers are
-//! all that the selection depends on. A hook is left out only if the kernel does not support it;
-//! if the kernel could not try it just now, there is no selection.
+//! Selects the hooks that are requested, by the kernel's answers and never by its version. A hook
+//! is left out only if the kernel does not support it. If it could not be tried for lack of a
+//! resource, such as memory, the selection fails.
 
 use super::error::Error;
 use super::facts::{Facts, Tracefs};
@@ -13,7 +13,6 @@ use super::options::{FailureHooks, Options};
 pub struct Selection {
     /// The hooks, each followed by its standby copies.
     pub hooks: Vec<Hook>,
-    /// In the order in which they were found.
     pub notes: Vec<Note>,
 }
 
@@ -130,7 +129,7 @@ struct Found {
 }
 
 impl Found {
-    /// Returns an error if the kernel refused every group. It names `what`, which is not observed.
+    /// If the kernel refused every group, the error says that `what` cannot be observed.
     fn or_error(self, what: &str) -> Result<Selection, Error> {
         let hooks = self.hooks;
         let hooks = hooks.ok_or_else(|| Error::no_hook(what, &self.refusals))?;
@@ -139,8 +138,8 @@ impl Found {
     }
 }
 
-/// Tries the groups in order. Returns an error if one was refused for lack of something, because
-/// the kernel may support it.
+/// Tries the groups in their order. Fails if a hook could not be tried for lack of a resource, so
+/// if no group is found, the kernel supports none of them.
 fn first_of(groups: &[Vec<Hook>], facts: &mut impl Facts) -> Result<Found, Error> {
     let mut found = Found::default();
     for group in groups {
@@ -160,8 +159,8 @@ fn first_of(groups: &[Vec<Hook>], facts: &mut impl Facts) -> Result<Found, Error
     Ok(found)
 }
 
-/// Returns an error if the hook was refused for lack of something. The kernel may support it, so the
-/// daemon must not run without it.
+/// Fails if the hook could not be tried for lack of a resource. The kernel may support such a hook,
+/// so the daemon must not start without it.
 fn refuse_shortage(refusal: &Refusal) -> Result<(), Error> {
     match &refusal.shortage {
         Some(limit) => Err(Error::shortage(&refusal.to_string(), limit)),
@@ -169,8 +168,9 @@ fn refuse_shortage(refusal: &Refusal) -> Result<(), Error> {
     }
 }
 
-/// Before the daemon goes on without something, or gives up for good: a shortage may have hidden
-/// behind other errors.
+/// Fails if the kernel cannot load anything for lack of a resource. Call this before the daemon
+/// starts without a hook or reports a hook as unsupported, because a shortage may look like another
+/// error.
 fn confirm(facts: &mut impl Facts) -> Result<(), Error> {
     match facts.shortage() {
         Some(limit) => Err(Error::shortage("BPF objects cannot be loaded", &limit)),

@@ -1,4 +1,4 @@
-//! Tells a kernel that cannot do something from one that could not do it just now.
+//! Distinguishes what the kernel does not support from what failed for lack of a resource.
 
 use std::fmt::Display;
 
@@ -6,21 +6,21 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
 
-/// Returns which limit an error is about if the same call may succeed later, or None if the kernel
-/// does not support what was asked for, or does not permit it.
+/// Returns the limit that caused an error if the same call may succeed later, or None if the kernel
+/// does not support or permit the call.
 pub(super) fn limit(error: &impl Display) -> Option<String> {
     of_errno(errno(error)?, memlock_of_bpf())
 }
 
-/// Like [`limit`], for attaching a program: the kernel refuses it while other tools occupy the
-/// function (`bpf_trampoline_link_prog()` in `kernel/bpf/trampoline.c`).
+/// Like [`limit`], for attaching a program. The kernel refuses this while the programs of other
+/// tools occupy the function (`bpf_trampoline_link_prog()` in `kernel/bpf/trampoline.c`).
 pub(super) fn limit_of_attaching(error: &impl Display) -> Option<String> {
     let is_occupied = matches!(errno(error), Some(Errno::BUSY | Errno::TOOBIG));
     let others = || "other BPF programs at the same function; `bpftool link` shows them".to_owned();
     is_occupied.then(others).or_else(|| limit(error))
 }
 
-/// Returns the limit that an errno is about. `memlock` is the limit of locked memory in bytes, if
+/// Returns the limit that an errno stands for. `memlock` is the limit of locked memory in bytes, if
 /// the kernel counts the memory of BPF as locked.
 fn of_errno(errno: Errno, memlock: Option<u64>) -> Option<String> {
     match (errno, memlock) {
@@ -49,15 +49,15 @@ fn of_errno(errno: Errno, memlock: Option<u64>) -> Option<String> {
     }
 }
 
-/// The errno that an error ends with. libbpf-rs hides the error of the system call, except for its
-/// text, which is that of [`std::io::Error`].
+/// The errno at the end of an error's text. libbpf-rs exposes the error of the system call only by
+/// this text, which is that of [`std::io::Error`].
 fn errno(error: &impl Display) -> Option<Errno> {
     let text = format!("{error:#}");
     let number = text.rsplit_once("(os error ")?.1.strip_suffix(')')?;
     number.parse().ok().map(Errno::from_raw_os_error)
 }
 
-/// The limit of locked memory, if there is one and it limits BPF.
+/// The limit of locked memory in bytes, if there is one and it applies to BPF (before Linux 5.11).
 fn memlock_of_bpf() -> Option<u64> {
     let limit = getrlimit(Resource::Memlock).current?;
     let kernel = uname();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_errno_is_found_behind_the_context() {
+    fn the_errno_is_found_at_the_end_of_an_error_with_context() {
         let error = libbpf_rs::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
         let error = error.context("loading");
         assert_eq!(errno(&error), Some(Errno::MFILE));

@@ -1,7 +1,7 @@
-//! What the reader reads from: bytes, and the kernel's account of them.
+//! What the reader thread reads from: the bytes of events, and the kernel's ledgers and counts.
 //!
-//! [`Capture`](crate::capture::Capture) reads from the kernel. Tests inject other sources and
-//! so run all later stages as they are shipped.
+//! [`Capture`](crate::capture::Capture) reads from the kernel. Tests inject other sources,
+//! so that they run all later stages unchanged.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -19,10 +19,10 @@ pub trait Source: Send {
     /// Takes all counts out of the tally: the bytes of each subject and of its count.
     fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>;
 
-    /// The sums over all CPUs since the start. `seen` is not older than the others.
+    /// The sums over all CPUs since the start. `seen` is never older than the other fields.
     fn ledgers(&mut self) -> io::Result<Ledgers>;
 
-    /// Failed execs since the start.
+    /// The number of failed execs since the start, by errno.
     fn failures(&mut self) -> io::Result<FailureCounts>;
 
     /// The path of a cgroup as it was when the cgroup was first seen: `/` for the root. None if
@@ -40,14 +40,14 @@ pub trait Source: Send {
 pub struct ProgramStats {
     /// Its name in `bpf/`.
     pub name: &'static str,
-    /// What it observes. None for a standby copy: it observes what other copies miss.
+    /// What it observes. None for a standby copy, which observes what other copies miss.
     pub observes: Option<Kind>,
-    /// Whether each run observes exactly one of that kind. Otherwise a missed run may have
-    /// been one that observes nothing, such as for a call that succeeded.
+    /// Whether each run observes something. Otherwise a missed run may have been one that
+    /// observes nothing, such as for a call that succeeded.
     pub each_run_observes: bool,
     /// How often the kernel skipped the program because a preempted task on that CPU was
     /// inside it. The ledger has the observation only if a standby copy claimed it: see
-    /// `recovered`.
+    /// `recovered` in `bpf/execsnoop.h`.
     pub missed_runs: u64,
     /// How often it ran, while `kernel.bpf_stats_enabled` was set.
     pub runs: u64,

@@ -11,9 +11,9 @@ use libbpf_rs::ProgramHandle;
 use super::hook::Hook;
 use crate::capture::source::ProgramStats;
 
-/// An attached program and its `fdinfo`, which is opened at the start: before Linux 5.14, it
-/// belongs to root once a process that was root has become another user (`proc_fdinfo_instantiate()`
-/// in `fs/proc/fd.c`).
+/// An attached program and its `fdinfo`. The file is opened at the start because, before Linux 5.14,
+/// a process that was root and has become another user cannot open it: it still belongs to root
+/// (`proc_fdinfo_instantiate()` in `fs/proc/fd.c`).
 #[derive(Debug)]
 pub(super) struct Program {
     hook: Hook,
@@ -44,7 +44,7 @@ pub(super) fn counts_skips(program: &impl AsFd) -> io::Result<bool> {
     Ok(value(&fdinfo, SKIPPED).is_some())
 }
 
-/// Since Linux 5.12.
+/// The key of the number of skipped runs, since Linux 5.12.
 const SKIPPED: &str = "recursion_misses";
 
 fn open(program: &impl AsFd) -> io::Result<File> {
@@ -52,14 +52,14 @@ fn open(program: &impl AsFd) -> io::Result<File> {
     File::open(format!("/proc/self/fdinfo/{fd}"))
 }
 
-/// Lines have the form `key:\tvalue`.
+/// The value of a key. Lines have the form `key:\tvalue`.
 fn value(fdinfo: &str, key: &str) -> Option<u64> {
     let mut lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = lines.find(|(k, _)| *k == key)?;
     value.trim().parse().ok()
 }
 
-/// A key that this kernel does not have is 0.
+/// The value of a key that this kernel lacks is 0.
 fn parse(fdinfo: &str, hook: &Hook) -> ProgramStats {
     let value = |key| value(fdinfo, key).unwrap_or(0);
     ProgramStats {

@@ -1,4 +1,4 @@
-//! From bytes to the records of `bpf/execsnoop.h`, in the types that the skeleton generates
+//! Converts bytes to the records of `bpf/execsnoop.h`, in the types that the skeleton generates
 //! from BTF.
 
 #![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: `Record`
@@ -7,7 +7,7 @@ use std::mem::size_of;
 
 use crate::bpf::types;
 
-/// The bytes of padding that may follow an event in a perf record: the kernel pads raw samples to
+/// The most bytes of padding that can follow an event in a perf record: the kernel pads raw samples to
 /// a multiple of 8 bytes including their 4-byte size (`perf_prepare_sample()` in
 /// `kernel/events/core.c`).
 pub(super) const MAX_PADDING: usize = 7;
@@ -15,7 +15,7 @@ pub(super) const MAX_PADDING: usize = 7;
 /// Why bytes are not a valid record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The length fits no record of this kind.
+    /// The length does not fit this type of record.
     #[error("{0} bytes")]
     Length(usize),
     /// A failed exec, which the programs of the daemon do not send as an event.

@@ -18,7 +18,7 @@ pub type Comm = [u8; 16];
 
 /// A record in the buffer: an event, perhaps with further details.
 pub trait Observation: Sized + Send + 'static {
-    /// The kinds that are sent through the buffer. The others are only counted.
+    /// The kinds that are sent as records. The other kinds are only counted.
     const KINDS: &'static [Kind];
 
     /// Decodes a record of the buffer.

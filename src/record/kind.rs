@@ -23,7 +23,7 @@ impl Kind {
         }
     }
 
-    /// Returns the index of this kind's entry in the ledger.
+    /// The index of the kind's entry in the map of ledgers.
     pub fn index(self) -> u32 {
         match self {
             Self::Exec => types::kind::KIND_EXEC.0,

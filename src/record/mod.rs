@@ -1,4 +1,4 @@
-//! Bytes to typed records.
+//! Decodes bytes into typed records.
 //!
 //! Bytes come from the buffers and maps of the kernel side; values of the records that
 //! `bpf/execsnoop.h` defines go out. Pure: no I/O, no clock, and no panic, whatever the bytes

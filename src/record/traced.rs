@@ -7,7 +7,7 @@ use super::event::{Event, Observation, Subject, nul_terminated, until_nul};
 use super::kind::Kind;
 use crate::bpf::types;
 
-/// An observation of a live stream, which includes failed execs.
+/// An exec, a failed exec or an exit in the live stream of `execsnoopd trace`.
 #[derive(Debug, Clone)]
 pub struct Traced {
     event: Event,

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Returns the time since boot.
+/// Returns the time since boot, excluding suspend.
 pub(crate) fn now() -> Duration {
     static AHEAD_NS: LazyLock<i128> = LazyLock::new(|| {
-        // The file shows the offsets for children, which may be in another namespace. Kernels
-        // without time namespaces have none of these files.
+        // `timens_offsets` shows the offsets for future children. If their namespace is not that
+        // of this process, its own offset is unknown. Kernels without time namespaces have none
+        // of these files.
         let namespace = |name| fs::read_link(format!("/proc/self/ns/{name}")).ok();
         if namespace("time") != namespace("time_for_children") {
             return 0;
@@ -30,7 +31,7 @@ pub(crate) fn now() -> Duration {
 
 const NS: i128 = 1_000_000_000;
 
-/// Returns how far the namespace's clock is ahead, in nanoseconds.
+/// Returns how far the namespace's `CLOCK_MONOTONIC` is ahead, in nanoseconds.
 fn monotonic_offset(offsets: &str) -> Option<i128> {
     let mut words = offsets.lines().find_map(|line| {
         let mut words = line.split_whitespace();

@@ -1,4 +1,4 @@
-//! Returns memory to the kernel that only the start needed.
+//! Trims the heap, so that memory that only the start needed goes back to the kernel.
 
 #![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: malloc_trim(3)
 

@@ -50,12 +50,12 @@ fn missing(effective: CapabilitySet) -> Vec<&'static str> {
     lacking.map(|(_, name)| name).collect()
 }
 
-/// Drops every capability for good, in this thread and in the threads that it starts later.
+/// Drops the capabilities for good, in this thread and in the threads that it starts later.
 ///
 /// If `kernel.unprivileged_bpf_disabled` is set, kernels before 5.19 check `CAP_BPF` (or
 /// `CAP_SYS_ADMIN`) at every `bpf(2)` call. Later kernels check only the map's descriptor.
 /// `works_without` finds out which kernel this is. It is called while the capabilities are
-/// disabled but not dropped yet. If it fails, `CAP_BPF` alone is kept.
+/// disabled but not dropped yet. If `works_without` fails, `CAP_BPF` alone is kept.
 pub fn drop_all(works_without: impl FnOnce() -> io::Result<()>) -> io::Result<Kept> {
     let before = capabilities(None)?;
     let mut off = before;

@@ -9,8 +9,8 @@ use landlock::{
     path_beneath_rules,
 };
 
-/// What the C library needs for names of users and hosts (modules, their settings, caches and
-/// sockets), and what the daemon reads of the kernel.
+/// The files that the C library needs to look up names of users and hosts (modules, their settings,
+/// caches and sockets), and the kernel's files that the daemon reads.
 const READABLE: [&str; 15] = [
     "/etc",
     "/lib",
@@ -29,10 +29,10 @@ const READABLE: [&str; 15] = [
     "/dev/null",
 ];
 
-/// Confines this thread, and those that it starts later, for good. They can read what look-ups need,
-/// `files` and their directories, and remove sockets in the directories of `sockets`. They can
-/// write to no file and execute none; what is open stays open. Returns whether the kernel has
-/// Landlock.
+/// Confines this thread, and those that it starts later, for good. They can read what look-ups of
+/// names need and the directories of `files`, and remove files, such as sockets, in the directories
+/// of `sockets`. They cannot open a file for writing or execute one; open files stay usable. Returns
+/// whether the kernel has Landlock.
 pub fn confine(files: &[PathBuf], sockets: &[PathBuf]) -> io::Result<bool> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let readable = READABLE.iter().map(PathBuf::from);
@@ -40,7 +40,7 @@ pub fn confine(files: &[PathBuf], sockets: &[PathBuf]) -> io::Result<bool> {
     let directories = sockets.iter().filter_map(|path| path.parent());
     let confine = || {
         Ruleset::default()
-            // Later versions also restrict sockets, which name services need.
+            // Later versions of the ABI also restrict sockets, which name services need.
             .handle_access(AccessFs::from_all(ABI::V5))?
             .create()?
             .add_rules(path_beneath_rules(readable, read))?
@@ -51,8 +51,9 @@ pub fn confine(files: &[PathBuf], sockets: &[PathBuf]) -> io::Result<bool> {
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
-/// Returns the directories of a file and of the file that it links to, because a file that is
-/// replaced is another one. A device is only itself.
+/// Returns the directories of a file and of the file that it links to. A rule for the file alone
+/// would not apply to a new file that replaces it. Returns only the path of what is not a regular
+/// file, such as a device.
 fn around(file: &Path) -> Vec<PathBuf> {
     if fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
         return vec![file.to_owned()];

@@ -1,7 +1,7 @@
-//! Runs blocking work on a thread of its own, outside the runtime.
+//! Runs blocking work on a new thread, outside the runtime.
 //!
-//! Tokio's `spawn_blocking` panics if the system cannot start a thread. That is likely when
-//! there is most to count: when something starts as many processes as it can.
+//! Tokio's `spawn_blocking` panics if the system cannot start a thread. That is likely while
+//! something starts as many processes as it can, which is when there is most to count.
 
 use std::io;
 use std::thread;

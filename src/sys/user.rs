@@ -6,8 +6,8 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use rustix::process::{geteuid, getuid};
 use rustix::thread::{CapabilitySet, capabilities, set_keep_capabilities};
 
-/// A user without a look-up, which could hang: the kernel's `overflowuid` and `overflowgid`
-/// (`proc_sys_kernel(5)`), which own nothing.
+/// A user that is not looked up, because a look-up could hang. Its IDs are the defaults of the
+/// kernel's `overflowuid` and `overflowgid` (`proc_sys_kernel(5)`), which own nothing.
 pub const NOBODY: &str = "nobody";
 const OVERFLOW_ID: u32 = 65_534;
 
@@ -79,7 +79,8 @@ pub fn missing_to_become() -> io::Result<Vec<&'static str>> {
     Ok(missing.map(|(_, name)| name).collect())
 }
 
-/// Adds the name of the user to an error, because it is not the user who started the program.
+/// Adds the current user ID to a permission error, because the process may no longer run as the
+/// user who started it.
 pub fn describe_refusal(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -98,7 +99,7 @@ mod tests {
         let root = User { uid: 0, gid: 0 };
         assert_eq!(User::find("root"), Some(root.clone()));
         assert_eq!(User::find("0"), Some(root));
-        // No host of ours has a user with this number.
+        // No host that runs the tests has a user with this ID.
         let unnamed = User {
             uid: 4_000_000,
             gid: 4_000_000,

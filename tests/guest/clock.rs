@@ -1,4 +1,4 @@
-//! The time of day is set a day ahead and back while the daemon counts.
+//! Sets the time of day a day ahead and back while the daemon counts.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
@@ -59,7 +59,7 @@ fn setting_the_clock_a_day_ahead_and_back_affects_no_count() {
         let now = SystemTime::now();
         let time = humantime::parse_rfc3339(field_of_time(&row)).unwrap();
         let age = now.duration_since(time).unwrap_or_default();
-        // The row has the new time of day.
+        // The row shows the new time of day.
         assert!(age < Duration::from_secs(30), "{row} at {now:?}");
         let into_the_future = time.duration_since(now).unwrap_or_default();
         assert!(into_the_future < Duration::from_secs(1), "{row} at {now:?}");

@@ -10,15 +10,15 @@ use testkit::daemon::{field, with_transport};
 use testkit::guest::only_in_a_guest;
 use testkit::programs::{Programs, exec, exec_times};
 
-/// The CPU that is switched. The kernel may refuse to switch CPU 0 off.
+/// The CPU that goes offline and online. It is not CPU 0, which the kernel may refuse to switch off.
 const CPU: usize = 1;
 
-/// Switches the CPU on or off, or panics, because otherwise the test would prove nothing.
+/// Switches the CPU on or off. Panics if the kernel refuses, because the test would prove nothing.
 #[track_caller]
 fn switch(on: bool) {
     only_in_a_guest();
     let file = format!("/sys/devices/system/cpu/cpu{CPU}/online");
-    // The kernel may refuse for a moment.
+    // Try again, because the kernel may refuse temporarily.
     for _ in 0..100 {
         if fs::write(&file, if on { "1" } else { "0" }).is_ok() {
             break;
@@ -30,18 +30,18 @@ fn switch(on: bool) {
 }
 
 testkit::over_both_transports! {
-    a_cpu_that_goes_offline_and_online_in_a_storm_costs_no_count
+    no_exec_is_missed_while_a_cpu_goes_offline_and_online_in_a_storm
     counts_are_exact_on_a_cpu_that_came_online_after_the_start
 }
 
-/// Pins the calling thread, and so what it executes, to a CPU.
+/// Pins the calling thread, and therefore the programs that it executes, to a CPU.
 fn pin(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(None, &set).expect("a thread can be pinned");
 }
 
-fn a_cpu_that_goes_offline_and_online_in_a_storm_costs_no_count(transport: &str) {
+fn no_exec_is_missed_while_a_cpu_goes_offline_and_online_in_a_storm(transport: &str) {
     const THREADS: u32 = 4;
     const ROUNDS: u32 = 5;
     switch(true);
@@ -76,7 +76,7 @@ fn a_cpu_that_goes_offline_and_online_in_a_storm_costs_no_count(transport: &str)
         let ended = threads.into_iter().map(|thread| thread.join().unwrap());
         ended.collect()
     });
-    // Counts are exact after the switches, too.
+    // Check that counts are also exact after the CPU has been switched.
     exec_times(&storms[0], 100);
     let scrape = daemon.scrape();
     for (i, execs) in execs.into_iter().enumerate() {
@@ -111,7 +111,7 @@ fn counts_are_exact_on_a_cpu_that_came_online_after_the_start(transport: &str) {
     assert_eq!(scrape.execs_of("new-cpu"), f64::from(EACH));
     scrape.assert_ledger_closes();
     assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
-    // That CPU has no perf buffer, so its execs and exits are tallied and lose their detail.
+    // The new CPU has no perf buffer, so its execs and exits are tallied and lose their detail.
     let no_buffer = "execsnoop_lost_events_total{reason=\"no_buffer\"}";
     let lost = scrape.value(no_buffer) - before.value(no_buffer);
     let expected = if transport == "perf" { 2 * EACH } else { 0 };

@@ -1,12 +1,13 @@
-//! Tests that need a machine of their own. `make test-vm` runs them in guests; elsewhere they fail,
-//! because they would disturb other programs or be disturbed by them.
+//! Tests that need a machine on which nothing else runs. `make test-vm` runs them in guests (virtual
+//! machines). Elsewhere they fail, because they would disturb other programs or be disturbed by them.
 
 mod clock; // the time of day is set while the daemon counts
 mod hotplug; // CPUs go offline and come online
 mod memory; // clients do not read, and memory is limited
 mod totals; // totals where nothing else executes
 
-/// Guests have no compiler: `make test-vm` runs this test on the host first.
+/// Compiles the programs for the guests, which have no compiler: `make test-vm` runs this test on the
+/// host first.
 #[test]
 fn programs_are_compiled() {
     use testkit::compiled;

@@ -1,5 +1,5 @@
-//! Totals on a machine where nothing else executes, so that each of them has a known value.
-//! tests/vm/run fills its table from the lines that begin with `fact`.
+//! Totals on a machine where nothing else executes programs, so that each total has a known value.
+//! `tests/vm/run` fills its table from the output lines that begin with `fact`.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -14,10 +14,10 @@ use testkit::programs::{Programs, exec_times};
 
 /// The exit status of a program that fails [`FAILURES`] times. No other program has it.
 pub(crate) const STATUS: u8 = 77;
-/// A multiple of four, the number of system calls.
+/// A multiple of four, because the program fails in four system calls in turn.
 pub(crate) const FAILURES: u32 = 100;
 
-/// The same for the program of the storm.
+/// The exit status and the failures of the program that storms execute.
 pub(crate) const STORM_STATUS: u8 = 78;
 pub(crate) const STORM_FAILURES: u32 = 4;
 
@@ -84,10 +84,10 @@ fn counts_exactly(daemon: &Daemon, who: &str) {
 }
 
 #[test]
-fn a_storm_at_idle_priority_beside_bursts_of_busy_tasks_on_one_cpu_is_counted_exactly() {
+fn a_storm_at_idle_priority_is_counted_exactly_despite_bursts_of_busy_tasks() {
     only_in_a_guest();
     let before = fs::read_to_string(PREEMPTION).unwrap_or_default();
-    // Preemption that depends on the kernel's command line, where this kernel has it.
+    // Kernels whose mode of preemption can be changed list the modes in this file.
     let modes = ["full", "lazy"].into_iter();
     let modes: Vec<_> = modes.filter(|mode| before.contains(mode)).collect();
     for mode in &modes {
@@ -106,8 +106,8 @@ fn a_storm_at_idle_priority_beside_bursts_of_busy_tasks_on_one_cpu_is_counted_ex
 /// How the kernel preempts tasks, with the active mode in parentheses.
 const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
 
-/// Tasks at idle priority lose the CPU anywhere and for long. Where the kernel preempts
-/// programs they then block one for every other task on that CPU.
+/// Tasks at idle priority can be preempted anywhere, and for a long time. If the kernel preempts such
+/// a task inside a program, it skips this program for all other tasks on that CPU meanwhile.
 fn storms_are_counted_exactly(preemption: &str) {
     const TASKS: [(&str, u32); 3] = [("idle-storm", 4), ("storm", 2), ("bursts", 2)];
     const MS: &str = "8000";
@@ -132,7 +132,7 @@ fn storms_are_counted_exactly(preemption: &str) {
             let output = task.wait_with_output().unwrap();
             assert!(output.status.success(), "{}", output.status);
             let printed = String::from_utf8(output.stdout).unwrap();
-            printed.trim().parse().unwrap_or(0) // bursts print nothing
+            printed.trim().parse().unwrap_or(0) // tasks of `bursts` print nothing
         })
         .sum();
     assert!(execs > 0);
@@ -166,9 +166,9 @@ fn storms_are_counted_exactly(preemption: &str) {
     assert_eq!(after.value("execsnoop_unattributed_execs_total"), 0.0);
 }
 
-/// The most observations at which the kernel may have skipped every copy of a program: as
-/// many as it skipped the copy for that it skipped least often. None on kernels that preempt
-/// programs at tracepoints, because there programs can hold off preemption.
+/// The largest number of observations for which the kernel may have skipped every copy of a program:
+/// as often as it skipped the copy that it skipped least. 0 on kernels that preempt programs at
+/// tracepoints, because there programs can disable preemption.
 fn missed_at_most(scrape: &Scrape, event: &str) -> f64 {
     let missed = |program: &str| {
         scrape.find(&format!(
@@ -189,7 +189,7 @@ fn missed_at_most(scrape: &Scrape, event: &str) -> f64 {
     fewest.sum()
 }
 
-/// The growth of a sample, which may not have existed before.
+/// By how much a sample has grown. It counts as 0 if it did not exist before.
 #[track_caller]
 fn difference(before: &Scrape, after: &Scrape, sample: &str) -> f64 {
     after.value(sample) - before.find(sample).unwrap_or(0.0)
@@ -199,7 +199,7 @@ fn observes(scrape: &Scrape, event: &str) -> bool {
     hooks(scrape, event) != "off"
 }
 
-/// A description of the programs that observe an event: `tp_btf`, or `fexit: execve, execveat`.
+/// Describes the programs that observe an event, such as `tp_btf` or `fexit: execve, execveat`.
 fn hooks(scrape: &Scrape, event: &str) -> String {
     let hooks = programs(scrape, event);
     let targets: Vec<_> = hooks
@@ -213,7 +213,7 @@ fn hooks(scrape: &Scrape, event: &str) -> String {
     }
 }
 
-/// The type and the name of each program that observes this.
+/// The type and the name of each program that observes an event.
 fn programs(scrape: &Scrape, event: &str) -> Vec<(String, String)> {
     let label = |sample: &str, name: &str| {
         let (_, value) = sample.split_once(&format!("{name}=\"")).expect("a label");

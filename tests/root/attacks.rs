@@ -1,5 +1,5 @@
-//! Hostile clients: meanwhile, every honest scrape is answered and exact; afterwards, no connection and
-//! little memory is left.
+//! Hostile clients. During an attack, every honest scrape is answered and exact. After it, no
+//! connection is left, and the daemon has grown little.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -13,17 +13,17 @@ use testkit::programs::{Programs, exec_times};
 use testkit::tls::Client;
 use testkit::web::{ALICE, COSTLY_SECRET, TLS, WebDir, full_view};
 
-/// Whatever else executes, the honest program has its series, and answers stay small.
+/// A view in which the program `honest` always has a series, and whose answers stay small.
 const VIEW: &str = "[[view]]\nlabels = [\"comm\"]\nmax_series = 50\nalways = [\"honest\"]\n";
 
 /// The honest scrapes during an attack.
 const SCRAPES: u32 = 5;
 
-/// How much the daemon may grow: by connections, by the budget for unread answers, and by the texts
-/// that are rendered meanwhile.
+/// How much the memory of the daemon may grow: for connections, for the budget of unread answers, and
+/// for texts that are being rendered.
 const MAX_GROWTH_KIB: u64 = 16 << 10;
 
-/// The user and group that a daemon of root becomes.
+/// The user and group that a daemon becomes if root starts it.
 const OVERFLOW_ID: u32 = 65_534;
 
 /// The log message of a failed accept.
@@ -113,95 +113,95 @@ fn assert_quiet(log: &[String]) {
 }
 
 #[test]
-fn silent_clients_cost_no_scrape() {
+fn silent_clients_prevent_no_scrape() {
     assert_withstood("1000 silent clients");
 }
 
 #[test]
-fn slow_clients_cost_no_scrape() {
+fn slow_clients_prevent_no_scrape() {
     assert_withstood("1000 slow clients, a byte at a time");
 }
 
 #[test]
-fn giant_heads_cost_no_scrape() {
+fn giant_heads_prevent_no_scrape() {
     assert_withstood("heads of 1 MB");
 }
 
 #[test]
-fn endless_heads_cost_no_scrape() {
+fn endless_heads_prevent_no_scrape() {
     assert_withstood("endless heads");
 }
 
 #[test]
-fn garbage_after_a_request_costs_no_scrape() {
+fn garbage_after_a_request_prevents_no_scrape() {
     assert_withstood("a request followed by garbage");
 }
 
 #[test]
-fn pipelined_requests_cost_no_scrape() {
+fn pipelined_requests_prevent_no_scrape() {
     assert_withstood("100 pipelined requests on each of 32 connections");
 }
 
 #[test]
-fn a_flood_of_scrapes_costs_no_other_scrape() {
+fn a_flood_of_scrapes_prevents_no_other_scrape() {
     assert_withstood("128 scrapers, a connection per scrape");
 }
 
 #[test]
-fn a_flood_of_scrapes_on_persistent_connections_costs_no_other_scrape() {
+fn a_flood_of_scrapes_on_persistent_connections_prevents_no_other_scrape() {
     assert_withstood("128 scrapers on persistent connections");
 }
 
 #[test]
-fn clients_that_read_nothing_cost_no_scrape() {
+fn clients_that_read_nothing_prevent_no_scrape() {
     assert_withstood("1000 clients that send 100 requests and read no answer");
 }
 
 #[test]
-fn reset_connections_cost_no_scrape() {
+fn reset_connections_prevent_no_scrape() {
     assert_withstood("connections that are reset");
 }
 
 #[test]
-fn partial_handshakes_cost_no_scrape() {
+fn partial_handshakes_prevent_no_scrape() {
     assert_withstood("TLS: 1000 ClientHellos followed by silence");
 }
 
 #[test]
-fn garbage_on_a_tls_port_costs_no_scrape() {
+fn garbage_on_a_tls_port_prevents_no_scrape() {
     assert_withstood("TLS: records of garbage");
 }
 
 #[test]
-fn handshakes_that_start_again_and_again_cost_no_scrape() {
+fn handshakes_that_start_again_and_again_prevent_no_scrape() {
     assert_withstood("TLS: 250 clients that send a ClientHello and start again");
 }
 
 #[test]
-fn wrong_passwords_cost_no_scrape_whose_password_is_known() {
+fn wrong_passwords_prevent_no_scrape_whose_password_is_known() {
     assert_withstood("250 clients with wrong passwords");
 }
 
 #[test]
-fn compressed_scrapes_of_full_views_cost_no_scrape() {
+fn compressed_scrapes_of_full_views_prevent_no_scrape() {
     assert_withstood("full views: 250 scrapers with gzip");
 }
 
 #[test]
-fn unread_answers_of_full_views_cost_no_scrape() {
+fn unread_answers_of_full_views_prevent_no_scrape() {
     assert_withstood("full views: 500 clients that read no answer");
 }
 
 #[test]
-fn exhausted_descriptors_cost_no_count_and_no_scrape_and_are_logged_once_per_minute() {
+fn exhausted_descriptors_prevent_no_scrape_and_are_logged_once_per_minute() {
     let began = Instant::now();
     let programs = Programs::new();
     let program = programs.named("honest");
     let (mut daemon, _config) = configured(&format!("[web]\nmax_connections = 1000\n{VIEW}"));
     let descriptors = daemon.descriptors();
-    // Fewer than the connections that it may have.
+    // The limit is lower than the number of connections that the configuration permits.
     let limit = descriptors + 16;
-    // Without CAP_SYS_RESOURCE, only the user of a process can set its limits (prlimit(2)).
+    // As the daemon's user: changing its limits as another user needs CAP_SYS_RESOURCE (prlimit(2)).
     let mut prlimit = Command::new("prlimit");
     prlimit
         .args(["--pid", &daemon.pid().to_string()])

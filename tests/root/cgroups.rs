@@ -1,4 +1,4 @@
-//! Units, slices and containers of real cgroups.
+//! Execs by unit, slice and container, in real cgroups.
 
 use std::thread::scope;
 
@@ -24,13 +24,13 @@ testkit::over_both_transports! {
     a_cgroup_at_any_depth_keeps_unit_container_and_comm
 }
 
-/// The execs of a view by one label, or 0 without a series.
+/// The execs of a series in a view by one label, or 0 if there is no such series.
 fn execs(scrape: &Scrape, label: &str, value: &str) -> f64 {
     let sample = format!("execsnoop_execs_by_{label}_total{{{label}=\"{value}\"}}");
     scrape.find(&sample).unwrap_or(0.0)
 }
 
-/// The name of a unit. It has to be new to each daemon, so it contains the transport.
+/// The name of a unit. It contains the transport, so that the tests of the transports do not share it.
 fn unit(transport: &str, name: &str) -> String {
     format!("{name}-{transport}.service")
 }
@@ -108,7 +108,7 @@ fn tallied_execs_keep_their_unit(transport: &str) {
     scrape.assert_ledger_closes();
 }
 
-/// A path with components of which there are `depth` in total.
+/// Extends a path to `depth` components.
 fn nested(outer: &str, depth: usize) -> String {
     let levels = outer.split('/').count();
     format!("{outer}{}", "/d".repeat(depth - levels))
@@ -123,7 +123,7 @@ fn a_cgroup_at_any_depth_keeps_unit_container_and_comm(transport: &str) {
         let unit = unit(transport, &format!("deep-{depth}"));
         let id = format!("{depth:012}{}", &ID[12..]);
         let container = format!("outer.slice/{unit}/docker-{id}.scope");
-        // At the first look the programs find no name of an ancestor, at the second they find all.
+        // In the first round the programs have no name of an ancestor yet, in the second they have all.
         for round in 1..=2 {
             let cgroup = Cgroup::new(&nested(&container, depth));
             cgroup.exec_times(&program, TIMES);

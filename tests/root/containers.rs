@@ -1,4 +1,4 @@
-//! A container by runc.
+//! A container that runc runs.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,8 @@ use testkit::host;
 
 const ID: &str = "1357924680abcdef1357924680abcdef1357924680abcdef1357924680abcdef";
 
-/// Writes a bundle for runc: a root, one program, and the namespaces that change how the program
-/// sees itself.
+/// Writes a bundle for runc: a root directory with one program, and a configuration with the
+/// namespaces that change which IDs and cgroup the program sees.
 fn bundle(dir: &Path, program: &Path, cgroup: &str) {
     let root = dir.join("rootfs");
     fs::create_dir(&root).unwrap();

@@ -1,4 +1,4 @@
-//! The report on this host, complete and with something missing.
+//! The report of `execsnoopd doctor`, with everything available and with something missing.
 
 use std::process::{Command, Output};
 
@@ -6,7 +6,8 @@ use serde_json::Value;
 use testkit::confined::{public_copy, unit_capabilities};
 use testkit::daemon::code;
 
-/// The findings and the exit status, in a mount namespace after the shell commands in `prepare`.
+/// Runs `doctor` in a mount namespace after the shell commands in `prepare`. Returns the findings and
+/// the exit status.
 fn report(prepare: &str) -> (Vec<Value>, i32) {
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c"])
@@ -123,7 +124,7 @@ fn without_btf_the_report_names_it_and_exits_with_69() {
 }
 
 #[test]
-fn with_cgroups_of_version_1_only_the_report_names_the_empty_labels() {
+fn if_only_cgroups_of_version_1_are_mounted_the_report_names_the_empty_labels() {
     let only_v1 = "umount -R -l /sys/fs/cgroup && mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/v1 && \
                    mount -t cgroup -o none,name=execsnoopd none /sys/fs/cgroup/v1";
     let (report, status) = report(only_v1);

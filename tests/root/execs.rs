@@ -1,4 +1,4 @@
-//! Storms of execs, full buffers and tallies, and names.
+//! Storms of execs, full buffers, full tallies, and the names of programs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,8 +18,8 @@ fn uid_sample(uid: u32) -> String {
 testkit::over_both_transports! {
     storms_on_all_cpus_are_counted_exactly_by_program_and_user
     a_scrape_after_an_exec_includes_it
-    a_full_buffer_costs_detail_and_no_count
-    a_full_tally_costs_names_and_no_count
+    with_a_full_buffer_details_are_lost_but_no_counts
+    with_a_full_tally_names_are_lost_but_no_counts
     a_stop_in_a_storm_accounts_for_every_exec_seen
     names_of_any_bytes_are_counted_under_their_escaped_form
 }
@@ -58,7 +58,7 @@ fn a_scrape_after_an_exec_includes_it(transport: &str) {
     }
 }
 
-fn a_full_buffer_costs_detail_and_no_count(transport: &str) {
+fn with_a_full_buffer_details_are_lost_but_no_counts(transport: &str) {
     const EACH: u32 = 300;
     let programs = Programs::new();
     let (daemon, _config) = with_transport(transport, "buffer_pages = 1\n");
@@ -82,12 +82,12 @@ fn a_full_buffer_costs_detail_and_no_count(transport: &str) {
     let full = "execsnoop_lost_events_total{reason=\"buffer_full\"}";
     let lost = scrape.value(full) - before.value(full);
     assert!(lost >= f64::from(4 * EACH), "{lost} lost");
-    // The maps of the tally have been swapped. The other one works, too.
+    // The two maps of the tally have been swapped. Check that the other map works, too.
     exec_times(&storms[0], 10);
     assert_eq!(daemon.scrape().execs_of("full0"), f64::from(EACH + 10));
 }
 
-fn a_full_tally_costs_names_and_no_count(transport: &str) {
+fn with_a_full_tally_names_are_lost_but_no_counts(transport: &str) {
     // Each program has two subjects, its exec and its exit. The tally has 16384 entries.
     const PROGRAMS: u32 = 9_000;
     let programs = Programs::new();
@@ -121,7 +121,7 @@ fn a_full_tally_costs_names_and_no_count(transport: &str) {
             others += execs;
         }
     }
-    // Other programs of this host may be among the others, with or without a name.
+    // `others` and `unattributed` may include execs of other programs on this host.
     assert!(named + others >= f64::from(PROGRAMS));
     assert!(
         named + unattributed >= f64::from(PROGRAMS),
@@ -224,7 +224,7 @@ fn a_view_by_parent_has_the_name_of_the_parent() {
     );
     let child = programs.named("child");
     let parent = programs.path().join("parent.sh");
-    // With a command after it, the shell forks for the program instead of becoming it.
+    // The last command, `:`, makes the shell fork for each program instead of becoming the last one.
     let script = format!("#!/bin/sh\n{0}\n{0}\n:\n", child.display());
     std::fs::write(&parent, script).unwrap();
     set_executable(&parent);
@@ -237,7 +237,7 @@ fn a_view_by_parent_has_the_name_of_the_parent() {
 }
 
 #[test]
-fn several_daemons_count_the_same_execs_each() {
+fn several_daemons_each_count_all_execs() {
     let programs = Programs::new();
     let daemons: Vec<Daemon> = (0..3).map(|_| Daemon::start(&[])).collect();
     exec_times(&programs.named("shared"), 50);

@@ -23,7 +23,7 @@ testkit::over_both_transports! {
     an_exit_event_has_the_process_its_status_and_its_lifetime
 }
 
-/// The exits of each kind.
+/// How often the tests cause each exit.
 const TIMES: u32 = 5;
 
 /// The number of processes with this exit.
@@ -42,7 +42,7 @@ fn exits_are_counted_by_status_and_by_signal(transport: &str) {
         go("exit-group-in-thread", &program, 221);
         go("signal", &program, 40);
     }
-    // The status is the first thread's or, in newer kernels, the last one's, as in wait(2).
+    // As in wait(2), the status is that of the first thread or, on newer kernels, of the last one.
     let status = go("leader-first", &program, 231).code().unwrap();
     let scrape = daemon.scrape();
     let times = f64::from(TIMES);
@@ -67,13 +67,13 @@ fn cpu_time_of_all_threads_is_counted_under_the_program(transport: &str) {
         ("burn-threads", "cpu-three", 0.3),
         ("leader-first", "cpu-leaderless", 0.1),
     ] {
-        // The copy itself takes the way, so that the CPU time is counted under its name.
+        // The copy itself uses the CPU time, so that the time is counted under the name of the copy.
         let program = programs.copied(ways(), comm);
         let status = Command::new(&program).args([way, "-", "100"]).status();
         status.expect("the program can be executed");
         let cpu = cpu_of(&daemon, comm);
-        // The program measures what it burns. Its start and its exit take CPU time, too, and more
-        // of it in a guest of a busy host. The upper bound is below twice the time.
+        // The program measures the CPU time that it burns. Its start and its exit take CPU time, too,
+        // and more of it in a guest on a busy host.
         let at_most = burnt * 1.5 + 0.1;
         assert!((burnt..at_most).contains(&cpu), "{comm}: {cpu} s");
     }
@@ -94,8 +94,8 @@ fn cpu_time_of_programs_shorter_than_a_tick_is_counted(transport: &str) {
         .parse()
         .unwrap();
     let counted = cpu_of(&daemon, "cpu-short") * 1e9;
-    // The scheduler's ticks alone would give a tenth. The CPU time of the kernel after the exit is
-    // not counted, nor is some of a process that was preempted.
+    // The scheduler's ticks alone would give a tenth. CPU time that the kernel uses after the exit is
+    // not counted, nor is a part of the time of processes that were preempted.
     assert!(counted > used / 3.0, "{counted} of {used} ns");
     daemon.scrape().assert_ledger_closes();
 }
@@ -157,7 +157,7 @@ fn processes_whose_threads_exit_together_are_counted_once_by_every_hook() {
     const PROCESSES: u32 = 200;
     let programs = Programs::new();
     let program = programs.named("unused");
-    // Standby programs must not count a process a second time.
+    // With `always_skipping`, standby programs are loaded. They must not count a process again.
     let hooks = [EXIT_TP_BTF, EXIT_LIVE[0], EXIT_LIVE[1]];
     let answers = [Options::default().may_skip, always_skipping];
     for (hook, may_skip) in hooks.into_iter().flat_map(|h| answers.map(|a| (h, a))) {

@@ -1,5 +1,5 @@
-//! Failed execs, by fexit where the kernel supports it, otherwise by tracepoint; and the classic mode,
-//! which counts attempts.
+//! Failed execs, which fexit programs count where the kernel supports them, and tracepoints elsewhere;
+//! and the classic mode, which counts attempts.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ fn failures(scrape: &Scrape, errno: &str) -> f64 {
     scrape.find(&sample).unwrap_or(0.0)
 }
 
-/// Fails this many times, in one process.
+/// Makes an exec of `program` fail with `errno` this many times, in one process.
 fn fail(errno: &str, program: &Path, times: u32) {
     let status = go(errno, program, times);
     assert!(status.success(), "{errno}: {status}");
@@ -47,14 +47,15 @@ fn every_failure_is_counted_by_its_error() {
     for (errno, program, times) in ways {
         fail(errno, program, times);
     }
-    // Executes nothing, so it is no failed exec. Before Linux 6.14 the error is EINVAL.
+    // A check (AT_EXECVE_CHECK) executes nothing, so it is no failed exec. Before Linux 6.14 its error
+    // is EINVAL.
     fail("failing-check", &endless, 29);
     let after = daemon.scrape();
     assert_eq!(failures(&after, "EINVAL"), failures(&before, "EINVAL"));
     for (errno, _, times) in ways {
         let counted = failures(&after, errno) - failures(&before, errno);
         if matches!(errno, "ENOENT" | "EACCES") && !in_a_guest() {
-            // Every search of a path fails like this, so other programs may add to it.
+            // Searching PATH for a program causes the same failures, so other programs may add some.
             assert!(counted >= f64::from(times), "{errno}: {counted}");
         } else {
             assert_eq!(counted, f64::from(times), "{errno}");
@@ -65,7 +66,7 @@ fn every_failure_is_counted_by_its_error() {
 }
 
 #[test]
-fn a_flood_of_failures_costs_no_exec_its_count_nor_its_detail() {
+fn no_exec_loses_its_count_or_its_details_in_a_flood_of_failures() {
     const FAILURES: u32 = 1_000_000;
     const EXECS: u32 = 1_000;
     let programs = Programs::new();
@@ -115,7 +116,7 @@ fn options_that_need_tracefs_report_how_to_mount_it() {
     let _exclusive = host::exclusive();
     for (config, what) in [
         ("[capture]\nclassic = true\n", "capture.classic"),
-        // fexit does not need tracefs, so there is nothing to report.
+        // Where fexit is supported, tracefs is not needed, so nothing is reported.
         ("[capture]\nfailures = \"tracepoint\"\n", "capture.failures"),
     ] {
         let unmount = "for fs in tracing debug; do umount -l /sys/kernel/$fs 2>/dev/null; done";

@@ -1,4 +1,4 @@
-//! Hooks and standby programs that this kernel may not need count the same execs.
+//! Hooks and standby programs that this kernel may not need: they count the same execs as the others.
 
 use std::path::PathBuf;
 use std::thread::scope;
@@ -15,7 +15,7 @@ fn uid_sample(uid: u32) -> String {
 }
 
 #[test]
-fn the_raw_tracepoint_counts_the_same_as_the_typed_one() {
+fn the_raw_tracepoint_counts_exactly() {
     const EACH: u32 = 200;
     let programs = Programs::new();
     let capture = Capture::start(&Options {

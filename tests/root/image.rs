@@ -1,5 +1,5 @@
-//! The image in a pod of the `DaemonSet`: what it needs from a node. The image is built from files that
-//! dpkg's database names.
+//! The container image, with the privileges of a pod of the `DaemonSet`. Building the image requires
+//! Debian or a derived distribution (`packaging/container/rootfs`).
 
 use std::fs;
 use std::net::SocketAddr;
@@ -25,9 +25,8 @@ const TIMES: u32 = 100;
 /// The number of CPUs for which the documentation says that the pod's memory limit is sufficient.
 const CPUS: usize = 64;
 
-const NONE: &str = "0000000000000000";
-
 /// Capability sets as `/proc/PID/status` shows them.
+const NONE: &str = "0000000000000000";
 const BPF_AND_PERFMON: &str = "000000c000000000";
 const SYS_ADMIN: &str = "0000000000200000";
 const WITH_SETUID_AND_SETGID: &str = "000000c0000000c0";
@@ -64,7 +63,7 @@ fn counts_everything(privileges: &Privileges, granted: &str, transport: &str) {
     assert_eq!(scrape.value(&sample), f64::from(TIMES));
     let transport = format!("execsnoop_transport_info{{transport=\"{transport}\"}}");
     assert_eq!(scrape.value(&transport), 1.0);
-    // These come from the container's own /proc.
+    // The daemon reads these values from the container's own /proc.
     assert!(scrape.value("process_start_time_seconds") > 0.0);
     assert!(scrape.value("process_open_fds") > 0.0);
     scrape.assert_ledger_closes();
@@ -124,7 +123,7 @@ fn without_perf_buffers_a_pod_counts_over_the_ring_buffer() {
 #[test]
 fn a_profile_that_forbids_bpf_is_named_as_the_reason() {
     let _exclusive = host::exclusive();
-    // The error number of the profile tells a missing permission from a missing system call.
+    // EPERM from the profile looks like a missing permission, ENOSYS like a missing system call.
     for (errno, status) in [(Errno::PERM, 77), (Errno::NOSYS, 69)] {
         let pod = Container::of_image(&Privileges {
             seccomp: seccomp_without("bpf", errno.raw_os_error()),
@@ -138,8 +137,8 @@ fn a_profile_that_forbids_bpf_is_named_as_the_reason() {
 }
 
 #[test]
-fn a_pod_of_root_counts_the_same() {
-    // The last two let root become another user.
+fn a_pod_that_runs_as_root_counts_the_same() {
+    // With the last two, root can become another user.
     let added = ["CAP_BPF", "CAP_PERFMON", "CAP_SETUID", "CAP_SETGID"];
     let privileges = Privileges {
         uid: 0,
@@ -149,8 +148,8 @@ fn a_pod_of_root_counts_the_same() {
     counts_everything(&privileges, WITH_SETUID_AND_SETGID, "perf");
 }
 
-/// A daemon in the memory limit of a pod, with the views of a pod and a ring buffer as large as that
-/// of a host with this number of CPUs.
+/// A daemon with a memory limit and the configuration of a pod. Its ring buffer is as large as on a
+/// host with this number of CPUs.
 fn with_ring_of(cpus: usize, limited: &Limited, dir: &Path) -> Command {
     let pages = cpus * config::Capture::default().buffer_pages;
     let pages = pages.div_ceil(available_parallelism().unwrap().get());
@@ -181,7 +180,7 @@ fn the_memory_limit_of_a_pod_is_sufficient_for_the_documented_number_of_cpus() {
     let scrape = daemon.scrape();
     assert_eq!(scrape.execs_of("in-the-limit"), f64::from(TIMES));
     scrape.assert_ledger_closes();
-    // For full views, and for unread answers, which the kernel holds.
+    // Full views, and unread answers, which the kernel holds, need the remaining 32 MiB.
     let used = limited.memory_usage() >> 20;
     assert!(used + 32 <= limit, "{used} MiB at the start");
     assert_eq!(limited.oom_kills(), 0);
@@ -189,7 +188,7 @@ fn the_memory_limit_of_a_pod_is_sufficient_for_the_documented_number_of_cpus() {
 }
 
 #[test]
-fn a_buffer_that_exceeds_the_memory_limit_is_named() {
+fn if_the_buffer_exceeds_the_memory_limit_the_error_names_it() {
     let _exclusive = host::exclusive();
     let limited = Limited::memory(mebibytes() << 20);
     let dir = tempfile::tempdir().unwrap();

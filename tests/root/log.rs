@@ -1,5 +1,5 @@
 //! A log that cannot be written because the disk is full, or because the reader of its pipe has exited
-//! or does not read. The daemon counts, answers and stops, and counts the lines that are missing.
+//! or does not read. The daemon still counts, answers and stops, and it counts the lost lines.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write, pipe};
@@ -22,7 +22,7 @@ const LOST: &str = "execsnoop_log_lines_lost_total";
 const PIPE: usize = 65536;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A daemon whose log the test need not read, killed when the value is dropped.
+/// A daemon whose log the test does not have to read. It is killed when the value is dropped.
 struct Unread {
     child: Child,
     socket: PathBuf,
@@ -142,7 +142,7 @@ fn the_log_continues_once_its_disk_has_space() {
     let lost = daemon.scrape().value(LOST);
     assert!(lost > 2.0, "{lost}");
     let on_disk = |name| -> PathBuf {
-        // The mount namespace of the daemon has it.
+        // Only the mount namespace of the daemon has this disk.
         let root = format!("/proc/{}/root{}", daemon.child.id(), disk.path().display());
         Path::new(&root).join(name)
     };
@@ -163,7 +163,7 @@ fn the_log_continues_once_its_disk_has_space() {
 }
 
 #[test]
-fn without_a_log_the_exit_status_still_has_the_reason() {
+fn without_a_log_the_exit_status_still_shows_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.toml");
     fs::write(&config, "[web]\nlistne = []\n").unwrap();

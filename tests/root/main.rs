@@ -1,25 +1,26 @@
 //! Real programs, real BPF, the real daemon. These tests need root and fail without it: a tier that
 //! did not run must not look like one that passed.
 //!
-//! A daemon counts what the whole host executes, and so what other tests execute. A test that
-//! executes programs has the host to itself: see [`testkit::host`].
+//! A daemon counts what the whole host executes, including what other tests execute. No other test
+//! runs while a test executes programs: see [`testkit::host`].
 //!
-//! `make test-vm` runs some of these modules in guests, which have no compiler and few tools.
+//! `make test-vm` runs some of these modules in guests (virtual machines), which have no compiler and
+//! few tools.
 
 mod attacks; // hostile clients
-mod cgroups; // units, slices and containers, by cgroups that the test creates
-mod containers; // a container by runc
-mod doctor; // the report on this host
+mod cgroups; // units, slices and containers, in cgroups that the test creates
+mod containers; // a container that runc runs
+mod doctor; // the report of `execsnoopd doctor`
 mod execs; // storms of execs, full buffers, names
 mod exits; // exit statuses, CPU time, lifetimes
 mod failures; // failed execs, and the classic mode
 mod hooks; // hooks and standby programs that this kernel may not need
-mod image; // the container image, with the privileges of the DaemonSet
+mod image; // the container image, with the privileges of a pod
 mod log; // a log that cannot be written
 mod namespaces; // pid, user and time namespaces
 mod privileges; // capabilities
-mod refusals; // system calls of the start that fail
-mod shortage; // no threads, no memory
+mod refusals; // system calls that fail during the start
+mod shortage; // too few threads, too little memory
 mod shutdown; // signals at every stage of the start and the stop
 mod startup; // starts that fail
 mod starved; // a storm while the daemon gets too little CPU time or memory
@@ -29,7 +30,8 @@ mod users; // names of users while the name service hangs
 mod ways; // every way to execute a program
 mod web; // the web configuration of the unprivileged daemon
 
-/// Guests have no compiler: `make test-vm` runs this test on the host first.
+/// Compiles the programs for the guests, which have no compiler: `make test-vm` runs this test on the
+/// host first.
 #[test]
 fn programs_are_compiled() {
     use testkit::compiled;

@@ -1,4 +1,4 @@
-//! Namespaces, of the daemon and of what it counts.
+//! A daemon in pid and time namespaces, and a program in a user namespace.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use testkit::http::Scrape;
 use testkit::programs::{Programs, exec_times};
 
 #[test]
-fn a_daemon_in_a_pid_namespace_chooses_the_same_programs_and_counts_exactly() {
+fn a_daemon_in_a_pid_namespace_loads_the_same_programs_and_counts_exactly() {
     const TIMES: u32 = 50;
     let programs = Programs::new();
     let program = programs.named("pid-namespace");
@@ -26,7 +26,7 @@ fn a_daemon_in_a_pid_namespace_chooses_the_same_programs_and_counts_exactly() {
     assert_eq!(programs(&scrapes[0]), programs(&scrapes[1]));
     for scrape in scrapes {
         assert_eq!(scrape.execs_of("pid-namespace"), f64::from(TIMES));
-        // The order of programs matters most for fexit, where the kernel supports it.
+        // Failures are counted only where the kernel supports fexit.
         let failures = "execsnoop_exec_failures_total{errno=\"ENAMETOOLONG\"}";
         let mut hooks = scrape.family("execsnoop_hook_info");
         if hooks.any(|(hook, _)| hook.contains("event=\"failure\"")) {

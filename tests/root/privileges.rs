@@ -1,4 +1,4 @@
-//! The privileges that the daemon needs, and those that it gives up.
+//! The privileges that the daemon needs, and those that it drops.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
@@ -47,7 +47,7 @@ fn no_thread_keeps_the_user_or_a_capability_of_root() {
     assert!(threads >= 3, "reader, aggregator and server");
 }
 
-/// Kernels before 5.19 do, unless unprivileged users may call bpf(2).
+/// Kernels before 5.19 require it, unless unprivileged users may call bpf(2).
 fn requires_cap_bpf_for_each_use_of_a_map() -> bool {
     let kernel = |name| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
     let release = kernel("osrelease").unwrap();
@@ -57,7 +57,7 @@ fn requires_cap_bpf_for_each_use_of_a_map() -> bool {
 }
 
 #[test]
-fn the_running_daemon_reads_no_secret_and_writes_nothing() {
+fn the_running_daemon_can_read_no_secret_and_write_nothing() {
     let dir = public_dir();
     let path = |name| dir.path().join(name).display().to_string();
     let (public, new) = (path("public"), path("new"));
@@ -72,7 +72,7 @@ fn the_running_daemon_reads_no_secret_and_writes_nothing() {
     });
     daemon.scrape();
     let (denied, allowed) = (Errno::ACCESS.raw_os_error(), 0);
-    // Without Landlock, the daemon can use what every user can.
+    // Without Landlock, the daemon can access the files that every user can access.
     let landlock = if has_landlock() { denied } else { allowed };
     for (what, path, expected) in [
         ("READ", "/etc/shadow", denied),
@@ -112,7 +112,7 @@ fn root_becomes_the_user_of_the_configuration() {
 }
 
 #[test]
-fn a_user_that_is_not_known_yet_exits_with_1() {
+fn with_a_user_that_does_not_exist_yet_the_daemon_exits_with_1() {
     let dir = public_dir();
     let file = dir.path().join("config.toml");
     std::fs::write(&file, "run_as = \"no-such-user\"\n").unwrap();
@@ -146,7 +146,7 @@ fn root_without_the_capabilities_to_become_nobody_exits_with_77_and_names_them()
 }
 
 #[test]
-fn the_live_table_is_not_root_either() {
+fn a_trace_that_root_starts_does_not_run_as_root() {
     let mut trace = Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
         .arg("trace")
         .stdout(Stdio::null())
@@ -184,8 +184,8 @@ fn the_two_capabilities_of_the_unit_suffice() {
     let scrape = daemon.scrape();
     assert_eq!(scrape.execs_of("by-nobody"), 30.0);
     scrape.assert_ledger_closes();
-    // A patch of Debian and Ubuntu refuses perf_event_open(2) to these two capabilities. The daemon
-    // then uses the ring buffer.
+    // From level 3 on, which Debian and Ubuntu have added, perf_event_open(2) is refused to a process
+    // with these two capabilities. The daemon then uses the ring buffer.
     let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
     let transport = match paranoid.trim().parse().unwrap() {
         ..=2 => "perf",

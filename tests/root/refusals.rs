@@ -1,5 +1,5 @@
-//! System calls of a start that the kernel refuses once, or a few times in a row. The daemon runs with
-//! every hook of this kernel, or exits with 1 and names the limit.
+//! System calls that the kernel refuses during the start, once or a few times in a row. The daemon then
+//! runs with every hook that this kernel supports, or exits with 1 and names the limit.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -8,8 +8,8 @@ use std::thread::scope;
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::daemon::{code, field};
 
-/// Starts the daemon by this command and stops it as soon as it listens. Returns the hooks in use, or
-/// the status and the last line of the log.
+/// Starts the daemon through this command and stops it as soon as it listens. Returns the hooks in use,
+/// or the exit status and the last line of the log.
 fn start(mut command: Command) -> Result<[String; 3], (i32, String)> {
     let mut daemon = command
         .arg(env!("CARGO_BIN_EXE_execsnoopd"))
@@ -36,7 +36,8 @@ fn start(mut command: Command) -> Result<[String; 3], (i32, String)> {
     }
 }
 
-/// A tracer, as a process of its own, that makes system calls of the command fail.
+/// A command that runs the daemon and makes its system calls fail. strace does so, as a separate
+/// process (`-D`).
 fn injecting(call: &str, error: &str, when: &str) -> Command {
     let mut command = Command::new("strace");
     command
@@ -47,17 +48,17 @@ fn injecting(call: &str, error: &str, when: &str) -> Command {
 }
 
 #[test]
-fn a_system_call_that_fails_takes_no_hook_from_the_daemon() {
+fn if_a_system_call_fails_the_daemon_uses_every_hook_or_exits_with_1() {
     let undisturbed = start(injecting("bpf", "ENOMEM", "60000")).unwrap();
     let mut cases = Vec::new();
     for error in ["ENOMEM", "EMFILE"] {
-        // Calls in a row, up to the end of the start.
+        // Seven calls in a row, at positions up to the end of the start.
         let rows = (1..300).step_by(13);
         cases.extend(rows.map(|first| ("bpf", error, format!("{first}..{}", first + 6))));
-        // libbpf's probes, of which it remembers the answers.
+        // libbpf's probes of the kernel, whose results libbpf remembers.
         cases.extend((2..46).step_by(3).map(|n| ("bpf", error, n.to_string())));
     }
-    // Errors that would mean that the kernel does not support it, if they were lasting.
+    // Errors that would mean that the kernel does not support a hook if they occurred every time.
     for error in ["EINVAL", "EPERM"] {
         cases.extend((20..46).step_by(3).map(|n| ("bpf", error, n.to_string())));
     }

@@ -1,5 +1,5 @@
-//! A lack of threads or memory, at the start and later. The daemon exits with a reason if it cannot
-//! work, and otherwise continues with less.
+//! A lack of threads or memory, at the start and later. The daemon exits and logs the reason if it
+//! cannot work; otherwise it continues without what it lacks.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use testkit::limits::Limited;
 use testkit::programs::{Programs, exec_times};
 use testkit::web::{ALICE, ALICE_WRONG, NOBODY, users};
 
-/// Runs the daemon as a user without other processes, and with a limit on its threads.
+/// Runs the daemon with a limit on its threads, as a user who has no other processes.
 fn with_threads(threads: u32, uid: u32, program: &Path) -> Command {
     let mut command = Command::new("prlimit");
     command
@@ -37,7 +37,7 @@ fn finished(command: &mut Command) -> (Output, String) {
 }
 
 #[test]
-fn without_its_threads_the_daemon_names_them_and_exits_with_1() {
+fn if_a_thread_cannot_be_started_the_daemon_names_it_and_exits_with_1() {
     let (program, _dir) = public_copy();
     let before = Unheld::now();
     for (threads, lacks) in [(1, "reader"), (2, "aggregator")] {
@@ -74,7 +74,8 @@ fn without_further_threads_the_daemon_counts_and_answers_but_refuses_a_reload() 
     assert_eq!(field(&daemon.stop(), "ledger_difference"), "0");
 }
 
-/// Sets another limit on threads, as the same user, which needs no `CAP_SYS_RESOURCE`.
+/// Changes the limit on the daemon's threads, as the daemon's user. Another user would need
+/// `CAP_SYS_RESOURCE`.
 fn allow_threads(daemon: &Daemon, threads: u32, uid: u32) {
     let status = Command::new("setpriv")
         .arg("--clear-groups")
@@ -89,7 +90,7 @@ fn allow_threads(daemon: &Daemon, threads: u32, uid: u32) {
 
 #[test]
 fn a_password_that_no_thread_can_compare_is_answered_503_not_401() {
-    // The main thread, the reader, the aggregator, and the one that reads the web configuration.
+    // The main thread, the reader, the aggregator, and the thread that reads the web configuration.
     const THREADS: u32 = 4;
     let (program, dir) = public_copy();
     let web_config = dir.path().join("web.yml");
@@ -99,7 +100,7 @@ fn a_password_that_no_thread_can_compare_is_answered_503_not_401() {
     command.arg("--web.config.file").arg(&web_config);
     let mut daemon = Daemon::spawn(command);
     let address = daemon.address;
-    // This route needs no thread and has no 503 of its own.
+    // This route needs no thread, and a healthy daemon does not answer 503 here.
     let answer = |headers| request(address, "GET", "/-/healthy", headers);
     let is_not_compared = |headers| {
         let answer = answer(headers);
@@ -110,7 +111,7 @@ fn a_password_that_no_thread_can_compare_is_answered_503_not_401() {
     };
     assert_eq!(answer("").status, 401, "there is nothing to compare");
     is_not_compared(ALICE);
-    is_not_compared(NOBODY); // the answer does not tell that this is no user
+    is_not_compared(NOBODY); // the answer does not reveal that this user does not exist
     let logged = daemon.await_log("a password cannot be compared now");
     assert!(logged.contains("no thread for passwords"), "{logged}");
     allow_threads(&daemon, 64, uid);
@@ -131,7 +132,8 @@ fn with_too_little_memory_the_daemon_exits_and_the_next_one_counts_from_0() {
     let mut command = limited.command(env!("CARGO_BIN_EXE_execsnoopd"));
     command.args(["--config=/dev/null", "--web.listen-address=127.0.0.1:0"]);
     let (output, last) = finished(&mut command);
-    // The kernel refuses memory for maps and programs, or kills the process for its own memory.
+    // The kernel refuses memory for maps and programs, or kills the process if the process itself
+    // needs too much.
     if output.status.code().is_some() {
         assert_eq!(code(output.status), 1, "{last}");
         assert!(

@@ -1,5 +1,5 @@
 //! Signals at each stage of the start and the stop. The daemon leaves nothing in the kernel and nothing
-//! that blocks the next one, and SIGTERM always ends it.
+//! that blocks the next daemon, and SIGTERM always ends it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,24 +20,24 @@ use testkit::unix_http;
 /// How long the daemon may take to exit.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// System calls of a start in their order: a name, and which call of this name.
+/// System calls of a start, in order: the name, and 1 for the first call of this name.
 const START: [(&str, u32); 13] = [
     ("epoll_create1", 1), // the runtime, before the configuration is read
-    ("bpf", 1),           // what can this kernel do
-    ("bpf", 40),          // trying programs out
-    ("bpf", 150),         // loading the chosen ones
+    ("bpf", 1),           // asks what this kernel supports
+    ("bpf", 40),          // tries programs
+    ("bpf", 150),         // loads the chosen programs
     ("perf_event_open", 1),
-    ("perf_event_open", 2), // attaches soon after
+    ("perf_event_open", 2), // soon followed by attaching the programs
     ("bind", 1),
     ("listen", 1),
     ("chmod", 1), // of the Unix socket
     ("capset", 1),
     ("capset", 2), // drops the last capability
     ("clone3", 1),
-    ("clone3", 2), // reader and aggregator
+    ("clone3", 2), // the reader, then the aggregator
 ];
 
-/// A daemon on this Unix socket that gets a signal at a system call.
+/// A daemon that listens on this Unix socket and receives a signal at a system call.
 fn signalled_at(socket: &Path, (call, nth): (&str, u32), signal: &str) -> Command {
     let mut command = Command::new("strace");
     command
@@ -74,7 +74,7 @@ fn socket() -> (PathBuf, tempfile::TempDir) {
 }
 
 #[test]
-fn sigkill_at_any_stage_of_the_start_leaves_nothing_that_blocks_the_next_one() {
+fn sigkill_at_any_stage_of_the_start_leaves_nothing_that_blocks_the_next_start() {
     let programs = Programs::new();
     let program = programs.named("after-kill");
     let (socket, _dir) = socket();
@@ -111,7 +111,7 @@ fn sigkill_at_any_stage_of_the_stop_leaves_nothing_that_blocks_the_next_start() 
     let program = programs.named("after-stop");
     let (socket, _dir) = socket();
     let before = Unheld::now();
-    // Before the socket is removed, and after everything is done.
+    // Just before the socket is removed, and when everything is done.
     for at in [("unlink", 1), ("exit_group", 1)] {
         let mut daemon = signalled_at(&socket, at, "KILL").spawn().unwrap();
         unix_http::scrape(&socket);
@@ -147,7 +147,7 @@ fn sigterm_while_the_configuration_is_read_ends_the_daemon_at_once() {
             .arg(&config)
             .spawn()
             .unwrap();
-        // This returns once the daemon opens the FIFO. The daemon then waits until it is closed.
+        // `open` returns once the daemon opens the FIFO. The daemon then waits until it is closed.
         let _hanging = File::options().write(true).open(&config).unwrap();
         rustix::process::kill_process(Pid::from_child(&daemon), signal).unwrap();
         assert_eq!(code(daemon.wait().unwrap()), 0);
@@ -206,7 +206,7 @@ fn a_scrape_during_the_stop_is_answered_completely_or_not_at_all() {
     daemon.scrape();
     exec_times(&program, 30);
     let mut clients: Vec<_> = (0..8).map(|_| connect(daemon.address)).collect();
-    // The daemon finds the requests and the signal at the same time.
+    // The daemon is stopped meanwhile, so that it finds the requests and SIGTERM at the same time.
     daemon.signal(Signal::STOP);
     for client in &mut clients {
         let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -216,7 +216,7 @@ fn a_scrape_during_the_stop_is_answered_completely_or_not_at_all() {
     daemon.signal(Signal::CONT);
     for client in &mut clients {
         let mut bytes = Vec::new();
-        // The connection may be reset.
+        // The daemon may reset the connection, which is not an error here.
         let _ = client.read_to_end(&mut bytes);
         if bytes.is_empty() {
             continue;
@@ -248,7 +248,7 @@ fn a_hanging_reload_blocks_neither_answers_nor_the_stop() {
     let made = Command::new("mkfifo").arg(&config).status().unwrap();
     assert!(made.success());
     daemon.signal(Signal::HUP);
-    // This returns once the daemon opens the FIFO. The daemon then waits until it is closed.
+    // `open` returns once the daemon opens the FIFO. The daemon then waits until the FIFO is closed.
     let _hanging = File::options().write(true).open(&config).unwrap();
     exec_times(&program, 20);
     let scrape = daemon.scrape();

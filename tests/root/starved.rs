@@ -1,6 +1,6 @@
-//! A storm of execs while the daemon gets too little CPU time, because it is repeatedly stopped or
-//! other processes have the CPUs, or too little memory. Its answers are exact or 503, and afterwards
-//! nothing is missing.
+//! A storm of execs while the daemon lacks CPU time or memory: the daemon is repeatedly stopped, other
+//! processes occupy the CPUs, or its cgroup has a limit. Its answers are exact or 503, and afterwards
+//! no count is missing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ const EACH: u32 = 1000;
 const ALL: u32 = THREADS * EACH;
 
 /// Executes programs as fast as possible. Meanwhile, calls `disturb` again and again, and scrapes the
-/// daemon. Prints how many scrapes were answered, and how many with 503.
+/// daemon. Prints how many scrapes were answered with counts, and how many with 503.
 fn storm(daemon: &Daemon, programs: &[PathBuf], mut disturb: impl FnMut() + Send) {
     let (begun, ended) = (AtomicU32::new(0), AtomicU32::new(0));
     let (mut fresh, mut refused) = (0, 0);
@@ -82,7 +82,7 @@ fn programs(programs: &Programs) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Asserts that everything has been counted once.
+/// Asserts that every exec of the storm has been counted once.
 fn assert_exact(daemon: Daemon) {
     let scrape = daemon.scrape();
     assert_eq!(of_storm(&scrape), f64::from(ALL));
@@ -124,11 +124,11 @@ fn a_daemon_with_a_hundredth_of_a_cpu_gives_no_stale_answer() {
 }
 
 #[test]
-fn a_reader_of_idle_priority_loses_no_count() {
+fn no_count_is_lost_if_the_reader_has_idle_priority() {
     let directory = Programs::new();
     let programs = programs(&directory);
     let (daemon, _config) = configured(SMALL);
-    daemon.scrape(); // the thread runs and has its name
+    daemon.scrape(); // when it returns, the reader thread runs and has its name
     let status = Command::new("chrt")
         .args(["--idle", "--pid", "0", &thread_of(&daemon, "reader")])
         .status();

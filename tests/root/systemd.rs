@@ -28,7 +28,7 @@ impl Notified {
         let dir = public_dir();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        // As systemd's socket is.
+        // Every user may write to systemd's socket as well.
         std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
         let patience = Some(Duration::from_secs(30));
         socket.set_read_timeout(patience).unwrap();
@@ -123,7 +123,7 @@ fn a_reload_applies_what_can_change_and_reports_to_systemd_what_cannot() {
     let why = "configuration not reloaded: web.max_connections can only change by a restart";
     let ready = notified.await_line("READY=1");
     assert!(ready.contains(why), "{ready}");
-    // The status stays as long as the configuration is rejected.
+    // systemd's status shows the reason until a configuration is accepted.
     let fed = notified.await_line("WATCHDOG=1");
     assert!(fed.contains(why), "{fed}");
     let line = daemon.await_log("the running one stays");

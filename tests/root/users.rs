@@ -1,4 +1,4 @@
-//! Names of users while the name service does not answer.
+//! The names of users in metrics while the name service does not answer.
 
 use std::fs::File;
 use std::io::Write;
@@ -30,11 +30,11 @@ fn without_an_answer() -> (Daemon, PathBuf, [TempDir; 2]) {
     (Daemon::spawn(command), passwd, [dir, config])
 }
 
-/// Provides the name of root to a reader that waits. Returns whether there was one.
+/// Provides the name of root to a process that waits for it. Returns whether there was one.
 fn answer(passwd: &Path) -> bool {
     let mut options = File::options();
     match options.write(true).custom_flags(O_NONBLOCK).open(passwd) {
-        // A reader that has just finished may close it before this is written.
+        // A reader that has just finished may close the FIFO before the line is written.
         Ok(mut fifo) => fifo.write_all(b"root:x:0:0:root:/root:/bin/sh\n").is_ok(),
         Err(error) if error.raw_os_error() == Some(ENXIO) => false, // there is no reader
         Err(error) => panic!("{}: {error}", passwd.display()),

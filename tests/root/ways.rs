@@ -1,4 +1,4 @@
-//! Every way to execute a program is counted once, under the right name.
+//! Every way to execute a program: each exec is counted once, under the right name.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,7 +17,7 @@ testkit::over_both_transports! {
     a_program_started_by_the_kernel_is_counted
 }
 
-/// The execs in each way.
+/// How often each way is used.
 const TIMES: u32 = 5;
 
 fn go_well(way: &str, program: &Path) {
@@ -62,7 +62,7 @@ fn execs_of_a_descriptor_are_counted_under_its_number_or_file_name(transport: &s
         assert!(go("memfd", &program, number + 5).success());
     }
     let scrape = daemon.scrape();
-    // The kernel takes the number until Linux 6.13, then the file's name.
+    // Up to Linux 6.13 the name is the number of the descriptor, later it is that of the file.
     let either = |a: &str, b: &str| scrape.execs_of(a) + scrape.execs_of(b);
     assert_eq!(either(&number.to_string(), name), f64::from(TIMES));
     let number = number + 5;
@@ -75,7 +75,7 @@ fn a_script_is_one_exec_under_its_own_name_whatever_interprets_it(transport: &st
     let programs = Programs::new();
     let (daemon, _config) = with_transport(transport, "");
     let mut interpreter = programs.named("w-interpreter");
-    // The kernel follows at most four scripts to a program (exec_binprm() in fs/exec.c).
+    // Interpreters may be scripts, too: the kernel follows at most four (exec_binprm() in fs/exec.c).
     for depth in 1..=4 {
         let script = programs.path().join(format!("w-script{depth}"));
         std::fs::write(&script, format!("#!{}\n", interpreter.display())).unwrap();

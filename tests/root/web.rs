@@ -129,7 +129,7 @@ fn a_check_as_root_names_files_that_the_service_cannot_read() {
     let notice = check();
     assert!(notice.contains("SupplementaryGroups=nogroup;"), "{notice}");
 
-    // What the service reports.
+    // Check what the service, as an unprivileged user, would report.
     set_mode(&key, 0o600);
     let (program, _program_dir) = public_copy();
     let mut command = Command::new(program);
@@ -145,7 +145,7 @@ fn a_check_as_root_names_files_that_the_service_cannot_read() {
 }
 
 #[test]
-fn probes_need_no_user_where_they_have_an_address_of_their_own() {
+fn probes_need_no_password_at_the_addresses_of_probe_listen() {
     let dir = WebDir::new(&users(&["alice"]));
     dir.write(
         "config.toml",
@@ -168,7 +168,7 @@ fn probes_need_no_user_where_they_have_an_address_of_their_own() {
 }
 
 #[test]
-fn listening_beyond_loopback_without_users_is_warned_about_once() {
+fn one_warning_is_logged_if_the_daemon_listens_beyond_loopback_without_users() {
     let dir = WebDir::new(&users(&["alice"]));
     let with_users = format!("--web.config.file={}", dir.web_config().display());
     for (args, warnings) in [
@@ -193,7 +193,8 @@ fn listening_beyond_loopback_without_users_is_warned_about_once() {
     }
 }
 
-/// The log of a daemon until it listens, in a network namespace, so that it is not reachable.
+/// The log of a daemon until it listens. The daemon runs in a network namespace, so that it is not
+/// reachable.
 fn log_until_listening(args: &[&str]) -> Vec<String> {
     let mut daemon = Command::new("unshare")
         .args([

@@ -8,9 +8,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 pub(in crate::capture) trait Buffer: Send + std::fmt::Debug {
-    /// The sum over all CPUs.
+    /// The size in bytes, summed over all CPUs.
     fn bytes(&self) -> usize;
-    /// Becomes readable when a buffer is half full.
+    /// Becomes readable at the latest when a buffer is half full.
     fn wakeup_fd(&self) -> BorrowedFd<'_>;
     /// Drains the buffers, calling `sample` with the bytes of each sample.
     fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()>;

@@ -1,7 +1,7 @@
 //! The perf buffer: one ring of pages per CPU.
 //!
-//! libbpf-rs's own `PerfBuffer` wakes its reader at every sample, and an exec pays more for
-//! the wakeup than for the sample. This wrapper opens the same perf buffer of libbpf with
+//! libbpf-rs's own `PerfBuffer` wakes its reader at every sample, and a wakeup delays an exec
+//! by more than the sample does. This wrapper opens the same perf buffer of libbpf with
 //! `wakeup_watermark` at half a ring (see `perf_event_open(2)`).
 
 #![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: libbpf's C interface
@@ -27,11 +27,11 @@ use super::records::Records;
 #[derive(Debug)]
 pub(in crate::capture) struct PerfBuffer {
     raw: NonNull<sys::perf_buffer>,
-    /// The callback writes to it; libbpf holds the same pointer.
+    /// [`on_record`] adds to these; libbpf holds the same pointer.
     copied: NonNull<Records>,
     rings: usize,
     ring_bytes: usize,
-    /// Kept open: `perf_buffer__free()` removes the rings from the map, by the number of this
+    /// Kept open because `perf_buffer__free()` removes the rings from the map through this
     /// descriptor.
     _map: MapHandle,
 }
@@ -69,7 +69,7 @@ impl PerfBuffer {
                 ptr::null(),
             )
         };
-        // libbpf 1.0: null on error, with errno set.
+        // Since libbpf 1.0, the result is null on error, and errno is set.
         let Some(raw) = NonNull::new(raw) else {
             let error = io::Error::last_os_error();
             // SAFETY: made by Box::leak above, and libbpf did not keep it.
@@ -94,8 +94,8 @@ impl Buffer for PerfBuffer {
     }
 
     fn wakeup_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the epoll descriptor is open for as long as the buffer is, which the
-        // returned lifetime ends with.
+        // SAFETY: the epoll descriptor stays open as long as the buffer exists, and the
+        // returned value borrows the buffer.
         unsafe { BorrowedFd::borrow_raw(sys::perf_buffer__epoll_fd(self.raw.as_ptr())) }
     }
 

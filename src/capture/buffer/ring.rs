@@ -1,5 +1,5 @@
-//! The ring buffer: shared by all CPUs, in the order of reservation. It does not need
-//! `perf_event_open(2)`.
+//! The ring buffer: all CPUs share it, and its events are in the order of reservation. It does
+//! not need `perf_event_open(2)`.
 
 use std::fmt;
 use std::io;

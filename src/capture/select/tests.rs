@@ -11,7 +11,7 @@ const EMFILE: &str = "Too many open files (os error 24)";
 
 type Answer = Option<(&'static str, &'static str)>;
 
-/// What a kernel answers.
+/// A kernel, as the answers that it gives.
 struct Kernel {
     /// The step and the error of a refusal.
     refusal: fn(&Hook) -> Answer,
@@ -74,7 +74,7 @@ fn arm64_6_1(hook: &Hook) -> Answer {
     refused.or_else(|| before_6_16(hook))
 }
 
-/// A 6.18 kernel that answers every fexit program with EPERM, also to root.
+/// A 6.18 kernel that refuses every fexit program with EPERM, even to root.
 fn without_fexit(hook: &Hook) -> Answer {
     (hook.program_type == "fexit").then_some(("load", EPERM))
 }
@@ -109,7 +109,7 @@ fn first_copies(selection: &Selection) -> Vec<Hook> {
 }
 
 #[test]
-fn kernels_with_all_kinds_use_typed_tracepoints_and_fexit() {
+fn kernels_that_support_all_hooks_use_typed_tracepoints_and_fexit() {
     for (name, kernel, exit, loaded) in [
         ("5.10 amd64", kernel(before_6_16, &[]), EXIT_LIVE[0], 6),
         ("6.1 amd64", kernel(before_6_16, &[Fexit]), EXIT_LIVE[0], 14),
@@ -273,7 +273,7 @@ fn execs_fall_back_in_the_order_of_preference() {
 }
 
 #[test]
-fn a_refusal_for_lack_of_a_permission_is_reported_as_one() {
+fn a_missing_permission_is_reported_as_such() {
     let refuses_all: fn(&Hook) -> Answer = |_| Some(("load", EPERM));
     let error = select(&Options::default(), &mut kernel(refuses_all, &[])).unwrap_err();
     assert!(matches!(error, Error::NotPermitted(_)), "{error:?}");
@@ -312,7 +312,7 @@ fn classic_mode_and_failures_by_tracepoint_require_tracefs() {
 }
 
 #[test]
-fn a_hook_that_could_not_be_tried_just_now_is_an_error_not_a_refusal() {
+fn the_selection_fails_if_a_hook_cannot_be_tried_for_lack_of_a_resource() {
     let exec: fn(&Hook) -> Answer = |hook| (*hook == EXEC_TP_BTF).then_some(("load", EMFILE));
     let failure: fn(&Hook) -> Answer = |hook| (*hook == FEXIT[1]).then_some(("attach", EMFILE));
     let exit: fn(&Hook) -> Answer = |hook| (*hook == EXIT_TP_BTF).then_some(("load", EMFILE));
@@ -326,7 +326,7 @@ fn a_hook_that_could_not_be_tried_just_now_is_an_error_not_a_refusal() {
 }
 
 #[test]
-fn nothing_is_left_out_while_the_kernel_can_load_nothing() {
+fn the_selection_fails_while_the_kernel_cannot_load_any_object() {
     let refuses_all: fn(&Hook) -> Answer = |_| Some(("load", ESRCH));
     for refusal in [
         refuses_all,

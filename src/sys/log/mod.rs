@@ -30,7 +30,7 @@ const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 /// The prefix of the daemon's fields in the journal, where all services share one namespace.
 const JOURNAL_PREFIX: &str = "EXECSNOOPD";
 
-/// The handle by which [`set_level`] changes the level.
+/// The handle through which [`set_level`] changes the level.
 static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 /// The least severe messages that are logged.
@@ -96,7 +96,7 @@ pub fn init(log_level: LogLevel, format: LogFormat) -> Result<()> {
         .context("cannot set up logging")?;
     // Only the first call gets here.
     let _ = LEVEL.set(handle);
-    // The default hook would block if nobody reads standard error.
+    // The default hook would block if standard error is a full pipe that nobody reads.
     panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -123,7 +123,7 @@ pub fn lost_lines() -> u64 {
 /// Changes the level if logging has been started.
 pub fn set_level(to: LogLevel) {
     if let Some(handle) = LEVEL.get() {
-        // Fails only if the subscriber is gone, which is global.
+        // Fails only if the subscriber is gone, but it is global and never dropped.
         let _ = handle.modify(|filter| *filter = level(to));
     }
 }
@@ -157,7 +157,7 @@ mod tests {
         let metadata = fs::metadata(&journal).unwrap();
         let stream = format!("{}:{}", metadata.dev(), metadata.ino());
         assert!(is_stream(&stream, &journal));
-        // Standard error has been redirected; or systemd has set nothing.
+        // Standard error has been redirected to another file, or systemd has not set the variable.
         assert!(!is_stream(&stream, &other));
         assert!(!is_stream("", &journal));
         assert!(!is_stream(&stream, &dir.path().join("closed")));

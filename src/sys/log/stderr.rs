@@ -11,8 +11,8 @@ use rustix::io::retry_on_intr;
 /// kernel's `fs/pipe.c`: one page). A socket has room for more.
 const ROOM: usize = 4096;
 
-/// How long a write waits for room. After a wait that was not long enough, writes do not wait
-/// until there is room again.
+/// How long a write waits for room. After a wait in vain, writes fail at once until there is room
+/// again.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
@@ -24,7 +24,7 @@ const NONE: Timespec = Timespec {
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 static IS_STUCK: AtomicBool = AtomicBool::new(false);
-/// Only a part of the previous line was written.
+/// Whether only a part of the previous line was written.
 static IS_TRUNCATED: AtomicBool = AtomicBool::new(false);
 
 /// Returns how many lines have been lost since the start.

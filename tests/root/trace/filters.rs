@@ -1,4 +1,4 @@
-//! Filters: which rows they pass, and what they refuse.
+//! Filters: which rows they let through, and which filters are rejected.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -56,9 +56,9 @@ fn a_unit_is_found_without_its_suffix() {
     }
 }
 
-/// Names that need escapes, or look as if they contained some.
+/// The names need escaping, or look as if they were escaped.
 #[test]
-fn printed_names_match_the_same_rows_as_filters() {
+fn a_printed_name_can_be_used_as_a_filter_for_its_rows() {
     let programs = Programs::new();
     let names: [&[u8]; 6] = [
         b"back\\slash",
@@ -135,7 +135,7 @@ fn a_directory_that_is_no_cgroup_is_rejected() {
 }
 
 #[test]
-fn a_cgroup_of_version_1_is_rejected_with_the_place_of_version_2() {
+fn a_cgroup_of_version_1_is_rejected_and_the_message_names_the_mount_of_version_2() {
     let dir = tempfile::tempdir().unwrap();
     let mount = "mount -t cgroup -o none,name=execsnoopd none \"$0\" && exec \"$@\"";
     let mut command = Command::new("unshare");
@@ -148,7 +148,7 @@ fn a_cgroup_of_version_1_is_rejected_with_the_place_of_version_2() {
 }
 
 #[test]
-fn filters_that_can_never_match_are_rejected_with_what_can() {
+fn filters_that_can_never_match_are_rejected_and_the_message_names_one_that_can() {
     for (args, expected) in [
         (["--comm", "/usr/bin/true"], "\"true\""),
         (

@@ -1,4 +1,4 @@
-//! The live table of real execs.
+//! `execsnoopd trace`, the live table, with real execs.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -35,7 +35,7 @@ impl Tracer {
         Self::spawn(command)
     }
 
-    /// Starts it with tracefs, which failed execs may need.
+    /// Starts a trace with tracefs mounted, which observing failed execs may require.
     fn start_with_tracefs(args: &[&str]) -> Self {
         let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null; exec \"$@\"";
         let mut command = Command::new("unshare");
@@ -67,13 +67,13 @@ impl Tracer {
         kill_process(Pid::from_child(&self.child), signal).expect("the tracer can be signalled");
     }
 
-    /// Stops it like Ctrl-C.
+    /// Stops the trace as Ctrl-C does.
     fn stop(self) -> Traced {
         self.signal(Signal::INT);
         self.wait()
     }
 
-    /// Waits until it exits on its own.
+    /// Waits until the trace exits.
     fn wait(mut self) -> Traced {
         let stdout = BufReader::new(self.child.stdout.take().unwrap());
         let rows = stdout.lines().map(Result::unwrap).collect();

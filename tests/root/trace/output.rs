@@ -67,7 +67,7 @@ fn tracing_stops_after_a_number_of_rows_or_a_duration() {
 fn a_closed_output_ends_tracing_without_an_error() {
     let programs = Programs::new();
     let program = programs.named("unread");
-    // The output is closed at once, or while there is more to write than the pipe holds.
+    // The output is closed at once, or while the tracer has more rows to write.
     for rows in [0, 1000] {
         let mut tracer = Tracer::start(&["--comm", "unread"]);
         let stdout = tracer.child.stdout.take();
@@ -90,7 +90,7 @@ fn a_closed_output_ends_tracing_without_an_error() {
 }
 
 #[test]
-fn a_blocked_output_does_not_prevent_the_end() {
+fn a_blocked_output_does_not_prevent_ctrl_c_from_ending_the_trace() {
     let programs = Programs::new();
     let program = programs.named("unread");
     let mut tracer = Tracer::start(&["--comm", "unread"]);

@@ -14,11 +14,11 @@ use testkit::programs::{Programs, exec_as};
 
 use super::Tracer;
 
-/// The failures of [`failing`]: one of each of the four system calls.
+/// How often the program of [`failing`] fails: once in each of four system calls.
 pub(crate) const FAILURES: u32 = 4;
 
 #[test]
-fn execs_on_all_cpus_are_rows_in_the_order_of_time_with_real_values() {
+fn execs_on_all_cpus_are_rows_in_the_order_of_time_with_correct_values() {
     const EACH: u32 = 200;
     let programs = Programs::new();
     let storms: Vec<PathBuf> = (0..4).map(|i| programs.named(format!("row{i}"))).collect();
