@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::hook::{AttachPoint, Hook, Refusal};
+use super::hook::{AttachPoint, FEXIT, Hook, Refusal};
 use super::object;
-use crate::record::Kind;
 
 /// The directories at which tracefs is usually mounted.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -75,7 +74,7 @@ impl Host {
 impl Facts for Host {
     fn try_hook(&mut self, hook: Hook) -> Result<(), Refusal> {
         let tried = self.tried.entry(hook.program);
-        let is_tried_with_others = hook.kind == Kind::Failure;
+        let is_tried_with_others = FEXIT.contains(&hook);
         let try_twice = || {
             object::try_out(hook).or_else(|refusal| {
                 // Try again, because an error may pass; a kernel that does not support the hook
