@@ -1,5 +1,5 @@
-//! Parses enough of PromQL to find the selectors in a query. The query must be valid, which promtool
-//! checks. Strings that contain brackets are not supported.
+//! Parses enough of `PromQL` to find the selectors in a query. The query must be valid, which
+//! promtool checks. Strings that contain brackets are not supported.
 
 /// A selector of series, and the function that it is an argument of:
 /// `function(metric{matchers}[range])`.
