@@ -263,7 +263,7 @@ fn a_foreign_host_is_answered_421_and_can_be_allowed() {
     }
     let answer = host(&default, "attacker.example:10190");
     assert_eq!(answer.status, 421);
-    assert!(answer.text().contains("add the name to web.hosts"));
+    assert!(answer.text().contains("add it to web.hosts"));
     let http_1_0 = send(default.address, b"GET /metrics HTTP/1.0\r\n\r\n");
     assert_eq!(http_1_0.status, 200);
     let configured = Service::start(&config(Web {
