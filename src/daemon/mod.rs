@@ -75,8 +75,7 @@ pub fn run(
     signals: Signals,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
-    // `from_env()` reads and removes environment variables, so it must run before any thread
-    // starts.
+    // It removes environment variables, so it must run before any thread starts.
     let passed = passed(ListenFd::from_env())?;
     let Start {
         resolved,
