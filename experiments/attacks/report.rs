@@ -74,13 +74,14 @@ pub(crate) fn text(rows: &[Row], machine: &Machine) -> String {
     writeln!(
         text,
         "\n{cpu}, {cores} CPUs{kind}, kernel {kernel}, {date}; load average before: {load}. Attackers, \
-         scraper\nand daemon share the CPUs. Each attack is joined by a slow reader, a slow writer and a \
-         client that says nothing.\nThe attackers come from one address, the scraper's own, or each \
-         connection from another address. \"Per second\" is the\nnumber of connections, requests or, \
-         for slow clients, bytes that the attackers completed. A scrape counts as answered\nif it \
-         took at most 2 s. Memory is the resident memory of the daemon; sockets is what the kernel \
-         held for its\nconnections, those in the backlog included. CPU is the daemon's share of one \
-         CPU.\n",
+         scraper\nand daemon share the CPUs. During each attack, a slow reader, a slow writer and a \
+         silent client are connected as well.\nThe column \"from\" shows whether the attackers use one \
+         address, which is also the scraper's, or many,\na different one for each connection. \
+         \"Per second\" is the number of connections, requests or, for slow clients, bytes \
+         that the\nattackers completed. A scrape counts as answered if it took at most 2 s. \
+         \"Memory\" is the resident memory of the daemon.\n\"Sockets\" is the memory that the kernel \
+         held for its connections, including those in the backlog. \"CPU\" is the daemon's\nshare of \
+         one CPU.\n",
         cpu = machine.cpu,
         cores = machine.cores,
         kernel = machine.kernel,
