@@ -98,10 +98,10 @@ pub(crate) fn text(results: &Results) -> String {
     ];
     let rows = rows.map(|(what, value)| format!("| {what} | {value} |\n"));
     format!(
-        "One process ran the real service for {HOSTS} hosts with {SERIES} series and 5 execs per second \
-         each. One Prometheus\n{version} with the first configuration above scraped them every 15 s \
-         for three minutes. Machine: {cpu}, {cores} CPUs{kind},\nshared by all processes. Other work \
-         used {others:.0} % of it.\n\n\
+        "One process simulated {HOSTS} hosts: it ran the daemon's code once for each, with {SERIES} \
+         series and 5 synthetic execs per second.\nOne Prometheus {version} with the first \
+         configuration above scraped these hosts every 15 s for three minutes.\nBoth ran on the same \
+         machine: {cpu}, {cores} CPUs{kind}. Other work used {others:.0} % of its CPU time.\n\n\
          | | |\n|---|---|\n{rows}",
         version = results.version.split('+').next().unwrap_or_default(),
         cpu = machine.cpu,

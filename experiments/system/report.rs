@@ -178,9 +178,9 @@ fn notes(results: &Results) -> String {
                 if let Some(time) = KernelTime::of(rounds, tool) {
                     let _ = writeln!(
                         notes,
-                        "In the kernel, {} took {:.0} ns (quartiles {:.0}–{:.0}) per exec, \
-                         {:.1}x the {:.0} ns ({:.0}–{:.0}) of a no-op program at the same attach \
-                         point, and {:.0} ns per exit.\n",
+                        "**{}** took {:.0} ns (quartiles {:.0}–{:.0}) in the kernel per exec, \
+                         {:.1} times as long as a no-op program at the same attach point \
+                         ({:.0} ns, quartiles {:.0}–{:.0}), and {:.0} ns per exit.\n",
                         tool.name(),
                         time.ours.median,
                         time.ours.low,
@@ -198,8 +198,8 @@ fn notes(results: &Results) -> String {
     if let Some(reader) = results.ours().idle.and_then(|idle| idle.reader) {
         let _ = writeln!(
             notes,
-            "While idle, the machine made {:.1} execs per second, and execsnoopd's reader woke \
-             up {:.1} times per second.\n",
+            "While idle, the machine executed {:.1} programs per second, and execsnoopd's reader \
+             woke up {:.1} times per second.\n",
             reader.execs, reader.wakeups
         );
     }
