@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Number of silent connections that are open at the same time.
 const SILENT: usize = 8;
 
-/// Seconds between two visits of the page.
+/// Seconds between two visits to the page.
 const PAGE_EVERY: u64 = 5;
 
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! The tools that are compared, and one of them while it runs.
+//! The tools that are compared, and a running one.
 
 use std::fs;
 use std::io;

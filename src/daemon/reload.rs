@@ -84,7 +84,7 @@ impl Reloader {
         }
     }
 
-    /// Returns the status that systemd is sent, without a note about a failed reload.
+    /// Returns the status that is sent to systemd, without a note about a failed reload.
     pub(super) fn status(&self) -> &str {
         &self.status
     }

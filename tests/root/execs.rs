@@ -77,7 +77,7 @@ fn with_a_full_buffer_details_are_lost_but_no_counts(transport: &str) {
     }
     scrape.assert_ledger_closes();
     assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
-    // Each program causes two events, its exec and its exit. Most of them do not fit, and the
+    // Each execution causes two events, an exec and an exit. Most of them do not fit, and the
     // loss of their detail is counted.
     let full = "execsnoop_lost_events_total{reason=\"buffer_full\"}";
     let lost = scrape.value(full) - before.value(full);

@@ -257,7 +257,7 @@ fn a_view_with_other_settings_takes_over_the_counts() {
     assert_eq!(series(&view), [one, one, one, one, None]);
     assert_eq!(view.counts().overflow, execs(1));
 
-    // Fewer slots than series: idle ones are evicted, but only when a new one arrives.
+    // Fewer slots than series: idle series are evicted, but only when a new one arrives.
     let mut view = by_comm(2).idle_after(NOW).continuing(view, NOW);
     assert_eq!(series(&view), [one, one, one, one, None]);
     view.add(&subject(b'd', 0), None, NOW * 2, execs(1));

@@ -42,7 +42,7 @@ fn capturing(what: &str, by: &str) -> String {
     format!("[capture]\n{what}[[view]]\nlabels = [\"{by}\"]\n")
 }
 
-/// More events than fit into buffers of one page, which hold about 50 events per CPU.
+/// More events than fit into buffers of one page, which hold about 40 events per CPU.
 fn too_many_for_the_buffer() -> u32 {
     let cpus = available_parallelism().unwrap().get();
     200 * u32::try_from(cpus).unwrap()
