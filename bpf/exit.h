@@ -163,12 +163,12 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 FOR_EACH_COPY(EXIT_AT, exit_tp_btf)
 
 /*
- * On older kernels the last thread is the one that finds no other thread alive. Two
- * threads may both find this, if both have left the count of live threads before either
- * gets here. The first of them still has the other one in its group (nr_threads). It
- * records the group and reports the exit. A thread that is alone in its group therefore
- * looks for such a record first. (Nothing else shows that there was another thread: what
- * that thread leaves in signal_struct may all be 0.)
+ * On older kernels the last thread is the one that finds signal->live at 0. Two threads
+ * can both find this, if both have decremented it before either runs this program, and
+ * only one of them may report the exit. While both are in the group (nr_threads > 1), a
+ * thread reports only if it is the first to record the group. A thread that is alone in
+ * its group reports only if there is no record. (Only the record shows that there was
+ * another thread: what a thread adds to signal_struct when it is released can be 0.)
  */
 static __always_inline bool is_last(struct task_struct *task)
 {

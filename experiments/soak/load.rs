@@ -91,7 +91,7 @@ impl<'a> Load<'a> {
         format!("{}.service", self.prefix)
     }
 
-    /// Executes every recurring program once, so that it has a series from the beginning.
+    /// Executes every program whose name recurs once, so that it has a series from the beginning.
     pub(crate) fn introduce(&mut self) -> Result<()> {
         let programs = [&self.in_cgroups, &self.in_storms];
         for program in self

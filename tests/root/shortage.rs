@@ -14,7 +14,8 @@ use testkit::limits::Limited;
 use testkit::programs::{Programs, exec_times};
 use testkit::web::{ALICE, ALICE_WRONG, NOBODY, users};
 
-/// Runs the daemon with a limit on its threads, as a user who has no other processes.
+/// Returns a command that runs a program with a limit on its threads, as a user who must have no other
+/// processes.
 fn with_threads(threads: u32, uid: u32, program: &Path) -> Command {
     let mut command = Command::new("prlimit");
     command

@@ -234,8 +234,8 @@ impl Table {
         victim.is_ok()
     }
 
-    /// Chooses the connection that is closed for a client at `source`: a charged one if
-    /// `is_charged`, else one with a slot for reading.
+    /// Chooses the connection to close for a client at `source`: a charged one if `is_charged`, else
+    /// one with a slot for reading. The error is the time before which none can be closed.
     fn victim(&self, is_charged: bool, source: Source, now: Instant) -> Result<u64, NotBefore> {
         let pool = if is_charged {
             &self.charged

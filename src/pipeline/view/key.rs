@@ -17,7 +17,7 @@ pub enum Label {
     ParentComm,
     /// The real user ID.
     Uid,
-    /// The name of the user.
+    /// The name of the real user, or empty if the user has none.
     User,
     /// The systemd unit.
     Unit,
