@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn subject(comm: u8, uid: u32) -> Subject {
+/// A subject whose program's name is one letter.
+pub(super) fn subject(comm: u8, uid: u32) -> Subject {
     let mut subject = Subject {
         uid,
         ..Subject::default()
@@ -11,13 +12,13 @@ fn subject(comm: u8, uid: u32) -> Subject {
     subject
 }
 
-fn execs(execs: u64) -> Counts {
+pub(super) fn execs(execs: u64) -> Counts {
     Counts { execs, cpu_ns: 0 }
 }
 
-const NOW: Duration = Duration::from_secs(100);
+pub(super) const NOW: Duration = Duration::from_secs(100);
 
-fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
+pub(super) fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
     let mut series = counts.series.iter();
     let found = series.find(|(key, _)| key.comm[0] == comm);
     found.map(|(_, counts)| counts.execs)

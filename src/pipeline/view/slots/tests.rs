@@ -1,19 +1,8 @@
 use std::time::Duration;
 
-use crate::pipeline::view::{Counts, Label, View, ViewCounts};
+use crate::pipeline::view::tests::{NOW, execs, execs_of, subject};
+use crate::pipeline::view::{Counts, Label, View};
 use crate::record::Subject;
-
-const NOW: Duration = Duration::from_secs(100);
-
-/// A subject whose program's name is one letter.
-fn subject(comm: u8, uid: u32) -> Subject {
-    let mut subject = Subject {
-        uid,
-        ..Subject::default()
-    };
-    subject.comm[0] = comm;
-    subject
-}
 
 /// A subject whose program's name is made from a number.
 fn numbered(number: u32, uid: u32) -> Subject {
@@ -25,16 +14,6 @@ fn numbered(number: u32, uid: u32) -> Subject {
 /// A time in seconds since the start.
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
-}
-
-fn execs(execs: u64) -> Counts {
-    Counts { execs, cpu_ns: 0 }
-}
-
-fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
-    let mut series = counts.series.iter();
-    let found = series.find(|(key, _)| key.comm[0] == comm);
-    found.map(|(_, counts)| counts.execs)
 }
 
 #[test]
