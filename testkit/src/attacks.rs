@@ -52,7 +52,7 @@ pub const ATTACKS: [Attack; 21] = [
         enough: CROWD as u64,
     },
     Attack {
-        name: "1000 slow clients, a byte at a time",
+        name: "1000 slow clients that send a byte at a time",
         defence: "closed like silent ones; a head may take 30 s at most",
         target: Target::Plain,
         start: |address| slow(address, CROWD),
@@ -151,7 +151,7 @@ pub const ATTACKS: [Attack; 21] = [
     },
     Attack {
         name: "full views: 250 scrapers with gzip",
-        defence: "answered; a text is compressed once per flush",
+        defence: "answered; each flush is compressed once",
         target: Target::FullViews,
         start: |address| gzip_scrapes(address, 250),
         enough: 250,

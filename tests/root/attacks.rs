@@ -119,7 +119,7 @@ fn silent_clients_prevent_no_scrape() {
 
 #[test]
 fn slow_clients_prevent_no_scrape() {
-    assert_withstood("1000 slow clients, a byte at a time");
+    assert_withstood("1000 slow clients that send a byte at a time");
 }
 
 #[test]
