@@ -21,6 +21,7 @@ pub mod host;
 pub mod http;
 pub mod limits;
 pub mod mounts;
+pub mod notified;
 pub mod paths;
 pub mod pod;
 pub mod programs;

@@ -1,7 +1,6 @@
 //! Sets the time of day a day ahead and back while the daemon counts.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,6 +8,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use testkit::daemon::{Daemon, field};
 use testkit::guest::only_in_a_guest;
 use testkit::http::get;
+use testkit::notified::Notified;
 use testkit::programs::{Programs, exec_times};
 
 const DAY: i64 = 86_400;
@@ -29,14 +29,10 @@ fn setting_the_clock_a_day_ahead_and_back_affects_no_count() {
     only_in_a_guest();
     let programs = Programs::new();
     let (program, shown) = (programs.named("clocked"), programs.named("shown"));
-    let dir = tempfile::tempdir().unwrap();
-    let watchdog = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-    let patience = Some(Duration::from_secs(60));
-    watchdog.set_read_timeout(patience).unwrap();
+    let notified = Notified::new();
     let daemon = Daemon::start_with(&[], |command| {
-        command
-            .env("NOTIFY_SOCKET", dir.path().join("notify"))
-            .env("WATCHDOG_USEC", "1000000");
+        notified.by(command);
+        command.env("WATCHDOG_USEC", "1000000");
     });
     let mut trace = Command::new(env!("CARGO_BIN_EXE_execsnoopd"))
         .args(["trace", "--comm=shown", "--json", "--count=3"])
@@ -78,25 +74,11 @@ fn setting_the_clock_a_day_ahead_and_back_affects_no_count() {
         let page = get(daemon.address, "/").text();
         let day = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         assert!(page.contains(&day[..10]), "no {day} on the page");
-        await_fed(&watchdog);
+        notified.discard();
+        notified.await_line("WATCHDOG=1");
     }
     assert!(trace.wait().unwrap().success());
     assert_eq!(field(&daemon.stop(), "ledger_difference"), "0");
-}
-
-/// Waits until the daemon notifies its watchdog again.
-fn await_fed(watchdog: &UnixDatagram) {
-    let mut buffer = [0; 4096];
-    watchdog.set_nonblocking(true).unwrap();
-    while watchdog.recv(&mut buffer).is_ok() {}
-    watchdog.set_nonblocking(false).unwrap();
-    loop {
-        let length = watchdog.recv(&mut buffer).expect("a notification in time");
-        let message = std::str::from_utf8(&buffer[..length]).unwrap();
-        if message.lines().any(|line| line == "WATCHDOG=1") {
-            return;
-        }
-    }
 }
 
 fn field_of_time(row: &str) -> &str {

@@ -1,66 +1,17 @@
 //! Notifications, reloads and passed sockets, with the test in the role of systemd.
 
-use std::fs::Permissions;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 use testkit::daemon::{Daemon, field};
 use testkit::http::{Scrape, answer, connect};
+use testkit::notified::Notified;
 use testkit::paths::public_dir;
 use testkit::programs::{Programs, exec_times};
-
-/// The notifications of a daemon.
-struct Notified {
-    socket: UnixDatagram,
-    dir: TempDir,
-}
-
-impl Notified {
-    fn new() -> Self {
-        let dir = public_dir();
-        let path = dir.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        // Every user may write to systemd's socket as well.
-        std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
-        let patience = Some(Duration::from_secs(30));
-        socket.set_read_timeout(patience).unwrap();
-        Self { socket, dir }
-    }
-
-    fn by(&self, command: &mut Command) {
-        command.env("NOTIFY_SOCKET", self.dir.path().join("notify"));
-    }
-
-    /// Waits for the next notification.
-    fn receive(&self) -> String {
-        let mut buffer = [0; 4096];
-        let length = loop {
-            match self.socket.recv(&mut buffer) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                received => break received.expect("a notification in time"),
-            }
-        };
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    }
-
-    /// Waits for a notification with this line.
-    fn await_line(&self, line: &str) -> String {
-        loop {
-            let message = self.receive();
-            if message.lines().any(|l| l == line) {
-                return message;
-            }
-        }
-    }
-}
 
 #[test]
 fn systemd_is_notified_of_start_progress_and_stop() {
@@ -92,7 +43,8 @@ fn a_reload_applies_what_can_change_and_reports_to_systemd_what_cannot() {
     let programs = Programs::new();
     let program = programs.named("reloaded");
     let notified = Notified::new();
-    let config = notified.dir.path().join("config.toml");
+    let dir = public_dir();
+    let config = dir.path().join("config.toml");
     let write = |text: &str| std::fs::write(&config, text).unwrap();
     write("[[view]]\nlabels = [\"comm\"]\n");
     // Flags override the file after a reload, too, so the address stays.
