@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF};
+use execsnoopd::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::source::{ProgramStats, Source};
 use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
@@ -262,7 +262,7 @@ fn scrape(c: &mut Criterion) {
         .build()
         .unwrap();
     let info = CaptureInfo {
-        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
+        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF, CPU_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
     };

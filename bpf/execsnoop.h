@@ -16,9 +16,10 @@
 
 /* Kinds of observation. Each is the index of its entry in the ledger. */
 enum kind {
-	KIND_EXEC = 0,    /* a successful exec */
-	KIND_FAILURE = 1, /* an exec that failed */
-	KIND_EXIT = 2,    /* the exit of a process: of the last thread of its group */
+	KIND_EXEC = 0,     /* a successful exec */
+	KIND_FAILURE = 1,  /* an exec that failed */
+	KIND_EXIT = 2,     /* the exit of a process: of the last thread of its group */
+	KIND_CPU_TIME = 3, /* the CPU time of a process, when the kernel frees it */
 	KIND_MAX,
 };
 
@@ -29,19 +30,22 @@ struct subject {
 	__s32 retval;    /* of an exec: 0; of an exit: the status as in wait(2) */
 	__u8 comm[COMM_LEN];        /* name of the program, after the exec */
 	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NUL if not in use */
-	__u8 is_exit;               /* 1 for an exit, 0 for an exec */
-	__u8 reserved[7];           /* 0 */
+	__u8 is_exit;               /* 1 for an exit */
+	__u8 is_cpu_time;           /* 1 for the CPU time of a process */
+	__u8 is_parent_unknown;     /* 1 if parent_comm is in use and not known */
+	__u8 reserved[5];           /* 0 */
 };
 
 /* One observation in detail. */
 struct event {
 	struct subject subject;
-	__u64 time_ns; /* CLOCK_MONOTONIC, nanoseconds */
-	__u32 pid;     /* process (thread group) id in the initial pid namespace */
-	__u32 ppid;    /* the same for the real parent */
-	/* Of an exit; of an exec 0. */
-	__u64 lifetime_ns; /* since the fork */
-	__u64 cpu_ns;      /* CPU time of all threads */
+	__u64 time_ns;     /* CLOCK_MONOTONIC, nanoseconds */
+	__u32 pid;         /* process (thread group) id in the initial pid namespace */
+	__u32 ppid;        /* the same for the real parent */
+	__u64 lifetime_ns; /* of an exit: since the fork; otherwise 0 */
+	/* Of KIND_CPU_TIME: CPU time of all threads. Of an exit: as much of it as the
+	 * scheduler has accounted for. Otherwise 0. */
+	__u64 cpu_ns;
 };
 
 /* Bytes of a path and of arguments in a live stream. */
@@ -72,7 +76,7 @@ struct cgroup_name {
 /* The tally's value for a subject. */
 struct tally_count {
 	__u64 count;
-	__u64 cpu_ns; /* of exits */
+	__u64 cpu_ns; /* of KIND_CPU_TIME */
 };
 
 /* Errors of execs are below this. Codes from 512 on (include/linux/errno.h) restart the
@@ -85,6 +89,17 @@ struct failures {
 	__u64 by_errno[ERRNO_MAX];
 };
 
+#define LIFETIME_BUCKETS 16
+
+/* Exits by the status that wait(2) reports, and their lifetimes. An array cannot fill up
+ * either. A status is counted after its lifetime. */
+struct exits {
+	__u64 by_code[256];                /* exit statuses */
+	__u64 by_signal[128];              /* signals */
+	__u64 lifetimes[LIFETIME_BUCKETS]; /* not cumulative; the last has no bound */
+	__u64 lifetime_ns;                 /* sum of all lifetimes */
+};
+
 /*
  * The ledger of one CPU and kind. `seen` is counted before anything else can fail, and
  * each observation is then counted in exactly one of sent, tallied and unattributed. With
@@ -92,6 +107,9 @@ struct failures {
  *
  *	seen = sent + tallied + unattributed
  *	tallied + unattributed = buffer_full + no_buffer + other
+ *
+ * Exits and, in the daemon, failures are counted in an array instead, and only as `seen`
+ * here.
  *
  * `recovered` is the number of runs that standby copies of a program claimed, minus the
  * runs of the first copy that claimed none (standby.h). So the runs that no copy claimed,
@@ -110,13 +128,15 @@ struct ledger {
 	__u64 no_buffer;    /* ENOENT: this CPU came online later and has no buffer */
 	__u64 other;        /* output refused with any other error */
 	__s64 recovered;    /* runs that standby copies claimed; see above */
-	__u64 seen;         /* all observations */
+	__u64 unattributed_cpu_ns; /* CPU time of the unattributed */
+	__u64 seen;                /* all observations */
 };
 
 _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
 _Static_assert(sizeof(struct traced) == 2024, "struct traced is 2024 bytes");
 _Static_assert(sizeof(struct cgroup_name) == 264, "struct cgroup_name is 264 bytes");
 _Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
-_Static_assert(sizeof(struct ledger) == 64, "struct ledger is 64 bytes");
+_Static_assert(sizeof(struct exits) == 3208, "struct exits is 3208 bytes");
+_Static_assert(sizeof(struct ledger) == 72, "struct ledger is 72 bytes");
 
 #endif /* EXECSNOOP_H */

@@ -16,7 +16,8 @@
 const volatile __u64 ring_half = 0;
 /* Reservations in this many bytes at the beginning of each half wake the reader. Between
  * reading the position and making its own reservation a program may be overtaken by one
- * on each other CPU, so this is one record per CPU and one more. */
+ * on each other CPU and by one in a softirq on its own, which another softirq on each
+ * other CPU may overtake: so this is two records per CPU and one more. */
 const volatile __u64 ring_wakeup = 0;
 
 /* The perf buffer: user space fills the slot of each CPU that has one. */
@@ -134,10 +135,12 @@ static __always_inline void overflow(struct ledger *ledger, const struct event *
 		ADD(ledger->no_buffer, 1);
 	else
 		ADD(ledger->other, 1);
-	if (count_in_tally(event))
+	if (count_in_tally(event)) {
 		ADD(ledger->tallied, 1);
-	else
+	} else {
 		ADD(ledger->unattributed, 1);
+		ADD(ledger->unattributed_cpu_ns, event->cpu_ns);
+	}
 }
 
 /* Send an event to user space, over the transport in use. */

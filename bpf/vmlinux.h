@@ -192,6 +192,7 @@ struct task_struct {
 	struct sched_info sched_info;
 	int exit_state;
 	int exit_code;
+	int pid;
 	int tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;

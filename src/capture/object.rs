@@ -12,7 +12,7 @@ use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
 use super::options::{Live, Options};
 use super::shortage;
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
-use crate::record::Event;
+use crate::record::{Event, Kind, lifetime_bounds_ns};
 
 /// The name of a step, as in [`Refusal::step`].
 const ATTACH: &str = "attach";
@@ -25,6 +25,9 @@ const RING_HEADER: usize = 8;
 
 /// Cgroups whose names are kept, 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
+
+/// Processes that have exited and are not freed yet whose parent's name is kept, 16 bytes each.
+const PARENTS: usize = 8192;
 
 /// The transport, with the ring buffer's size.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +43,7 @@ pub(super) struct Maps {
     pub(super) ring: MapHandle,
     pub(super) ledgers: MapHandle,
     pub(super) failures: MapHandle,
+    pub(super) exits: MapHandle,
     pub(super) cgroup_names: MapHandle,
     pub(super) tally_in_use: MapHandle,
     pub(super) tally: [MapHandle; 2],
@@ -120,8 +124,9 @@ pub(super) fn load<'a>(
             } else {
                 size_of::<Event>()
             };
-            rodata.ring_wakeup = ((record + RING_HEADER) * (cpus + 1)) as u64;
+            rodata.ring_wakeup = ((record + RING_HEADER) * (2 * cpus + 1)) as u64;
         }
+        rodata.lifetime_bounds = lifetime_bounds_ns();
         set_live(rodata, &options.live);
         let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
@@ -135,6 +140,12 @@ pub(super) fn load<'a>(
         let names = &mut open.maps.cgroup_names;
         let entries = lru_entries(CGROUP_NAMES, cpus);
         names.set_max_entries(entries).map_err(&configuring)?;
+    }
+    let has_cpu_time = hooks.iter().any(|hook| hook.kind == Kind::CpuTime);
+    if options.with_parent_comm && has_cpu_time {
+        let entries = lru_entries(PARENTS, cpus);
+        let parents = &mut open.maps.parents;
+        parents.set_max_entries(entries).map_err(&configuring)?;
     }
     select(&mut open, hooks, transport, cpus).map_err(&configuring)?;
     open.load().map_err(|error| match transport {
@@ -156,6 +167,7 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
         parent_comm,
         cgroup_id,
         failures,
+        exits,
         path,
         args,
     } = *live;
@@ -169,6 +181,7 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
     rodata.only_cgroup = u8::from(cgroup_id.is_some());
     rodata.wanted_cgroup_id = cgroup_id.unwrap_or_default();
     rodata.with_failure_events = u8::from(failures);
+    rodata.with_exit_events = u8::from(exits);
     rodata.with_path = u8::from(path);
     rodata.with_args = u8::from(args);
 }
@@ -234,6 +247,7 @@ pub(super) fn maps(skel: &ExecsnoopSkel<'_>) -> Result<Maps, Error> {
         ring: own(&maps.ring)?,
         ledgers: own(&maps.ledgers)?,
         failures: own(&maps.failures)?,
+        exits: own(&maps.exits)?,
         cgroup_names: own(&maps.cgroup_names)?,
         tally_in_use: own(&maps.tally_in_use)?,
         tally: [own(&maps.tally_a)?, own(&maps.tally_b)?],

@@ -58,7 +58,7 @@ pub struct Reader<S, O = Event> {
     /// drained before theirs, can contain older ones by now.
     held_back: Vec<O>,
     cgroups: CgroupCache,
-    /// Execs and exits received, from events and from the tally, without those held back.
+    /// Observations received, from events and from the tally, without those held back.
     delivered: u64,
     tallied: u64,
     answered: u64,
@@ -141,17 +141,20 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let programs = self.source.programs();
         let before = self.ledgers()?;
         let mut made = 0;
-        let (failures, after) = loop {
+        let (failures, exits, after) = loop {
             self.drain()?;
             let failures = self.source.failures();
             let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
+            let exits = self.source.exits();
+            let exits = exits.map_err(failed("cannot read the counts of exits"))?;
             let after = self.ledgers()?;
             let delivered = self.delivered + of_all::<O>(&after, |ledger| ledger.unattributed);
             let all = delivered >= of_all::<O>(&before, |ledger| ledger.seen)
-                && failures.total() >= before[Kind::Failure].seen;
+                && failures.total() >= before[Kind::Failure].seen
+                && exits.total() >= before[Kind::Exit].seen;
             made += 1;
             if all || made == attempts {
-                break (failures, after);
+                break (failures, exits, after);
             }
             thread::sleep(FLUSH_PAUSE);
         };
@@ -161,6 +164,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             before,
             after,
             failures,
+            exits,
             undecodable: self.undecodable,
             wakeups: self.wakeups,
             batches: self.batches,

@@ -165,6 +165,7 @@ fn options(args: &Trace) -> Result<Options, Error> {
             parent_comm: args.parent.map(|name| name.0),
             cgroup_id: args.cgroup.as_deref().map(filter::cgroup_id).transpose()?,
             failures: args.failed,
+            exits: args.exits,
             path: args.path,
             args: args.args,
         },

@@ -139,8 +139,8 @@ fn the_page_names_each_problem_its_extent_and_the_remedy() {
         execs: 9_000,
         unattributed: 4_321,
         missed: 21,
-        missed_at_most: [21, 0, 3],
-        differences: [5, 0, -1_000],
+        missed_at_most: [21, 0, 3, 0],
+        differences: [5, 0, -1_000, 0],
         views: vec![ViewCounts {
             labels: vec![Label::Comm],
             max_series: 100,

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::capture::hook::AttachPoint::{self, Fexit, Tracepoint};
-use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF};
+use crate::capture::hook::{
+    CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF,
+};
 
 const ESRCH: &str = "No such process (os error 3)";
 const EPERM: &str = "Operation not permitted (os error 1)";
@@ -85,8 +87,8 @@ fn without_compat(hook: &Hook) -> Answer {
 }
 
 fn locked_down(hook: &Hook) -> Answer {
-    let is_exit = hook.kind == crate::record::Kind::Exit;
-    is_exit.then_some(("load", "Invalid argument (os error 22)"))
+    let is_refused = hook.target.starts_with("sched_process_") && *hook != EXEC_TP_BTF;
+    is_refused.then_some(("load", "Invalid argument (os error 22)"))
 }
 
 fn programs(selection: &Selection) -> Vec<&'static str> {
@@ -99,7 +101,7 @@ fn selected(mut kernel: Kernel, options: &Options) -> Selection {
 }
 
 fn all_with(exit: Hook) -> Vec<Hook> {
-    [&[EXEC_TP_BTF], &FEXIT[..], &[exit]].concat()
+    [&[EXEC_TP_BTF], &FEXIT[..], &[exit, CPU_TP_BTF]].concat()
 }
 
 /// Without standby copies.
@@ -111,28 +113,28 @@ fn first_copies(selection: &Selection) -> Vec<Hook> {
 #[test]
 fn kernels_with_all_kinds_use_typed_tracepoints_and_fexit() {
     for (name, kernel, exit, loaded) in [
-        ("5.10 amd64", kernel(before_6_16, &[]), EXIT_LIVE[0], 6),
-        ("6.1 amd64", kernel(before_6_16, &[Fexit]), EXIT_LIVE[0], 14),
+        ("5.10 amd64", kernel(before_6_16, &[]), EXIT_LIVE[0], 7),
+        ("6.1 amd64", kernel(before_6_16, &[Fexit]), EXIT_LIVE[0], 15),
         (
             "6.12 amd64",
             kernel(before_6_16, &[Fexit]),
             EXIT_LIVE[0],
-            14,
+            15,
         ),
         (
             "6.12 with cgroups of version 1",
             kernel(before_6_16, &[Fexit]),
             EXIT_LIVE[0],
-            14,
+            15,
         ),
         (
             "7.3 amd64",
             kernel(on_6_16, &[Tracepoint, Fexit]),
             EXIT_TP_BTF,
-            18,
+            21,
         ),
-        ("6.12 arm64", kernel(before_6_16, &[]), EXIT_LIVE[0], 6),
-        ("7.3 arm64", kernel(on_6_16, &[]), EXIT_TP_BTF, 6),
+        ("6.12 arm64", kernel(before_6_16, &[]), EXIT_LIVE[0], 7),
+        ("7.3 arm64", kernel(on_6_16, &[]), EXIT_TP_BTF, 7),
     ] {
         let selection = selected(kernel, &Options::default());
         assert_eq!(first_copies(&selection), all_with(exit), "{name}");
@@ -198,7 +200,7 @@ fn without_fexit_failures_are_off_whatever_the_error() {
         ),
     ] {
         let selection = selected(kernel(refusal, &[]), &Options::default());
-        assert_eq!(selection.hooks, [EXEC_TP_BTF, exit], "{name}");
+        assert_eq!(selection.hooks, [EXEC_TP_BTF, exit, CPU_TP_BTF], "{name}");
         let Note::FailuresOff(refused) = &selection.notes[0] else {
             panic!("{name}: {:?}", selection.notes);
         };
@@ -236,20 +238,18 @@ fn with_btf_hidden_the_error_names_every_refusal() {
 }
 
 #[test]
-fn under_lockdown_execs_are_observed_and_exits_are_off() {
+fn under_lockdown_execs_are_observed_and_exits_and_cpu_time_are_off() {
     let selection = selected(kernel(locked_down, &[]), &Options::default());
     assert_eq!(selection.hooks, [&[EXEC_TP_BTF], &FEXIT[..]].concat());
-    let (last, refused) = selection.notes.split_last().unwrap();
-    assert_eq!(refused.len(), 3);
-    assert!(
-        refused
-            .iter()
-            .all(|note| matches!(note, Note::HookRefused(_)))
-    );
-    let Note::ExitsOff(refused) = last else {
-        panic!("{last:?}");
+    let consequences = selection.notes.iter();
+    let consequences = consequences.filter(|note| !matches!(note, Note::HookRefused(_)));
+    let consequences: Vec<_> = consequences.collect();
+    let [Note::ExitsOff(exits), Note::CpuTimeOff(cpu_time)] = consequences[..] else {
+        panic!("{consequences:?}");
     };
-    assert_eq!(refused.matches("sched_process_exit refused").count(), 3);
+    assert_eq!(exits.matches("sched_process_exit refused").count(), 3);
+    assert_eq!(cpu_time.matches("sched_process_free refused").count(), 2);
+    assert_eq!(selection.notes.len(), 2 + 3 + 2);
 }
 
 #[test]
@@ -343,4 +343,19 @@ fn nothing_is_left_out_while_the_kernel_can_load_nothing() {
         assert!(matches!(error, Error::Shortage(_)), "{error:?}");
         assert_eq!(error.to_string(), expected);
     }
+}
+
+#[test]
+fn cpu_time_falls_back_to_the_untyped_tracepoint() {
+    let no_types: fn(&Hook) -> Answer = |hook| (*hook == CPU_TP_BTF).then_some(("load", ESRCH));
+    let selection = selected(kernel(no_types, &[]), &Options::default());
+    assert_eq!(selection.hooks.last(), Some(&CPU_RAW_TP));
+}
+
+#[test]
+fn a_live_stream_of_exits_has_no_hook_for_cpu_time() {
+    let mut options = Options::default();
+    options.live.exits = true;
+    let selection = selected(kernel(on_6_16, &[]), &options);
+    assert_eq!(selection.hooks.last(), Some(&EXIT_TP_BTF));
 }

@@ -45,14 +45,14 @@ pub struct View {
     returning: Returning,
     overflow: Counts,
     yielded: Counts,
-    /// The unattributed execs from before the view existed, which are in `yielded`.
-    unattributed_before: u64,
+    /// What was unattributed before the view existed, which is in `yielded`.
+    unattributed_before: Counts,
     recent_other: History,
     /// The sum of `recent_other`, including what it does not keep any more.
     other_recorded: u64,
 }
 
-/// The counts of a view at a flush. Their sum, with the execs that are unattributed since the view
+/// The counts of a view at a flush. Their sum, with what is unattributed since the view
 /// exists, is the total.
 #[derive(Debug, Clone, Default)]
 pub struct ViewCounts {
@@ -63,8 +63,8 @@ pub struct ViewCounts {
     pub overflow: Counts,
     /// What was counted under series that have been evicted, and before the view existed.
     pub yielded: Counts,
-    /// The unattributed execs in `yielded`.
-    pub unattributed_before: u64,
+    /// What is unattributed in `yielded`.
+    pub unattributed_before: Counts,
     /// Execs without a series by time.
     pub recent_other: History,
     /// The number of slots.
@@ -82,7 +82,7 @@ impl View {
             returning: Returning::default(),
             overflow: Counts::default(),
             yielded: Counts::default(),
-            unattributed_before: 0,
+            unattributed_before: Counts::default(),
             recent_other: History::default(),
             other_recorded: 0,
         }
@@ -113,9 +113,9 @@ impl View {
         self
     }
 
-    /// Starts with what was counted before the view existed, unattributed execs included.
+    /// Starts with what was counted before the view existed, what is unattributed included.
     #[must_use]
-    pub fn beginning_with(self, before: Counts, unattributed_before: u64) -> Self {
+    pub fn beginning_with(self, before: Counts, unattributed_before: Counts) -> Self {
         Self {
             yielded: before,
             unattributed_before,
@@ -218,7 +218,7 @@ impl View {
     /// Records how many execs have no series at this time since the start. `unattributed` is their
     /// number in all views.
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
-        let unattributed = unattributed.saturating_sub(self.unattributed_before);
+        let unattributed = unattributed.saturating_sub(self.unattributed_before.execs);
         let other = self.overflow.execs + unattributed;
         self.recent_other.add(now, other - self.other_recorded);
         self.other_recorded = other;
