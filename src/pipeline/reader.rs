@@ -6,7 +6,7 @@
 
 use std::io;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -26,10 +26,14 @@ const IDLE_TICK: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// How often a flush drains again for observations that the kernel side has seen but not yet
-/// delivered: a program has counted one and not sent it yet, or an event is newer than the drain.
-const FLUSH_ATTEMPTS: u32 = 20;
-const FLUSH_PAUSE: Duration = Duration::from_micros(50);
+/// How long a flush pauses before it drains again for observations that the kernel side has seen
+/// but not yet delivered: a program has counted one and not sent it yet, or an event is newer than
+/// the drain. Each pause is twice as long as the previous one.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the last flush waits for such observations.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// An error that ends the reader.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +105,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         while !self.control.is_stopped() {
             let request = self.control.requested();
             if request > self.answered {
-                self.flush(request, FLUSH_ATTEMPTS)?;
+                self.flush(request, Duration::MAX)?;
             } else {
                 self.drain()?;
             }
@@ -110,13 +114,13 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.source.detach();
         self.stopping = true;
         let request = self.control.requested();
-        self.flush(request, FLUSH_ATTEMPTS)
+        self.flush(request, LAST_FLUSH)
     }
 
     /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for three
     /// messages, because there is no receiver yet.
     pub fn flush_now(&mut self) -> Result<(), Error> {
-        self.flush(self.answered, 1)
+        self.flush(self.answered, Duration::ZERO)
     }
 
     /// Sleeps until a buffer is half full, there is a request, or the tick has passed.
@@ -136,11 +140,13 @@ impl<S: Source, O: Observation> Reader<S, O> {
         Ok(())
     }
 
-    /// Sends everything that was observed before now, and the state of the ledgers.
-    fn flush(&mut self, request: u64, attempts: u32) -> Result<(), Error> {
+    /// Sends everything that was observed before now, and the state of the ledgers, as soon as
+    /// nothing is missing or `patience` is over. A stop ends the flush without an answer.
+    fn flush(&mut self, request: u64, patience: Duration) -> Result<(), Error> {
         let programs = self.source.programs();
         let before = self.ledgers()?;
-        let mut made = 0;
+        let began = Instant::now();
+        let mut pause = FIRST_PAUSE;
         let (failures, exits, after) = loop {
             self.drain()?;
             let failures = self.source.failures();
@@ -152,11 +158,14 @@ impl<S: Source, O: Observation> Reader<S, O> {
             let all = delivered >= of_all::<O>(&before, |ledger| ledger.seen)
                 && failures.total() >= before[Kind::Failure].seen
                 && exits.total() >= before[Kind::Exit].seen;
-            made += 1;
-            if all || made == attempts {
+            if all || began.elapsed() >= patience {
                 break (failures, exits, after);
             }
-            thread::sleep(FLUSH_PAUSE);
+            if !self.stopping && self.control.is_stopped() {
+                return Ok(());
+            }
+            thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(pause * 2);
         };
         self.answered = request;
         let flush = Flush {

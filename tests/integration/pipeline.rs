@@ -249,6 +249,33 @@ fn exits_are_counted_by_status_with_lifetime_and_cpu_time_is_in_every_view() {
 }
 
 #[test]
+fn a_scrape_is_answered_503_until_everything_seen_is_delivered() {
+    const TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds: 0.7\r\n";
+    let service = Service::start(&Config::default());
+    let scrape = || testkit::http::request(service.address, "GET", "/metrics", TIMEOUT);
+    // The program has counted an exec that it has not sent yet.
+    service.kernel(|kernel| kernel.ledgers[Kind::Exec].seen += 1);
+    for _ in 0..2 {
+        assert_eq!(scrape().status, 503);
+    }
+    service.kernel(|kernel| {
+        kernel.ledgers[Kind::Exec].sent += 1;
+        kernel.events.push_back(encode(&event(b"late", 0, 1)));
+    });
+    let answer = scrape();
+    assert_eq!(answer.status, 200);
+    let answer = Scrape::parse(&answer.text());
+    assert_eq!(answer.execs_of("late"), 1.0);
+    answer.assert_ledger_closes();
+
+    // The same for an exit, and a stop that does not wait forever.
+    service.kernel(|kernel| kernel.ledgers[Kind::Exit].seen += 1);
+    assert_eq!(scrape().status, 503);
+    let snapshot = service.stop().unwrap();
+    assert_eq!(snapshot.differences, [0, 0, 1, 0]);
+}
+
+#[test]
 fn a_scrape_that_cannot_be_fresh_is_answered_503() {
     let service = Service::start(&Config::default());
     Scrape::of(service.address);
