@@ -27,38 +27,44 @@
 #include "standby.h"
 #include "task.h"
 
-/* Account for a process that is described. */
-static __always_inline void account_cpu(void *ctx, struct event *event, __u64 start_time)
+/* Whether a thread is the leader of a process. */
+static __always_inline bool is_process(__u32 pid, __u32 tgid, __u32 flags)
 {
-	struct ledger *ledger = count_seen(KIND_CPU_TIME);
+	return pid == tgid && !(flags & PF_KTHREAD);
+}
 
-	if (!ledger)
+/* Fill in the name that the parent had at the exit, which is not needed any more. */
+static __always_inline void take_parent(struct subject *subject,
+					const struct group *group)
+{
+	struct parent *parent = bpf_map_lookup_elem(&parents, group);
+
+	if (!parent) {
+		subject->is_parent_unknown = 1;
 		return;
-	event->subject.is_cpu_time = 1;
-	if (with_parent_comm) {
-		struct group group = {.start_time = start_time, .tgid = event->pid};
-		struct parent *parent = bpf_map_lookup_elem(&parents, &group);
-
-		if (parent) {
-			__builtin_memcpy(event->subject.parent_comm, parent->comm,
-					 sizeof(parent->comm));
-			bpf_map_delete_elem(&parents, &group);
-		} else {
-			event->subject.is_parent_unknown = 1;
-		}
 	}
-	emit(ctx, ledger, event);
+	__builtin_memcpy(subject->parent_comm, parent->comm, sizeof(parent->comm));
+	bpf_map_delete_elem(&parents, group);
 }
 
 static __always_inline void observe_free_typed(void *ctx, struct task_struct *task)
 {
-	struct event event = {};
+	struct ledger *ledger;
+	struct event event = {.subject.is_cpu_time = 1};
 
-	if (task->pid != task->tgid || task->flags & PF_KTHREAD)
+	if (!is_process(task->pid, task->tgid, task->flags))
 		return;
-	describe_self_typed(&event, task);
+	ledger = count_seen(KIND_CPU_TIME);
+	if (!ledger)
+		return;
+	describe_self_typed(&event.subject, task);
 	event.cpu_ns = task->signal->sum_sched_runtime;
-	account_cpu(ctx, &event, task->start_time);
+	if (with_parent_comm) {
+		struct group group = {.start_time = task->start_time, .tgid = task->tgid};
+
+		take_parent(&event.subject, &group);
+	}
+	sum_up(ctx, ledger, &event);
 }
 
 #define CPU_AT(name, copy)                                                               \
@@ -74,14 +80,25 @@ FOR_EACH_COPY(CPU_AT, cpu_tp_btf)
 
 static __always_inline void observe_free(void *ctx, struct task_struct *task)
 {
-	struct event event = {};
+	struct ledger *ledger;
+	struct event event = {.subject.is_cpu_time = 1};
 
-	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid) ||
-	    BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (!is_process(BPF_CORE_READ(task, pid), BPF_CORE_READ(task, tgid),
+			BPF_CORE_READ(task, flags)))
 		return;
-	describe_self(&event, task);
+	ledger = count_seen(KIND_CPU_TIME);
+	if (!ledger)
+		return;
+	describe_self(&event.subject, task);
 	event.cpu_ns = BPF_CORE_READ(task, signal, sum_sched_runtime);
-	account_cpu(ctx, &event, BPF_CORE_READ(task, start_time));
+	if (with_parent_comm) {
+		struct group group = {};
+
+		group.start_time = BPF_CORE_READ(task, start_time);
+		group.tgid = BPF_CORE_READ(task, tgid);
+		take_parent(&event.subject, &group);
+	}
+	sum_up(ctx, ledger, &event);
 }
 
 /* The same tracepoint, with an argument whose type the verifier does not know. */

@@ -39,6 +39,7 @@ struct subject {
 /* One observation in detail. */
 struct event {
 	struct subject subject;
+	/* 0 in the daemon: only a live stream shows these. */
 	__u64 time_ns;     /* CLOCK_MONOTONIC, nanoseconds */
 	__u32 pid;         /* process (thread group) id in the initial pid namespace */
 	__u32 ppid;        /* the same for the real parent */
@@ -94,10 +95,10 @@ struct failures {
 /* Exits by the status that wait(2) reports, and their lifetimes. An array cannot fill up
  * either. A status is counted after its lifetime. */
 struct exits {
+	__u64 lifetime_ns;                 /* sum of all lifetimes */
+	__u64 lifetimes[LIFETIME_BUCKETS]; /* not cumulative; the last has no bound */
 	__u64 by_code[256];                /* exit statuses */
 	__u64 by_signal[128];              /* signals */
-	__u64 lifetimes[LIFETIME_BUCKETS]; /* not cumulative; the last has no bound */
-	__u64 lifetime_ns;                 /* sum of all lifetimes */
 };
 
 /*
@@ -108,6 +109,7 @@ struct exits {
  *	seen = sent + tallied + unattributed
  *	tallied + unattributed = buffer_full + no_buffer + other
  *
+ * The second line does not hold for KIND_CPU_TIME, which is counted in the tally first.
  * Exits and, in the daemon, failures are counted in an array instead, and only as `seen`
  * here.
  *
@@ -122,7 +124,7 @@ struct exits {
  */
 struct ledger {
 	__u64 sent;         /* events handed to the buffer */
-	__u64 tallied;      /* counted in the tally instead: detail lost, count kept */
+	__u64 tallied;      /* counted in the tally: detail lost, count kept */
 	__u64 unattributed; /* the tally was full as well: counted only here */
 	__u64 buffer_full;  /* output refused with ENOSPC or EAGAIN */
 	__u64 no_buffer;    /* ENOENT: this CPU came online later and has no buffer */

@@ -144,8 +144,6 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 		describe(&event, leader);
 		if (!is_wanted(&event, leader))
 			return;
-	} else {
-		event.time_ns = bpf_ktime_get_ns();
 	}
 	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
@@ -158,7 +156,7 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 	 * yet. Threads that exit together have the same code. */
 	if (!status && !BPF_CORE_READ(leader, exit_state))
 		status = BPF_CORE_READ(task, exit_code);
-	event.lifetime_ns = event.time_ns - start_time;
+	event.lifetime_ns = bpf_ktime_get_ns() - start_time;
 	count_exit(status, event.lifetime_ns);
 	if (with_exit_events) {
 		bool alone = BPF_CORE_READ(signal, nr_threads) == 1 &&
@@ -201,15 +199,13 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 		describe_typed(&event, leader);
 		if (!is_wanted(&event, leader))
 			return;
-	} else {
-		event.time_ns = bpf_ktime_get_ns();
 	}
 	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
 		return;
 	status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 						   : leader->exit_code;
-	event.lifetime_ns = event.time_ns - leader->start_time;
+	event.lifetime_ns = bpf_ktime_get_ns() - leader->start_time;
 	count_exit(status, event.lifetime_ns);
 	if (with_exit_events) {
 		event.subject.is_exit = 1;

@@ -4,6 +4,8 @@
  * buffer takes its event. An event that does not fit the buffer overflows to the tally,
  * which keeps its count by subject. If the tally is full as well, the observation is
  * unattributed: only its number is known.
+ *
+ * CPU times go to the tally first, and to the buffer only if the tally is full.
  */
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -157,6 +159,16 @@ static __always_inline void emit(void *ctx, struct ledger *ledger, struct event 
 		overflow(ledger, event, err);
 	else
 		ADD(ledger->sent, 1);
+}
+
+/* Account for an observation of which user space needs only the sum by subject. This
+ * costs less than an event. If the tally is full, an event has the sum of one. */
+static __always_inline void sum_up(void *ctx, struct ledger *ledger, struct event *event)
+{
+	if (count_in_tally(event))
+		ADD(ledger->tallied, 1);
+	else
+		emit(ctx, ledger, event);
 }
 
 #endif /* LEDGER_H */

@@ -15,53 +15,54 @@
  * does not split entries of the tally. Set before load. */
 const volatile __u8 with_parent_comm = 0;
 
+/* Events say which process it was, and when, for a live stream. If not, both cost no
+ * read. Set before load. */
+const volatile __u8 with_process = 0;
+
 /*
  * Describe a task that the verifier knows by its BTF type, without its parent. Plain
  * loads then suffice, at a fifth of what a call of bpf_probe_read_kernel() for each field
  * costs (measured).
  */
-static __always_inline void describe_self_typed(struct event *event,
+static __always_inline void describe_self_typed(struct subject *subject,
 						struct task_struct *task)
 {
 	if (with_cgroup) {
 		struct cgroup *cgroup = task->cgroups->dfl_cgrp;
 
-		event->subject.cgroup_id =
-			name_cgroup(cgroup, cgroup->kn->id, cgroup->level);
+		subject->cgroup_id = name_cgroup(cgroup, cgroup->kn->id, cgroup->level);
 	}
-	event->subject.uid = task->cred->uid.val;
+	subject->uid = task->cred->uid.val;
 	/* Bytes after the NUL may be stale; user space clears them. */
-	__builtin_memcpy(event->subject.comm, task->comm, sizeof(event->subject.comm));
-	event->time_ns = bpf_ktime_get_ns();
-	event->pid = task->tgid;
+	__builtin_memcpy(subject->comm, task->comm, sizeof(subject->comm));
 }
 
 /* The same with its parent. */
 static __always_inline void describe_typed(struct event *event, struct task_struct *task)
 {
-	struct task_struct *parent = task->real_parent;
-
-	describe_self_typed(event, task);
+	describe_self_typed(&event->subject, task);
 	if (with_parent_comm)
-		__builtin_memcpy(event->subject.parent_comm, parent->comm,
+		__builtin_memcpy(event->subject.parent_comm, task->real_parent->comm,
 				 sizeof(event->subject.parent_comm));
-	event->ppid = parent->tgid;
+	if (with_process) {
+		event->time_ns = bpf_ktime_get_ns();
+		event->pid = task->tgid;
+		event->ppid = task->real_parent->tgid;
+	}
 }
 
 /* Describe a task whose type the verifier does not know, without its parent. */
-static __always_inline void describe_self(struct event *event, struct task_struct *task)
+static __always_inline void describe_self(struct subject *subject,
+					  struct task_struct *task)
 {
 	if (with_cgroup) {
 		struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 
-		event->subject.cgroup_id =
-			name_cgroup(cgroup, BPF_CORE_READ(cgroup, kn, id),
-				    BPF_CORE_READ(cgroup, level));
+		subject->cgroup_id = name_cgroup(cgroup, BPF_CORE_READ(cgroup, kn, id),
+						 BPF_CORE_READ(cgroup, level));
 	}
-	event->subject.uid = BPF_CORE_READ(task, cred, uid.val);
-	BPF_CORE_READ_STR_INTO(&event->subject.comm, task, comm);
-	event->time_ns = bpf_ktime_get_ns();
-	event->pid = BPF_CORE_READ(task, tgid);
+	subject->uid = BPF_CORE_READ(task, cred, uid.val);
+	BPF_CORE_READ_STR_INTO(&subject->comm, task, comm);
 }
 
 /* The same with its parent. */
@@ -69,10 +70,14 @@ static __always_inline void describe(struct event *event, struct task_struct *ta
 {
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
 
-	describe_self(event, task);
+	describe_self(&event->subject, task);
 	if (with_parent_comm)
 		BPF_CORE_READ_STR_INTO(&event->subject.parent_comm, parent, comm);
-	event->ppid = BPF_CORE_READ(parent, tgid);
+	if (with_process) {
+		event->time_ns = bpf_ktime_get_ns();
+		event->pid = BPF_CORE_READ(task, tgid);
+		event->ppid = BPF_CORE_READ(parent, tgid);
+	}
 }
 
 #endif /* TASK_H */

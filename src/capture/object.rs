@@ -166,6 +166,7 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
         comm,
         parent_comm,
         cgroup_id,
+        process,
         failures,
         exits,
         path,
@@ -180,6 +181,7 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
     rodata.with_parent_comm |= u8::from(parent_comm.is_some());
     rodata.only_cgroup = u8::from(cgroup_id.is_some());
     rodata.wanted_cgroup_id = cgroup_id.unwrap_or_default();
+    rodata.with_process = u8::from(process);
     rodata.with_failure_events = u8::from(failures);
     rodata.with_exit_events = u8::from(exits);
     rodata.with_path = u8::from(path);

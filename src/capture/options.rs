@@ -47,6 +47,8 @@ pub struct Live {
     pub parent_comm: Option<Comm>,
     /// Only observations in the cgroup with this id, or below it.
     pub cgroup_id: Option<u64>,
+    /// Send the time, the process and the parent of each observation. Without it, they are 0.
+    pub process: bool,
     /// Send failed execs as events, too.
     pub failures: bool,
     /// Send exits as events, with the CPU time that the scheduler has accounted for.

@@ -107,7 +107,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             if request > self.answered {
                 self.flush(request, Duration::MAX)?;
             } else {
-                self.drain()?;
+                self.drain(O::TALLY_PENDING)?;
             }
             self.wait()?;
         }
@@ -148,7 +148,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let began = Instant::now();
         let mut pause = FIRST_PAUSE;
         let (failures, exits, after) = loop {
-            self.drain()?;
+            self.drain(1)?;
             let failures = self.source.failures();
             let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
             let exits = self.source.exits();
@@ -182,10 +182,12 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.send(Message::Flushed(Box::new(flush)))
     }
 
-    /// Drains the buffers and, unless it is empty, the tally.
-    fn drain(&mut self) -> Result<(), Error> {
+    /// Drains the buffers and, if at least `pending` observations are in it, the tally.
+    fn drain(&mut self, pending: u64) -> Result<(), Error> {
         self.drain_events()?;
-        if of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied) == self.tallied {
+        // Less than `self.tallied` while a program has counted in the tally, but not yet here.
+        let tallied = of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied);
+        if tallied < self.tallied + pending {
             return Ok(());
         }
         self.drain_tally()

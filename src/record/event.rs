@@ -21,6 +21,9 @@ pub trait Observation: Sized + Send + 'static {
     /// The kinds that are sent through the buffer. The others are only counted.
     const KINDS: &'static [Kind];
 
+    /// How many observations may be in the tally before it is drained without a flush.
+    const TALLY_PENDING: u64;
+
     /// Decodes a record of the buffer.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
 
@@ -32,6 +35,9 @@ pub trait Observation: Sized + Send + 'static {
 
 impl Observation for Event {
     const KINDS: &'static [Kind] = &[Kind::Exec, Kind::CpuTime];
+    // CPU times are always in the tally, and each drain waits for the kernel (capture/tally.rs). An
+    // observation takes at most one entry, so this is a quarter of them.
+    const TALLY_PENDING: u64 = 4096;
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut event: Event = padded(bytes)?;

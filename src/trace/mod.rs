@@ -164,6 +164,7 @@ fn options(args: &Trace) -> Result<Options, Error> {
             comm: args.comm.map(|name| name.0),
             parent_comm: args.parent.map(|name| name.0),
             cgroup_id: args.cgroup.as_deref().map(filter::cgroup_id).transpose()?,
+            process: true,
             failures: args.failed,
             exits: args.exits,
             path: args.path,

@@ -59,6 +59,7 @@ fn an_exit_event_has_the_process_its_status_and_its_lifetime(transport: &str) {
     let mut capture = Capture::start(&Options {
         transports: vec![kind],
         live: Live {
+            process: true,
             exits: true,
             ..Live::default()
         },
