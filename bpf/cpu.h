@@ -22,8 +22,8 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "execsnoop.h"
-#include "exit.h"
 #include "ledger.h"
+#include "parent.h"
 #include "standby.h"
 #include "task.h"
 
@@ -31,20 +31,6 @@
 static __always_inline bool is_process(__u32 pid, __u32 tgid, __u32 flags)
 {
 	return pid == tgid && !(flags & PF_KTHREAD);
-}
-
-/* Fill in the name that the parent had at the exit, which is not needed any more. */
-static __always_inline void take_parent(struct subject *subject,
-					const struct group *group)
-{
-	struct parent *parent = bpf_map_lookup_elem(&parents, group);
-
-	if (!parent) {
-		subject->is_parent_unknown = 1;
-		return;
-	}
-	__builtin_memcpy(subject->parent_comm, parent->comm, sizeof(parent->comm));
-	bpf_map_delete_elem(&parents, group);
 }
 
 static __always_inline void observe_free_typed(void *ctx, struct task_struct *task)
@@ -59,11 +45,8 @@ static __always_inline void observe_free_typed(void *ctx, struct task_struct *ta
 		return;
 	describe_self_typed(&event.subject, task);
 	event.cpu_ns = task->signal->sum_sched_runtime;
-	if (with_parent_comm) {
-		struct group group = {.start_time = task->start_time, .tgid = task->tgid};
-
-		take_parent(&event.subject, &group);
-	}
+	if (with_parent_comm)
+		take_parent(&event.subject, task->tgid, task->start_time);
 	sum_up(ctx, ledger, &event);
 }
 
@@ -91,13 +74,9 @@ static __always_inline void observe_free(void *ctx, struct task_struct *task)
 		return;
 	describe_self(&event.subject, task);
 	event.cpu_ns = BPF_CORE_READ(task, signal, sum_sched_runtime);
-	if (with_parent_comm) {
-		struct group group = {};
-
-		group.start_time = BPF_CORE_READ(task, start_time);
-		group.tgid = BPF_CORE_READ(task, tgid);
-		take_parent(&event.subject, &group);
-	}
+	if (with_parent_comm)
+		take_parent(&event.subject, BPF_CORE_READ(task, tgid),
+			    BPF_CORE_READ(task, start_time));
 	sum_up(ctx, ledger, &event);
 }
 

@@ -12,6 +12,7 @@
 #include "execsnoop.h"
 #include "filter.h"
 #include "ledger.h"
+#include "parent.h"
 #include "standby.h"
 #include "task.h"
 
@@ -28,37 +29,20 @@ struct {
 	__type(value, struct exits);
 } exits SEC(".maps");
 
-/* A process. Its id may be in use again before the kernel frees it. */
+/* Groups of several threads whose exit was observed recently. User space sets its size.
+ */
 struct group {
 	__u64 start_time;
 	__u32 tgid;
 	__u32 reserved;
 };
 
-/* Groups of several threads whose exit was observed recently. User space sets its size.
- */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct group);
 	__type(value, __u8);
 } exited_groups SEC(".maps");
-
-struct parent {
-	__u8 comm[COMM_LEN];
-};
-
-/*
- * The parent's name of processes that have exited and are not freed yet, if a view uses
- * it. LRU: whatever a user leaves unreaped is the oldest, and gives way to processes that
- * are reaped at once. User space sets its size.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct group);
-	__type(value, struct parent);
-} parents SEC(".maps");
 
 /* CPU time of a group of threads that exit together, for a live stream. The kernel keeps
  * the sum for those that were released; the others are in the list. Repeat if a thread
@@ -168,12 +152,10 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 				     : cpu_of_group(task, signal);
 		emit(ctx, ledger, &event);
 	} else if (with_parent_comm) {
-		struct group group = {.start_time = start_time};
-		struct parent parent = {};
+		struct parent parent = {.start_time = start_time};
 
-		group.tgid = BPF_CORE_READ(leader, tgid);
 		BPF_CORE_READ_STR_INTO(&parent.comm, leader, real_parent, comm);
-		bpf_map_update_elem(&parents, &group, &parent, BPF_ANY);
+		keep_parent(BPF_CORE_READ(leader, tgid), &parent);
 	}
 }
 
@@ -220,13 +202,11 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 				run_time(event.lifetime_ns, task->sched_info.run_delay);
 		emit(ctx, ledger, &event);
 	} else if (with_parent_comm) {
-		struct group group = {.start_time = leader->start_time};
-		struct parent parent = {};
+		struct parent parent = {.start_time = leader->start_time};
 
-		group.tgid = leader->tgid;
 		__builtin_memcpy(parent.comm, leader->real_parent->comm,
 				 sizeof(parent.comm));
-		bpf_map_update_elem(&parents, &group, &parent, BPF_ANY);
+		keep_parent(leader->tgid, &parent);
 	}
 }
 

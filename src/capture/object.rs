@@ -26,8 +26,9 @@ const RING_HEADER: usize = 8;
 /// Cgroups whose names are kept, 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
-/// Processes that have exited and are not freed yet whose parent's name is kept, 16 bytes each.
-const PARENTS: usize = 8192;
+/// Slots for the names of parents of processes that have exited, 24 bytes each. A power of two, and
+/// at least the default of `kernel.pid_max`, with which no two processes share a slot.
+const PARENTS: u32 = 32_768;
 
 /// The transport, with the ring buffer's size.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +118,7 @@ pub(super) fn load<'a>(
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
         rodata.with_cgroup = u8::from(options.with_cgroup);
+        rodata.parents_mask = PARENTS - 1;
         if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);
             let record = if options.live.is_detailed() {
@@ -143,9 +145,8 @@ pub(super) fn load<'a>(
     }
     let has_cpu_time = hooks.iter().any(|hook| hook.kind == Kind::CpuTime);
     if options.with_parent_comm && has_cpu_time {
-        let entries = lru_entries(PARENTS, cpus);
         let parents = &mut open.maps.parents;
-        parents.set_max_entries(entries).map_err(&configuring)?;
+        parents.set_max_entries(PARENTS).map_err(&configuring)?;
     }
     select(&mut open, hooks, transport, cpus).map_err(&configuring)?;
     open.load().map_err(|error| match transport {

@@ -7,11 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use execsnoopd::capture::hook::{CPU_RAW_TP, CPU_TP_BTF, EXIT_LIVE, EXIT_TP_BTF};
+use execsnoopd::capture::{Capture, Options};
+use execsnoopd::config::Config;
 use rustix::process::Signal;
 use testkit::compiled::{nop, ways};
-use testkit::daemon::{Daemon, configured, with_transport};
+use testkit::daemon::{Daemon, with_transport};
 use testkit::guest::in_a_guest;
+use testkit::http::Scrape;
 use testkit::programs::Programs;
+use testkit::service::run_on;
+use testkit::standby::always_skipping;
 
 testkit::over_both_transports! {
     cpu_time_of_short_programs_is_what_wait4_reports
@@ -21,14 +27,18 @@ testkit::over_both_transports! {
     cpu_time_of_processes_that_no_parent_waits_for_is_counted
     cpu_time_in_a_storm_with_a_stopped_reader_is_what_wait4_reports
     cpu_time_is_counted_under_the_parent_at_the_exit
+    the_parent_of_a_zombie_is_unknown_if_its_slot_was_taken
 }
 
 /// How long the kernel may take to free a process that has been reaped.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The CPU seconds of these programs.
 fn cpu_of(daemon: &Daemon, comms: &[&str]) -> f64 {
-    let scrape = daemon.scrape();
+    cpu_in(&daemon.scrape(), comms)
+}
+
+fn cpu_in(scrape: &Scrape, comms: &[&str]) -> f64 {
     let of = |comm: &&str| {
         let sample = format!("execsnoop_cpu_seconds_by_comm_total{{comm=\"{comm}\"}}");
         scrape.find(&sample).unwrap_or(0.0)
@@ -36,23 +46,43 @@ fn cpu_of(daemon: &Daemon, comms: &[&str]) -> f64 {
     comms.iter().map(of).sum()
 }
 
-/// Asserts that these programs have used this many seconds, as soon as the kernel has freed their
-/// processes, and that no more is counted afterwards.
+/// How often a run is repeated for which too little is counted. Not in a guest, with a kernel of
+/// Debian. Kernels of some hosting providers run no BPF program while the current process is 1, and
+/// interrupts of process 1 free tasks, too.
+fn attempts() -> u32 {
+    if in_a_guest() { 1 } else { 5 }
+}
+
+/// Asserts that what `run` returns, in seconds, is counted under these programs as soon as the
+/// kernel has freed their processes, and that no more is counted afterwards.
 #[track_caller]
-fn assert_cpu(daemon: &Daemon, comms: &[&str], seconds: f64) {
-    let since = Instant::now();
-    // wait4(2) rounds to microseconds.
-    while cpu_of(daemon, comms) < seconds - 2e-6 && since.elapsed() < PATIENCE {
-        sleep(Duration::from_millis(20));
+fn assert_cpu(daemon: &Daemon, comms: &[&str], run: impl FnMut() -> f64) {
+    assert_cpu_in(|| daemon.scrape(), comms, run);
+}
+
+#[track_caller]
+fn assert_cpu_in(scrape: impl Fn() -> Scrape, comms: &[&str], mut run: impl FnMut() -> f64) {
+    for attempt in 1.. {
+        let before = cpu_in(&scrape(), comms);
+        let seconds = run();
+        let counted = || cpu_in(&scrape(), comms) - before;
+        let since = Instant::now();
+        // wait4(2) rounds to microseconds.
+        while counted() < seconds - 2e-6 && since.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(20));
+        }
+        sleep(Duration::from_millis(100));
+        let share = counted() / seconds * 100.0;
+        println!("{comms:?}: {share:.2} % of {:.3} ms", seconds * 1e3);
+        if share >= 99.0 || attempt == attempts() {
+            let state = scrape();
+            assert!(
+                (99.0..=101.0).contains(&share),
+                "{comms:?}: {share} % of {seconds} s, {state:#?}"
+            );
+            return;
+        }
     }
-    sleep(Duration::from_millis(100));
-    let share = cpu_of(daemon, comms) / seconds * 100.0;
-    println!("{comms:?}: {share:.2} % of {:.3} ms", seconds * 1e3);
-    assert!(
-        (99.0..=101.0).contains(&share),
-        "{comms:?}: {share} % of {seconds} s, {:#?}",
-        daemon.scrape()
-    );
 }
 
 /// Runs a program this often, and waits for all its descendants. Returns the CPU seconds that
@@ -96,8 +126,7 @@ fn cpu_time_of_short_programs_is_what_wait4_reports(transport: &str) {
     }
     for (program, comm, args, times) in cases {
         let program = programs.copied(&program, comm);
-        let (used, _) = measured(&program, times, args);
-        assert_cpu(&daemon, &[comm], used);
+        assert_cpu(&daemon, &[comm], || measured(&program, times, args).0);
     }
     daemon.scrape().assert_ledger_closes();
 }
@@ -109,8 +138,9 @@ fn cpu_time_of_all_threads_is_what_wait4_reports(transport: &str) {
         for way in ["threads-joined", "threads-running"] {
             let comm = format!("cpu-{}{threads}", &way[8..9]);
             let program = programs.copied(ways(), &comm);
-            let (used, _) = measured(&program, 3, &[way, "-", threads]);
-            assert_cpu(&daemon, &[&comm], used);
+            assert_cpu(&daemon, &[&comm], || {
+                measured(&program, 3, &[way, "-", threads]).0
+            });
         }
     }
     daemon.scrape().assert_ledger_closes();
@@ -130,23 +160,24 @@ fn cpu_time_is_what_wait4_reports_however_a_process_ends(transport: &str) {
         ("cpu-orphan", ["orphan", "-", "50"]),
     ] {
         let program = programs.copied(ways(), comm);
-        let (used, _) = measured(&program, 3, &args);
-        assert_cpu(&daemon, &[comm], used);
+        assert_cpu(&daemon, &[comm], || measured(&program, 3, &args).0);
     }
 
     // The thread that executes a program becomes the leader, under the name of the program.
     let program = programs.copied(ways(), "cpu-thread");
     let executed = programs.named("cpu-executed");
-    let (used, _) = measured(&program, 20, &["thread", executed.to_str().unwrap()]);
-    assert_cpu(&daemon, &["cpu-executed"], used);
+    assert_cpu(&daemon, &["cpu-executed"], || {
+        measured(&program, 20, &["thread", executed.to_str().unwrap()]).0
+    });
 
     if !in_a_guest() {
         let strace = programs.copied(Path::new("/usr/bin/strace"), "cpu-strace");
         let program = programs.copied(ways(), "cpu-traced");
         let traced = program.to_str().unwrap();
         let args = ["-f", "-o", "/dev/null", traced, "short", "-", "50"];
-        let (used, _) = measured(&strace, 1, &args);
-        assert_cpu(&daemon, &["cpu-strace", "cpu-traced"], used);
+        assert_cpu(&daemon, &["cpu-strace", "cpu-traced"], || {
+            measured(&strace, 1, &args).0
+        });
         assert!(cpu_of(&daemon, &["cpu-traced"]) > 0.0);
     }
     daemon.scrape().assert_ledger_closes();
@@ -169,6 +200,12 @@ impl Zombie {
         Self(parent, output)
     }
 
+    fn pid(&self) -> u32 {
+        let parent = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        children.unwrap().trim().parse().expect("one child")
+    }
+
     /// Returns the CPU seconds that the process used.
     fn reap(mut self) -> f64 {
         self.0.stdin.take().unwrap().write_all(b"\n").unwrap();
@@ -187,20 +224,24 @@ fn cpu_time_of_a_zombie_is_counted_when_it_is_reaped(transport: &str) {
         daemon.scrape().find(&sample).unwrap_or(0.0)
     };
     let program = programs.copied(ways(), "cpu-zombie");
-    let before = exits(0);
-    let zombie = Zombie::new(&program, &["burn", "-", "50"]);
-    sleep(Duration::from_millis(500));
-    assert!(exits(0) > before);
-    assert_eq!(cpu_of(&daemon, &["cpu-zombie"]), 0.0);
-    let used = zombie.reap();
-    assert_cpu(&daemon, &["cpu-zombie"], used);
+    assert_cpu(&daemon, &["cpu-zombie"], || {
+        let before = (exits(0), cpu_of(&daemon, &["cpu-zombie"]));
+        let zombie = Zombie::new(&program, &["burn", "-", "50"]);
+        sleep(Duration::from_millis(500));
+        assert!(exits(0) > before.0);
+        assert_eq!(cpu_of(&daemon, &["cpu-zombie"]), before.1);
+        zombie.reap()
+    });
 
     // One that is older than the daemon.
     let program = programs.copied(ways(), "cpu-old-zombie");
-    let zombie = Zombie::new(&program, &["burn", "-", "50"]);
+    let mut zombies: Vec<_> = (0..attempts())
+        .map(|_| Zombie::new(&program, &["burn", "-", "50"]))
+        .collect();
     let (daemon, _config) = with_transport(transport, "");
-    let used = zombie.reap();
-    assert_cpu(&daemon, &["cpu-old-zombie"], used);
+    assert_cpu(&daemon, &["cpu-old-zombie"], || {
+        zombies.pop().expect("one for each attempt").reap()
+    });
     daemon.scrape().assert_ledger_closes();
 }
 
@@ -208,19 +249,27 @@ fn cpu_time_of_processes_that_no_parent_waits_for_is_counted(transport: &str) {
     let programs = Programs::new();
     let (daemon, _config) = with_transport(transport, "");
     let program = programs.copied(ways(), "cpu-ignored");
-    let (parent, children) = measured(&program, 1, &["ignored", "-", "4"]);
-    assert_cpu(&daemon, &["cpu-ignored"], parent + seconds(&children));
+    assert_cpu(&daemon, &["cpu-ignored"], || {
+        let (parent, children) = measured(&program, 1, &["ignored", "-", "4"]);
+        parent + seconds(&children)
+    });
 
     // Reaped by the init process. It measures what it uses but its start and its exit.
     let program = programs.copied(ways(), "cpu-to-init");
-    let status = Command::new(&program).args(["orphan", "-", "500"]).status();
-    assert!(status.unwrap().success());
-    let since = Instant::now();
-    while cpu_of(&daemon, &["cpu-to-init"]) < 0.5 {
-        assert!(since.elapsed() < PATIENCE, "nobody reaps the orphan");
-        sleep(Duration::from_millis(20));
+    for attempt in 1.. {
+        let before = cpu_of(&daemon, &["cpu-to-init"]);
+        let status = Command::new(&program).args(["orphan", "-", "500"]).status();
+        assert!(status.unwrap().success());
+        let since = Instant::now();
+        let counted = || cpu_of(&daemon, &["cpu-to-init"]) - before;
+        while counted() < 0.5 && since.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(20));
+        }
+        if counted() >= 0.5 || attempt == attempts() {
+            assert!((0.5..0.6).contains(&counted()), "{}", counted());
+            break;
+        }
     }
-    assert!(cpu_of(&daemon, &["cpu-to-init"]) < 0.6);
     daemon.scrape().assert_ledger_closes();
 }
 
@@ -229,10 +278,14 @@ fn cpu_time_in_a_storm_with_a_stopped_reader_is_what_wait4_reports(transport: &s
     let (daemon, _config) = with_transport(transport, "buffer_pages = 1");
     let program = programs.copied(nop(), "cpu-storm");
     daemon.scrape();
-    daemon.signal(Signal::STOP);
-    let (used, _) = measured(&program, 3000, &[]);
-    daemon.signal(Signal::CONT);
-    assert_cpu(&daemon, &["cpu-storm"], used);
+    let mut runs = 0.0;
+    assert_cpu(&daemon, &["cpu-storm"], || {
+        daemon.signal(Signal::STOP);
+        let (used, _) = measured(&program, 3000, &[]);
+        daemon.signal(Signal::CONT);
+        runs += 1.0;
+        used
+    });
     let scrape = daemon.scrape();
     assert_eq!(
         scrape.value("execsnoop_unattributed_cpu_seconds_total"),
@@ -240,68 +293,160 @@ fn cpu_time_in_a_storm_with_a_stopped_reader_is_what_wait4_reports(transport: &s
     );
     let lost = "execsnoop_lost_events_total{reason=\"buffer_full\"}";
     assert!(scrape.value(lost) > 1000.0);
-    assert_eq!(scrape.execs_of("cpu-storm"), 3000.0);
+    assert_eq!(scrape.execs_of("cpu-storm"), 3000.0 * runs);
     scrape.assert_ledger_closes();
 }
 
+const BY_PARENT: &str =
+    "[[view]]\nlabels = [\"comm\"]\n[[view]]\nlabels = [\"parent_comm\", \"comm\"]\n";
+const UNKNOWN: &str = "execsnoop_unknown_parents_total";
+
+fn cpu_under(daemon: &Daemon, parent: &str, comm: &str) -> f64 {
+    let labels = format!("{{parent_comm=\"{parent}\",comm=\"{comm}\"}}");
+    let sample = format!("execsnoop_cpu_seconds_by_parent_comm_comm_total{labels}");
+    daemon.scrape().find(&sample).unwrap_or(0.0)
+}
+
 fn cpu_time_is_counted_under_the_parent_at_the_exit(transport: &str) {
+    const ZOMBIES: u32 = 5000;
     let programs = Programs::new();
-    let view = |labels| format!("[[view]]\nlabels = [{labels}]\n");
-    let views = [view("\"comm\""), view("\"parent_comm\", \"comm\"")].concat();
-    let (daemon, _config) = configured(&format!("[capture]\ntransport = \"{transport}\"\n{views}"));
-    let of = |parent: &str, comm: &str| {
-        let labels = format!("{{parent_comm=\"{parent}\",comm=\"{comm}\"}}");
-        let sample = format!("execsnoop_cpu_seconds_by_parent_comm_comm_total{labels}");
-        daemon.scrape().find(&sample).unwrap_or(0.0)
-    };
-    const UNKNOWN: &str = "execsnoop_unknown_parents_total";
+    let (daemon, _config) = with_transport(transport, BY_PARENT);
     let parent = programs.copied(ways(), "cpu-parent");
     let child = programs.copied(nop(), "cpu-child");
     let args = ["measure", "-", "100", child.to_str().unwrap()];
-    let output = Command::new(&parent).args(args).output().unwrap();
-    let used = seconds(&String::from_utf8(output.stdout).unwrap());
-    assert_cpu(&daemon, &["cpu-child"], used);
-    assert_eq!(
-        of("cpu-parent", "cpu-child"),
-        cpu_of(&daemon, &["cpu-child"])
-    );
-    assert_eq!(daemon.scrape().value(UNKNOWN), 0.0);
-
+    let run_children = || {
+        let output = Command::new(&parent).args(args).output().unwrap();
+        seconds(&String::from_utf8(output.stdout).unwrap())
+    };
+    let assert_under_parent = || {
+        assert_cpu(&daemon, &["cpu-child"], run_children);
+        let counted = cpu_of(&daemon, &["cpu-child"]);
+        assert_eq!(cpu_under(&daemon, "cpu-parent", "cpu-child"), counted);
+    };
+    assert_under_parent();
     if in_a_guest() {
-        return; // too slow for as many processes
+        return; // too slow for so many processes
     }
-    // Zombies do not push out the names of the parents of processes that are reaped at once. Those
-    // of the zombies themselves may be gone, and their CPU time is then counted without.
-    const ZOMBIES: u32 = 10_000;
+    // Among zombies, children that are reaped at once keep the name of their parent, and so do
+    // the zombies.
     let zombies = programs.copied(ways(), "cpu-zombies");
-    let mut held = measuring(
-        "measure",
-        &zombies,
-        1,
-        &["zombies", "-", &ZOMBIES.to_string()],
-    )
-    .stdin(Stdio::piped())
-    .stdout(Stdio::piped())
-    .spawn()
-    .unwrap();
-    let mut output = BufReader::new(held.stdout.take().unwrap()).lines();
-    assert_eq!(output.next().unwrap().unwrap(), "held");
-    let before = cpu_of(&daemon, &["cpu-child"]);
-    let again = Command::new(&parent).args(args).output().unwrap();
-    let used = seconds(&String::from_utf8(again.stdout).unwrap());
-    assert_cpu(&daemon, &["cpu-child"], before + used);
-    assert_eq!(
-        of("cpu-parent", "cpu-child"),
-        cpu_of(&daemon, &["cpu-child"])
-    );
-    assert_eq!(daemon.scrape().value(UNKNOWN), 0.0);
+    let args = ["zombies", "-", &ZOMBIES.to_string()];
+    assert_cpu(&daemon, &["cpu-zombies"], || {
+        let mut held = measuring("measure", &zombies, 1, &args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(held.stdout.take().unwrap()).lines();
+        assert_eq!(output.next().unwrap().unwrap(), "held");
+        assert_under_parent();
+        held.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let used = seconds(&output.next().unwrap().unwrap());
+        assert!(held.wait().unwrap().success());
+        used
+    });
+    assert_eq!(cpu_under(&daemon, "", "cpu-zombies"), 0.0);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.value(UNKNOWN), 0.0);
+    scrape.assert_ledger_closes();
+}
 
-    held.stdin.take().unwrap().write_all(b"\n").unwrap();
-    let used = seconds(&output.next().unwrap().unwrap());
-    assert!(held.wait().unwrap().success());
-    assert_cpu(&daemon, &["cpu-zombies"], used);
-    let unknown = daemon.scrape().value(UNKNOWN);
-    assert!((1.0..f64::from(ZOMBIES)).contains(&unknown), "{unknown}");
-    assert!(of("", "cpu-zombies") > 0.0);
+/// Sets `kernel.pid_max` until it is dropped.
+struct PidMax(String);
+
+impl PidMax {
+    const PATH: &str = "/proc/sys/kernel/pid_max";
+
+    fn set(pids: u32) -> Self {
+        let before = fs::read_to_string(Self::PATH).unwrap();
+        fs::write(Self::PATH, pids.to_string()).unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for PidMax {
+    fn drop(&mut self) {
+        fs::write(Self::PATH, &self.0).expect("kernel.pid_max can be restored");
+    }
+}
+
+/// Runs a program as the process of this id.
+fn run_as_pid(program: &Path, pid: u32) {
+    for _ in 0..1000 {
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+        let mut child = Command::new(program).spawn().unwrap();
+        let is_it = child.id() == pid;
+        assert!(child.wait().unwrap().success());
+        if is_it {
+            return;
+        }
+    }
+    panic!("no process has the id {pid}");
+}
+
+fn the_parent_of_a_zombie_is_unknown_if_its_slot_was_taken(transport: &str) {
+    const SLOTS: u32 = 32_768;
+    let programs = Programs::new();
+    let (daemon, _config) = with_transport(transport, BY_PARENT);
+    let program = programs.copied(ways(), "cpu-slot");
+    let _pid_max = PidMax::set(1 << 22);
+    // Of the last attempt: what was counted without a parent before, and what the zombie used.
+    let (mut before, mut used) = ((0.0, 0.0), 0.0);
+    let without_parent = || {
+        let unknown = daemon.scrape().value(UNKNOWN);
+        (cpu_under(&daemon, "", "cpu-slot"), unknown)
+    };
+    assert_cpu(&daemon, &["cpu-slot"], || {
+        before = without_parent();
+        let kept = Zombie::new(&program, &["burn", "-", "30"]);
+        let replaced = Zombie::new(&program, &["burn", "-", "50"]);
+        run_as_pid(nop(), replaced.pid() + SLOTS);
+        used = replaced.reap();
+        used + kept.reap()
+    });
+    let after = without_parent();
+    let share = (after.0 - before.0) / used;
+    assert!((0.99..1.01).contains(&share), "{share}");
+    assert_eq!(after.1 - before.1, 1.0);
     daemon.scrape().assert_ledger_closes();
+}
+
+#[test]
+fn cpu_time_is_counted_once_by_every_hook_and_its_standby_copies() {
+    let programs = Programs::new();
+    for (cpu_time, exit, comm) in [
+        (CPU_TP_BTF, EXIT_TP_BTF, "cpu-typed"),
+        (CPU_RAW_TP, EXIT_LIVE[1], "cpu-raw"),
+    ] {
+        let capture = Capture::start(&Options {
+            cpu_time_hooks: vec![vec![cpu_time]],
+            exit_hooks: vec![vec![exit], vec![EXIT_LIVE[0]]],
+            with_parent_comm: true,
+            may_skip: always_skipping,
+            ..Options::default()
+        })
+        .unwrap();
+        let info = capture.info().clone();
+        let service = run_on(capture, &info, &Config::default());
+        let program = programs.copied(nop(), comm);
+        let threads = programs.copied(ways(), &format!("{comm}-t"));
+        let comms = [comm, &format!("{comm}-t")];
+        assert_cpu_in(
+            || service.scrape(),
+            &comms,
+            || {
+                let threads = measured(&threads, 3, &["threads-running", "-", "16"]);
+                measured(&program, 200, &[]).0 + threads.0
+            },
+        );
+        let scrape = service.scrape();
+        for copy in ["", "_2", "_3"] {
+            let program = format!("{}{copy}", cpu_time.program);
+            let missed = format!("execsnoop_program_missed_runs_total{{program=\"{program}\"}}");
+            assert!(scrape.find(&missed).is_some(), "{program} is not there");
+        }
+        assert_eq!(scrape.value(UNKNOWN), 0.0);
+        scrape.assert_ledger_closes();
+        assert_eq!(service.stop().unwrap().differences, [0; 4]);
+    }
 }
