@@ -21,7 +21,7 @@ use execsnoopd::pipeline::reader::Reader;
 use execsnoopd::pipeline::series;
 use execsnoopd::pipeline::snapshot::Snapshot;
 use execsnoopd::pipeline::view::{Counts, Key, ViewCounts};
-use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers, Observation};
+use execsnoopd::record::{Event, ExitCounts, FailureCounts, Kind, Ledgers, Observation};
 use rustix::event::{EventfdFlags, eventfd};
 use testkit::bytes::encode;
 use tokio::sync::mpsc;
@@ -180,6 +180,10 @@ impl Source for Refilled {
 
     fn failures(&mut self) -> io::Result<FailureCounts> {
         Ok(FailureCounts::default())
+    }
+
+    fn exits(&mut self) -> io::Result<ExitCounts> {
+        Ok(ExitCounts::default())
     }
 
     fn cgroup_path(&mut self, _: u64) -> io::Result<Option<Vec<u8>>> {

@@ -6,9 +6,10 @@
 //! Data flows in one direction, and a stage knows only the stages before it:
 //!
 //! ```text
-//! bpf/           programs observe execs and exits. An event goes to a buffer (perf or ring);
-//!   |            if the buffer is full, its count goes to the tally. The ledger accounts for
-//!   |            every observation. Failed execs are only counted, by errno
+//! bpf/           programs observe execs and exits. The event of an exec goes to a buffer (perf
+//!   |            or ring); if the buffer is full, its count goes to the tally. CPU time goes
+//!   |            to the tally. The ledger accounts for every observation. Failed execs and
+//!   |            exits are only counted, by errno and by status
 //! capture        opens, loads and attaches the programs; then it is a source of bytes
 //!   |
 //! record         turns bytes into typed records
@@ -53,8 +54,8 @@
 //!
 //! - *ledger*: the kernel's account: per kind, how many observations were seen and what became
 //!   of each
-//! - *tally*: a hash map in the kernel that counts, by subject, the events that did not fit the
-//!   buffer
+//! - *tally*: a hash map in the kernel that sums up CPU time, by subject, and counts the events
+//!   that did not fit the buffer
 //! - *unattributed*: counted in a total, without a name: neither the buffer nor the tally had
 //!   room
 //! - *view*: counters grouped by a set of labels, with a bounded number of series
@@ -67,8 +68,8 @@
 //! # Invariants
 //!
 //! 1. The ledger closes. The kernel counts what it sees before it tries anything else. Every
-//!    exec and exit seen is counted from an event, from the tally, or as unattributed; every
-//!    failed exec is counted by its errno. `execsnoop_ledger_difference` is what is missing.
+//!    exec and CPU time seen is counted from an event, from the tally, or as unattributed; every
+//!    failed exec is counted by its errno, every exit by its status. `execsnoop_ledger_difference` is what is missing.
 //! 2. Loss takes detail, not counts.
 //! 3. Only the aggregator counts. The reader knows no metric, HTTP knows no event.
 //! 4. Detail can be lost in one place, the kernel side, and is counted there. In user space, a

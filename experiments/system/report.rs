@@ -180,7 +180,8 @@ fn notes(results: &Results) -> String {
                         notes,
                         "In the kernel, {} took {:.0} ns (quartiles {:.0}–{:.0}) per exec, \
                          {:.1}x the {:.0} ns ({:.0}–{:.0}) of a no-op program at the same attach \
-                         point, and {:.0} ns per exit.\n",
+                         point, {:.0} ns per exit and {:.0} ns per CPU time: together, {:.1}x \
+                         the no-op program.\n",
                         tool.name(),
                         time.ours.median,
                         time.ours.low,
@@ -190,6 +191,8 @@ fn notes(results: &Results) -> String {
                         time.noop.low,
                         time.noop.high,
                         time.exit.median,
+                        time.cpu_time.median,
+                        time.process.median,
                     );
                 }
             }

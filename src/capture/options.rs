@@ -37,6 +37,7 @@ pub struct Options {
 
 /// The details and filters of a live stream; by default none. The programs apply the filters,
 /// so the ledger does not count what a filter rejects.
+#[allow(clippy::struct_excessive_bools)] // independent switches
 #[derive(Debug, Clone, Default)]
 pub struct Live {
     /// Only observations of this real user id.

@@ -145,8 +145,8 @@ impl Execs<'_> {
             ),
             counter(
                 "execsnoop_lost_events_total",
-                "Execs and CPU times of processes whose event was lost, and with it pid and time. \
-                 They are still counted.",
+                "Execs and CPU times whose event was lost, and with it the time. They are still \
+                 counted.",
                 snapshot
                     .lost()
                     .map(|(reason, n)| count(vec![pair("reason", reason.name())], n)),

@@ -260,9 +260,9 @@ fn under_lockdown_execs_and_cpu_time_are_observed_and_exits_are_off() {
 
 #[test]
 fn without_a_hook_cpu_time_is_off_and_exits_are_observed() {
-    let refuses: fn(&Hook) -> Answer =
+    let no_hook: fn(&Hook) -> Answer =
         |hook| (hook.target == "sched_process_free").then_some(("load", ESRCH));
-    let selection = selected(kernel(refuses, &[]), &Options::default());
+    let selection = selected(kernel(no_hook, &[]), &Options::default());
     assert_eq!(
         selection.hooks,
         [&[EXEC_TP_BTF], &FEXIT[..], &[EXIT_TP_BTF]].concat()
