@@ -152,10 +152,12 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 				     : cpu_of_group(task, signal);
 		emit(ctx, ledger, &event);
 	} else if (with_parent_comm) {
-		struct parent parent = {.start_time = start_time};
+		struct parent *slot = begin_parent(BPF_CORE_READ(leader, tgid));
 
-		BPF_CORE_READ_STR_INTO(&parent.comm, leader, real_parent, comm);
-		keep_parent(BPF_CORE_READ(leader, tgid), &parent);
+		if (!slot)
+			return;
+		BPF_CORE_READ_STR_INTO(&slot->comm, leader, real_parent, comm);
+		end_parent(slot, start_time);
 	}
 }
 
@@ -202,11 +204,13 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 				run_time(event.lifetime_ns, task->sched_info.run_delay);
 		emit(ctx, ledger, &event);
 	} else if (with_parent_comm) {
-		struct parent parent = {.start_time = leader->start_time};
+		struct parent *slot = begin_parent(leader->tgid);
 
-		__builtin_memcpy(parent.comm, leader->real_parent->comm,
-				 sizeof(parent.comm));
-		keep_parent(leader->tgid, &parent);
+		if (!slot)
+			return;
+		__builtin_memcpy(slot->comm, leader->real_parent->comm,
+				 sizeof(slot->comm));
+		end_parent(slot, leader->start_time);
 	}
 }
 

@@ -39,18 +39,22 @@ static __always_inline struct parent *parent_slot(__u32 tgid)
 	return bpf_map_lookup_elem(&parents, &slot);
 }
 
-static __always_inline void keep_parent(__u32 tgid, const struct parent *parent)
+/* The slot of a process, for the name of its parent, or NULL. A process that takes its
+ * name meanwhile must not take half of this one. */
+static __always_inline struct parent *begin_parent(__u32 tgid)
 {
 	struct parent *slot = parent_slot(tgid);
 
-	if (!slot)
-		return;
-	/* A process that takes its name meanwhile must not take half of this one. */
-	slot->start_time = 0;
+	if (slot)
+		slot->start_time = 0;
 	barrier();
-	__builtin_memcpy(slot->comm, parent->comm, sizeof(slot->comm));
+	return slot;
+}
+
+static __always_inline void end_parent(struct parent *slot, __u64 start_time)
+{
 	barrier();
-	slot->start_time = parent->start_time;
+	slot->start_time = start_time;
 }
 
 /* Fill in the name of the parent of a process that is freed. */

@@ -373,7 +373,7 @@ int main(int argc, char **argv)
 		for (long i = 0; i < n; i++) {
 			pid_t child = fork();
 			if (!child) {
-				burn((void *)50);
+				burn((void *)600);
 				used = cpu_ns_of(RUSAGE_SELF);
 				if (write(ends[1], &used, sizeof(used)) != sizeof(used))
 					fail("write");

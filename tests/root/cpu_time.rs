@@ -252,7 +252,7 @@ fn cpu_time_of_processes_that_no_parent_waits_for_is_counted(transport: &str) {
     let (daemon, _config) = with_transport(transport, "");
     let program = programs.copied(ways(), "cpu-ignored");
     assert_cpu(&daemon, &["cpu-ignored"], || {
-        let (parent, children) = measured(&program, 1, &["ignored", "-", "4"]);
+        let (parent, children) = measured(&program, 1, &["ignored", "-", "2"]);
         parent + seconds(&children)
     });
 
