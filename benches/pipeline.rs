@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF};
+use execsnoopd::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::source::{ProgramStats, Source};
 use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
@@ -21,7 +21,7 @@ use execsnoopd::pipeline::reader::Reader;
 use execsnoopd::pipeline::series;
 use execsnoopd::pipeline::snapshot::Snapshot;
 use execsnoopd::pipeline::view::{Counts, Key, ViewCounts};
-use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers, Observation};
+use execsnoopd::record::{Event, ExitCounts, FailureCounts, Kind, Ledgers, Observation};
 use rustix::event::{EventfdFlags, eventfd};
 use testkit::bytes::encode;
 use tokio::sync::mpsc;
@@ -184,6 +184,10 @@ impl Source for Refilled {
         Ok(FailureCounts::default())
     }
 
+    fn exits(&mut self) -> io::Result<ExitCounts> {
+        Ok(ExitCounts::default())
+    }
+
     fn cgroup_path(&mut self, _: u64) -> io::Result<Option<Vec<u8>>> {
         Ok(None)
     }
@@ -265,7 +269,7 @@ fn scrape(c: &mut Criterion) {
         .build()
         .unwrap();
     let info = CaptureInfo {
-        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
+        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF, CPU_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
     };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::record::Kind;
 
-/// A program of `bpf/execsnoop.bpf.c` or `bpf/exit.h`.
+/// A program of `bpf/execsnoop.bpf.c`, `bpf/exit.h` or `bpf/cpu.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
     pub kind: Kind,
@@ -155,6 +155,11 @@ pub const EXIT_LIVE: [Hook; 2] = [
     ),
 ];
 
+/// CPU time of processes, with types.
+pub const CPU_TP_BTF: Hook = hook(Kind::CpuTime, "cpu_tp_btf", "tp_btf", "sched_process_free");
+/// The same without types.
+pub const CPU_RAW_TP: Hook = hook(Kind::CpuTime, "cpu_raw_tp", "raw_tp", "sched_process_free");
+
 /// The copies of each program that the kernel may skip, as `FOR_EACH_COPY` in
 /// `bpf/standby.h` defines them.
 macro_rules! copies {
@@ -163,7 +168,7 @@ macro_rules! copies {
     };
 }
 
-const COPIES: [[&str; 3]; 9] = copies![
+const COPIES: [[&str; 3]; 11] = copies![
     "exec_tp_btf",
     "exec_raw_tp",
     "fail_execve",
@@ -173,6 +178,8 @@ const COPIES: [[&str; 3]; 9] = copies![
     "exit_tp_btf",
     "exit_live_tp_btf",
     "exit_live_raw_tp",
+    "cpu_tp_btf",
+    "cpu_raw_tp",
 ];
 
 /// The kinds of attach points at which a kernel may preempt programs.

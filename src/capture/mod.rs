@@ -39,7 +39,7 @@ use self::select::{Selection, select};
 use self::source::{ProgramStats, Source};
 use self::tally::Tally;
 use crate::names::cgroup;
-use crate::record::{self, FailureCounts, Kind, Ledgers};
+use crate::record::{self, ExitCounts, FailureCounts, Kind, Ledgers};
 use crate::sys::privileges;
 
 pub use self::error::Error;
@@ -56,6 +56,7 @@ pub struct Capture {
     buffer: Box<dyn Buffer>,
     ledgers: MapHandle,
     failures: MapHandle,
+    exits: MapHandle,
     cgroup_names: MapHandle,
     tally: Tally,
     info: CaptureInfo,
@@ -91,6 +92,7 @@ impl Capture {
                         execs = list(Kind::Exec),
                         failures = list(Kind::Failure),
                         exits = list(Kind::Exit),
+                        cpu_time = list(Kind::CpuTime),
                         programs = capture.programs.len(),
                         transport = kind.name(),
                         buffer_bytes = info.buffer_bytes,
@@ -147,6 +149,7 @@ impl Capture {
             buffer,
             ledgers: maps.ledgers,
             failures: maps.failures,
+            exits: maps.exits,
             cgroup_names: maps.cgroup_names,
             tally: Tally::new(maps.tally_in_use, in_use, spare),
             info,
@@ -204,6 +207,14 @@ impl Source for Capture {
         let mut sums = FailureCounts::default();
         for bytes in per_cpu(&self.failures, 0)? {
             sums += record::decode_failures(&bytes).map_err(io::Error::other)?;
+        }
+        Ok(sums)
+    }
+
+    fn exits(&mut self) -> io::Result<ExitCounts> {
+        let mut sums = ExitCounts::default();
+        for bytes in per_cpu(&self.exits, 0)? {
+            sums += record::decode_exits(&bytes).map_err(io::Error::other)?;
         }
         Ok(sums)
     }

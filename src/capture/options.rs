@@ -1,7 +1,9 @@
 //! What to capture, and which hooks and transports may be used.
 
 use crate::capture::hook::AttachPoint;
-use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook};
+use crate::capture::hook::{
+    CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook,
+};
 use crate::capture::preemption;
 use crate::record::Comm;
 
@@ -20,9 +22,12 @@ pub struct Options {
     pub exec_hooks: Vec<Vec<Hook>>,
     /// The hooks that may be used for failed execs. None: failed execs are not observed.
     pub failures: Option<FailureHooks>,
+    /// Observe exits of processes, and their CPU time.
     pub exits: bool,
     /// Groups of hooks for exits, the preferred one first.
     pub exit_hooks: Vec<Vec<Hook>>,
+    /// Groups of hooks for CPU time, the preferred one first.
+    pub cpu_time_hooks: Vec<Vec<Hook>>,
     /// Count attempts, as the classic execsnoop does, instead of execs.
     pub classic: bool,
     pub live: Live,
@@ -33,6 +38,7 @@ pub struct Options {
 
 /// The details and filters of the live stream of `execsnoopd trace`; by default none. The programs
 /// apply the filters, so the ledger does not count what a filter rejects.
+#[allow(clippy::struct_excessive_bools)] // independent switches
 #[derive(Debug, Clone, Default)]
 pub struct Live {
     /// Only observations of this real user id.
@@ -43,8 +49,12 @@ pub struct Live {
     pub parent_comm: Option<Comm>,
     /// Only observations in the cgroup with this id, or below it.
     pub cgroup_id: Option<u64>,
+    /// Send the time, the process and the parent of each observation. Without it, they are 0.
+    pub process: bool,
     /// Send failed execs as events, too.
     pub failures: bool,
+    /// Send exits as events, with the CPU time that the scheduler has accounted for.
+    pub exits: bool,
     /// Send the path. Path and arguments require the ring buffer.
     pub path: bool,
     /// Send the arguments.
@@ -68,6 +78,7 @@ impl Default for Options {
             failures: Some(FailureHooks::Fexit),
             exits: true,
             exit_hooks: vec![vec![EXIT_TP_BTF], vec![EXIT_LIVE[0]], vec![EXIT_LIVE[1]]],
+            cpu_time_hooks: vec![vec![CPU_TP_BTF], vec![CPU_RAW_TP]],
             classic: false,
             live: Live::default(),
             may_skip: preemption::may_skip,

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::record::{FailureCounts, Kind, Ledgers};
+use crate::record::{ExitCounts, FailureCounts, Kind, Ledgers};
 
 pub trait Source: Send {
     /// Becomes readable when [`drain_events`](Self::drain_events) is due.
@@ -24,6 +24,9 @@ pub trait Source: Send {
 
     /// The number of failed execs since the start, by errno.
     fn failures(&mut self) -> io::Result<FailureCounts>;
+
+    /// Exits since the start.
+    fn exits(&mut self) -> io::Result<ExitCounts>;
 
     /// The path of a cgroup as it was when the cgroup was first seen: `/` for the root. None if
     /// it is not known.

@@ -269,7 +269,7 @@ impl Daemon {
         info!(
             execs = totals.execs,
             unattributed = totals.unattributed,
-            exits = totals.exits.total(),
+            exits = totals.flush.exits.total(),
             failures = self
                 .capture_info
                 .observes(Kind::Failure)

@@ -18,9 +18,8 @@ use crate::capture::CaptureInfo;
 use crate::capture::source::ProgramStats;
 use crate::names::errno;
 use crate::names::users::UserNames;
-use crate::pipeline::exits::LIFETIME_BUCKETS;
 use crate::pipeline::snapshot::Snapshot;
-use crate::record::Kind;
+use crate::record::{Kind, LIFETIME_BUCKETS, WaitStatus};
 use crate::sys::log;
 
 mod families;
@@ -124,6 +123,9 @@ impl Execs<'_> {
         if self.capture_info.observes(Kind::Exit) {
             families.extend(Self::exits(snapshot));
         }
+        if self.capture_info.observes(Kind::CpuTime) {
+            families.extend(Self::cpu_time(snapshot));
+        }
         families.extend(self.views(snapshot));
         families.extend(self.pipeline(snapshot));
         families
@@ -143,7 +145,7 @@ impl Execs<'_> {
             ),
             counter(
                 "execsnoop_lost_events_total",
-                "Execs and exits whose event was lost, and with it pid and time. They are still \
+                "Execs and CPU times whose event was lost, and with it the time. They are still \
                  counted.",
                 snapshot
                     .lost()
@@ -185,28 +187,42 @@ impl Execs<'_> {
     }
 
     fn exits(snapshot: &Snapshot) -> Vec<MetricFamily> {
-        let exits = &snapshot.exits;
-        let unattributed = snapshot.flush.after[Kind::Exit].unattributed;
-        let labels = |reason: &str, code: &str| vec![pair("reason", reason), pair("code", code)];
-        let mut samples = vec![count(labels("unknown", ""), unattributed)];
-        samples.extend(
-            exits
-                .by_status
-                .iter()
-                .map(|(status, n)| count(labels(status.reason(), &status.code()), *n)),
-        );
+        let exits = &snapshot.flush.exits;
+        // Success has a sample from the start.
+        let mut by_status = BTreeMap::from([(WaitStatus::Exited(0), 0)]);
+        by_status.extend(exits.by_status());
+        let samples = by_status.into_iter().map(|(status, n)| {
+            let labels = vec![pair("reason", status.reason()), pair("code", status.code())];
+            count(labels, n)
+        });
         vec![
             counter(
                 "execsnoop_exits_total",
                 "Processes that exited, by exit status or signal.",
-                samples,
+                samples.collect::<Vec<_>>(),
             ),
             histogram(
                 "execsnoop_process_lifetime_seconds",
-                "Time from fork to exit of processes. Exits whose event was lost are not included.",
+                "Time from fork to exit of processes.",
                 &LIFETIME_BUCKETS,
-                &exits.lifetimes,
-                exits.lifetime_ns as f64 / 1e9,
+                exits.lifetimes(),
+                exits.lifetime_ns() as f64 / 1e9,
+            ),
+        ]
+    }
+
+    fn cpu_time(snapshot: &Snapshot) -> Vec<MetricFamily> {
+        vec![
+            counter(
+                "execsnoop_unattributed_cpu_seconds_total",
+                "CPU time that every view counts as `other`, because its process is not known.",
+                [counted_as(vec![], seconds(snapshot.unattributed_cpu_ns))],
+            ),
+            counter(
+                "execsnoop_unknown_parents_total",
+                "Processes whose CPU time is counted with an empty parent_comm, because it is not \
+                 known any more.",
+                [plain(snapshot.unknown_parents)],
             ),
         ]
     }

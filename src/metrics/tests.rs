@@ -1,6 +1,6 @@
 use super::*;
 use crate::capture::TransportKind;
-use crate::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF};
+use crate::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF};
 use crate::pipeline::view::{Counts, Key, Label, ViewCounts};
 
 /// A snapshot in which each family of a view has several samples.
@@ -35,7 +35,7 @@ fn encode(metrics: &Metrics, snapshot: &Snapshot) -> String {
 #[test]
 fn a_snapshot_is_encoded_the_same_after_another_one() {
     let metrics = Metrics::new(CaptureInfo {
-        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
+        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF, CPU_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
     });

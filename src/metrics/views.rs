@@ -46,10 +46,10 @@ impl Execs<'_> {
                 &format!("Execs by {by}."),
                 execs,
             ));
-            if self.capture_info.observes(Kind::Exit) {
+            if self.capture_info.observes(Kind::CpuTime) {
                 families.push(counter(
                     &format!("execsnoop_cpu_seconds_by_{name}_total"),
-                    &format!("CPU time of processes that exited, by {by}."),
+                    &format!("CPU time of processes that were reaped, by {by}."),
                     cpu,
                 ));
             }
@@ -75,7 +75,7 @@ impl Execs<'_> {
                 "Execs counted in a view under series that were evicted, or before the view existed.",
                 yielded_execs,
             ));
-            if self.capture_info.observes(Kind::Exit) {
+            if self.capture_info.observes(Kind::CpuTime) {
                 families.push(counter(
                     "execsnoop_series_yielded_cpu_seconds_total",
                     "CPU time counted in a view under series that were evicted, or before the view existed.",

@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 
 use crate::capture::CaptureInfo;
 use crate::names::users::UserNames;
-use crate::pipeline::exits::WaitStatus;
 use crate::pipeline::history::History;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::{Loss, Snapshot};
 use crate::pipeline::view::{self, Counts, Label};
-use crate::record::Kind;
+use crate::record::{Kind, WaitStatus};
 
 /// The number of series shown of each view.
 const TOP: usize = 10;
@@ -52,9 +51,8 @@ pub struct Exits {
     pub signals: Vec<(String, u64)>,
     /// Exits by signals that are not in `signals`.
     pub other_signals: u64,
-    /// Exits that were counted without their status.
-    pub unknown: u64,
-    /// CPU time of the processes that exited, in nanoseconds; None if there is no view to count it.
+    /// CPU time of the processes that were reaped, in nanoseconds; None if there is no view to count
+    /// it.
     pub cpu_ns: Option<u64>,
 }
 
@@ -115,7 +113,9 @@ impl Summary {
             failures: capture_info
                 .observes(Kind::Failure)
                 .then(|| failures(snapshot)),
-            exits: capture_info.observes(Kind::Exit).then(|| exits(snapshot)),
+            exits: capture_info
+                .observes(Kind::Exit)
+                .then(|| exits(snapshot, capture_info.observes(Kind::CpuTime))),
             views: views.map(|view| top(view, snapshot, names)).collect(),
             account: Account {
                 differences: differences
@@ -149,14 +149,14 @@ fn failures(snapshot: &Snapshot) -> Failures {
     }
 }
 
-fn exits(snapshot: &Snapshot) -> Exits {
-    let unknown = snapshot.flush.after[Kind::Exit].unattributed;
+fn exits(snapshot: &Snapshot, has_cpu_time: bool) -> Exits {
     let (mut succeeded, mut failed, mut signals) = (0, 0, Vec::new());
-    for (status, n) in &snapshot.exits.by_status {
+    let exits = &snapshot.flush.exits;
+    for (status, n) in exits.by_status() {
         match status {
             WaitStatus::Exited(0) => succeeded += n,
             WaitStatus::Exited(_) => failed += n,
-            WaitStatus::Signaled(_) => signals.push((status.code(), *n)),
+            WaitStatus::Signaled(_) => signals.push((status.code(), n)),
         }
     }
     signals.sort_by_key(|(_, n)| Reverse(*n));
@@ -166,13 +166,14 @@ fn exits(snapshot: &Snapshot) -> Exits {
         series + series::other(view, snapshot).cpu_ns + view.yielded.cpu_ns
     };
     Exits {
-        total: snapshot.exits.total() + unknown,
+        total: exits.total(),
         succeeded,
         failed,
         signals,
         other_signals: rest.iter().map(|(_, n)| n).sum(),
-        unknown,
-        cpu_ns: snapshot.views.first().map(of_view),
+        cpu_ns: has_cpu_time
+            .then(|| snapshot.views.first().map(of_view))
+            .flatten(),
     }
 }
 
@@ -204,12 +205,12 @@ fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
 mod tests {
     use super::*;
     use crate::capture::TransportKind;
-    use crate::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+    use crate::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
     use crate::pipeline::view::{Key, ViewCounts};
 
     fn capture_info() -> CaptureInfo {
         CaptureInfo {
-            hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+            hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF, CPU_TP_BTF],
             transport: TransportKind::Perf,
             buffer_bytes: 4096,
         }
@@ -256,17 +257,19 @@ mod tests {
     fn exits_are_summed_by_outcome_and_rare_signals_together() {
         let mut snapshot = Snapshot::default();
         for (status, n) in [(0, 5), (1 << 8, 3), (127 << 8, 4)] {
-            snapshot.exits.add(status, n);
+            snapshot.flush.exits.add(status, n);
         }
         for signal in 1..=10 {
-            snapshot.exits.add(signal, u64::from(signal.unsigned_abs()));
+            snapshot
+                .flush
+                .exits
+                .add(signal, u64::from(signal.unsigned_abs()));
         }
-        snapshot.flush.after[Kind::Exit].unattributed = 2;
         let exits = summary(&snapshot).exits.unwrap();
-        assert_eq!((exits.succeeded, exits.failed, exits.unknown), (5, 7, 2));
+        assert_eq!((exits.succeeded, exits.failed), (5, 7));
         assert_eq!(exits.signals[0], ("SIGUSR1".to_owned(), 10));
         assert_eq!((exits.signals.len(), exits.other_signals), (8, 1 + 2));
-        assert_eq!(exits.total, 5 + 7 + 2 + 55);
+        assert_eq!(exits.total, 5 + 7 + 55);
         assert_eq!(exits.cpu_ns, None);
     }
 

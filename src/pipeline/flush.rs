@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::capture::source::ProgramStats;
-use crate::record::{FailureCounts, Ledgers};
+use crate::record::{ExitCounts, FailureCounts, Ledgers};
 
 /// The state of the kernel side and of the reader at a flush.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +21,7 @@ pub struct Flush {
     /// The ledgers when the flush ended. The number accounted for must be at most their `seen`.
     pub after: Ledgers,
     pub failures: FailureCounts,
+    pub exits: ExitCounts,
     /// Observations, from events and from the tally, that could not be decoded.
     pub undecodable: u64,
     /// Wakeups of the reader.

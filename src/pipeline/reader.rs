@@ -6,7 +6,7 @@
 
 use std::io;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -26,11 +26,14 @@ const IDLE_TICK: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// The maximum number of drains in a flush. One drain can miss observations that the ledger has as
-/// seen: a program has not sent the event yet, or the event is newer than the drain.
-const FLUSH_ATTEMPTS: u32 = 20;
-/// The pause between two drains of a flush.
-const FLUSH_PAUSE: Duration = Duration::from_micros(50);
+/// The pause before the second drain of a flush. One drain can miss observations that the ledger has
+/// as seen: a program has not sent the event yet, or the event is newer than the drain. Each pause
+/// is twice as long as the previous one, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the last flush waits for such observations.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// An error that ends the reader.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,7 @@ pub struct Reader<S, O = Event> {
     /// drain, because a buffer that was read before theirs may by now contain older events.
     held_back: Vec<O>,
     cgroups: CgroupCache,
-    /// Execs and exits received from the buffers and the tally, except those in `held_back`.
+    /// Observations received from the buffers and the tally, except those in `held_back`.
     delivered: u64,
     tallied: u64,
     answered: u64,
@@ -102,22 +105,22 @@ impl<S: Source, O: Observation> Reader<S, O> {
         while !self.control.is_stopped() {
             let request = self.control.requested();
             if request > self.answered {
-                self.flush(request, FLUSH_ATTEMPTS)?;
+                self.flush(request, Duration::MAX)?;
             } else {
-                self.drain()?;
+                self.drain(O::TALLY_PENDING)?;
             }
             self.wait()?;
         }
         self.source.detach();
         self.stopping = true;
         let request = self.control.requested();
-        self.flush(request, FLUSH_ATTEMPTS)
+        self.flush(request, LAST_FLUSH)
     }
 
     /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for three
     /// messages, because there is no receiver yet.
     pub fn flush_now(&mut self) -> Result<(), Error> {
-        self.flush(self.answered, 1)
+        self.flush(self.answered, Duration::ZERO)
     }
 
     /// Sleeps until a buffer is half full, there is a request, or the tick has passed.
@@ -137,24 +140,32 @@ impl<S: Source, O: Observation> Reader<S, O> {
         Ok(())
     }
 
-    /// Sends everything that was observed before now, and the state of the ledgers.
-    fn flush(&mut self, request: u64, attempts: u32) -> Result<(), Error> {
+    /// Sends everything that was observed before now, and the state of the ledgers, as soon as
+    /// nothing is missing or `patience` is over. A stop ends the flush without an answer.
+    fn flush(&mut self, request: u64, patience: Duration) -> Result<(), Error> {
         let programs = self.source.programs();
         let before = self.ledgers()?;
-        let mut made = 0;
-        let (failures, after) = loop {
-            self.drain()?;
+        let began = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let (failures, exits, after) = loop {
+            self.drain(1)?;
             let failures = self.source.failures();
             let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
+            let exits = self.source.exits();
+            let exits = exits.map_err(failed("cannot read the counts of exits"))?;
             let after = self.ledgers()?;
             let delivered = self.delivered + of_all::<O>(&after, |ledger| ledger.unattributed);
             let all = delivered >= of_all::<O>(&before, |ledger| ledger.seen)
-                && failures.total() >= before[Kind::Failure].seen;
-            made += 1;
-            if all || made == attempts {
-                break (failures, after);
+                && failures.total() >= before[Kind::Failure].seen
+                && exits.total() >= before[Kind::Exit].seen;
+            if all || began.elapsed() >= patience {
+                break (failures, exits, after);
             }
-            thread::sleep(FLUSH_PAUSE);
+            if !self.stopping && self.control.is_stopped() {
+                return Ok(());
+            }
+            thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(pause * 2);
         };
         self.answered = request;
         let flush = Flush {
@@ -162,6 +173,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             before,
             after,
             failures,
+            exits,
             undecodable: self.undecodable,
             wakeups: self.wakeups,
             batches: self.batches,
@@ -170,10 +182,12 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.send(Message::Flushed(Box::new(flush)))
     }
 
-    /// Drains the buffers and, unless it is empty, the tally.
-    fn drain(&mut self) -> Result<(), Error> {
+    /// Drains the buffers and, if at least `pending` observations are in it, the tally.
+    fn drain(&mut self, pending: u64) -> Result<(), Error> {
         self.drain_events()?;
-        if of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied) == self.tallied {
+        // Less than `self.tallied` while a program has counted in the tally, but not yet here.
+        let tallied = of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied);
+        if tallied < self.tallied + pending {
             return Ok(());
         }
         self.drain_tally()

@@ -96,7 +96,7 @@ pub fn busy() -> Snapshot {
         (13, 9),
         (11, 2),
     ] {
-        snapshot.exits.add(status, n);
+        snapshot.flush.exits.add(status, n);
     }
     snapshot
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::pipeline::cgroup_cache::Cgroups;
-use crate::pipeline::exits::Exits;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::message::Message;
@@ -42,9 +41,12 @@ pub struct Aggregator {
     /// Execs in cgroups whose name is not known.
     unknown_cgroup_execs: u64,
     recent: History,
-    /// CPU time of the processes in `exits`, in nanoseconds.
+    /// CPU time with a subject, in nanoseconds.
     cpu_ns: u64,
-    exits: Exits,
+    /// Processes whose CPU time is in `cpu_ns`.
+    cpu_times: u64,
+    /// Those among them whose parent's name is in use and not known.
+    unknown_parents: u64,
     views: Vec<View>,
     changes: Changes,
     flush: Flush,
@@ -61,7 +63,8 @@ impl Aggregator {
             unknown_cgroup_execs: 0,
             recent: History::default(),
             cpu_ns: 0,
-            exits: Exits::default(),
+            cpu_times: 0,
+            unknown_parents: 0,
             views,
             changes: Changes::default(),
             flush: Flush::default(),
@@ -109,7 +112,7 @@ impl Aggregator {
         self.recent.add(now, self.total().saturating_sub(before));
         let unattributed = self.unattributed();
         for view in &mut self.views {
-            view.record_other(unattributed, now);
+            view.record_other(unattributed.execs, now);
         }
         is_flushed
     }
@@ -154,7 +157,7 @@ impl Aggregator {
         let now = self.began.elapsed();
         let so_far = Counts {
             execs: self.total(),
-            cpu_ns: self.cpu_ns,
+            cpu_ns: self.cpu_ns + self.unattributed().cpu_ns,
         };
         let unattributed = self.unattributed();
         let mut old = std::mem::take(&mut self.views);
@@ -175,16 +178,14 @@ impl Aggregator {
             cpu_ns: event.cpu_ns,
         };
         self.count(&event.subject, count, context);
-        if record::kind(&event.subject) == Kind::Exit {
-            self.exits.add_lifetime(event.lifetime_ns);
-        }
     }
 
     fn count(&mut self, subject: &Subject, of: TallyCount, context: &Context<'_>) {
         let mut counts = Counts::default();
-        if record::kind(subject) == Kind::Exit {
-            self.exits.add(subject.retval, of.count);
+        if record::kind(subject) == Kind::CpuTime {
+            self.cpu_times += of.count;
             self.cpu_ns += of.cpu_ns;
+            self.unknown_parents += u64::from(subject.is_parent_unknown > 0) * of.count;
             counts.cpu_ns = of.cpu_ns;
         } else {
             self.execs += of.count;
@@ -199,35 +200,41 @@ impl Aggregator {
         }
     }
 
-    /// Returns the number of execs that are counted without a subject.
-    fn unattributed(&self) -> u64 {
-        self.flush.after[Kind::Exec].unattributed + self.flush.undecodable + self.missed.count
+    /// Returns what is counted without a subject.
+    fn unattributed(&self) -> Counts {
+        let after = &self.flush.after;
+        Counts {
+            execs: after[Kind::Exec].unattributed + self.flush.undecodable + self.missed.count,
+            cpu_ns: after[Kind::CpuTime].unattributed_cpu_ns,
+        }
     }
 
     fn total(&self) -> u64 {
-        self.execs + self.unattributed()
+        self.execs + self.unattributed().execs
     }
 
     pub fn snapshot(&self) -> Snapshot {
         let flush = self.flush.clone();
-        let exits = self.exits.total() + flush.after[Kind::Exit].unattributed;
+        let cpu_times = self.cpu_times + flush.after[Kind::CpuTime].unattributed;
         let differences = Kind::ALL.map(|kind| {
             let accounted = match kind {
                 // Execs that no program observed are not in `seen`.
                 Kind::Exec => self.total() - self.missed.count,
                 Kind::Failure => flush.failures.total(),
-                Kind::Exit => exits,
+                Kind::Exit => flush.exits.total(),
+                Kind::CpuTime => cpu_times,
             };
             difference(flush.before[kind].seen, flush.after[kind].seen, accounted)
         });
         Snapshot {
             execs: self.total(),
             recent: self.recent.clone(),
-            unattributed: self.unattributed(),
+            unattributed: self.unattributed().execs,
+            unattributed_cpu_ns: self.unattributed().cpu_ns,
+            unknown_parents: self.unknown_parents,
             unknown_cgroup_execs: self.unknown_cgroup_execs,
             missed: self.missed.count,
             missed_at_most: self.missed_at_most.each_ref().map(|missed| missed.count),
-            exits: self.exits.clone(),
             differences,
             views: self.views.iter().map(View::counts).collect(),
             flush,

@@ -1,7 +1,6 @@
 use super::missed::IN_FLIGHT;
 use super::*;
 use crate::capture::source::ProgramStats;
-use crate::pipeline::exits::WaitStatus;
 use crate::pipeline::series;
 use crate::pipeline::view::{Key, Label};
 use crate::record::Ledger;
@@ -44,7 +43,7 @@ fn the_total_contains_events_and_tallied_undecodable_and_unattributed_execs() {
     assert_eq!(snapshot.execs, 3 + 4 + 5 + 2);
     assert_eq!(snapshot.unattributed, 5 + 2);
     assert_eq!(snapshot.recent.counts().sum::<u64>(), snapshot.execs);
-    assert_eq!(snapshot.differences, [0, 0, 0]);
+    assert_eq!(snapshot.differences, [0; 4]);
     let execs = Counts {
         execs: 7,
         cpu_ns: 0,
@@ -90,7 +89,7 @@ fn an_exec_that_no_copy_of_the_program_observed_is_unattributed() {
         let snapshot = aggregator.snapshot();
         assert_eq!((snapshot.execs, snapshot.unattributed), (missed, missed));
         assert_eq!(snapshot.recent.counts().sum::<u64>(), missed);
-        assert_eq!(snapshot.differences, [0, 0, 0]);
+        assert_eq!(snapshot.differences, [0; 4]);
     }
 }
 
@@ -111,10 +110,10 @@ fn skipped_exits_and_failures_have_an_upper_bound() {
     let mut aggregator = Aggregator::new(vec![]);
     // `recovered` is negative if the kernel refused the claims of first copies.
     for (exits, failures, recovered, at_most) in [
-        (7, [2, 3], [0, 4], [0, 0, 0]),
-        (7, [2, 3], [0, 4], [0, 5, 3]),
-        (7, [2, 4], [-1, 7], [0, 5, 3]),
-        (9, [2, 4], [-1, 7], [0, 7, 3]),
+        (7, [2, 3], [0, 4], [0, 0, 0, 0]),
+        (7, [2, 3], [0, 4], [0, 5, 3, 0]),
+        (7, [2, 4], [-1, 7], [0, 5, 3, 0]),
+        (9, [2, 4], [-1, 7], [0, 7, 3, 0]),
     ] {
         aggregator.began -= IN_FLIGHT;
         let mut flush = Flush {
@@ -132,7 +131,7 @@ fn skipped_exits_and_failures_have_an_upper_bound() {
         let snapshot = aggregator.snapshot();
         assert_eq!(snapshot.missed_at_most, at_most);
         assert_eq!((snapshot.missed, snapshot.execs), (0, 0));
-        assert_eq!(snapshot.differences, [0, 0, 0]);
+        assert_eq!(snapshot.differences, [0; 4]);
     }
 }
 
@@ -143,23 +142,23 @@ fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
         cpu_ns: 7,
         ..Event::default()
     };
-    let mut observe = |aggregator: &mut Aggregator, is_exit| {
-        event.subject.is_exit = is_exit;
+    let mut observe = |aggregator: &mut Aggregator, is_cpu_time| {
+        event.subject.is_cpu_time = is_cpu_time;
         aggregator.apply(Message::Events(vec![event; 3], Cgroups::new()));
     };
     let total = |times: u64| Counts {
         execs: 3 * times,
         cpu_ns: 3 * 7 * times,
     };
-    for is_exit in [0, 1] {
-        observe(&mut aggregator, is_exit);
+    for is_cpu_time in [0, 1] {
+        observe(&mut aggregator, is_cpu_time);
     }
     aggregator.change_views(vec![
         View::new(vec![Label::Uid], 5),
         View::new(vec![Label::Comm], 6),
     ]);
-    for is_exit in [0, 1] {
-        observe(&mut aggregator, is_exit);
+    for is_cpu_time in [0, 1] {
+        observe(&mut aggregator, is_cpu_time);
     }
     let [by_uid, by_comm] = &aggregator.snapshot().views[..] else {
         panic!("two views");
@@ -172,33 +171,53 @@ fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
 }
 
 #[test]
-fn exits_count_statuses_lifetimes_and_cpu_time_but_no_exec() {
+fn cpu_time_is_counted_from_events_and_the_tally_and_without_a_subject() {
     let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
-    let mut exit = Event {
-        lifetime_ns: 2_000_000,
+    let mut freed = Event {
         cpu_ns: 300,
         ..Event::default()
     };
-    exit.subject.is_exit = 1;
-    exit.subject.retval = 9;
+    freed.subject.is_cpu_time = 1;
+    let mut orphan = freed;
+    orphan.subject.is_parent_unknown = 1;
     let tallied = TallyCount {
         count: 2,
         cpu_ns: 600,
     };
-    aggregator.apply(Message::Events(vec![exit], Cgroups::new()));
+    aggregator.apply(Message::Events(vec![freed], Cgroups::new()));
     aggregator.apply(Message::Tally(
-        vec![(exit.subject, tallied)],
+        vec![(orphan.subject, tallied)],
         Cgroups::new(),
     ));
+    let mut flush = Flush::default();
+    flush.before[Kind::CpuTime].seen = 7;
+    flush.after[Kind::CpuTime] = Ledger {
+        sent: 1,
+        tallied: 2,
+        unattributed: 4,
+        unattributed_cpu_ns: 50,
+        seen: 7,
+        ..Ledger::default()
+    };
+    aggregator.apply(Message::Flushed(Box::new(flush)));
+    // A view that begins now has all of it as yielded.
+    aggregator.change_views(vec![
+        View::new(vec![Label::Comm], 5),
+        View::new(vec![Label::Uid], 5),
+    ]);
     let snapshot = aggregator.snapshot();
     assert_eq!(snapshot.execs, 0);
-    assert_eq!(snapshot.exits.by_status[&WaitStatus::Signaled(9)], 3);
-    assert_eq!(snapshot.exits.lifetimes.iter().sum::<u64>(), 1);
-    let cpu = Counts {
-        execs: 0,
-        cpu_ns: 900,
+    assert_eq!(snapshot.differences, [0; 4]);
+    assert_eq!(snapshot.unattributed_cpu_ns, 50);
+    assert_eq!(snapshot.unknown_parents, 2);
+    let cpu = |cpu_ns| Counts { execs: 0, cpu_ns };
+    let [by_comm, by_uid] = &snapshot.views[..] else {
+        panic!("two views");
     };
-    assert_eq!(snapshot.views[0].series, vec![(Key::default(), cpu)]);
+    assert_eq!(by_comm.series, vec![(Key::default(), cpu(900))]);
+    assert_eq!(series::other(by_comm, &snapshot), cpu(50));
+    assert_eq!(by_uid.yielded, cpu(950));
+    assert_eq!(series::other(by_uid, &snapshot), cpu(0));
 }
 
 #[test]

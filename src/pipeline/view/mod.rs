@@ -45,15 +45,15 @@ pub struct View {
     returning: Returning,
     overflow: Counts,
     yielded: Counts,
-    /// The unattributed execs from before the view existed, which are in `yielded`.
-    unattributed_before: u64,
+    /// What was unattributed before the view existed, which is in `yielded`.
+    unattributed_before: Counts,
     recent_other: History,
     /// All execs added to `recent_other`, including those too old to be kept there.
     other_recorded: u64,
 }
 
-/// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and the
-/// execs that have been unattributed since the view was created.
+/// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and what
+/// has been unattributed since the view was created.
 #[derive(Debug, Clone, Default)]
 pub struct ViewCounts {
     pub labels: Vec<Label>,
@@ -64,8 +64,8 @@ pub struct ViewCounts {
     /// What was counted under series that have since been evicted, and everything counted before
     /// the view existed.
     pub yielded: Counts,
-    /// The unattributed execs in `yielded`.
-    pub unattributed_before: u64,
+    /// What is unattributed in `yielded`.
+    pub unattributed_before: Counts,
     /// The execs of the last minutes that had no series.
     pub recent_other: History,
     /// The number of slots.
@@ -83,7 +83,7 @@ impl View {
             returning: Returning::default(),
             overflow: Counts::default(),
             yielded: Counts::default(),
-            unattributed_before: 0,
+            unattributed_before: Counts::default(),
             recent_other: History::default(),
             other_recorded: 0,
         }
@@ -115,9 +115,9 @@ impl View {
         self
     }
 
-    /// Starts with what was counted before the view existed, unattributed execs included.
+    /// Starts with what was counted before the view existed, what is unattributed included.
     #[must_use]
-    pub fn beginning_with(self, before: Counts, unattributed_before: u64) -> Self {
+    pub fn beginning_with(self, before: Counts, unattributed_before: Counts) -> Self {
         Self {
             yielded: before,
             unattributed_before,
@@ -222,7 +222,7 @@ impl View {
     /// Records in `recent_other` the execs without a series since the last call. `unattributed` is
     /// the number of unattributed execs so far, and `now` is the time since the start.
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
-        let unattributed = unattributed.saturating_sub(self.unattributed_before);
+        let unattributed = unattributed.saturating_sub(self.unattributed_before.execs);
         let other = self.overflow.execs + unattributed;
         self.recent_other.add(now, other - self.other_recorded);
         self.other_recorded = other;

@@ -228,7 +228,7 @@ proptest! {
 
 #[test]
 fn execs_without_a_series_are_recorded_by_time_once() {
-    let mut view = View::new(vec![Label::Comm], 1).beginning_with(execs(100), 7);
+    let mut view = View::new(vec![Label::Comm], 1).beginning_with(execs(100), execs(7));
     for (second, comm, unattributed) in [(0, b'a', 7), (1, b'b', 8), (6, b'c', 8), (7, b'a', 8)] {
         view.add(&subject(comm, 0), None, at(second), execs(1));
         view.record_other(unattributed, at(second));
