@@ -5,12 +5,17 @@
 //! [`Capture::start`], which tries the transports in order: a perf buffer, then a ring buffer. The
 //! reader's thread reads from it. `select.rs` decides which programs run.
 
+mod base;
 mod buffer;
 mod error;
 pub mod facts;
+mod fdinfo;
+mod handover;
 pub mod hook;
 pub mod info;
+mod kept;
 pub mod libbpf_log;
+mod maps;
 mod note;
 mod object;
 pub mod options;
@@ -23,7 +28,7 @@ mod tally;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
 use nix::unistd::{SysconfVar, sysconf};
@@ -33,7 +38,9 @@ use self::buffer::Buffer;
 use self::buffer::perf::PerfBuffer;
 use self::buffer::ring::Ring;
 use self::facts::Host;
+use self::handover::Leftover;
 use self::hook::Hook;
+use self::maps::Maps;
 use self::object::Transport;
 use self::select::{Selection, select};
 use self::source::{ProgramStats, Source};
@@ -42,41 +49,66 @@ use crate::names::cgroup;
 use crate::record::{self, ExitCounts, FailureCounts, Kind, Ledgers};
 use crate::sys::privileges;
 
+pub use self::base::Base;
 pub use self::error::Error;
+pub use self::handover::{Handover, Refused};
 pub use self::info::CaptureInfo;
+pub use self::kept::{Descriptors, KernelSide};
 pub use self::note::Note;
 pub use self::options::{FailureHooks, Live, Options, TransportKind};
 
 /// The attached programs and the maps they write to.
 #[derive(Debug)]
 pub struct Capture {
-    /// Dropping them detaches the programs.
-    links: Vec<Link>,
+    links: Vec<Attached>,
     programs: Vec<stats::Program>,
     buffer: Box<dyn Buffer>,
-    ledgers: MapHandle,
-    failures: MapHandle,
-    exits: MapHandle,
-    cgroup_names: MapHandle,
+    maps: Maps,
     tally: Tally,
     info: CaptureInfo,
+    /// What the programs were loaded from.
+    fingerprint: String,
+    /// What earlier programs have counted.
+    base: Base,
+    /// What earlier programs have counted and nobody has read yet.
+    leftover: Leftover,
+    /// Whether a later daemon may continue with the programs.
+    is_kept: bool,
+}
+
+/// Dropping it detaches the program, if nobody else holds a descriptor of the link.
+#[derive(Debug)]
+enum Attached {
+    /// By this process.
+    Here(Link),
+    /// By an earlier daemon.
+    Earlier(OwnedFd),
+}
+
+impl Attached {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Here(link) => link.as_fd(),
+            Self::Earlier(link) => link.as_fd(),
+        }
+    }
 }
 
 impl Capture {
     /// Loads the programs, opens the buffer and attaches the programs. Once this returns, every
     /// exec is counted.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        libbpf_log::redirect();
-        let missing = privileges::raise_for_bpf()
-            .map_err(|e| Error::setup("reading this process's capabilities", &e))?;
-        if !missing.is_empty() {
-            return Err(Error::missing_capabilities(&missing));
-        }
+        prepare()?;
+        Self::start_paused(options, false)
+    }
+
+    /// Does the same, but if `is_paused`, the programs observe nothing yet.
+    fn start_paused(options: &Options, is_paused: bool) -> Result<Self, Error> {
         let Selection { hooks, notes } = select(options, &mut Host::new(options.may_skip))?;
         notes.iter().for_each(Note::log);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
-            match Self::start_over(kind, &hooks, options) {
+            match Self::start_over(kind, &hooks, options, is_paused) {
                 Err(Error::Buffer(refusal)) => {
                     info!(
                         transport = kind.name(),
@@ -106,7 +138,12 @@ impl Capture {
         Err(Error::NotPermitted(refusals.join("; ")))
     }
 
-    fn start_over(kind: TransportKind, hooks: &[Hook], options: &Options) -> Result<Self, Error> {
+    fn start_over(
+        kind: TransportKind,
+        hooks: &[Hook],
+        options: &Options,
+        is_paused: bool,
+    ) -> Result<Self, Error> {
         let cpus = online_cpus().map_err(|e| Error::setup("counting CPUs", &e))?;
         let transport = match kind {
             TransportKind::Perf => Transport::Perf,
@@ -117,24 +154,17 @@ impl Capture {
         // The object is needed only until all programs are attached: links, programs and maps
         // have their own descriptors.
         let mut object = MaybeUninit::uninit();
-        let mut skel = object::load(&mut object, hooks, transport, cpus, options)?;
-        let maps = object::maps(&skel)?;
-        let buffer: Box<dyn Buffer> = match kind {
-            TransportKind::Perf => Box::new(
-                PerfBuffer::open(maps.events, options.buffer_pages)
-                    .map_err(|e| Error::perf_buffer(options.buffer_pages, &e))?,
-            ),
-            TransportKind::Ring => Box::new(
-                Ring::open(&maps.ring).map_err(|e| Error::setup("opening the ring buffer", &e))?,
-            ),
-        };
+        let mut skel = object::load(&mut object, hooks, transport, cpus, options, is_paused)?;
+        let maps = Maps::of(&skel)?;
+        let buffer = open_buffer(kind, &maps, options.buffer_pages)?;
         let attached = object::attach(&mut skel, hooks)
             .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
         let mut links = Vec::new();
         let mut programs = Vec::new();
         for (link, hook, program) in attached {
-            links.push(link);
-            let program = stats::Program::new(hook, program);
+            links.push(Attached::Here(link));
+            let program = program.as_fd().try_clone_to_owned();
+            let program = program.and_then(|program| stats::Program::new(hook, program));
             programs.push(program.map_err(|e| Error::setup("opening a program's fdinfo", &e))?);
         }
         let info = CaptureInfo {
@@ -142,23 +172,57 @@ impl Capture {
             transport: kind,
             buffer_bytes: buffer.bytes(),
         };
-        let [in_use, spare] = maps.tally;
+        let tally = tally_of(&maps).map_err(|e| Error::setup("opening the tally", &e))?;
         Ok(Self {
             links,
             programs,
             buffer,
-            ledgers: maps.ledgers,
-            failures: maps.failures,
-            exits: maps.exits,
-            cgroup_names: maps.cgroup_names,
-            tally: Tally::new(maps.tally_in_use, in_use, spare),
+            maps,
+            tally,
             info,
+            fingerprint: options.fingerprint(),
+            base: Base::default(),
+            leftover: Leftover::default(),
+            is_kept: false,
         })
     }
 
     pub fn info(&self) -> &CaptureInfo {
         &self.info
     }
+}
+
+/// Raises the capabilities that the next steps need.
+fn prepare() -> Result<(), Error> {
+    libbpf_log::redirect();
+    let missing = privileges::raise_for_bpf()
+        .map_err(|e| Error::setup("reading this process's capabilities", &e))?;
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::missing_capabilities(&missing))
+    }
+}
+
+fn open_buffer(kind: TransportKind, maps: &Maps, pages: usize) -> Result<Box<dyn Buffer>, Error> {
+    let failed = |e: libbpf_rs::Error| Error::setup("opening the ring buffer", &e);
+    Ok(match kind {
+        TransportKind::Perf => {
+            let events = MapHandle::try_from(&maps.events)
+                .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))?;
+            let opened = PerfBuffer::open(events, pages);
+            Box::new(opened.map_err(|e| Error::perf_buffer(pages, &e))?)
+        }
+        TransportKind::Ring => Box::new(Ring::open(&maps.ring).map_err(failed)?),
+    })
+}
+
+fn tally_of(maps: &Maps) -> io::Result<Tally> {
+    let own = |map| MapHandle::try_from(map).map_err(io::Error::other);
+    Tally::new(
+        own(&maps.tally_in_use)?,
+        [own(&maps.tally_a)?, own(&maps.tally_b)?],
+    )
 }
 
 /// The number of CPUs up to which the size of the ring buffer grows. All CPUs share the ring buffer and
@@ -180,50 +244,71 @@ fn online_cpus() -> io::Result<usize> {
     Ok(online.and_then(|n| usize::try_from(n).ok()).unwrap_or(1))
 }
 
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if self.is_kept {
+            // Dropping a link to a tracepoint would disable it for its other holders, too.
+            self.links.drain(..).for_each(std::mem::forget);
+        }
+    }
+}
+
 impl Source for Capture {
     fn wakeup_fd(&self) -> BorrowedFd<'_> {
         self.buffer.wakeup_fd()
     }
 
     fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.leftover
+            .events
+            .drain(..)
+            .for_each(|bytes| event(&bytes));
         self.buffer.drain(event)
     }
 
     fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        for (subject, count) in self.leftover.tally.drain(..) {
+            entry(&subject, &count);
+        }
         self.tally.drain(entry)
     }
 
-    fn ledgers(&mut self) -> io::Result<Ledgers> {
-        let mut sums = Ledgers::default();
-        for kind in Kind::ALL {
-            for bytes in per_cpu(&self.ledgers, kind.index())? {
-                sums[kind] += record::decode_ledger(&bytes).map_err(io::Error::other)?;
-            }
+    fn peek_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        for (subject, count) in &self.leftover.tally {
+            entry(subject, count);
         }
+        self.tally.peek(entry)
+    }
+
+    fn ledgers(&mut self) -> io::Result<Ledgers> {
+        let mut sums = self.base.ledgers;
+        add_ledgers(&self.maps, &mut sums)?;
         Ok(sums)
     }
 
     fn failures(&mut self) -> io::Result<FailureCounts> {
-        let mut sums = FailureCounts::default();
-        for bytes in per_cpu(&self.failures, 0)? {
-            sums += record::decode_failures(&bytes).map_err(io::Error::other)?;
-        }
+        let mut sums = self.base.failures;
+        add_failures(&self.maps, &mut sums)?;
         Ok(sums)
     }
 
     fn exits(&mut self) -> io::Result<ExitCounts> {
-        let mut sums = ExitCounts::default();
-        for bytes in per_cpu(&self.exits, 0)? {
-            sums += record::decode_exits(&bytes).map_err(io::Error::other)?;
-        }
+        let mut sums = self.base.exits.clone();
+        add_exits(&self.maps, &mut sums)?;
         Ok(sums)
     }
 
     fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
-        let names = &self.cgroup_names;
+        let names = &self.maps.cgroup_names;
+        let earlier = self.leftover.cgroup_names.as_ref();
         let path = cgroup::path(id, |id| {
-            let name = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
-            let name = name.map_err(io::Error::other)?;
+            let mut name = None;
+            for names in [Some(names), earlier].into_iter().flatten() {
+                if name.is_none() {
+                    let found = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
+                    name = found.map_err(io::Error::other)?;
+                }
+            }
             let decode =
                 |bytes: Vec<u8>| record::decode_cgroup_name(&bytes).map_err(io::Error::other);
             name.map(decode).transpose()
@@ -247,9 +332,36 @@ impl Source for Capture {
         stats.collect()
     }
 
-    fn detach(&mut self) {
-        self.links.clear();
+    fn stop(&mut self) {
+        if self.is_kept {
+            self.buffer.close();
+        } else {
+            self.links.clear();
+        }
     }
+}
+
+fn add_ledgers(maps: &Maps, sums: &mut Ledgers) -> io::Result<()> {
+    for kind in Kind::ALL {
+        for bytes in per_cpu(&maps.ledgers, kind.index())? {
+            sums[kind] += record::decode_ledger(&bytes).map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_failures(maps: &Maps, sums: &mut FailureCounts) -> io::Result<()> {
+    for bytes in per_cpu(&maps.failures, 0)? {
+        *sums += record::decode_failures(&bytes).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+fn add_exits(maps: &Maps, sums: &mut ExitCounts) -> io::Result<()> {
+    for bytes in per_cpu(&maps.exits, 0)? {
+        *sums += record::decode_exits(&bytes).map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// Each CPU's value of an entry of a per-CPU array.

@@ -147,6 +147,7 @@ impl Aggregator {
                 self.flush = *flush;
                 true
             }
+            Message::Idle => false,
         }
     }
 
