@@ -20,6 +20,7 @@ use super::hook::Hook;
 use super::kept::{self, Descriptors, Kept, KernelSide};
 use super::maps;
 use super::options::{Options, TransportKind};
+use super::read::{add_exits, add_failures, add_ledgers};
 use super::stats::Program;
 use super::{Attached, Capture, CaptureInfo, Error, open_buffer, prepare, tally_of};
 
@@ -151,9 +152,9 @@ impl Capture {
     /// Returns what the programs of `old`, and those before them, have counted.
     fn base_after(old: &Kept, base: Base) -> io::Result<Base> {
         let mut sums = base;
-        super::add_ledgers(&old.maps, &mut sums.ledgers)?;
-        super::add_failures(&old.maps, &mut sums.failures)?;
-        super::add_exits(&old.maps, &mut sums.exits)?;
+        add_ledgers(&old.maps, &mut sums.ledgers)?;
+        add_failures(&old.maps, &mut sums.failures)?;
+        add_exits(&old.maps, &mut sums.exits)?;
         // Runs that the kernel has skipped are known by the program, which is gone from now on:
         // see `ProgramStats::missed_runs`.
         for kept in &old.programs {
