@@ -30,9 +30,8 @@ use crate::names::escape;
 use crate::names::users::Users;
 use crate::page;
 use crate::page::summary::Summary;
-use crate::pipeline::flusher::Flusher;
+use crate::pipeline::flusher::{self, Flusher};
 use crate::pipeline::series;
-use crate::pipeline::snapshot::Snapshot;
 use crate::sys::throttle::Throttle;
 
 /// The limit on the length of a request's target in bytes. A longer one is answered with 414.
@@ -92,13 +91,6 @@ impl App {
         Arc::clone(&self.health)
     }
 
-    async fn flush(&self) -> Result<Arc<Snapshot>, String> {
-        self.flusher
-            .flush(SCRAPE_DEADLINE)
-            .await
-            .map_err(|error| format!("the counts cannot be brought up to date: {error}"))
-    }
-
     fn unavailable(&self, error: &str) -> Response {
         // Rate-limited, because any client can cause this with a short deadline.
         if let Some(times) = self.unanswered.allow(Instant::now()) {
@@ -126,7 +118,8 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn metrics(State(app): State<Arc<App>>, arrived: Arrived, headers: HeaderMap) -> Response {
     let render = async || {
-        let snapshot = app.flush().await?;
+        let flushed = app.flusher.flush_for_scrape(SCRAPE_DEADLINE).await;
+        let snapshot = flushed.map_err(|error| not_fresh(&error))?;
         let names = series::resolve(&snapshot, &app.users).await;
         app.metrics
             .encode(&snapshot, &names)
@@ -140,6 +133,10 @@ async fn metrics(State(app): State<Arc<App>>, arrived: Arrived, headers: HeaderM
         }
         Err(error) => app.unavailable(&error),
     }
+}
+
+fn not_fresh(error: &flusher::Error) -> String {
+    format!("the counts cannot be brought up to date: {error}")
 }
 
 /// Waits for `text` until `deadline` has passed since the request arrived.
@@ -203,7 +200,8 @@ async fn page(app: &App, arrived: Arrived, refresh: Option<u32>) -> Result<Arc<T
         Arc::clone(pages.entry(refresh).or_default())
     };
     let render = async || {
-        let snapshot = app.flush().await?;
+        let flushed = app.flusher.flush(SCRAPE_DEADLINE).await;
+        let snapshot = flushed.map_err(|error| not_fresh(&error))?;
         let names = series::resolve(&snapshot, &app.users).await;
         let summary = Summary::of(&snapshot, &app.capture_info, &names);
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

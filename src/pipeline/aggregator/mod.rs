@@ -145,15 +145,18 @@ impl Aggregator {
                     missed.update(missing_at_most(&flush, kind), now);
                 }
                 self.flush = *flush;
+                if self.flush.is_scrape {
+                    self.views.iter_mut().for_each(View::show);
+                }
                 true
             }
             Message::Idle => false,
         }
     }
 
-    /// Replaces the views. A new view that groups by the same labels as an old one takes over its
-    /// counts. In any other new view, everything counted so far is yielded, so that the sum of its
-    /// counts is the total.
+    /// Replaces the views. A new view with the same labels as an old one takes over its counts. In
+    /// any other new view, everything counted so far is yielded, so that the sum of its counts is
+    /// the total.
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
         let so_far = Counts {
@@ -165,7 +168,7 @@ impl Aggregator {
         self.views = views
             .into_iter()
             .map(
-                |view| match old.iter().position(|old| old.groups_by(view.labels())) {
+                |view| match old.iter().position(|old| old.has_labels(view.labels())) {
                     Some(same) => view.continuing(old.swap_remove(same), now),
                     None => view.beginning_with(so_far, unattributed),
                 },

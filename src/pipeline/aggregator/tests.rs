@@ -1,3 +1,5 @@
+mod increase;
+
 use super::missed::IN_FLIGHT;
 use super::*;
 use crate::capture::source::ProgramStats;

@@ -9,6 +9,27 @@ pub struct Counts {
     pub cpu_ns: u64,
 }
 
+impl Counts {
+    /// Returns the lesser of each count.
+    pub(super) fn min(self, other: Self) -> Self {
+        Self {
+            execs: self.execs.min(other.execs),
+            cpu_ns: self.cpu_ns.min(other.cpu_ns),
+        }
+    }
+}
+
+impl std::ops::Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        Self {
+            execs: self.execs - less.execs,
+            cpu_ns: self.cpu_ns - less.cpu_ns,
+        }
+    }
+}
+
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, more: Self) {
         self.execs += more.execs;
