@@ -10,13 +10,14 @@ use std::time::Duration;
 use crate::names::cgroup::Cgroup;
 use crate::pipeline::history::History;
 use crate::record::Subject;
+use crate::sys::clock::Timestamp;
 
 mod counts;
 mod key;
 mod returning;
 mod slots;
 
-pub use self::counts::Counts;
+pub use self::counts::{Counts, SeriesCounts};
 pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 
 use self::returning::Returning;
@@ -38,12 +39,16 @@ pub struct View {
     labels: Vec<Label>,
     max_series: usize,
     /// Series that are never evicted.
-    reserved: HashMap<Key, Counts>,
+    reserved: HashMap<Key, Reserved>,
     /// The other series.
     slots: Slots,
     /// Names without a slot.
     returning: Returning,
     overflow: Counts,
+    /// When the view, and with it `overflow`, began.
+    start: Timestamp,
+    /// The start of a series that begins now: when the last flush began.
+    flushed: Timestamp,
     yielded: Counts,
     /// What was unattributed before the view existed, which is in `yielded`.
     unattributed_before: Counts,
@@ -52,15 +57,23 @@ pub struct View {
     other_recorded: u64,
 }
 
+#[derive(Debug, Default)]
+struct Reserved {
+    counts: Counts,
+    start: Timestamp,
+}
+
 /// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and what
 /// has been unattributed since the view was created.
 #[derive(Debug, Clone, Default)]
 pub struct ViewCounts {
     pub labels: Vec<Label>,
     /// In no particular order.
-    pub series: Vec<(Key, Counts)>,
+    pub series: Vec<SeriesCounts>,
     /// What had no slot when it was counted.
     pub overflow: Counts,
+    /// When the view, and with it `overflow`, began.
+    pub start: Timestamp,
     /// What was counted under series that have since been evicted, and everything counted before
     /// the view existed.
     pub yielded: Counts,
@@ -82,6 +95,8 @@ impl View {
             slots: Slots::new(u32::MAX, max_series),
             returning: Returning::default(),
             overflow: Counts::default(),
+            start: Timestamp::default(),
+            flushed: Timestamp::default(),
             yielded: Counts::default(),
             unattributed_before: Counts::default(),
             recent_other: History::default(),
@@ -110,8 +125,19 @@ impl View {
     /// Adds series that exist from the start and are never evicted.
     #[must_use]
     pub fn reserve(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
-        let counts = keys.into_iter().map(|key| (key, Counts::default()));
-        self.reserved.extend(counts);
+        let reserved = keys.into_iter().map(|key| (key, Reserved::default()));
+        self.reserved.extend(reserved);
+        self
+    }
+
+    /// Sets when the view and its reserved series begin, which is when the last flush began.
+    #[must_use]
+    pub fn starting(mut self, start: Timestamp) -> Self {
+        self.start = start;
+        self.flushed = start;
+        for reserved in self.reserved.values_mut() {
+            reserved.start = start;
+        }
         self
     }
 
@@ -134,9 +160,10 @@ impl View {
         let mut slots = old.slots;
         slots.idle_after = self.slots.idle_after;
         slots.per_user = self.slots.per_user;
-        for (key, counts) in old.reserved {
+        for (key, Reserved { counts, start }) in old.reserved {
             let series = Series {
                 counts,
+                start,
                 user: NO_USER,
                 seconds: u32::try_from(counts.execs).unwrap_or(u32::MAX),
                 created: now,
@@ -146,9 +173,9 @@ impl View {
             slots.insert(key, series);
         }
         let mut reserved = self.reserved;
-        for (key, counts) in &mut reserved {
-            if let Some(so_far) = slots.remove(key) {
-                *counts = so_far;
+        for (key, reserved) in &mut reserved {
+            if let Some(Series { counts, start, .. }) = slots.remove(key) {
+                *reserved = Reserved { counts, start };
             }
         }
         Self {
@@ -170,13 +197,18 @@ impl View {
         &self.labels
     }
 
+    /// Tells the view when the last flush began.
+    pub fn flushed(&mut self, began: Timestamp) {
+        self.flushed = began;
+    }
+
     /// Adds `more` to the series of a subject, or to the overflow if it has no series and gets no
     /// slot. `now` is the time since the start. `cgroup` is the subject's cgroup, if it is known.
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
         let key = self.key(subject, cgroup);
         let now = whole_seconds(now);
-        if let Some(counts) = self.reserved.get_mut(&key) {
-            *counts += more;
+        if let Some(reserved) = self.reserved.get_mut(&key) {
+            reserved.counts += more;
         } else if let Some(series) = self.slots.get_mut(&key) {
             series.count(more, now);
         } else {
@@ -206,6 +238,7 @@ impl View {
         }
         let series = Series {
             counts: more,
+            start: self.flushed,
             user,
             seconds,
             created: now,
@@ -229,12 +262,20 @@ impl View {
     }
 
     pub fn counts(&self) -> ViewCounts {
-        let reserved = self.reserved.iter().map(|(k, v)| (k.clone(), *v));
-        let others = self.slots.iter().map(|(k, v)| (k.clone(), v.counts));
+        let series = |key: &Key, counts, start| SeriesCounts {
+            key: key.clone(),
+            counts,
+            start,
+        };
+        let reserved = self.reserved.iter();
+        let reserved = reserved.map(|(key, of)| series(key, of.counts, of.start));
+        let others = self.slots.iter();
+        let others = others.map(|(key, of)| series(key, of.counts, of.start));
         ViewCounts {
             labels: self.labels.clone(),
             series: reserved.chain(others).collect(),
             overflow: self.overflow,
+            start: self.start,
             yielded: self.yielded,
             unattributed_before: self.unattributed_before,
             recent_other: self.recent_other.clone(),

@@ -19,6 +19,7 @@ use std::hash::RandomState;
 
 use super::counts::Counts;
 use super::key::Key;
+use crate::sys::clock::Timestamp;
 
 /// The age in seconds from which a name that returns can evict a series in use. It is twice the usual
 /// scrape interval, so that Prometheus has seen the series by then.
@@ -30,10 +31,12 @@ const LISTED: usize = 64;
 /// The `user` of a series that counts towards no user's share. No process has this uid, `(uid_t)-1`.
 pub(super) const NO_USER: u32 = u32::MAX;
 
-/// Times are in seconds since the start.
+/// A series. Times are in seconds since the start, except for `start`, which is that of
+/// [`SeriesCounts`](super::SeriesCounts).
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) counts: Counts,
+    pub(super) start: Timestamp,
     /// The user whose process was counted first.
     pub(super) user: u32,
     /// The number of different seconds with an exec.
@@ -122,7 +125,7 @@ impl Slots {
         self.series.insert(Box::new(key), series);
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Counts> {
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Series> {
         let series = self.series.remove(key)?;
         if let Some(number) = self.users.get_mut(&series.user) {
             *number -= 1;
@@ -130,7 +133,7 @@ impl Slots {
                 self.users.remove(&series.user);
             }
         }
-        Some(series.counts)
+        Some(series)
     }
 
     /// Removes the weakest series if it gives way to the newcomer. Returns its counts.
@@ -147,7 +150,7 @@ impl Slots {
         }
         self.has_changed = true;
         let (_, key) = self.weakest.pop()?;
-        self.remove(&key)
+        self.remove(&key).map(|series| series.counts)
     }
 
     /// Returns the rank of the weakest series, which is the last one of the list.
