@@ -18,7 +18,7 @@ use crate::pipeline::cgroup_cache::CgroupCache;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
 use crate::record::{self, Event, Kind, Ledger, Ledgers, Observation};
-use crate::sys::clock;
+use crate::sys::clock::{self, Timestamp};
 
 /// How long events can stay in the buffers if nothing wakes the reader.
 const IDLE_TICK: Timespec = Timespec {
@@ -162,9 +162,10 @@ impl<S: Source, O: Observation> Reader<S, O> {
     /// nothing is missing or `patience` is over. A stop ends the flush without an answer.
     fn flush(&mut self, request: u64, patience: Duration) -> Result<(), Error> {
         let is_scrape = self.control.is_scraped();
+        let began = Timestamp::now();
         let programs = self.source.programs();
         let before = self.ledgers()?;
-        let began = Instant::now();
+        let waiting_since = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut settled = None;
         let (failures, exits, after) = loop {
@@ -183,7 +184,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
                 && delivered >= of_all::<O>(&before, |ledger| ledger.seen)
                 && failures.total() >= before[Kind::Failure].seen
                 && exits.total() >= before[Kind::Exit].seen;
-            let is_over = began.elapsed() >= patience;
+            let is_over = waiting_since.elapsed() >= patience;
             if all || (is_over && !self.continues) {
                 break (failures, exits, after);
             }
@@ -197,6 +198,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let flush = Flush {
             request,
             is_scrape,
+            began,
             before,
             after,
             failures,

@@ -11,14 +11,17 @@
 //!   not appear as 0.
 
 use super::counts::Counts;
+use crate::sys::clock::Timestamp;
 
 /// The `user` of a series that counts towards no user's share. No process has this uid, `(uid_t)-1`.
 pub(super) const NO_USER: u32 = u32::MAX;
 
-/// Times are in seconds since the start.
+/// Times are in seconds since the start, except for `start`.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) counts: Counts,
+    /// As in [`SeriesCounts`](super::SeriesCounts).
+    pub(super) start: Timestamp,
     /// The counts in the last scrape that showed a series of this name.
     last_shown: Counts,
     /// Whether that scrape showed this series, and not one that has been evicted since.
@@ -35,9 +38,10 @@ pub(super) struct Series {
 impl Series {
     /// A series that has counted nothing. `last_shown` are the counts in the last scrape before its
     /// name was evicted, or 0.
-    pub(super) fn new(last_shown: Counts, user: u32, now: u32) -> Self {
+    pub(super) fn new(last_shown: Counts, start: Timestamp, user: u32, now: u32) -> Self {
         Self {
             counts: Counts::default(),
+            start,
             last_shown,
             is_shown: false,
             user,

@@ -20,8 +20,8 @@ pub(super) const NOW: Duration = Duration::from_secs(100);
 
 pub(super) fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
     let mut series = counts.series.iter();
-    let found = series.find(|(key, _)| key.comm[0] == comm);
-    found.map(|(_, counts)| counts.execs)
+    let found = series.find(|series| series.key.comm[0] == comm);
+    found.map(|series| series.counts.execs)
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn fields_that_a_view_does_not_group_by_do_not_split_its_series() {
     view.add(&subject(b'a', 1), None, NOW, execs(1));
     view.add(&subject(b'a', 2), None, NOW, execs(2));
     assert_eq!(view.counts().series.len(), 1);
-    assert_eq!(view.counts().series[0].1, execs(3));
+    assert_eq!(view.counts().series[0].counts, execs(3));
 }
 
 #[test]
@@ -93,7 +93,12 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     let mut view = View::new(vec![Label::Comm], 2)
         .idle_after(Duration::ZERO)
         .reserve([key(b'z')]);
-    assert_eq!(view.counts().series, [(key(b'z'), execs(0))]);
+    let reserved = SeriesCounts {
+        key: key(b'z'),
+        counts: execs(0),
+        start: Timestamp::default(),
+    };
+    assert_eq!(view.counts().series, [reserved]);
     for comm in *b"abz" {
         view.add(&subject(comm, 0), None, NOW, execs(1));
         view.show();
@@ -141,9 +146,9 @@ fn an_unknown_cgroup_affects_only_the_labels_that_come_from_it() {
     let mut series: Vec<_> = counts
         .series
         .iter()
-        .map(|(k, v)| {
-            assert_eq!(k.comm, subject(b'a', 0).comm);
-            (k.unit.clone().unwrap(), v.execs)
+        .map(|series| {
+            assert_eq!(series.key.comm, subject(b'a', 0).comm);
+            (series.key.unit.clone().unwrap(), series.counts.execs)
         })
         .collect();
     series.sort();
@@ -194,8 +199,11 @@ proptest! {
             prop_assert!(after.series.len() <= max_series);
 
             let own = view.key(&subject, cgroup);
-            let old: HashMap<_, _> = before.series.iter().cloned().collect();
-            let new: HashMap<_, _> = after.series.iter().cloned().collect();
+            let by_key = |counts: &ViewCounts| {
+                let series = counts.series.iter();
+                series.map(|series| (series.key.clone(), series.counts)).collect::<HashMap<_, _>>()
+            };
+            let (old, new) = (by_key(&before), by_key(&after));
             let (mut expected_yielded, mut expected_other) = (before.yielded, before.overflow);
             for (key, counts) in &old {
                 match new.get(key) {
@@ -219,8 +227,8 @@ proptest! {
 
             let mut sum = after.overflow;
             sum += after.yielded;
-            for (_, counts) in &after.series {
-                sum += *counts;
+            for series in &after.series {
+                sum += series.counts;
             }
             prop_assert_eq!(sum, total);
             if is_scraped {
@@ -322,7 +330,7 @@ fn a_series_that_returns_is_first_shown_with_less_than_before() {
         let other = view.counts().overflow;
         view.add(&subject(b'a', 0), None, NOW, execs(1));
         view.add(&subject(b'a', 0), None, NOW, counts(since) - execs(1));
-        let of_a = |view: &View| view.counts().series[0].1;
+        let of_a = |view: &View| view.counts().series[0].counts;
         assert_eq!(of_a(&view), counts(expected), "{before:?} {since:?}");
         let mut rest = other;
         rest += execs(1); // of `b`, whose series no scrape has shown

@@ -12,7 +12,7 @@ use crate::pipeline::flush::Flush;
 use crate::pipeline::message::Message;
 use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{Counts, Key, Label, View, ViewCounts, key_of, name};
+use crate::pipeline::view::{Counts, Key, Label, SeriesCounts, View, ViewCounts, key_of, name};
 use crate::record::{Kind, Subject, TallyCount};
 
 #[derive(Debug, Clone)]
@@ -133,7 +133,10 @@ impl Prometheus {
         }
         let has_evicted = !is_first && view.yielded.execs != self.yielded.execs;
         self.yielded = view.yielded;
-        let others = view.series.iter().map(|(key, of)| (Some(key.clone()), *of));
+        let others = view
+            .series
+            .iter()
+            .map(|of| (Some(of.key.clone()), of.counts));
         let series: Vec<_> = others
             .chain([(None, series::other(view, snapshot))])
             .collect();
@@ -153,7 +156,7 @@ impl Prometheus {
 fn check(view: &ViewCounts, snapshot: &Snapshot, total: Counts) {
     let mut sum = series::other(view, snapshot);
     sum += view.yielded;
-    for (_, counts) in &view.series {
+    for SeriesCounts { counts, .. } in &view.series {
         sum += *counts;
     }
     assert_eq!(sum, total, "{view:?}");
