@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::capture::source::ProgramStats;
-use crate::record::{ExitCounts, FailureCounts, Ledgers};
+use crate::record::{ExitCounts, FailureCounts, Kind, Ledgers};
 
 /// The state of the kernel side and of the reader at a flush.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,10 @@ pub struct Flush {
     pub batches: u64,
     /// The kernel's statistics of the programs when the flush began.
     pub programs: Vec<ProgramStats>,
+    /// By kind, in the order of [`Kind::ALL`]: what was in the tally at the end of the flush, if
+    /// `after` was read while nothing else was on its way from the kernel. What the ledgers have as
+    /// delivered is then either in this count or in the messages so far.
+    pub settled: Option<[u64; Kind::ALL.len()]>,
 }
 
 /// Requests to the reader thread.

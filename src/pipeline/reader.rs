@@ -178,6 +178,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             wakeups: self.wakeups,
             batches: self.batches,
             programs,
+            settled: None,
         };
         self.send(Message::Flushed(Box::new(flush)))
     }

@@ -1,5 +1,8 @@
 //! The counts at one flush. The stages after the aggregator see nothing else.
 
+use std::sync::Arc;
+
+use crate::pipeline::continuity::Continuity;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::view::ViewCounts;
@@ -30,6 +33,7 @@ pub struct Snapshot {
     pub differences: [i64; Kind::ALL.len()],
     /// The views in the order of the configuration.
     pub views: Vec<ViewCounts>,
+    pub continuity: Arc<Continuity>,
     /// The state of the stages before the aggregator.
     pub flush: Flush,
     /// The number of messages that were waiting for the aggregator.

@@ -1,6 +1,7 @@
 //! Counts of process exits by status, and their lifetimes.
 
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 use super::bytes::{DecodeError, exact};
 use crate::bpf::types;
@@ -53,9 +54,11 @@ impl WaitStatus {
 }
 
 /// Exits by status, and their lifetimes: `struct exits` of `bpf/execsnoop.h`, or the sum of several.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ExitCounts {
+    #[serde(with = "sparse")]
     by_code: [u64; 256],
+    #[serde(with = "sparse")]
     by_signal: [u64; 128],
     lifetimes: [u64; LIFETIME_BUCKETS.len() + 1],
     lifetime_ns: u128,
@@ -128,6 +131,31 @@ impl std::ops::AddAssign for ExitCounts {
         add(&mut self.by_signal, &cpu.by_signal);
         add(&mut self.lifetimes, &cpu.lifetimes);
         self.lifetime_ns += cpu.lifetime_ns;
+    }
+}
+
+/// Counts of which most are 0: those that are not, with their index.
+mod sparse {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
+        let counts = counts.iter().zip(0_u8..=255).map(|(n, index)| (index, *n));
+        counts
+            .filter(|(_, n)| *n > 0)
+            .collect::<Vec<_>>()
+            .serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        from: D,
+    ) -> Result<[u64; N], D::Error> {
+        let mut counts = [0; N];
+        for (index, n) in Vec::<(u8, u64)>::deserialize(from)? {
+            let count = counts.get_mut(usize::from(index));
+            *count.ok_or_else(|| D::Error::custom("no such status"))? = n;
+        }
+        Ok(counts)
     }
 }
 

@@ -1,6 +1,6 @@
-use super::missed::IN_FLIGHT;
 use super::*;
 use crate::capture::source::ProgramStats;
+use crate::pipeline::missed::IN_FLIGHT;
 use crate::pipeline::series;
 use crate::pipeline::view::{Key, Label};
 use crate::record::Ledger;

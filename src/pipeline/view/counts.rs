@@ -1,7 +1,9 @@
 //! What a view counts.
 
+use serde::{Deserialize, Serialize};
+
 /// The counts of a series.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Counts {
     /// Successful execs; attempts to exec in classic mode.
     pub execs: u64,
@@ -12,6 +14,6 @@ pub struct Counts {
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, more: Self) {
         self.execs += more.execs;
-        self.cpu_ns += more.cpu_ns;
+        self.cpu_ns = self.cpu_ns.wrapping_add(more.cpu_ns);
     }
 }

@@ -12,12 +12,15 @@ use crate::pipeline::history::History;
 use crate::record::Subject;
 
 mod counts;
+mod encoding;
 mod key;
 mod returning;
+mod saved;
 mod slots;
 
 pub use self::counts::Counts;
 pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
+pub use self::saved::SavedView;
 
 use self::returning::Returning;
 use self::slots::{NO_USER, Newcomer, Series, Slots};
@@ -160,6 +163,47 @@ impl View {
         }
     }
 
+    pub(super) fn saved(&self) -> SavedView {
+        SavedView {
+            reserved: self.reserved.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            series: self.slots.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            overflow: self.overflow,
+            yielded: self.yielded,
+            unattributed_before: self.unattributed_before,
+            recent_other: self.recent_other.clone(),
+            other_recorded: self.other_recorded,
+            ..SavedView::without_counts(&self.labels)
+        }
+    }
+
+    /// Returns the view that was saved, for a new view to [continue](Self::continuing), or None if
+    /// this version does not have one of its labels. `now` is the time since the start.
+    pub(super) fn resume(saved: SavedView, now: Duration) -> Option<Self> {
+        let now = whole_seconds(now);
+        let mut slots = Slots::new(u32::MAX, 0);
+        let labels = saved.labels()?;
+        for (key, series) in saved.series {
+            // A later time would keep the series from becoming idle.
+            let series = Series {
+                created: series.created.min(now),
+                last_exec: series.last_exec.min(now),
+                last_used: series.last_used.min(now),
+                ..series
+            };
+            slots.insert(key, series);
+        }
+        Some(Self {
+            reserved: saved.reserved.into_iter().collect(),
+            slots,
+            overflow: saved.overflow,
+            yielded: saved.yielded,
+            unattributed_before: saved.unattributed_before,
+            recent_other: saved.recent_other,
+            other_recorded: saved.other_recorded,
+            ..Self::new(labels, 0)
+        })
+    }
+
     /// Returns whether a view with these labels would have the same series.
     pub fn groups_by(&self, labels: &[Label]) -> bool {
         let set = |labels| grouping(labels).collect::<BTreeSet<_>>();
@@ -224,8 +268,9 @@ impl View {
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
         let unattributed = unattributed.saturating_sub(self.unattributed_before.execs);
         let other = self.overflow.execs + unattributed;
-        self.recent_other.add(now, other - self.other_recorded);
-        self.other_recorded = other;
+        let more = other.saturating_sub(self.other_recorded);
+        self.recent_other.add(now, more);
+        self.other_recorded += more;
     }
 
     pub fn counts(&self) -> ViewCounts {

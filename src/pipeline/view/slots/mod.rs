@@ -17,6 +17,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::RandomState;
 
+use serde::{Deserialize, Serialize};
+
 use super::counts::Counts;
 use super::key::Key;
 
@@ -31,7 +33,7 @@ const LISTED: usize = 64;
 pub(super) const NO_USER: u32 = u32::MAX;
 
 /// Times are in seconds since the start.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 pub(super) struct Series {
     pub(super) counts: Counts,
     /// The user whose process was counted first.
