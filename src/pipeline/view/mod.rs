@@ -14,14 +14,17 @@ use crate::record::Subject;
 use crate::sys::clock::Timestamp;
 
 mod counts;
+mod encoding;
 mod evicted;
 mod key;
 mod one_series;
 mod returning;
+mod saved;
 mod slots;
 
 pub use self::counts::{Counts, SeriesCounts};
 pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
+pub use self::saved::SavedView;
 
 use self::evicted::Evicted;
 use self::one_series::{NO_USER, Series};
@@ -185,6 +188,48 @@ impl View {
         }
     }
 
+    pub(super) fn saved(&self) -> SavedView {
+        SavedView {
+            reserved: self.reserved.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            series: self.slots.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            start: self.start,
+            flushed: self.flushed,
+            overflow: self.overflow,
+            yielded: self.yielded,
+            unattributed_before: self.unattributed_before,
+            recent_other: self.recent_other.clone(),
+            other_recorded: self.other_recorded,
+            ..SavedView::without_counts(&self.labels)
+        }
+    }
+
+    /// Returns the view that was saved, for a new view to [continue](Self::continuing), or None if
+    /// this version does not have one of its labels. `now` is the time since the start.
+    pub(super) fn resume(saved: SavedView, now: Duration) -> Option<Self> {
+        let now = whole_seconds(now);
+        let mut slots = Slots::new(u32::MAX, 0);
+        let labels = saved.labels()?;
+        for (key, mut series) in saved.series {
+            // A later time would keep the series from becoming idle.
+            series.created = series.created.min(now);
+            series.last_exec = series.last_exec.min(now);
+            series.last_used = series.last_used.min(now);
+            slots.insert(key, series);
+        }
+        Some(Self {
+            reserved: saved.reserved.into_iter().collect(),
+            slots,
+            start: saved.start,
+            flushed: saved.flushed,
+            overflow: saved.overflow,
+            yielded: saved.yielded,
+            unattributed_before: saved.unattributed_before,
+            recent_other: saved.recent_other,
+            other_recorded: saved.other_recorded,
+            ..Self::new(labels, 0)
+        })
+    }
+
     /// Returns whether a view with these labels has the same metrics and series in Prometheus.
     pub fn has_labels(&self, labels: &[Label]) -> bool {
         let set = |labels: &[Label]| labels.iter().copied().collect::<BTreeSet<_>>();
@@ -265,8 +310,9 @@ impl View {
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
         let unattributed = unattributed.saturating_sub(self.unattributed_before.execs);
         let other = self.overflow.execs + unattributed;
-        self.recent_other.add(now, other - self.other_recorded);
-        self.other_recorded = other;
+        let more = other.saturating_sub(self.other_recorded);
+        self.recent_other.add(now, more);
+        self.other_recorded += more;
     }
 
     pub fn counts(&self) -> ViewCounts {

@@ -10,6 +10,8 @@
 //!   The exception is a series that was shown with one exec, because a program that is executed must
 //!   not appear as 0.
 
+use serde::{Deserialize, Serialize};
+
 use super::counts::Counts;
 use crate::sys::clock::Timestamp;
 
@@ -17,7 +19,7 @@ use crate::sys::clock::Timestamp;
 pub(super) const NO_USER: u32 = u32::MAX;
 
 /// Times are in seconds since the start, except for `start`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 pub(super) struct Series {
     pub(super) counts: Counts,
     /// As in [`SeriesCounts`](super::SeriesCounts).
