@@ -29,6 +29,7 @@ pub mod prometheus;
 pub mod promql;
 pub mod service;
 pub mod standby;
+pub mod store;
 pub mod tls;
 pub mod traffic;
 pub mod transports;
