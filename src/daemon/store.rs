@@ -66,11 +66,15 @@ pub(super) fn may_exist() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some()
 }
 
+/// Tells systemd not to poll the descriptors. It would remove those that report an error, as most
+/// BPF maps always do (`bpf_map_poll()` in the kernel).
+const UNPOLLED: NotifyState<'_> = NotifyState::Custom("FDPOLL=0");
+
 /// Stores descriptors. A store that is full, or of size 0, closes them without an error.
 pub(super) fn keep(descriptors: &[(String, BorrowedFd<'_>)]) {
     for (name, descriptor) in descriptors {
         let name = format!("{PREFIX}{name}");
-        let state = [NotifyState::FdStore, NotifyState::FdName(&name)];
+        let state = [NotifyState::FdStore, NotifyState::FdName(&name), UNPOLLED];
         if let Err(error) = sd_notify::notify_with_fds(&state, &[*descriptor]) {
             warn!(
                 %error,

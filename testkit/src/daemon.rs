@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Daemon {
     child: Child,
     log: Receiver<String>,
+    start_log: Vec<String>,
     pub address: SocketAddr,
 }
 
@@ -64,9 +65,11 @@ impl Daemon {
         let mut daemon = Self {
             child,
             log,
+            start_log: Vec::new(),
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
-        let line = daemon.await_log("\"message\":\"listening\"");
+        let (before, line) = daemon.lines_until("\"message\":\"listening\"");
+        daemon.start_log = before;
         daemon.address = field(&line, "address").parse().expect("an address");
         daemon
     }
@@ -84,13 +87,31 @@ impl Daemon {
         kill_process(pid, signal).expect("the daemon can be signalled");
     }
 
+    /// Kills the daemon with this signal.
+    pub fn kill(mut self, signal: Signal) {
+        self.signal(signal);
+        let status = self.wait();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
+    }
+
+    /// The log lines before the daemon listened.
+    pub fn start_log(&self) -> &[String] {
+        &self.start_log
+    }
+
     /// Waits for a log line that contains `part`.
     #[track_caller]
     pub fn await_log(&mut self, part: &str) -> String {
+        self.lines_until(part).1
+    }
+
+    /// Waits for a log line that contains `part`. Also returns the lines before it.
+    #[track_caller]
+    fn lines_until(&mut self, part: &str) -> (Vec<String>, String) {
         let mut seen = Vec::new();
         loop {
             match self.log.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(part) => return line,
+                Ok(line) if line.contains(part) => return (seen, line),
                 Ok(line) => seen.push(line),
                 Err(RecvTimeoutError::Timeout) => panic!("no {part:?} in time after {seen:#?}"),
                 Err(RecvTimeoutError::Disconnected) => {

@@ -130,12 +130,17 @@ impl Scrape {
         self.family(family).map(|(_, value)| value).sum()
     }
 
-    /// The samples of a family.
-    pub fn family(&self, family: &str) -> impl Iterator<Item = (&str, f64)> {
+    /// All samples.
+    pub fn all(&self) -> impl Iterator<Item = (&str, f64)> {
         self.0
             .iter()
-            .filter(move |(sample, _)| sample.split('{').next() == Some(family))
             .map(|(sample, value)| (sample.as_str(), *value))
+    }
+
+    /// The samples of a family.
+    pub fn family(&self, family: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.all()
+            .filter(move |(sample, _)| sample.split('{').next() == Some(family))
     }
 
     /// Asserts that every exec is accounted for, in the ledger and in every view.

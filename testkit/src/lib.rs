@@ -30,6 +30,7 @@ pub mod promql;
 pub mod protobuf;
 pub mod service;
 pub mod standby;
+pub mod store;
 pub mod tls;
 pub mod traffic;
 pub mod transports;

@@ -1,15 +1,38 @@
 //! Notifications that a daemon sends to systemd (`sd_notify(3)`).
 
 use std::fs::{Permissions, set_permissions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tempfile::TempDir;
 
 use crate::paths::public_dir;
+
+/// The kernel's limit for one message (`SCM_MAX_FD`).
+const MAX_DESCRIPTORS: usize = 253;
+
+/// A notification.
+#[derive(Debug)]
+pub struct Message {
+    pub text: String,
+    pub descriptors: Vec<OwnedFd>,
+}
+
+impl Message {
+    /// The value of a variable.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    }
+}
 
 /// The notifications of a daemon.
 #[derive(Debug)]
@@ -22,30 +45,61 @@ impl Notified {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let dir = public_dir();
-        let path = dir.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
+        let notified = Self {
+            socket: UnixDatagram::bind(dir.path().join("notify")).unwrap(),
+            dir,
+        };
         // Every user may write to systemd's socket as well.
-        set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        set_permissions(notified.path(), Permissions::from_mode(0o777)).unwrap();
         let patience = Some(Duration::from_secs(60));
-        socket.set_read_timeout(patience).unwrap();
-        Self { socket, dir }
+        notified.socket.set_read_timeout(patience).unwrap();
+        notified
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("notify")
     }
 
     /// Lets a daemon send its notifications here.
     pub fn by(&self, command: &mut Command) {
-        command.env("NOTIFY_SOCKET", self.dir.path().join("notify"));
+        command.env("NOTIFY_SOCKET", self.path());
     }
 
     /// Waits for the next notification.
     pub fn receive(&self) -> String {
+        self.next().expect("a notification in time").text
+    }
+
+    /// Waits for the next notification, and its descriptors. Fails if there is none in time.
+    pub fn next(&self) -> io::Result<Message> {
         let mut buffer = [0; 4096];
-        let length = loop {
-            match self.socket.recv(&mut buffer) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let slices = &mut [IoSliceMut::new(&mut buffer)];
+            match recvmsg(
+                &self.socket,
+                slices,
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC,
+            ) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                received => break received.expect("a notification in time"),
+                received => break received?,
             }
         };
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
+        let descriptors = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        let descriptors = descriptors.flatten().collect();
+        let text = String::from_utf8(buffer[..received.bytes].to_vec()).unwrap();
+        Ok(Message { text, descriptors })
+    }
+
+    /// Sends a notification from this process.
+    pub fn send(&self, text: &str) {
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.send_to(text.as_bytes(), self.path()).unwrap();
     }
 
     /// Waits for a notification with this line.

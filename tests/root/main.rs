@@ -26,6 +26,7 @@ mod shortage; // too few threads, too little memory
 mod shutdown; // signals at every stage of the start and the stop
 mod startup; // starts that fail
 mod starved; // a storm while the daemon gets too little CPU time or memory
+mod survival; // restarts, kills, and the descriptor store that counts survive in
 mod systemd; // notifications, reloads, passed sockets
 mod trace; // the live table
 mod users; // names of users while the name service hangs

@@ -19,6 +19,12 @@ use testkit::programs::{Programs, exec_times};
 fn no_thread_keeps_the_user_or_a_capability_of_root() {
     let daemon = Daemon::start(&[]);
     daemon.scrape();
+    assert_unprivileged(&daemon);
+}
+
+/// Asserts that no thread of the daemon has the user or a capability of root.
+#[track_caller]
+pub(crate) fn assert_unprivileged(daemon: &Daemon) {
     // Some kernels require CAP_BPF for each use of a map.
     let kept = if requires_cap_bpf_for_each_use_of_a_map() {
         "\t0000008000000000" // CAP_BPF, which is 39

@@ -1,0 +1,656 @@
+//! Counts that survive the daemon: restarts, kills, other configurations, and descriptor stores that are
+//! full or hold something else, with the test in the role of systemd.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{available_parallelism, scope, sleep};
+use std::time::{Duration, Instant};
+
+use libbpf_rs::{MapHandle, MapType};
+use rustix::fs::MemfdFlags;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use testkit::bpf_objects::Unheld;
+use testkit::compiled::ways;
+use testkit::daemon::{Daemon, field};
+use testkit::http::{Scrape, get};
+use testkit::mounts::in_mount_namespace;
+use testkit::paths::public_dir;
+use testkit::programs::{Programs, exec, exec_as, exec_times, go};
+use testkit::store::{Store, Stored};
+
+use crate::privileges::assert_unprivileged;
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The execs of a storm.
+const STORM: u32 = 20_000;
+
+const UNATTRIBUTED: &str = "execsnoop_unattributed_execs_total";
+
+const COUNTING_SINCE: &str = "execsnoop_counting_since_timestamp_seconds";
+
+testkit::over_both_transports! {
+    a_restart_in_a_storm_counts_every_exec_under_its_name
+    a_kill_in_a_storm_loses_names_but_no_counts
+    no_counter_decreases_in_twenty_restarts_and_kills
+    another_configuration_continues_the_counts
+}
+
+/// A configuration file with this transport. The text of `config` follows in the section `[capture]`.
+fn with_transport(transport: &str, config: &str) -> (PathBuf, TempDir) {
+    file(&format!("[capture]\ntransport = \"{transport}\"\n{config}"))
+}
+
+fn file(config: &str) -> (PathBuf, TempDir) {
+    let dir = public_dir();
+    let path = dir.path().join("config.toml");
+    fs::write(&path, config).unwrap();
+    (path, dir)
+}
+
+/// Executes `program` [`STORM`] times on all CPUs. `disturb` runs meanwhile. It has to end before the
+/// storm does, and can wait until a number of execs have begun.
+fn storm<T>(program: &Path, disturb: impl FnOnce(&dyn Fn(u32)) -> T) -> T {
+    let begun = AtomicU32::new(0);
+    scope(|scope| {
+        for _ in 0..2 * available_parallelism().unwrap().get() {
+            scope.spawn(|| {
+                while begun.fetch_add(1, Ordering::Relaxed) < STORM {
+                    exec(program);
+                }
+            });
+        }
+        let disturbed = disturb(&|execs| {
+            while begun.load(Ordering::Relaxed) < execs {
+                sleep(Duration::from_millis(1));
+            }
+        });
+        assert!(begun.load(Ordering::Relaxed) < STORM, "the storm has ended");
+        disturbed
+    })
+}
+
+/// How many execs more `daemon` has counted than `other`. They are compared at a moment at which
+/// nothing on this host executes a program.
+#[track_caller]
+fn ahead(daemon: &Daemon, other: &Daemon) -> f64 {
+    let total = |daemon: &Daemon| daemon.scrape().value("execsnoop_execs_total");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let before = total(other);
+        let here = total(daemon);
+        if total(other) == before {
+            return here - before;
+        }
+        assert!(Instant::now() < deadline, "the host is never idle");
+    }
+}
+
+/// How often a daemon has continued the counts of an earlier one.
+fn handovers(scrape: &Scrape) -> [f64; 2] {
+    ["adopted", "replaced"]
+        .map(|how| scrape.value(&format!("execsnoop_handovers_total{{how=\"{how}\"}}")))
+}
+
+fn a_restart_in_a_storm_counts_every_exec_under_its_name(transport: &str) {
+    let programs = Programs::new();
+    let program = programs.named("restarted");
+    let (config, _dir) = with_transport(transport, "");
+    let store = Store::new();
+    let first = store.start(&config);
+    let since = first.scrape().value(COUNTING_SINCE);
+    let daemon = storm(&program, |await_execs| {
+        await_execs(STORM / 4);
+        assert_eq!(field(&first.stop(), "ledger_difference"), "0");
+        store.start(&config)
+    });
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.execs_of("restarted"), f64::from(STORM));
+    assert_eq!(scrape.value(UNATTRIBUTED), 0.0);
+    assert_eq!(handovers(&scrape), [1.0, 0.0]);
+    assert_eq!(scrape.value(COUNTING_SINCE), since);
+    assert_eq!(scrape.value("execsnoop_unobserved_seconds_total"), 0.0);
+    scrape.assert_ledger_closes();
+    assert_unprivileged(&daemon);
+    assert_eq!(field(&daemon.stop(), "ledger_difference"), "0");
+}
+
+fn a_kill_in_a_storm_loses_names_but_no_counts(transport: &str) {
+    const SAVED: u32 = 500;
+    let programs = Programs::new();
+    let program = programs.named("killed");
+    let (config, _dir) = with_transport(
+        transport,
+        "[[view]]\nlabels = [\"comm\"]\nmax_series = 20000\n",
+    );
+    let reference = Daemon::start(&[]);
+    let store = Store::new();
+    let mut daemon = store.start(&config);
+    let ahead_before = ahead(&daemon, &reference);
+    exec_times(&program, SAVED);
+    // The counts are saved at most a second later.
+    sleep(Duration::from_secs(3));
+    // The signals of the OOM killer and of systemd's watchdog.
+    daemon = storm(&program, |await_execs| {
+        for (signal, execs) in [(Signal::KILL, STORM / 4), (Signal::ABORT, STORM / 2)] {
+            await_execs(execs);
+            daemon.kill(signal);
+            daemon = store.start(&config);
+        }
+        daemon
+    });
+    let executed = f64::from(SAVED + STORM);
+    assert_eq!(reference.scrape().execs_of("killed"), executed);
+    assert_eq!(ahead(&daemon, &reference), ahead_before);
+    let scrape = daemon.scrape();
+    scrape.assert_ledger_closes();
+    assert_eq!(handovers(&scrape), [2.0, 0.0]);
+    let (named, unattributed) = (scrape.execs_of("killed"), scrape.value(UNATTRIBUTED));
+    assert!(named >= f64::from(SAVED), "{named}");
+    assert!(named <= executed, "{named}");
+    // Other programs on this host may have lost their names, too.
+    assert!(named + unattributed >= executed, "{named}, {unattributed}");
+    let overflow = "execsnoop_series_overflow_total{view=\"comm\"}";
+    assert_eq!(scrape.value(overflow), 0.0);
+    assert_eq!(scrape.execs_of("other"), unattributed);
+    // From here on, everything has its name again.
+    exec_times(&program, 20);
+    let after = daemon.scrape();
+    assert_eq!(after.execs_of("killed"), named + 20.0);
+    assert_eq!(after.value(UNATTRIBUTED), unattributed);
+}
+
+/// Asserts that no counter in `before` is lower in `after`, apart from those of the process.
+#[track_caller]
+fn assert_rising(before: &Scrape, after: &Scrape) {
+    const OF_THE_PROCESS: [&str; 4] = [
+        "process_",
+        "execsnoop_reader_",
+        "execsnoop_scrape_",
+        "execsnoop_log_",
+    ];
+    for (sample, value) in before.all() {
+        let name = sample.split('{').next().unwrap();
+        let is_counter = ["_total", "_bucket", "_sum", "_count"]
+            .iter()
+            .any(|end| name.ends_with(end));
+        let is_of_process = OF_THE_PROCESS.iter().any(|start| name.starts_with(start));
+        if is_counter && !is_of_process {
+            let now = after.value(sample);
+            assert!(now >= value, "{sample}: {value}, then {now}");
+        }
+    }
+}
+
+fn no_counter_decreases_in_twenty_restarts_and_kills(transport: &str) {
+    const RESTARTS: u32 = 20;
+    const EACH: u32 = 50;
+    let programs = Programs::new();
+    let program = programs.named("in-a-row");
+    let (config, _dir) = with_transport(transport, "");
+    let reference = Daemon::start(&[]);
+    let store = Store::new();
+    let mut daemon = store.start(&config);
+    let ahead_before = ahead(&daemon, &reference);
+    let (names, since) = (store.names(), daemon.scrape().value(COUNTING_SINCE));
+    let mut before = daemon.scrape();
+    let mut descriptors = None;
+    for n in 1..=RESTARTS {
+        exec_times(&program, EACH);
+        let scrape = daemon.scrape();
+        assert_rising(&before, &scrape);
+        if n % 2 == 0 {
+            daemon.stop();
+        } else {
+            // A scrape has shown these counts, so they must have been saved.
+            daemon.kill(Signal::KILL);
+        }
+        daemon = store.start(&config);
+        before = daemon.scrape();
+        assert_rising(&scrape, &before);
+        assert_eq!(before.execs_of("in-a-row"), f64::from(n * EACH));
+        assert_eq!(handovers(&before), [f64::from(n), 0.0]);
+        assert_eq!(before.value(COUNTING_SINCE), since);
+        before.assert_ledger_closes();
+        assert_eq!(store.names(), names);
+        daemon.await_descriptors(*descriptors.get_or_insert_with(|| settled_descriptors(&daemon)));
+    }
+    assert_eq!(ahead(&daemon, &reference), ahead_before);
+}
+
+/// The number of open descriptors when no connection is open any more.
+fn settled_descriptors(daemon: &Daemon) -> usize {
+    let mut lowest = daemon.descriptors();
+    for _ in 0..50 {
+        sleep(Duration::from_millis(10));
+        lowest = lowest.min(daemon.descriptors());
+    }
+    lowest
+}
+
+#[test]
+fn every_counter_and_the_history_of_the_page_continue() {
+    const CPU: &str = "execsnoop_cpu_seconds_by_comm_total{comm=\"continued\"}";
+    const EXITED: &str = "execsnoop_exits_total{reason=\"exited\",code=\"211\"}";
+    const ALWAYS: &str = "execsnoop_execs_by_comm_total{comm=\"never-executed\"}";
+    const OF_USER: &str = "execsnoop_execs_by_uid_total{uid=\"700123\"}";
+    const LIFETIMES: &str = "execsnoop_process_lifetime_seconds_count";
+    let programs = Programs::new();
+    let program = programs.copied(ways(), "continued");
+    let (config, _dir) = file(
+        "[[view]]\nlabels = [\"comm\"]\nalways = [\"never-executed\"]\n\
+         [[view]]\nlabels = [\"uid\"]\n",
+    );
+    let run = |times| {
+        for _ in 0..times {
+            let status = Command::new(&program).args(["exit", "-", "211"]).status();
+            assert_eq!(status.unwrap().code(), Some(211));
+        }
+        exec_as(&programs.path().join("nop"), Some(700_123));
+    };
+    let store = Store::new();
+    let daemon = store.start(&config);
+    run(30);
+    // The spans of the history last 5 s.
+    sleep(Duration::from_secs(6));
+    let (before, history) = (daemon.scrape(), history_of(&daemon));
+    assert_eq!(before.value(EXITED), 30.0);
+    assert!(before.value(CPU) > 0.0);
+    assert!(!history.is_empty());
+    daemon.stop();
+
+    let daemon = store.start(&config);
+    let after = daemon.scrape();
+    assert_rising(&before, &after);
+    assert_eq!(after.execs_of("continued"), 30.0);
+    for sample in [CPU, EXITED, ALWAYS, OF_USER] {
+        assert_eq!(after.value(sample), before.value(sample), "{sample}");
+    }
+    let continued = history_of(&daemon);
+    let is_continued = continued.windows(history.len()).any(|w| w == history);
+    assert!(is_continued, "{history:?}, then {continued:?}");
+    run(12);
+    let after = daemon.scrape();
+    assert_eq!(after.execs_of("continued"), 42.0);
+    assert_eq!(after.value(EXITED), 42.0);
+    assert_eq!(after.value(ALWAYS), 0.0);
+    assert_eq!(after.value(OF_USER), 2.0);
+    assert!(after.value(CPU) > before.value(CPU));
+    assert!(after.value(LIFETIMES) >= before.value(LIFETIMES) + 12.0);
+    after.assert_ledger_closes();
+}
+
+/// The execs per second of each span on the page that has ended, the oldest first.
+fn history_of(daemon: &Daemon) -> Vec<String> {
+    let page = get(daemon.address, "/").text();
+    let titles = page.split("<title>").skip(1);
+    let rates = titles.filter_map(|title| title.split('<').next()?.split_once(" per second, "));
+    rates
+        .filter(|(_, age)| age.ends_with(" ago"))
+        .map(|(rate, _)| rate.to_owned())
+        .collect()
+}
+
+#[test]
+fn failures_continue() {
+    const FAILURES: &str = "execsnoop_exec_failures_total{errno=\"ENAMETOOLONG\"}";
+    let programs = Programs::new();
+    let program = programs.named("unused");
+    let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null";
+    let (command, _dir) = in_mount_namespace(mount, "[capture]\nfailures = \"tracepoint\"\n");
+    let store = Store::new();
+    for (times, handover) in [(17, 0.0), (5, 1.0), (3, 2.0)] {
+        let daemon = store.spawn(&command);
+        let before = daemon.scrape().find(FAILURES).unwrap_or(0.0);
+        assert!(go("ENAMETOOLONG", &program, times).success());
+        let scrape = daemon.scrape();
+        assert_eq!(scrape.value(FAILURES), before + f64::from(times));
+        assert_eq!(handovers(&scrape), [handover, 0.0]);
+        scrape.assert_ledger_closes();
+        daemon.stop();
+    }
+    let daemon = store.spawn(&command);
+    assert_eq!(daemon.scrape().value(FAILURES), 25.0);
+}
+
+#[test]
+fn a_view_with_other_labels_begins_as_after_a_reload_and_the_others_continue() {
+    let programs = Programs::new();
+    let program = programs.named("relabelled");
+    let (config, _dir) = file("[[view]]\nlabels = [\"comm\"]\n[[view]]\nlabels = [\"uid\"]\n");
+    let store = Store::new();
+    let daemon = store.start(&config);
+    exec_times(&program, 30);
+    let before = daemon.scrape().value("execsnoop_execs_total");
+    daemon.stop();
+    fs::write(
+        &config,
+        "[[view]]\nlabels = [\"comm\"]\nmax_series = 500\n[[view]]\nlabels = [\"uid\", \"comm\"]\n",
+    )
+    .unwrap();
+    let daemon = store.start(&config);
+    exec_times(&program, 12);
+    let scrape = daemon.scrape();
+    assert_eq!(handovers(&scrape), [1.0, 0.0]);
+    assert_eq!(scrape.execs_of("relabelled"), 42.0);
+    let sample = "execsnoop_execs_by_uid_comm_total{uid=\"0\",comm=\"relabelled\"}";
+    assert_eq!(scrape.value(sample), 12.0);
+    assert!(scrape.yielded("uid_comm") >= before);
+    assert_eq!(scrape.family("execsnoop_execs_by_uid_total").count(), 0);
+    scrape.assert_ledger_closes();
+}
+
+fn another_configuration_continues_the_counts(transport: &str) {
+    const VIEW: &str = "[[view]]\nlabels = [\"comm\"]\n[[view]]\nlabels = ";
+    let programs = Programs::new();
+    let other = match transport {
+        "perf" => "ringbuf",
+        _ => "perf",
+    };
+    for (n, signal, before, after) in [
+        (
+            1,
+            Signal::TERM,
+            "".to_owned(),
+            format!("{VIEW}[\"parent_comm\"]\n"),
+        ),
+        (
+            2,
+            Signal::KILL,
+            "".to_owned(),
+            format!("{VIEW}[\"unit\"]\n"),
+        ),
+        (
+            3,
+            Signal::TERM,
+            "exits = false\n".to_owned(),
+            "exits = true\n".to_owned(),
+        ),
+        (
+            4,
+            Signal::KILL,
+            "exits = true\n".to_owned(),
+            "exits = false\n".to_owned(),
+        ),
+    ] {
+        let name = format!("replaced{n}");
+        let program = programs.named(&name);
+        let (config, _dir) = with_transport(transport, &before);
+        let store = Store::new();
+        let daemon = store.start(&config);
+        exec_times(&program, 30);
+        let first = daemon.scrape();
+        assert_eq!(first.execs_of(&name), 30.0);
+        match signal {
+            Signal::TERM => drop(daemon.stop()),
+            signal => daemon.kill(signal),
+        }
+        fs::write(
+            &config,
+            format!("[capture]\ntransport = \"{transport}\"\n{after}"),
+        )
+        .unwrap();
+        let daemon = store.start(&config);
+        exec_times(&program, 12);
+        let scrape = daemon.scrape();
+        assert_eq!(handovers(&scrape), [0.0, 1.0], "{after}");
+        assert_eq!(scrape.execs_of(&name), 42.0, "{after}");
+        assert_eq!(scrape.value(COUNTING_SINCE), first.value(COUNTING_SINCE));
+        let unobserved = scrape.value("execsnoop_unobserved_seconds_total");
+        assert!(
+            unobserved > 0.0 && unobserved < 0.05,
+            "{after}: {unobserved} s"
+        );
+        scrape.assert_ledger_closes();
+        // Nothing of the replaced programs is left in the store.
+        let fresh = Store::new();
+        let expected = fresh.start(&config);
+        assert_eq!(store.names(), fresh.names(), "{after}");
+        drop(expected);
+
+        // The replacement is adopted like any other daemon.
+        daemon.stop();
+        let daemon = store.start(&config);
+        exec_times(&program, 5);
+        assert_eq!(handovers(&daemon.scrape()), [1.0, 1.0], "{after}");
+        assert_eq!(daemon.scrape().execs_of(&name), 47.0, "{after}");
+        daemon.stop();
+
+        let (config, _dir) = with_transport(other, &after);
+        let daemon = store.start(&config);
+        exec_times(&program, 3);
+        let scrape = daemon.scrape();
+        assert_eq!(handovers(&scrape), [1.0, 2.0], "{after}, {other}");
+        assert_eq!(scrape.execs_of(&name), 50.0, "{after}, {other}");
+        scrape.assert_ledger_closes();
+    }
+}
+
+#[test]
+fn nothing_of_a_stopped_daemon_is_left_in_the_kernel_when_its_store_is_dropped() {
+    let programs = Programs::new();
+    let program = programs.named("dropped");
+    let (config, _dir) = file("");
+    let store = Store::new();
+    let before = Unheld::now();
+    for kill in [false, true] {
+        let daemon = store.start(&config);
+        exec_times(&program, 30);
+        let scrape = daemon.scrape();
+        assert_eq!(scrape.execs_of("dropped"), 30.0);
+        assert_eq!(handovers(&scrape), [0.0, 0.0]);
+        if kill {
+            daemon.kill(Signal::KILL);
+        } else {
+            daemon.stop();
+        }
+        assert_ne!(store.names(), [""; 0]);
+        store.clear();
+        before.await_no_others();
+        let daemon = store.start(&config);
+        let scrape = daemon.scrape();
+        assert_eq!(scrape.execs_of("dropped"), 0.0);
+        assert_eq!(handovers(&scrape), [0.0, 0.0]);
+        daemon.stop();
+        store.clear();
+        before.await_no_others();
+    }
+}
+
+/// The number of warnings before a daemon listened.
+fn warnings(daemon: &Daemon) -> usize {
+    let warnings = daemon.start_log().iter();
+    warnings
+        .filter(|line| field(line, "level") == "WARN")
+        .count()
+}
+
+/// Something that may happen to the descriptors of a store.
+type Tampering = (&'static str, fn(&mut Vec<Stored>));
+
+const TAMPERINGS: [Tampering; 12] = [
+    ("no state", |stored| {
+        stored.retain(|kept| kept.name != STATE)
+    }),
+    ("only the state", |stored| {
+        stored.retain(|kept| kept.name == STATE)
+    }),
+    ("every second one", |stored| {
+        let mut number = 0;
+        stored.retain(|_| {
+            number += 1;
+            number % 2 == 0
+        });
+    }),
+    ("a pipe as the state", |stored| {
+        replace(stored, STATE, || std::io::pipe().unwrap().0.into());
+    }),
+    ("an empty state", |stored| {
+        replace(stored, STATE, || memfd(&[]))
+    }),
+    ("a truncated state", |stored| {
+        let bytes = contents(stored);
+        // The second slot is missing, and the first one ends in its header or soon afterwards.
+        replace(stored, STATE, || memfd(&bytes[..40]));
+    }),
+    ("a corrupted state", |stored| {
+        let mut bytes = contents(stored);
+        bytes.iter_mut().step_by(37).for_each(|byte| *byte ^= 0x10);
+        replace(stored, STATE, || memfd(&bytes));
+    }),
+    ("/dev/null as every program", |stored| {
+        replace(stored, "execsnoop.program.", null);
+    }),
+    ("/dev/null as every link", |stored| {
+        replace(stored, "execsnoop.link.", null)
+    }),
+    ("a pipe as every map", |stored| {
+        replace(stored, "execsnoop.map.", || {
+            std::io::pipe().unwrap().1.into()
+        });
+    }),
+    ("other maps", |stored| {
+        replace(stored, "execsnoop.map.", foreign_map)
+    }),
+    ("links and programs with each other's names", |stored| {
+        for kept in stored {
+            let swapped = kept
+                .name
+                .strip_prefix("execsnoop.link.")
+                .map(|name| format!("execsnoop.program.{name}"))
+                .or_else(|| {
+                    let name = kept.name.strip_prefix("execsnoop.program.")?;
+                    Some(format!("execsnoop.link.{name}"))
+                });
+            kept.name = swapped.unwrap_or_else(|| kept.name.clone());
+        }
+    }),
+];
+
+const STATE: &str = "execsnoop.state";
+
+/// Replaces each descriptor whose name begins with `start`.
+fn replace(stored: &mut [Stored], start: &str, with: impl Fn() -> OwnedFd) {
+    let mut replaced = 0;
+    for kept in stored {
+        if kept.name.starts_with(start) {
+            kept.descriptor = with();
+            replaced += 1;
+        }
+    }
+    assert!(replaced > 0, "{start} is stored");
+}
+
+fn null() -> OwnedFd {
+    File::open("/dev/null").unwrap().into()
+}
+
+fn memfd(bytes: &[u8]) -> OwnedFd {
+    let descriptor = rustix::fs::memfd_create("state", MemfdFlags::CLOEXEC).unwrap();
+    fs::write(format!("/proc/self/fd/{}", descriptor.as_raw_fd()), bytes).unwrap();
+    descriptor
+}
+
+/// The bytes of the state.
+fn contents(stored: &[Stored]) -> Vec<u8> {
+    let state = stored.iter().find(|kept| kept.name == STATE).unwrap();
+    let mut file = File::from(state.descriptor.try_clone().unwrap());
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    assert!(!bytes.is_empty());
+    bytes
+}
+
+fn foreign_map() -> OwnedFd {
+    let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
+        ..Default::default()
+    };
+    let map = MapHandle::create(MapType::Hash, Some("foreign"), 4, 4, 8, &options).unwrap();
+    map.as_fd().try_clone_to_owned().unwrap()
+}
+
+#[test]
+fn a_store_that_holds_something_else_ends_in_a_fresh_start_and_one_warning() {
+    let programs = Programs::new();
+    let program = programs.named("tampered");
+    let (config, _dir) = file("");
+    let before = Unheld::now();
+    for (what, tamper) in TAMPERINGS {
+        let store = Store::new();
+        let daemon = store.start(&config);
+        let (normal, names) = (warnings(&daemon), store.names());
+        exec_times(&program, 10);
+        assert_eq!(daemon.scrape().execs_of("tampered"), 10.0);
+        daemon.stop();
+        store.tamper(tamper);
+
+        let daemon = store.start(&config);
+        let log = daemon.start_log();
+        assert_eq!(warnings(&daemon), normal + 1, "{what}: {log:#?}");
+        exec_times(&program, 7);
+        let scrape = daemon.scrape();
+        assert_eq!(scrape.execs_of("tampered"), 7.0, "{what}");
+        assert_eq!(handovers(&scrape), [0.0, 0.0], "{what}");
+        scrape.assert_ledger_closes();
+        assert_eq!(store.names(), names, "{what}");
+        daemon.stop();
+
+        // The store is as good as new.
+        let daemon = store.start(&config);
+        assert_eq!(warnings(&daemon), normal, "{what}");
+        exec_times(&program, 5);
+        let scrape = daemon.scrape();
+        assert_eq!(scrape.execs_of("tampered"), 12.0, "{what}");
+        assert_eq!(handovers(&scrape), [1.0, 0.0], "{what}");
+        scrape.assert_ledger_closes();
+        daemon.stop();
+        drop(store);
+        before.await_no_others();
+    }
+}
+
+#[test]
+fn with_a_full_store_counts_are_exact_but_begin_at_0_after_a_restart() {
+    let programs = Programs::new();
+    let program = programs.named("full-store");
+    let (config, _dir) = file("");
+    let normal = warnings(&Store::new().start(&config));
+    let store = Store::with_limit(3);
+    for expected in [normal, normal + 1, normal + 1] {
+        let daemon = store.start(&config);
+        let log = daemon.start_log();
+        assert_eq!(warnings(&daemon), expected, "{log:#?}");
+        assert_eq!(store.names().len(), 3);
+        exec_times(&program, 25);
+        let scrape = daemon.scrape();
+        assert_eq!(scrape.execs_of("full-store"), 25.0);
+        assert_eq!(handovers(&scrape), [0.0, 0.0]);
+        scrape.assert_ledger_closes();
+        assert_eq!(field(&daemon.stop(), "ledger_difference"), "0");
+    }
+}
+
+#[test]
+fn every_name_in_the_store_is_used_once_and_none_contains_a_colon() {
+    let (config, _dir) = file("");
+    let store = Store::new();
+    let daemon = store.start(&config);
+    let names = store.names();
+    let different: BTreeSet<_> = names.iter().collect();
+    assert_eq!(different.len(), names.len(), "{names:?}");
+    assert!(
+        names.iter().all(|name| name.starts_with("execsnoop.")),
+        "{names:?}"
+    );
+    assert!(!names.iter().any(|name| name.contains(':')), "{names:?}");
+    daemon.stop();
+}
