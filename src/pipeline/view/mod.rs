@@ -65,7 +65,7 @@ pub struct ViewCounts {
     pub labels: Vec<Label>,
     /// In no particular order.
     pub series: Vec<(Key, Counts)>,
-    /// What had no slot when it was counted, or lost its series before a scrape showed it.
+    /// What had no slot when it was counted, or whose series was evicted before a scrape showed it.
     pub overflow: Counts,
     /// What a scrape has shown under series that have since been evicted, and everything counted
     /// before the view existed.
