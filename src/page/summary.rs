@@ -162,7 +162,7 @@ fn exits(snapshot: &Snapshot, has_cpu_time: bool) -> Exits {
     signals.sort_by_key(|(_, n)| Reverse(*n));
     let rest = signals.split_off(signals.len().min(TOP_SIGNALS));
     let of_view = |view: &view::ViewCounts| {
-        let series: u64 = view.series.iter().map(|(_, counts)| counts.cpu_ns).sum();
+        let series: u64 = view.series.iter().map(|series| series.counts.cpu_ns).sum();
         series + series::other(view, snapshot).cpu_ns + view.yielded.cpu_ns
     };
     Exits {
@@ -179,14 +179,15 @@ fn exits(snapshot: &Snapshot, has_cpu_time: bool) -> Exits {
 
 fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
     let mut series = series::series(view, names);
-    series.sort_by(|(name, counts), (other_name, other)| {
-        let most = (other.execs, other.cpu_ns).cmp(&(counts.execs, counts.cpu_ns));
-        most.then_with(|| name.cmp(other_name))
+    series.sort_by(|a, b| {
+        let size = |series: &Series| (series.counts.execs, series.counts.cpu_ns);
+        let most = size(b).cmp(&size(a));
+        most.then_with(|| a.values.cmp(&b.values))
     });
     let more = series.split_off(series.len().min(TOP));
     let mut of_more = Counts::default();
-    for (_, counts) in &more {
-        of_more += *counts;
+    for series in &more {
+        of_more += series.counts;
     }
     Top {
         labels: view.labels.clone(),
@@ -206,7 +207,8 @@ mod tests {
     use super::*;
     use crate::capture::TransportKind;
     use crate::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
-    use crate::pipeline::view::{Key, ViewCounts};
+    use crate::pipeline::view::{Key, SeriesCounts, ViewCounts};
+    use crate::sys::clock::Timestamp;
 
     fn capture_info() -> CaptureInfo {
         CaptureInfo {
@@ -227,7 +229,11 @@ mod tests {
             ..Key::default()
         };
         let counts = |execs| Counts { execs, cpu_ns: 1 };
-        let series = (1..=14).map(|n| (key(b'a' + n), counts(u64::from(n / 2))));
+        let series = (1..=14).map(|n| SeriesCounts {
+            key: key(b'a' + n),
+            counts: counts(u64::from(n / 2)),
+            start: Timestamp::default(),
+        });
         let snapshot = Snapshot {
             execs: 49 + 100 + 20 + 5,
             unattributed: 100,
@@ -243,11 +249,11 @@ mod tests {
         };
         let summary = summary(&snapshot);
         let top = &summary.views[0];
-        let names: Vec<_> = top.series.iter().map(|(name, _)| &*name[0]).collect();
+        let names: Vec<_> = top.series.iter().map(|series| &*series.values[0]).collect();
         assert_eq!(names, ["o", "m", "n", "k", "l", "i", "j", "g", "h", "e"]);
         assert_eq!((top.more, top.of_more.execs), (4, 4));
         assert_eq!((top.other.execs, top.overflow), (120, 20));
-        let shown: u64 = top.series.iter().map(|(_, counts)| counts.execs).sum();
+        let shown: u64 = top.series.iter().map(|series| series.counts.execs).sum();
         assert_eq!(shown + 4 + 120 + 5, snapshot.execs);
         assert_eq!(top.yielded, counts(5));
         assert_eq!(summary.exits.unwrap().cpu_ns, Some(14 + 2));

@@ -46,8 +46,8 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                         }
                     }
                     tbody {
-                        @for (values, counts) in &view.series {
-                            (row(names(&view.labels, values), *counts))
+                        @for series in &view.series {
+                            (row(names(&view.labels, &series.values), series.counts))
                         }
                         @if view.more > 0 {
                             (row(html! { td.rest colspan=(across) { (grouped(view.more as u64)) " more" } }, view.of_more))

@@ -9,6 +9,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::capture::source::ProgramStats;
 use crate::record::{ExitCounts, FailureCounts, Ledgers};
+use crate::sys::clock::Timestamp;
 
 /// The state of the kernel side and of the reader at a flush.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,8 @@ pub struct Flush {
     pub request: u64,
     /// Whether a scrape shows the counts.
     pub is_scrape: bool,
+    /// When the flush began. What it does not contain happened later.
+    pub began: Timestamp,
     /// The ledgers when the flush began. The number of observations that are accounted for after
     /// the flush must be at least their `seen`.
     pub before: Ledgers,

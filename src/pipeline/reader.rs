@@ -18,7 +18,7 @@ use crate::pipeline::cgroup_cache::CgroupCache;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
 use crate::record::{self, Event, Kind, Ledger, Ledgers, Observation};
-use crate::sys::clock;
+use crate::sys::clock::{self, Timestamp};
 
 /// How long events can stay in the buffers if nothing wakes the reader.
 const IDLE_TICK: Timespec = Timespec {
@@ -143,10 +143,11 @@ impl<S: Source, O: Observation> Reader<S, O> {
     /// Sends everything that was observed before now, and the state of the ledgers, as soon as
     /// nothing is missing or `patience` is over. A stop ends the flush without an answer.
     fn flush(&mut self, request: u64, patience: Duration) -> Result<(), Error> {
+        let began = Timestamp::now();
         let is_scrape = self.control.is_scraped();
         let programs = self.source.programs();
         let before = self.ledgers()?;
-        let began = Instant::now();
+        let waiting_since = Instant::now();
         let mut pause = FIRST_PAUSE;
         let (failures, exits, after) = loop {
             self.drain(1)?;
@@ -159,7 +160,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             let all = delivered >= of_all::<O>(&before, |ledger| ledger.seen)
                 && failures.total() >= before[Kind::Failure].seen
                 && exits.total() >= before[Kind::Exit].seen;
-            if all || began.elapsed() >= patience {
+            if all || waiting_since.elapsed() >= patience {
                 break (failures, exits, after);
             }
             if !self.stopping && self.control.is_stopped() {
@@ -172,6 +173,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let flush = Flush {
             request,
             is_scrape,
+            began,
             before,
             after,
             failures,

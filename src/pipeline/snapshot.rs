@@ -1,13 +1,18 @@
 //! The counts at one flush. The stages after the aggregator see nothing else.
 
+use std::collections::BTreeMap;
+
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::view::ViewCounts;
-use crate::record::Kind;
+use crate::record::{Kind, WaitStatus};
+use crate::sys::clock::Timestamp;
 
 /// All counts at one flush.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    /// When counting began.
+    pub start: Timestamp,
     /// All execs.
     pub execs: u64,
     pub recent: History,
@@ -30,6 +35,10 @@ pub struct Snapshot {
     pub differences: [i64; Kind::ALL.len()],
     /// The views in the order of the configuration.
     pub views: Vec<ViewCounts>,
+    /// By status of `flush.exits`: the beginning of the last flush without such an exit.
+    pub exit_starts: BTreeMap<WaitStatus, Timestamp>,
+    /// By errno of `flush.failures`: the beginning of the last flush without such a failure.
+    pub failure_starts: BTreeMap<i32, Timestamp>,
     /// The state of the stages before the aggregator.
     pub flush: Flush,
     /// The number of messages that were waiting for the aggregator.

@@ -2,6 +2,7 @@
 //!
 //! It shares no state. At each flush it publishes a [`Snapshot`].
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use crate::pipeline::history::History;
 use crate::pipeline::message::Message;
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{Counts, View};
-use crate::record::{self, Event, Kind, Subject, TallyCount};
+use crate::record::{self, Event, Kind, Subject, TallyCount, WaitStatus};
+use crate::sys::clock::Timestamp;
 
 mod missed;
 #[cfg(test)]
@@ -37,6 +39,7 @@ struct Context<'a> {
 #[derive(Debug)]
 pub struct Aggregator {
     began: Instant,
+    start: Timestamp,
     execs: u64,
     /// Execs in cgroups whose name is not known.
     unknown_cgroup_execs: u64,
@@ -50,6 +53,8 @@ pub struct Aggregator {
     views: Vec<View>,
     changes: Changes,
     flush: Flush,
+    exit_starts: BTreeMap<WaitStatus, Timestamp>,
+    failure_starts: BTreeMap<i32, Timestamp>,
     missed: Missed,
     /// Upper bounds by kind, in the order of [`Kind::ALL`].
     missed_at_most: [Missed; Kind::ALL.len()],
@@ -57,17 +62,25 @@ pub struct Aggregator {
 
 impl Aggregator {
     pub fn new(views: Vec<View>) -> Self {
+        let start = Timestamp::now();
+        let views = views.into_iter().map(|view| view.starting(start));
         Self {
             began: Instant::now(),
+            start,
             execs: 0,
             unknown_cgroup_execs: 0,
             recent: History::default(),
             cpu_ns: 0,
             cpu_times: 0,
             unknown_parents: 0,
-            views,
+            views: views.collect(),
             changes: Changes::default(),
-            flush: Flush::default(),
+            flush: Flush {
+                began: start,
+                ..Flush::default()
+            },
+            exit_starts: BTreeMap::new(),
+            failure_starts: BTreeMap::new(),
             missed: Missed::default(),
             missed_at_most: Default::default(),
         }
@@ -144,6 +157,13 @@ impl Aggregator {
                 for (missed, kind) in self.missed_at_most.iter_mut().zip(Kind::ALL) {
                     missed.update(missing_at_most(&flush, kind), now);
                 }
+                let statuses = flush.exits.by_status().map(|(status, _)| status);
+                start_new(&mut self.exit_starts, statuses, self.flush.began);
+                let errnos = flush.failures.iter().map(|(errno, _)| errno);
+                start_new(&mut self.failure_starts, errnos, self.flush.began);
+                for view in &mut self.views {
+                    view.flushed(flush.began);
+                }
                 self.flush = *flush;
                 if self.flush.is_scrape {
                     self.views.iter_mut().for_each(View::show);
@@ -166,6 +186,7 @@ impl Aggregator {
         let mut old = std::mem::take(&mut self.views);
         self.views = views
             .into_iter()
+            .map(|view| view.starting(self.flush.began))
             .map(
                 |view| match old.iter().position(|old| old.has_labels(view.labels())) {
                     Some(same) => view.continuing(old.swap_remove(same), now),
@@ -230,6 +251,7 @@ impl Aggregator {
             difference(flush.before[kind].seen, flush.after[kind].seen, accounted)
         });
         Snapshot {
+            start: self.start,
             execs: self.total(),
             recent: self.recent.clone(),
             unattributed: self.unattributed().execs,
@@ -240,9 +262,22 @@ impl Aggregator {
             missed_at_most: self.missed_at_most.each_ref().map(|missed| missed.count),
             differences,
             views: self.views.iter().map(View::counts).collect(),
+            exit_starts: self.exit_starts.clone(),
+            failure_starts: self.failure_starts.clone(),
             flush,
             channel_depth: 0,
         }
+    }
+}
+
+/// Sets `start` as the start of what is counted for the first time.
+fn start_new<K: Ord>(
+    starts: &mut BTreeMap<K, Timestamp>,
+    counted: impl Iterator<Item = K>,
+    start: Timestamp,
+) {
+    for key in counted {
+        starts.entry(key).or_insert(start);
     }
 }
 

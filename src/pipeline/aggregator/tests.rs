@@ -1,11 +1,18 @@
 mod increase;
 
+use nix::errno::Errno;
+
 use super::missed::IN_FLIGHT;
 use super::*;
 use crate::capture::source::ProgramStats;
 use crate::pipeline::series;
-use crate::pipeline::view::{Key, Label};
+use crate::pipeline::view::{Key, Label, ViewCounts};
 use crate::record::Ledger;
+
+fn keys_and_counts(view: &ViewCounts) -> Vec<(Key, Counts)> {
+    let series = view.series.iter();
+    series.map(|of| (of.key.clone(), of.counts)).collect()
+}
 
 #[test]
 fn the_ledger_difference_is_zero_between_what_was_seen_before_and_after() {
@@ -50,7 +57,10 @@ fn the_total_contains_events_and_tallied_undecodable_and_unattributed_execs() {
         execs: 7,
         cpu_ns: 0,
     };
-    assert_eq!(snapshot.views[0].series, vec![(Key::default(), execs)]);
+    assert_eq!(
+        keys_and_counts(&snapshot.views[0]),
+        [(Key::default(), execs)]
+    );
 }
 
 #[test]
@@ -166,9 +176,9 @@ fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
         panic!("two views");
     };
     assert_eq!(by_uid.yielded, total(1));
-    assert_eq!(by_uid.series, vec![(Key::default(), total(1))]);
+    assert_eq!(keys_and_counts(by_uid), [(Key::default(), total(1))]);
     assert_eq!(by_comm.yielded, total(0));
-    assert_eq!(by_comm.series, vec![(Key::default(), total(2))]);
+    assert_eq!(keys_and_counts(by_comm), [(Key::default(), total(2))]);
     assert_eq!(by_comm.max_series, 6);
 }
 
@@ -216,7 +226,7 @@ fn cpu_time_is_counted_from_events_and_the_tally_and_without_a_subject() {
     let [by_comm, by_uid] = &snapshot.views[..] else {
         panic!("two views");
     };
-    assert_eq!(by_comm.series, vec![(Key::default(), cpu(900))]);
+    assert_eq!(keys_and_counts(by_comm), [(Key::default(), cpu(900))]);
     assert_eq!(series::other(by_comm, &snapshot), cpu(50));
     assert_eq!(by_uid.yielded, cpu(950));
     assert_eq!(series::other(by_uid, &snapshot), cpu(0));
@@ -238,9 +248,57 @@ fn a_view_that_a_reload_adds_has_only_later_unattributed_execs_in_other() {
         let snapshot = aggregator.snapshot();
         let view = &snapshot.views[0];
         assert_eq!(view.yielded.execs, 3 + 2);
-        assert_eq!(view.series[0].1.execs, execs);
+        assert_eq!(view.series[0].counts.execs, execs);
         assert_eq!(series::other(view, &snapshot).execs, other);
         assert_eq!(view.recent_other.counts().sum::<u64>(), other);
         assert_eq!(snapshot.execs, 3 + 2 + execs + other);
     }
+}
+
+/// A flush that began at this time, with these counts of exits with status 1 and of ENOTDIR.
+fn flush(began: Timestamp, exits: u64, failures: u64) -> Message {
+    let mut flush = Flush {
+        began,
+        ..Flush::default()
+    };
+    flush.exits.add(1 << 8, exits);
+    flush.failures.add(Errno::ENOTDIR as i32, failures);
+    Message::Flushed(Box::new(flush))
+}
+
+#[test]
+fn a_series_starts_when_the_last_flush_without_it_began() {
+    let [first, second, third, fourth] = [1, 2, 3, 4].map(Timestamp::from_unix_ms);
+    let view = || View::new(vec![Label::Comm], 1).idle_after(Duration::ZERO);
+    let mut aggregator = Aggregator::new(vec![view()]);
+    let began = aggregator.snapshot().start;
+    let exec = |aggregator: &mut Aggregator, comm| {
+        let mut event = Event::default();
+        event.subject.comm[0] = comm;
+        aggregator.apply(Message::Events(vec![event], Cgroups::new()));
+        aggregator.snapshot().views[0].series[0].start
+    };
+    assert!(began.unix_ms() > 0);
+    assert_eq!(exec(&mut aggregator, b'a'), began);
+    aggregator.apply(flush(first, 0, 0));
+    assert_eq!(exec(&mut aggregator, b'a'), began);
+    aggregator.apply(flush(second, 0, 3));
+    // `a` is evicted.
+    assert_eq!(exec(&mut aggregator, b'b'), second);
+    aggregator.apply(flush(third, 2, 4));
+    // A series that comes back starts anew.
+    assert_eq!(exec(&mut aggregator, b'a'), third);
+    // A view that is added by a reload starts, and one that stays keeps its starts.
+    aggregator.change_views(vec![view(), View::new(vec![Label::Uid], 1)]);
+    aggregator.apply(flush(fourth, 2, 4));
+
+    let snapshot = aggregator.snapshot();
+    assert_eq!(snapshot.start, began);
+    let starts = snapshot.views.iter().map(|view| view.start);
+    assert_eq!(starts.collect::<Vec<_>>(), [began, third]);
+    assert_eq!(snapshot.views[0].series[0].start, third);
+    let exits = BTreeMap::from([(WaitStatus::Exited(1), second)]);
+    assert_eq!(snapshot.exit_starts, exits);
+    let failures = BTreeMap::from([(Errno::ENOTDIR as i32, first)]);
+    assert_eq!(snapshot.failure_starts, failures);
 }

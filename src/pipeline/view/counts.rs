@@ -1,5 +1,8 @@
 //! What a view counts.
 
+use super::key::Key;
+use crate::sys::clock::Timestamp;
+
 /// The counts of a series.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -35,4 +38,13 @@ impl std::ops::AddAssign for Counts {
         self.execs += more.execs;
         self.cpu_ns += more.cpu_ns;
     }
+}
+
+/// A series at a flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesCounts {
+    pub key: Key,
+    pub counts: Counts,
+    /// When the series had not counted anything yet: the beginning of the last flush without it.
+    pub start: Timestamp,
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::names::cgroup::Cgroup;
 use crate::pipeline::history::History;
 use crate::record::Subject;
+use crate::sys::clock::Timestamp;
 
 mod counts;
 mod evicted;
@@ -19,7 +20,7 @@ mod one_series;
 mod returning;
 mod slots;
 
-pub use self::counts::Counts;
+pub use self::counts::{Counts, SeriesCounts};
 pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 
 use self::evicted::Evicted;
@@ -50,6 +51,10 @@ pub struct View {
     returning: Returning,
     evicted: Evicted,
     overflow: Counts,
+    /// When the view, and with it `overflow`, began.
+    start: Timestamp,
+    /// The start of a series that begins now: when the last flush began.
+    flushed: Timestamp,
     yielded: Counts,
     /// What was unattributed before the view existed, which is in `yielded`.
     unattributed_before: Counts,
@@ -64,9 +69,11 @@ pub struct View {
 pub struct ViewCounts {
     pub labels: Vec<Label>,
     /// In no particular order.
-    pub series: Vec<(Key, Counts)>,
+    pub series: Vec<SeriesCounts>,
     /// What had no slot when it was counted, or whose series was evicted before a scrape showed it.
     pub overflow: Counts,
+    /// When the view, and with it `overflow`, began.
+    pub start: Timestamp,
     /// What a scrape has shown under series that have since been evicted, and everything counted
     /// before the view existed.
     pub yielded: Counts,
@@ -89,6 +96,8 @@ impl View {
             returning: Returning::default(),
             evicted: Evicted::default(),
             overflow: Counts::default(),
+            start: Timestamp::default(),
+            flushed: Timestamp::default(),
             yielded: Counts::default(),
             unattributed_before: Counts::default(),
             recent_other: History::default(),
@@ -117,8 +126,19 @@ impl View {
     /// Adds series that exist from the start and are never evicted.
     #[must_use]
     pub fn reserve(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
-        let series = |key| (key, Series::new(Counts::default(), NO_USER, 0));
-        self.reserved.extend(keys.into_iter().map(series));
+        let begin = |key| (key, Series::new(Timestamp::default(), NO_USER, 0));
+        self.reserved.extend(keys.into_iter().map(begin));
+        self
+    }
+
+    /// Sets when the view and its reserved series begin, which is when the last flush began.
+    #[must_use]
+    pub fn starting(mut self, start: Timestamp) -> Self {
+        self.start = start;
+        self.flushed = start;
+        for series in self.reserved.values_mut() {
+            series.start = start;
+        }
         self
     }
 
@@ -150,7 +170,7 @@ impl View {
         for (key, series) in &mut reserved {
             *series = match slots.remove(key) {
                 Some(so_far) => so_far,
-                None => Series::new(evicted.take(key), NO_USER, now),
+                None => Series::new(self.start, NO_USER, now).returning(evicted.take(key)),
             };
         }
         Self {
@@ -171,6 +191,11 @@ impl View {
 
     pub fn labels(&self) -> &[Label] {
         &self.labels
+    }
+
+    /// Tells the view when the last flush began.
+    pub fn flushed(&mut self, began: Timestamp) {
+        self.flushed = began;
     }
 
     /// Adds `more` to the series of a subject, or to the overflow if it has no series and gets no
@@ -213,7 +238,7 @@ impl View {
             }
             self.returning.forget(&key);
         }
-        let mut series = Series::new(self.evicted.take(&key), user, now);
+        let mut series = Series::new(self.flushed, user, now).returning(self.evicted.take(&key));
         series.seconds = seconds;
         self.overflow += series.count(more, now);
         self.slots.insert(key, series);
@@ -244,10 +269,16 @@ impl View {
 
     pub fn counts(&self) -> ViewCounts {
         let series = self.reserved.iter().chain(self.slots.iter());
+        let series = series.map(|(key, series)| SeriesCounts {
+            key: key.clone(),
+            counts: series.counts,
+            start: series.start,
+        });
         ViewCounts {
             labels: self.labels.clone(),
-            series: series.map(|(k, v)| (k.clone(), v.counts)).collect(),
+            series: series.collect(),
             overflow: self.overflow,
+            start: self.start,
             yielded: self.yielded,
             unattributed_before: self.unattributed_before,
             recent_other: self.recent_other.clone(),

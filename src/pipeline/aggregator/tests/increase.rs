@@ -133,7 +133,10 @@ impl Prometheus {
         }
         let has_evicted = !is_first && view.yielded.execs != self.yielded.execs;
         self.yielded = view.yielded;
-        let others = view.series.iter().map(|(key, of)| (Some(key.clone()), *of));
+        let others = view
+            .series
+            .iter()
+            .map(|of| (Some(of.key.clone()), of.counts));
         let series: Vec<_> = others
             .chain([(None, series::other(view, snapshot))])
             .collect();
@@ -153,8 +156,8 @@ impl Prometheus {
 fn check(view: &ViewCounts, snapshot: &Snapshot, total: Counts) {
     let mut sum = series::other(view, snapshot);
     sum += view.yielded;
-    for (_, counts) in &view.series {
-        sum += *counts;
+    for series in &view.series {
+        sum += series.counts;
     }
     assert_eq!(sum, total, "{view:?}");
 }
