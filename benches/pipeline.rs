@@ -177,6 +177,10 @@ impl Source for Refilled {
         Ok(())
     }
 
+    fn peek_tally(&mut self, _: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        Ok(())
+    }
+
     fn ledgers(&mut self) -> io::Result<Ledgers> {
         Ok(self.ledgers)
     }
@@ -197,7 +201,7 @@ impl Source for Refilled {
         Vec::new()
     }
 
-    fn detach(&mut self) {}
+    fn stop(&mut self) {}
 }
 
 /// Runs the daemon's reader and aggregator on one thread: they drain, decode, sort across CPUs, send

@@ -20,8 +20,8 @@
 /* Whether exits are also sent as events, for the live stream of `execsnoopd trace`. Set
  * before load. */
 const volatile __u8 with_exit_events = 0;
-/* Upper bounds of the buckets of lifetimes in ns, ascending. The last bucket has none. Set
- * before load. */
+/* Upper bounds of the buckets of lifetimes in ns, ascending. The last bucket has none.
+ * Set before load. */
 const volatile __u64 lifetime_bounds[LIFETIME_BUCKETS - 1] = {};
 
 struct {
@@ -48,8 +48,8 @@ struct {
 } exited_groups SEC(".maps");
 
 /* CPU time of a process with several threads, for the live stream. The kernel keeps the
- * sum for the threads that were released; the others (of which at most 64 are read) are in
- * the list. Repeat if a thread has moved from the list to the sum in the meantime
+ * sum for the threads that were released; the others (of which at most 64 are read) are
+ * in the list. Repeat if a thread has moved from the list to the sum in the meantime
  * (__exit_signal() in kernel/exit.c). */
 static __always_inline __u64 cpu_of_group(struct task_struct *task,
 					  struct signal_struct *signal)

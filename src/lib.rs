@@ -88,9 +88,10 @@
 //!
 //! # Unsafe code
 //!
-//! Three modules contain unsafe code: `capture/buffer/perf.rs` for libbpf's C interface,
-//! `record/bytes.rs` to turn bytes into the generated records, and `sys/malloc.rs` for
-//! `malloc_trim(3)`. So does the generated skeleton.
+//! Four modules contain unsafe code: `capture/buffer/perf.rs` for libbpf's C interface,
+//! `record/bytes.rs` to turn bytes into the generated records, `sys/inherited.rs` to own the
+//! descriptors that systemd passes, and `sys/malloc.rs` for `malloc_trim(3)`. So does the generated
+//! skeleton.
 
 pub mod bpf;
 pub mod capture;

@@ -1,5 +1,6 @@
 //! The programs: what each of them observes, and what it attaches to.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::record::Kind;
@@ -181,6 +182,27 @@ const COPIES: [[&str; 3]; 11] = copies![
     "cpu_tp_btf",
     "cpu_raw_tp",
 ];
+
+/// Returns all programs of a kind, without standby copies.
+fn of_kind(kind: Kind) -> impl Iterator<Item = Hook> {
+    let exec = [EXEC_TP_BTF, EXEC_RAW_TP].into_iter().chain(EXEC_SYS_EXIT);
+    let failure = FEXIT.into_iter().chain(SYS_EXIT);
+    let exit = [EXIT_TP_BTF].into_iter().chain(EXIT_LIVE);
+    let cpu_time = [CPU_TP_BTF, CPU_RAW_TP];
+    let all = exec.chain(CLASSIC).chain(failure).chain(exit);
+    all.chain(cpu_time).filter(move |hook| hook.kind == kind)
+}
+
+/// Returns the programs with these names, each of which belongs to a kind, in a fixed order.
+pub(super) fn named(names: &HashSet<(Kind, String)>) -> Vec<Hook> {
+    let all = Kind::ALL.into_iter().flat_map(of_kind);
+    let with_copies = all.flat_map(|hook| {
+        let standbys: Vec<_> = hook.standbys().collect();
+        std::iter::once(hook).chain(standbys)
+    });
+    let named = with_copies.filter(|hook| names.contains(&(hook.kind, hook.program.to_owned())));
+    named.collect()
+}
 
 /// The kinds of attach points at which a kernel may preempt programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

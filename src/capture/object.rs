@@ -5,7 +5,7 @@ use std::fs;
 use std::mem::{MaybeUninit, size_of};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, MapHandle, MapMut, OpenObject, ProgramHandle};
+use libbpf_rs::{ErrorKind, Link, OpenObject, ProgramHandle};
 
 use super::error::Error;
 use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
@@ -35,19 +35,6 @@ const PARENTS: u32 = 32_768;
 pub(super) enum Transport {
     Perf,
     Ring { bytes: u32 },
-}
-
-/// The maps of a loaded object, through duplicated descriptors that outlive the object.
-#[derive(Debug)]
-pub(super) struct Maps {
-    pub(super) events: MapHandle,
-    pub(super) ring: MapHandle,
-    pub(super) ledgers: MapHandle,
-    pub(super) failures: MapHandle,
-    pub(super) exits: MapHandle,
-    pub(super) cgroup_names: MapHandle,
-    pub(super) tally_in_use: MapHandle,
-    pub(super) tally: [MapHandle; 2],
 }
 
 /// Loads and attaches one program, then unloads it.
@@ -107,13 +94,15 @@ fn load_and_attach(hooks: &[Hook]) -> Result<(), (&'static str, libbpf_rs::Error
     Ok(())
 }
 
-/// Loads an object without attaching its programs. `object` is the memory for it.
+/// Loads an object without attaching its programs, which are paused if `is_paused`. `object` is the
+/// memory for it.
 pub(super) fn load<'a>(
     object: &'a mut MaybeUninit<OpenObject>,
     hooks: &[Hook],
     transport: Transport,
     cpus: usize,
     options: &Options,
+    is_paused: bool,
 ) -> Result<ExecsnoopSkel<'a>, Error> {
     let failed = |step: &'static str| move |e: libbpf_rs::Error| Error::setup(step, &e);
     let mut open = open(object).map_err(failed("opening the BPF object"))?;
@@ -138,6 +127,9 @@ pub(super) fn load<'a>(
         for standby in hooks.iter().filter(|hook| !hook.is_first_copy()) {
             rodata.has_standby[standby.kind.index() as usize] = 1;
         }
+    }
+    if let Some(bss) = &mut open.maps.bss_data {
+        bss.is_paused = u32::from(is_paused);
     }
     let configuring = failed("configuring the BPF object");
     if options.with_cgroup {
@@ -238,23 +230,4 @@ pub(super) fn attach(
         }
     }
     Ok(attached)
-}
-
-/// Duplicates the descriptors of the object's maps.
-pub(super) fn maps(skel: &ExecsnoopSkel<'_>) -> Result<Maps, Error> {
-    let own = |map: &MapMut<'_>| {
-        MapHandle::try_from(map)
-            .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))
-    };
-    let maps = &skel.maps;
-    Ok(Maps {
-        events: own(&maps.events)?,
-        ring: own(&maps.ring)?,
-        ledgers: own(&maps.ledgers)?,
-        failures: own(&maps.failures)?,
-        exits: own(&maps.exits)?,
-        cgroup_names: own(&maps.cgroup_names)?,
-        tally_in_use: own(&maps.tally_in_use)?,
-        tally: [own(&maps.tally_a)?, own(&maps.tally_b)?],
-    })
 }

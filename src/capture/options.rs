@@ -1,5 +1,7 @@
 //! What to capture, and which hooks and transports may be used.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::capture::hook::AttachPoint;
 use crate::capture::hook::{
     CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook,
@@ -61,6 +63,31 @@ pub struct Live {
     pub args: bool,
 }
 
+impl Options {
+    /// Describes everything that decides which programs are loaded, and how.
+    pub(super) fn fingerprint(&self) -> String {
+        let Self {
+            transports,
+            buffer_pages,
+            with_parent_comm,
+            with_cgroup,
+            exec_hooks,
+            failures,
+            exits,
+            exit_hooks,
+            cpu_time_hooks,
+            classic,
+            live,
+            may_skip: _, // the same on each start on this kernel
+        } = self;
+        let hooks = (exec_hooks, exit_hooks, cpu_time_hooks);
+        let switches = (with_parent_comm, with_cgroup, failures, exits, classic);
+        let mut hasher = DefaultHasher::new();
+        format!("{transports:?} {buffer_pages} {hooks:?} {switches:?} {live:?}").hash(&mut hasher);
+        format!("{}-{:016x}", env!("EXECSNOOP_OBJECT"), hasher.finish())
+    }
+}
+
 impl Live {
     pub(super) fn is_detailed(&self) -> bool {
         self.path || self.args
@@ -94,6 +121,8 @@ pub enum TransportKind {
 }
 
 impl TransportKind {
+    pub const ALL: [Self; 2] = [Self::Perf, Self::Ring];
+
     /// The value of the label in `execsnoop_transport_info`.
     pub fn name(self) -> &'static str {
         match self {

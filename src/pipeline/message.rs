@@ -12,4 +12,6 @@ pub enum Message<O = Event> {
     Tally(Vec<(Subject, TallyCount)>, Cgroups),
     /// The messages before this one contain everything observed before the flush began.
     Flushed(Box<Flush>),
+    /// Nothing has been observed for a tick.
+    Idle,
 }

@@ -1,7 +1,7 @@
 //! Converts bytes to the records of `bpf/execsnoop.h`, in the types that the skeleton generates
 //! from BTF.
 
-#![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: `Record`
+#![allow(unsafe_code)] // one of the exceptions named in Cargo.toml: `Record`
 
 use std::mem::size_of;
 

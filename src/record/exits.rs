@@ -31,6 +31,14 @@ impl WaitStatus {
         }
     }
 
+    /// Returns the status as `wait(2)` returns it.
+    pub fn wait_status(self) -> i32 {
+        match self {
+            Self::Exited(code) => i32::from(code) << 8,
+            Self::Signaled(signal) => i32::from(signal),
+        }
+    }
+
     /// Returns the value of the `reason` label.
     pub fn reason(self) -> &'static str {
         match self {
@@ -98,6 +106,14 @@ impl ExitCounts {
         let bucket = lifetime_bounds_ns().partition_point(|bound| *bound < ns);
         self.lifetimes[bucket] += 1;
         self.lifetime_ns += u128::from(ns);
+    }
+
+    /// Counts lifetimes by bucket. `sum_ns` is their sum in nanoseconds.
+    pub fn add_lifetimes(&mut self, by_bucket: &[u64], sum_ns: u128) {
+        for (sum, count) in self.lifetimes.iter_mut().zip(by_bucket) {
+            *sum += count;
+        }
+        self.lifetime_ns += sum_ns;
     }
 }
 

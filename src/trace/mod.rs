@@ -263,6 +263,7 @@ impl Table {
                 ));
             }
             Message::Flushed(flush) => self.account = Some(flush),
+            Message::Idle => {}
         }
         Ok(())
     }

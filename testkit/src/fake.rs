@@ -119,6 +119,13 @@ impl Source for Fake {
         Ok(())
     }
 
+    fn peek_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        for (key, count) in &self.kernel.lock().unwrap().tally {
+            entry(key, count);
+        }
+        Ok(())
+    }
+
     fn ledgers(&mut self) -> io::Result<Ledgers> {
         let mut kernel = self.kernel.lock().unwrap();
         match kernel.ledger_error.take() {
@@ -143,7 +150,7 @@ impl Source for Fake {
         Vec::new()
     }
 
-    fn detach(&mut self) {
+    fn stop(&mut self) {
         self.kernel.lock().unwrap().detached = true;
     }
 }

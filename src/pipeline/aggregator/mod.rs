@@ -170,6 +170,7 @@ impl Aggregator {
                 }
                 true
             }
+            Message::Idle => false,
         }
     }
 
