@@ -65,6 +65,7 @@ pub struct View {
     /// All execs added to `recent_other`, including those too old to be kept there.
     other_recorded: u64,
 }
+
 /// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and what
 /// has been unattributed since the view was created.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +73,7 @@ pub struct ViewCounts {
     pub labels: Vec<Label>,
     /// In no particular order.
     pub series: Vec<SeriesCounts>,
-    /// What had no slot when it was counted, or lost its series before a scrape showed it.
+    /// What had no slot when it was counted, or whose series was evicted before a scrape showed it.
     pub overflow: Counts,
     /// When the view, and with it `overflow`, began.
     pub start: Timestamp,
@@ -128,11 +129,8 @@ impl View {
     /// Adds series that exist from the start and are never evicted.
     #[must_use]
     pub fn reserve(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
-        let series = |key| {
-            let series = Series::new(Counts::default(), Timestamp::default(), NO_USER, 0);
-            (key, series)
-        };
-        self.reserved.extend(keys.into_iter().map(series));
+        let begin = |key| (key, Series::new(Timestamp::default(), NO_USER, 0));
+        self.reserved.extend(keys.into_iter().map(begin));
         self
     }
 
@@ -175,7 +173,7 @@ impl View {
         for (key, series) in &mut reserved {
             *series = match slots.remove(key) {
                 Some(so_far) => so_far,
-                None => Series::new(evicted.take(key), series.start, NO_USER, now),
+                None => Series::new(self.start, NO_USER, now).returning(evicted.take(key)),
             };
         }
         Self {
@@ -285,7 +283,7 @@ impl View {
             }
             self.returning.forget(&key);
         }
-        let mut series = Series::new(self.evicted.take(&key), self.flushed, user, now);
+        let mut series = Series::new(self.flushed, user, now).returning(self.evicted.take(&key));
         series.seconds = seconds;
         self.overflow += series.count(more, now);
         self.slots.insert(key, series);
