@@ -4,8 +4,11 @@
 //! `clang`. The libbpf headers come with the libbpf-sys crate. Neither bpftool nor a vmlinux.h that it generates is
 //! needed.
 
+use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::error::Error;
+use std::fs;
+use std::hash::Hasher;
 use std::path::PathBuf;
 
 use libbpf_cargo::SkeletonBuilder;
@@ -22,6 +25,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             .clang_args(["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"])
             .build_and_generate(out.join(format!("{object}.skel.rs")))?;
     }
+    // By this, a daemon recognizes whether the programs that an earlier one has left attached are its own.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&fs::read(out.join("execsnoop.skel.rs"))?);
+    println!("cargo:rustc-env=EXECSNOOP_OBJECT={:016x}", hasher.finish());
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-env-changed=CLANG");
     Ok(())

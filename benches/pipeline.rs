@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF};
+use execsnoopd::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::source::{ProgramStats, Source};
 use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::metrics::Metrics;
+use execsnoopd::metrics::{Format, Metrics};
 use execsnoopd::names::users::Users;
 use execsnoopd::pipeline::aggregator::Aggregator;
 use execsnoopd::pipeline::cgroup_cache::Cgroups;
@@ -20,8 +20,9 @@ use execsnoopd::pipeline::message::Message;
 use execsnoopd::pipeline::reader::Reader;
 use execsnoopd::pipeline::series;
 use execsnoopd::pipeline::snapshot::Snapshot;
-use execsnoopd::pipeline::view::{Counts, Key, ViewCounts};
-use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers, Observation};
+use execsnoopd::pipeline::view::{Counts, Key, SeriesCounts, ViewCounts};
+use execsnoopd::record::{Event, ExitCounts, FailureCounts, Kind, Ledgers, Observation};
+use execsnoopd::sys::clock::Timestamp;
 use rustix::event::{EventfdFlags, eventfd};
 use testkit::bytes::encode;
 use tokio::sync::mpsc;
@@ -176,12 +177,20 @@ impl Source for Refilled {
         Ok(())
     }
 
+    fn peek_tally(&mut self, _: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        Ok(())
+    }
+
     fn ledgers(&mut self) -> io::Result<Ledgers> {
         Ok(self.ledgers)
     }
 
     fn failures(&mut self) -> io::Result<FailureCounts> {
         Ok(FailureCounts::default())
+    }
+
+    fn exits(&mut self) -> io::Result<ExitCounts> {
+        Ok(ExitCounts::default())
     }
 
     fn cgroup_path(&mut self, _: u64) -> io::Result<Option<Vec<u8>>> {
@@ -192,7 +201,7 @@ impl Source for Refilled {
         Vec::new()
     }
 
-    fn detach(&mut self) {}
+    fn stop(&mut self) {}
 }
 
 /// Runs the daemon's reader and aggregator on one thread: they drain, decode, sort across CPUs, send
@@ -240,6 +249,11 @@ fn snapshot(series: u32) -> Snapshot {
         execs: 123_456,
         cpu_ns: 123_456_789_000,
     };
+    let series_of = |key| SeriesCounts {
+        key,
+        counts,
+        start: Timestamp::from_unix_ms(1_764_000_000_000),
+    };
     let keys: [Vec<Key>; 2] = [
         (0..series / 2 - uids).map(key_of_comm).collect(),
         (0..uids).map(key_of_uid).collect(),
@@ -251,7 +265,7 @@ fn snapshot(series: u32) -> Snapshot {
             .map(|(view, keys)| ViewCounts {
                 labels: view.labels,
                 max_series: keys.len(),
-                series: keys.into_iter().map(|key| (key, counts)).collect(),
+                series: keys.into_iter().map(series_of).collect(),
                 ..ViewCounts::default()
             })
             .collect(),
@@ -265,7 +279,7 @@ fn scrape(c: &mut Criterion) {
         .build()
         .unwrap();
     let info = CaptureInfo {
-        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
+        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF, CPU_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
     };
@@ -274,13 +288,16 @@ fn scrape(c: &mut Criterion) {
         let snapshot = snapshot(series);
         let metrics = Metrics::new(info.clone()).unwrap();
         let users = Users::default();
-        let scrape = async || {
+        let scrape = async |format| {
             let names = series::resolve(&snapshot, &users).await;
-            metrics.encode(&snapshot, &names)
+            metrics.encode(&snapshot, &names, format)
         };
         group.throughput(Throughput::Elements(u64::from(series)));
         group.bench_function(BenchmarkId::from_parameter(series), |b| {
-            b.iter(|| runtime.block_on(scrape()).unwrap());
+            b.iter(|| runtime.block_on(scrape(Format::Text)).unwrap());
+        });
+        group.bench_function(BenchmarkId::new("protobuf", series), |b| {
+            b.iter(|| runtime.block_on(scrape(Format::Protobuf)).unwrap());
         });
     }
     group.finish();

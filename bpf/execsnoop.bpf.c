@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /*
- * The programs that observe execs and failed execs; exit.h has those for exits. ledger.h
- * accounts for each observation and sends it to user space. src/capture/select.rs selects
- * the programs to load.
+ * The programs that observe execs and failed execs; exit.h has those for exits, cpu.h
+ * those for CPU time. ledger.h accounts for each observation and sends it to user space.
+ * src/capture/select.rs selects the programs to load.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "cpu.h"
 #include "detail.h"
 #include "execsnoop.h"
 #include "exit.h"

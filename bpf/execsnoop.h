@@ -16,9 +16,10 @@
 
 /* Kinds of observation. Each value is the index of the kind's ledger in `ledgers`. */
 enum kind {
-	KIND_EXEC = 0,    /* a successful exec */
-	KIND_FAILURE = 1, /* an exec that failed */
-	KIND_EXIT = 2,    /* the exit of the last thread of a process */
+	KIND_EXEC = 0,     /* a successful exec */
+	KIND_FAILURE = 1,  /* an exec that failed */
+	KIND_EXIT = 2,     /* the exit of the last thread of a process */
+	KIND_CPU_TIME = 3, /* the CPU time of a process, when the kernel frees it */
 	KIND_MAX,
 };
 
@@ -30,19 +31,23 @@ struct subject {
 			  * exit: the status as in wait(2) */
 	__u8 comm[COMM_LEN];        /* name of the program, after the exec */
 	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NULs if not read */
-	__u8 is_exit;               /* 1 for an exit, 0 for an exec, failed or not */
-	__u8 reserved[7];           /* 0 */
+	__u8 is_exit;               /* 1 for an exit */
+	__u8 is_cpu_time;           /* 1 for the CPU time of a process */
+	__u8 is_parent_unknown;     /* 1 if parent_comm is asked for but not known */
+	__u8 reserved[5];           /* 0 */
 };
 
 /* One observation in detail. */
 struct event {
 	struct subject subject;
-	__u64 time_ns; /* CLOCK_MONOTONIC, nanoseconds */
-	__u32 pid;     /* process (thread group) id in the initial pid namespace */
-	__u32 ppid;    /* the same for the real parent */
-	/* The following two are 0 unless the event is an exit. */
-	__u64 lifetime_ns; /* since the fork */
-	__u64 cpu_ns;      /* CPU time of all threads */
+	/* The first three are 0 in the daemon. Only the live stream needs them. */
+	__u64 time_ns;     /* CLOCK_MONOTONIC, nanoseconds */
+	__u32 pid;         /* process (thread group) id in the initial pid namespace */
+	__u32 ppid;        /* the same for the real parent */
+	__u64 lifetime_ns; /* of an exit: since the fork; otherwise 0 */
+	/* Of KIND_CPU_TIME: CPU time of all threads. Of an exit: as much of it as the
+	 * scheduler has accounted for. Otherwise 0. */
+	__u64 cpu_ns;
 };
 
 /* The longest path and arguments, in bytes, in the live stream of `execsnoopd trace`. */
@@ -73,7 +78,7 @@ struct cgroup_name {
 /* The tally's value for a subject. */
 struct tally_count {
 	__u64 count;
-	__u64 cpu_ns; /* CPU time, summed over these exits; 0 for execs */
+	__u64 cpu_ns; /* CPU time, summed over these KIND_CPU_TIME; 0 for execs */
 };
 
 /* The errnos of failed execs are below this. Codes from 512 on are internal to the kernel
@@ -87,6 +92,17 @@ struct failures {
 	__u64 by_errno[ERRNO_MAX];
 };
 
+#define LIFETIME_BUCKETS 16
+
+/* Exits by the status that wait(2) reports, and their lifetimes. An array cannot fill up
+ * either. A status is counted after its lifetime. */
+struct exits {
+	__u64 lifetime_ns;                 /* sum of all lifetimes */
+	__u64 lifetimes[LIFETIME_BUCKETS]; /* not cumulative; the last has no bound */
+	__u64 by_code[256];                /* exit statuses */
+	__u64 by_signal[128];              /* signals */
+};
+
 /*
  * The ledger of one CPU and kind. `seen` is counted before anything else can fail, and
  * each observation is then counted in exactly one of sent, tallied and unattributed. With
@@ -94,6 +110,10 @@ struct failures {
  *
  *	seen = sent + tallied + unattributed
  *	tallied + unattributed = buffer_full + no_buffer + other
+ *
+ * The second equation does not hold for KIND_CPU_TIME, which goes to the tally first.
+ * Exits and, in the daemon, failures are counted in an array of their own. Their ledgers
+ * only have `seen`.
  *
  * `recovered` is about programs with standby copies (standby.h). Each time that the hook
  * of a program fires, at most one copy claims the run. `recovered` is the number of runs
@@ -108,19 +128,21 @@ struct failures {
  */
 struct ledger {
 	__u64 sent;         /* events handed to the buffer */
-	__u64 tallied;      /* counted in the tally instead: detail lost, count kept */
+	__u64 tallied;      /* counted in the tally: detail lost, count kept */
 	__u64 unattributed; /* the tally was full as well: counted only here */
 	__u64 buffer_full;  /* output refused with ENOSPC or EAGAIN */
 	__u64 no_buffer;    /* ENOENT: this CPU came online later and has no buffer */
 	__u64 other;        /* output refused with any other error */
 	__s64 recovered;    /* runs that standby copies claimed; see above */
-	__u64 seen;         /* all observations */
+	__u64 unattributed_cpu_ns; /* CPU time of the unattributed */
+	__u64 seen;                /* all observations */
 };
 
 _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
 _Static_assert(sizeof(struct traced) == 2024, "struct traced is 2024 bytes");
 _Static_assert(sizeof(struct cgroup_name) == 264, "struct cgroup_name is 264 bytes");
 _Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
-_Static_assert(sizeof(struct ledger) == 64, "struct ledger is 64 bytes");
+_Static_assert(sizeof(struct exits) == 3208, "struct exits is 3208 bytes");
+_Static_assert(sizeof(struct ledger) == 72, "struct ledger is 72 bytes");
 
 #endif /* EXECSNOOP_H */

@@ -13,8 +13,23 @@
 #include "execsnoop.h"
 #include "filter.h"
 #include "ledger.h"
+#include "parent.h"
 #include "standby.h"
 #include "task.h"
+
+/* Whether exits are also sent as events, for the live stream of `execsnoopd trace`. Set
+ * before load. */
+const volatile __u8 with_exit_events = 0;
+/* Upper bounds of the buckets of lifetimes in ns, ascending. The last bucket has none.
+ * Set before load. */
+const volatile __u64 lifetime_bounds[LIFETIME_BUCKETS - 1] = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct exits);
+} exits SEC(".maps");
 
 /* Identifies a thread group, even after its id has been reused. */
 struct group {
@@ -32,10 +47,10 @@ struct {
 	__type(value, __u8);
 } exited_groups SEC(".maps");
 
-/* CPU time of a process with several threads. The kernel keeps the sum for the threads
- * that were released; the others (of which at most 64 are read) are in the list. Repeat
- * if a thread has moved from the list to the sum in the meantime (__exit_signal() in
- * kernel/exit.c). */
+/* CPU time of a process with several threads, for the live stream. The kernel keeps the
+ * sum for the threads that were released; the others (of which at most 64 are read) are
+ * in the list. Repeat if a thread has moved from the list to the sum in the meantime
+ * (__exit_signal() in kernel/exit.c). */
 static __always_inline __u64 cpu_of_group(struct task_struct *task,
 					  struct signal_struct *signal)
 {
@@ -67,7 +82,7 @@ static __always_inline __u64 run_time(__u64 lifetime_ns, __u64 waited_ns)
 }
 
 /*
- * CPU time of a process that never had a second thread. The scheduler updates
+ * The same of a process that never had a second thread. The scheduler updates
  * sum_exec_runtime at each tick and each switch but not at the exit, so a process shorter
  * than a tick would appear to cost nothing. A process that was never switched out has run
  * since its fork, except for its first wait for a CPU, which the kernel has measured
@@ -82,37 +97,71 @@ static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime
 	return run_time(lifetime_ns, BPF_CORE_READ(task, sched_info.run_delay));
 }
 
+/* A function of its own, like count_errno(). */
+static __noinline int count_exit(__u32 status, __u64 lifetime_ns)
+{
+	__u32 zero = 0, bucket = 0, signal = status & 0x7f, code = status >> 8 & 0xff;
+	struct exits *counts = bpf_map_lookup_elem(&exits, &zero);
+
+	if (!counts)
+		return 0;
+	while (bucket < LIFETIME_BUCKETS - 1 && lifetime_ns > lifetime_bounds[bucket])
+		bucket++;
+	ADD(counts->lifetimes[bucket], 1);
+	ADD(counts->lifetime_ns, lifetime_ns);
+	if (signal)
+		ADD(counts->by_signal[signal], 1);
+	else
+		ADD(counts->by_code[code], 1);
+	return 0;
+}
+
 /* The current task is the last thread of its process, so the status that wait(2) will
  * return is final (wait_task_zombie() in kernel/exit.c). */
 static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	__u64 start_time = BPF_CORE_READ(leader, start_time);
 	struct ledger *ledger;
 	struct event event = {};
-	bool alone;
+	__s32 status;
 
-	describe(&event, leader);
-	if (!is_wanted(&event, leader))
-		return;
+	if (with_exit_events) {
+		describe(&event, leader);
+		if (!is_wanted(&event, leader))
+			return;
+	}
 	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
 		return;
-	event.subject.is_exit = 1;
 	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
-		event.subject.retval = BPF_CORE_READ(signal, group_exit_code);
+		status = BPF_CORE_READ(signal, group_exit_code);
 	else
-		event.subject.retval = BPF_CORE_READ(leader, exit_code);
+		status = BPF_CORE_READ(leader, exit_code);
 	/* Before 5.17 a leader that exits at the same time as this thread may not have
 	 * stored its code yet. Threads that exit together have the same code. */
-	if (!event.subject.retval && !BPF_CORE_READ(leader, exit_state))
-		event.subject.retval = BPF_CORE_READ(task, exit_code);
-	event.lifetime_ns = event.time_ns - BPF_CORE_READ(leader, start_time);
-	alone = BPF_CORE_READ(signal, nr_threads) == 1 &&
-		BPF_CORE_READ(signal, sum_sched_runtime) == 0;
-	event.cpu_ns =
-		alone ? cpu_of_one(task, event.lifetime_ns) : cpu_of_group(task, signal);
-	emit(ctx, ledger, &event);
+	if (!status && !BPF_CORE_READ(leader, exit_state))
+		status = BPF_CORE_READ(task, exit_code);
+	event.lifetime_ns = bpf_ktime_get_ns() - start_time;
+	count_exit(status, event.lifetime_ns);
+	if (with_exit_events) {
+		bool alone = BPF_CORE_READ(signal, nr_threads) == 1 &&
+			     BPF_CORE_READ(signal, sum_sched_runtime) == 0;
+
+		event.subject.is_exit = 1;
+		event.subject.retval = status;
+		event.cpu_ns = alone ? cpu_of_one(task, event.lifetime_ns)
+				     : cpu_of_group(task, signal);
+		emit(ctx, ledger, &event);
+	} else if (with_parent_comm) {
+		struct parent *slot = begin_parent(BPF_CORE_READ(leader, tgid));
+
+		if (!slot)
+			return;
+		BPF_CORE_READ_STR_INTO(&slot->comm, leader, real_parent, comm);
+		end_parent(slot, start_time);
+	}
 }
 
 /*
@@ -127,29 +176,45 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 	struct task_struct *leader;
 	struct ledger *ledger;
 	struct event event = {};
+	__s32 status;
 
 	if (!group_dead || task->flags & PF_KTHREAD)
 		return;
 	signal = task->signal;
 	leader = task->group_leader;
-	describe_typed(&event, leader);
-	if (!is_wanted(&event, leader))
-		return;
+	if (with_exit_events) {
+		describe_typed(&event, leader);
+		if (!is_wanted(&event, leader))
+			return;
+	}
 	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
 		return;
-	event.subject.is_exit = 1;
-	event.subject.retval = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
-								 : leader->exit_code;
-	event.lifetime_ns = event.time_ns - leader->start_time;
-	if (signal->nr_threads != 1 || signal->sum_sched_runtime != 0)
-		event.cpu_ns = cpu_of_group(task, signal);
-	else if (task->nvcsw + task->nivcsw != 0 ||
-		 !bpf_core_field_exists(task->sched_info))
-		event.cpu_ns = task->se.sum_exec_runtime;
-	else
-		event.cpu_ns = run_time(event.lifetime_ns, task->sched_info.run_delay);
-	emit(ctx, ledger, &event);
+	status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
+						   : leader->exit_code;
+	event.lifetime_ns = bpf_ktime_get_ns() - leader->start_time;
+	count_exit(status, event.lifetime_ns);
+	if (with_exit_events) {
+		event.subject.is_exit = 1;
+		event.subject.retval = status;
+		if (signal->nr_threads != 1 || signal->sum_sched_runtime != 0)
+			event.cpu_ns = cpu_of_group(task, signal);
+		else if (task->nvcsw + task->nivcsw != 0 ||
+			 !bpf_core_field_exists(task->sched_info))
+			event.cpu_ns = task->se.sum_exec_runtime;
+		else
+			event.cpu_ns =
+				run_time(event.lifetime_ns, task->sched_info.run_delay);
+		emit(ctx, ledger, &event);
+	} else if (with_parent_comm) {
+		struct parent *slot = begin_parent(leader->tgid);
+
+		if (!slot)
+			return;
+		__builtin_memcpy(slot->comm, leader->real_parent->comm,
+				 sizeof(slot->comm));
+		end_parent(slot, leader->start_time);
+	}
 }
 
 #define EXIT_AT(name, copy)                                                              \

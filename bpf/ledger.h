@@ -4,6 +4,8 @@
  * event goes into the buffer. An event that does not fit the buffer overflows to the
  * tally, which keeps its count by subject. If the tally is full as well, the observation
  * is unattributed: only its number is known.
+ *
+ * CPU times go to the tally first, and into the buffer only if the tally is full.
  */
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -12,11 +14,17 @@
 #include <bpf/bpf_helpers.h>
 #include "execsnoop.h"
 
+/* Whether nothing is observed, because other programs observe in place of these: see
+ * src/capture/handover.rs. In every version of this object, it is the first word of .bss,
+ * so that any version can pause the programs of any other. */
+volatile __u32 is_paused;
+
 /* Half the size of the ring buffer in bytes. 0 selects the perf buffer. */
 const volatile __u64 ring_half = 0;
 /* An event within this many bytes of the beginning of a half wakes the reader. The size
- * is one record per CPU and one more: after a program has read the position, a program on
- * each other CPU may reserve room before it does. */
+ * is two records per CPU and one more: after a program has read the position, a program
+ * on each other CPU and one in a softirq on its own CPU may reserve room before it does,
+ * and so may one in a softirq on each other CPU. */
 const volatile __u64 ring_wakeup = 0;
 
 /* The perf buffer, a ring per CPU. User space puts each ring into the slot of its CPU. */
@@ -75,12 +83,15 @@ static __always_inline int insert(void *map, const void *key, const void *value)
 	return (int)bpf_map_update_elem(map, key, value, BPF_NOEXIST);
 }
 
-/* Count an observation before anything else can fail. Every kind has a ledger; only the
- * verifier requires the check for NULL. */
+/* Count an observation before anything else can fail. Returns NULL only if the programs
+ * are paused, because every kind has a ledger. */
 static __always_inline struct ledger *count_seen(__u32 kind)
 {
-	struct ledger *ledger = bpf_map_lookup_elem(&ledgers, &kind);
+	struct ledger *ledger;
 
+	if (is_paused)
+		return NULL;
+	ledger = bpf_map_lookup_elem(&ledgers, &kind);
 	if (!ledger)
 		return NULL;
 	ADD(ledger->seen, 1);
@@ -135,10 +146,12 @@ static __always_inline void overflow(struct ledger *ledger, const struct event *
 		ADD(ledger->no_buffer, 1);
 	else
 		ADD(ledger->other, 1);
-	if (count_in_tally(event))
+	if (count_in_tally(event)) {
 		ADD(ledger->tallied, 1);
-	else
+	} else {
 		ADD(ledger->unattributed, 1);
+		ADD(ledger->unattributed_cpu_ns, event->cpu_ns);
+	}
 }
 
 /* Send an event to user space, over the transport in use. */
@@ -155,6 +168,16 @@ static __always_inline void emit(void *ctx, struct ledger *ledger, struct event 
 		overflow(ledger, event, err);
 	else
 		ADD(ledger->sent, 1);
+}
+
+/* Account for an observation of which user space needs only the sum by subject. This
+ * costs less than an event. If the tally is full, an event has the sum of one. */
+static __always_inline void sum_up(void *ctx, struct ledger *ledger, struct event *event)
+{
+	if (count_in_tally(event))
+		ADD(ledger->tallied, 1);
+	else
+		emit(ctx, ledger, event);
 }
 
 #endif /* LEDGER_H */

@@ -113,12 +113,13 @@ static __always_inline __u64 observation_of_current(void)
  * the observation was missed by every copy according to `recovered` (execsnoop.h), and
  * user space counts it as unattributed, as if every copy had been skipped.
  */
-static __always_inline bool is_first_to_run(int copy, __u32 kind)
+static __always_inline bool is_first_to_run(int copy, __u32 kind, __u32 tid,
+					    __u64 observation)
 {
-	struct claim_key key = {.tid = (__u32)bpf_get_current_pid_tgid(), .kind = kind};
-	struct claim own = {.copies = 1 << (copy - 1)}, *found;
+	struct claim_key key = {.tid = tid, .kind = kind};
+	struct claim own = {.observation = observation, .copies = 1 << (copy - 1)};
+	struct claim *found;
 
-	own.observation = observation_of_current();
 	found = bpf_map_lookup_elem(&claims, &key);
 	if (found && found->observation == own.observation &&
 	    !(found->copies & own.copies)) {
@@ -131,14 +132,12 @@ static __always_inline bool is_first_to_run(int copy, __u32 kind)
 }
 
 /* Whether this copy is the one that observes. */
-static __always_inline bool claim(int copy, __u32 kind)
+static __always_inline bool claim(int copy, __u32 kind, __u32 tid, __u64 observation)
 {
 	struct ledger *ledger;
 	bool is_claimed;
 
-	if (!has_standby[kind])
-		return true;
-	is_claimed = is_first_to_run(copy, kind);
+	is_claimed = is_first_to_run(copy, kind, tid, observation);
 	if (is_claimed != (copy == FIRST_COPY)) {
 		ledger = bpf_map_lookup_elem(&ledgers, &kind);
 		if (ledger)
@@ -147,14 +146,20 @@ static __always_inline bool claim(int copy, __u32 kind)
 	return is_claimed;
 }
 
-/* Run a copy of a program. The copy claims every run, even one that turns out to observe
- * nothing, so that the ledger shows how many runs were missed by all copies. */
-#define AS_COPY(copy, kind, observe)                                                     \
+/* Run a copy of a program that observes a thread, which need not be the current one. The
+ * copy claims every run, even one that turns out to observe nothing, so that the ledger
+ * shows how many runs were missed by all copies. */
+#define AS_COPY_FOR(copy, kind, tid, observation, observe)                               \
 	do {                                                                             \
 		hold_cpu(kind);                                                          \
-		if (claim(copy, kind))                                                   \
+		if (!has_standby[kind] || claim(copy, kind, tid, observation))           \
 			observe;                                                         \
 		release_cpu(kind);                                                       \
 	} while (0)
+
+/* The same for the current thread. */
+#define AS_COPY(copy, kind, observe)                                                     \
+	AS_COPY_FOR(copy, kind, (__u32)bpf_get_current_pid_tgid(),                       \
+		    observation_of_current(), observe)
 
 #endif /* STANDBY_H */

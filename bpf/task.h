@@ -15,50 +15,69 @@
  * read and stays all NUL, which does not split entries of the tally. Set before load. */
 const volatile __u8 with_parent_comm = 0;
 
-/*
- * Describe a task that the verifier knows by its BTF type. Plain loads then suffice, at a
- * fifth of what a call of bpf_probe_read_kernel() for each field costs (measured).
- */
-static __always_inline void describe_typed(struct event *event, struct task_struct *task)
-{
-	struct task_struct *parent = task->real_parent;
+/* Events say which process it was, and when, for a live stream. If not, both cost no
+ * read. Set before load. */
+const volatile __u8 with_process = 0;
 
+/*
+ * Describe a task that the verifier knows by its BTF type, without its parent. Plain
+ * loads then suffice, at a fifth of what a call of bpf_probe_read_kernel() for each field
+ * costs (measured).
+ */
+static __always_inline void describe_self_typed(struct subject *subject,
+						struct task_struct *task)
+{
 	if (with_cgroup) {
 		struct cgroup *cgroup = task->cgroups->dfl_cgrp;
 
-		event->subject.cgroup_id =
-			name_cgroup(cgroup, cgroup->kn->id, cgroup->level);
+		subject->cgroup_id = name_cgroup(cgroup, cgroup->kn->id, cgroup->level);
 	}
-	event->subject.uid = task->cred->uid.val;
+	subject->uid = task->cred->uid.val;
 	/* Bytes after the NUL may be stale; user space clears them. */
-	__builtin_memcpy(event->subject.comm, task->comm, sizeof(event->subject.comm));
-	if (with_parent_comm)
-		__builtin_memcpy(event->subject.parent_comm, parent->comm,
-				 sizeof(event->subject.parent_comm));
-	event->time_ns = bpf_ktime_get_ns();
-	event->pid = task->tgid;
-	event->ppid = parent->tgid;
+	__builtin_memcpy(subject->comm, task->comm, sizeof(subject->comm));
 }
 
-/* Describe a task whose type the verifier does not know. */
+/* The same with its parent. */
+static __always_inline void describe_typed(struct event *event, struct task_struct *task)
+{
+	describe_self_typed(&event->subject, task);
+	if (with_parent_comm)
+		__builtin_memcpy(event->subject.parent_comm, task->real_parent->comm,
+				 sizeof(event->subject.parent_comm));
+	if (with_process) {
+		event->time_ns = bpf_ktime_get_ns();
+		event->pid = task->tgid;
+		event->ppid = task->real_parent->tgid;
+	}
+}
+
+/* Describe a task whose type the verifier does not know, without its parent. */
+static __always_inline void describe_self(struct subject *subject,
+					  struct task_struct *task)
+{
+	if (with_cgroup) {
+		struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+
+		subject->cgroup_id = name_cgroup(cgroup, BPF_CORE_READ(cgroup, kn, id),
+						 BPF_CORE_READ(cgroup, level));
+	}
+	subject->uid = BPF_CORE_READ(task, cred, uid.val);
+	BPF_CORE_READ_STR_INTO(&subject->comm, task, comm);
+}
+
+/* The same with its parent. */
 static __always_inline void describe(struct event *event, struct task_struct *task)
 {
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
 
-	if (with_cgroup) {
-		struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
-
-		event->subject.cgroup_id =
-			name_cgroup(cgroup, BPF_CORE_READ(cgroup, kn, id),
-				    BPF_CORE_READ(cgroup, level));
-	}
-	event->subject.uid = BPF_CORE_READ(task, cred, uid.val);
-	BPF_CORE_READ_STR_INTO(&event->subject.comm, task, comm);
+	describe_self(&event->subject, task);
 	if (with_parent_comm)
 		BPF_CORE_READ_STR_INTO(&event->subject.parent_comm, parent, comm);
-	event->time_ns = bpf_ktime_get_ns();
-	event->pid = BPF_CORE_READ(task, tgid);
-	event->ppid = BPF_CORE_READ(parent, tgid);
+	if (with_process) {
+		event->time_ns = bpf_ktime_get_ns();
+		event->pid = BPF_CORE_READ(task, tgid);
+		event->ppid = BPF_CORE_READ(parent, tgid);
+	}
 }
 
 #endif /* TASK_H */

@@ -28,6 +28,7 @@ typedef __u32 __wsum;
 /* include/uapi/linux/bpf.h: part of the kernel's ABI, these numbers never change. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
@@ -192,6 +193,7 @@ struct task_struct {
 	struct sched_info sched_info;
 	int exit_state;
 	int exit_code;
+	int pid;
 	int tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;

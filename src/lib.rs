@@ -6,9 +6,10 @@
 //! Data flows in one direction, and a stage knows only the stages before it:
 //!
 //! ```text
-//! bpf/           programs observe execs and exits. An event goes to a buffer (perf or ring);
-//!   |            if the buffer is full, the event is counted in the tally. The ledger
-//!   |            accounts for every observation. Failed execs are only counted, by errno
+//! bpf/           programs observe execs, exits and CPU times. The event of an exec goes to a
+//!   |            buffer (perf or ring); if the buffer is full, the event is counted in the
+//!   |            tally. The tally also sums up CPU times. Failed execs and exits are only
+//!   |            counted, by errno and by status. The ledger accounts for every observation
 //! capture        opens, loads and attaches the programs, then reads their output as bytes
 //!   |
 //! record         turns bytes into typed records
@@ -53,10 +54,9 @@
 //!
 //! - *ledger*: the kernel's account: per kind, how many observations were seen and what became
 //!   of each
-//! - *subject*: what distinguishes counts in the kernel: program, parent, user and cgroup, and
-//!   for an exit its status
-//! - *tally*: a hash map in the kernel that counts, by subject, the events that did not fit the
-//!   buffer
+//! - *subject*: what distinguishes counts in the kernel: program, parent, user and cgroup
+//! - *tally*: a hash map in the kernel that, by subject, sums up CPU times and counts the events
+//!   that did not fit the buffer
 //! - *unattributed*: counted in a total, but without a subject: neither the buffer nor the tally
 //!   had room
 //! - *view*: counters grouped by a set of labels, with a limited number of slots, one for each
@@ -71,8 +71,9 @@
 //! # Invariants
 //!
 //! 1. The ledger closes. The kernel counts what it sees before it tries anything else. Every
-//!    exec and exit seen is counted from an event, from the tally, or as unattributed; every
-//!    failed exec is counted by its errno. `execsnoop_ledger_difference` is the number missing.
+//!    exec and CPU time seen is counted from an event, from the tally, or as unattributed; every
+//!    failed exec is counted by its errno, and every exit by its status.
+//!    `execsnoop_ledger_difference` is the number missing.
 //! 2. If an event is lost, its details are lost, but it is still counted.
 //! 3. Only the aggregator counts. The reader knows nothing of metrics, and HTTP knows nothing of
 //!    events.
@@ -86,9 +87,10 @@
 //!
 //! # Unsafe code
 //!
-//! Three modules contain unsafe code: `capture/buffer/perf.rs` for libbpf's C interface,
-//! `record/bytes.rs` to turn bytes into the generated records, and `sys/malloc.rs` for
-//! `malloc_trim(3)`. So does the generated skeleton.
+//! Four modules contain unsafe code: `capture/buffer/perf.rs` for libbpf's C interface,
+//! `record/bytes.rs` to turn bytes into the generated records, `sys/inherited.rs` to own the
+//! descriptors that systemd passes, and `sys/malloc.rs` for `malloc_trim(3)`. So does the generated
+//! skeleton.
 
 pub mod bpf;
 pub mod capture;

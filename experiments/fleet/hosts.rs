@@ -100,11 +100,11 @@ impl Hosts {
             for program in programs {
                 let start = execution(host, program);
                 let mut end = start;
-                end.subject.is_exit = 1;
-                end.lifetime_ns = 3_000_000;
+                end.subject.is_cpu_time = 1;
                 end.cpu_ns = 1_000_000 + program as u64 * 1000;
                 kernel.emit_as(Kind::Exec, encode(&start));
-                kernel.emit_as(Kind::Exit, encode(&end));
+                kernel.exit(0, 3_000_000);
+                kernel.emit_as(Kind::CpuTime, encode(&end));
             }
         });
     }

@@ -1,4 +1,4 @@
-//! The time that our BPF programs take per exec, as measured by the kernel
+//! The time that our BPF programs take per process, as measured by the kernel
 //! (`kernel.bpf_stats_enabled`), compared with the time of a program that does nothing, at the same
 //! attach point and in the same storm.
 
@@ -6,6 +6,8 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use experiments::process;
@@ -39,6 +41,7 @@ pub(crate) struct KernelRound {
     tool: Tool,
     ours: f64,
     exit: f64,
+    cpu_time: f64,
     noop: f64,
 }
 
@@ -50,6 +53,10 @@ pub(crate) struct KernelTime {
     pub(crate) ratio: Quartiles,
     /// Nanoseconds per run of our program at process exits.
     pub(crate) exit: Quartiles,
+    /// Our program where the kernel frees processes.
+    pub(crate) cpu_time: Quartiles,
+    /// All three programs together, as a multiple of the no-op program.
+    pub(crate) process: Quartiles,
 }
 
 impl KernelTime {
@@ -61,6 +68,10 @@ impl KernelTime {
             noop: Quartiles::of(rounds().map(|round| round.noop))?,
             ratio: Quartiles::of(rounds().map(|round| round.ours / round.noop))?,
             exit: Quartiles::of(rounds().map(|round| round.exit))?,
+            cpu_time: Quartiles::of(rounds().map(|round| round.cpu_time))?,
+            process: Quartiles::of(
+                rounds().map(|round| (round.ours + round.exit + round.cpu_time) / round.noop),
+            )?,
         })
     }
 }
@@ -125,18 +136,23 @@ fn one_round(
     };
     let ours_before = runs_of(&daemon, "exec_tp_btf")?;
     let exit_before = runs_of(&daemon, "exit_tp_btf")?;
+    let cpu_time_before = runs_of(&daemon, "cpu_tp_btf")?;
     let noop_before = noop.runs()?;
     workspace
         .workers
         .one(Job::Exec(workspace.sizes.execs, &program.path))?;
     let ours_after = runs_of(&daemon, "exec_tp_btf")?;
     let exit_after = runs_of(&daemon, "exit_tp_btf")?;
+    // The kernel frees the last processes of the storm after an RCU grace period.
+    thread::sleep(Duration::from_millis(200));
+    let cpu_time_after = runs_of(&daemon, "cpu_tp_btf")?;
     let noop_after = noop.runs()?;
     daemon.finish(&program.name)?;
     Ok(KernelRound {
         tool,
         ours: ours_after.ns_per_run_since(ours_before)?,
         exit: exit_after.ns_per_run_since(exit_before)?,
+        cpu_time: cpu_time_after.ns_per_run_since(cpu_time_before)?,
         noop: noop_after.ns_per_run_since(noop_before)?,
     })
 }

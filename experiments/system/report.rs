@@ -180,7 +180,8 @@ fn notes(results: &Results) -> String {
                         notes,
                         "**{}** took {:.0} ns (quartiles {:.0}–{:.0}) in the kernel per exec, \
                          {:.1} times as long as a no-op program at the same attach point \
-                         ({:.0} ns, quartiles {:.0}–{:.0}), and {:.0} ns per exit.\n",
+                         ({:.0} ns, quartiles {:.0}–{:.0}), {:.0} ns per exit and {:.0} ns per CPU \
+                         time: together, {:.1} times as long as the no-op program.\n",
                         tool.name(),
                         time.ours.median,
                         time.ours.low,
@@ -190,6 +191,8 @@ fn notes(results: &Results) -> String {
                         time.noop.low,
                         time.noop.high,
                         time.exit.median,
+                        time.cpu_time.median,
+                        time.process.median,
                     );
                 }
             }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{self, Next};
-use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+use execsnoopd::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
 use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::http::auth::protect;
 use execsnoopd::http::live_config::Live;
@@ -170,7 +170,7 @@ impl Server {
 /// Returns routes that always answer from the same snapshot.
 fn app() -> (watch::Sender<Arc<Snapshot>>, Arc<App>) {
     let info = CaptureInfo {
-        hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+        hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF, CPU_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
     };

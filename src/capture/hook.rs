@@ -1,10 +1,11 @@
 //! The programs: what each of them observes, and what it attaches to.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::record::Kind;
 
-/// A program of `bpf/execsnoop.bpf.c` or `bpf/exit.h`.
+/// A program of `bpf/execsnoop.bpf.c`, `bpf/exit.h` or `bpf/cpu.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
     pub kind: Kind,
@@ -155,6 +156,11 @@ pub const EXIT_LIVE: [Hook; 2] = [
     ),
 ];
 
+/// CPU time of processes, with types.
+pub const CPU_TP_BTF: Hook = hook(Kind::CpuTime, "cpu_tp_btf", "tp_btf", "sched_process_free");
+/// The same without types.
+pub const CPU_RAW_TP: Hook = hook(Kind::CpuTime, "cpu_raw_tp", "raw_tp", "sched_process_free");
+
 /// The copies of each program that the kernel may skip, as `FOR_EACH_COPY` in
 /// `bpf/standby.h` defines them.
 macro_rules! copies {
@@ -163,7 +169,7 @@ macro_rules! copies {
     };
 }
 
-const COPIES: [[&str; 3]; 9] = copies![
+const COPIES: [[&str; 3]; 11] = copies![
     "exec_tp_btf",
     "exec_raw_tp",
     "fail_execve",
@@ -173,7 +179,30 @@ const COPIES: [[&str; 3]; 9] = copies![
     "exit_tp_btf",
     "exit_live_tp_btf",
     "exit_live_raw_tp",
+    "cpu_tp_btf",
+    "cpu_raw_tp",
 ];
+
+/// Returns all programs of a kind, without standby copies.
+fn of_kind(kind: Kind) -> impl Iterator<Item = Hook> {
+    let exec = [EXEC_TP_BTF, EXEC_RAW_TP].into_iter().chain(EXEC_SYS_EXIT);
+    let failure = FEXIT.into_iter().chain(SYS_EXIT);
+    let exit = [EXIT_TP_BTF].into_iter().chain(EXIT_LIVE);
+    let cpu_time = [CPU_TP_BTF, CPU_RAW_TP];
+    let all = exec.chain(CLASSIC).chain(failure).chain(exit);
+    all.chain(cpu_time).filter(move |hook| hook.kind == kind)
+}
+
+/// Returns the programs with these names, each of which belongs to a kind, in a fixed order.
+pub(super) fn named(names: &HashSet<(Kind, String)>) -> Vec<Hook> {
+    let all = Kind::ALL.into_iter().flat_map(of_kind);
+    let with_copies = all.flat_map(|hook| {
+        let standbys: Vec<_> = hook.standbys().collect();
+        std::iter::once(hook).chain(standbys)
+    });
+    let named = with_copies.filter(|hook| names.contains(&(hook.kind, hook.program.to_owned())));
+    named.collect()
+}
 
 /// The kinds of attach points at which a kernel may preempt programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

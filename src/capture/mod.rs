@@ -1,20 +1,26 @@
 //! Loads and attaches the programs, and reads what they collect. The only module that talks to
 //! BPF.
 //!
-//! [`Options`] come in; bytes go out, through [`Source`]. The main thread calls
+//! [`Options`] come in; bytes go out, through [`Source`](source::Source). The main thread calls
 //! [`Capture::start`], which tries the transports in order: a perf buffer, then a ring buffer. The
 //! reader's thread reads from it. `select.rs` decides which programs run.
 
+mod base;
 mod buffer;
 mod error;
 pub mod facts;
+mod fdinfo;
+mod handover;
 pub mod hook;
 pub mod info;
+mod kept;
 pub mod libbpf_log;
+mod maps;
 mod note;
 mod object;
 pub mod options;
 pub mod preemption;
+mod read;
 pub mod select;
 mod shortage;
 pub mod source;
@@ -23,59 +29,85 @@ mod tally;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
+use libbpf_rs::{Link, MapHandle};
 use nix::unistd::{SysconfVar, sysconf};
-use tracing::{debug, info};
+use tracing::info;
 
 use self::buffer::Buffer;
 use self::buffer::perf::PerfBuffer;
 use self::buffer::ring::Ring;
 use self::facts::Host;
+use self::handover::Leftover;
 use self::hook::Hook;
+use self::maps::Maps;
 use self::object::Transport;
 use self::select::{Selection, select};
-use self::source::{ProgramStats, Source};
 use self::tally::Tally;
-use crate::names::cgroup;
-use crate::record::{self, FailureCounts, Kind, Ledgers};
+use crate::record::Kind;
 use crate::sys::privileges;
 
+pub use self::base::Base;
 pub use self::error::Error;
+pub use self::handover::{Handover, Refused};
 pub use self::info::CaptureInfo;
+pub use self::kept::{Descriptors, KernelSide};
 pub use self::note::Note;
 pub use self::options::{FailureHooks, Live, Options, TransportKind};
 
 /// The attached programs and the maps they write to.
 #[derive(Debug)]
 pub struct Capture {
-    /// Dropping them detaches the programs.
-    links: Vec<Link>,
+    links: Vec<Attached>,
     programs: Vec<stats::Program>,
     buffer: Box<dyn Buffer>,
-    ledgers: MapHandle,
-    failures: MapHandle,
-    cgroup_names: MapHandle,
+    maps: Maps,
     tally: Tally,
     info: CaptureInfo,
+    /// What the programs were loaded from.
+    fingerprint: String,
+    /// What earlier programs have counted.
+    base: Base,
+    /// What earlier programs have counted and nobody has read yet.
+    leftover: Leftover,
+    /// Whether a later daemon may continue with the programs.
+    is_kept: bool,
+}
+
+/// Dropping it detaches the program, if nobody else holds a descriptor of the link.
+#[derive(Debug)]
+enum Attached {
+    /// By this process.
+    Here(Link),
+    /// By an earlier daemon.
+    Earlier(OwnedFd),
+}
+
+impl Attached {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Here(link) => link.as_fd(),
+            Self::Earlier(link) => link.as_fd(),
+        }
+    }
 }
 
 impl Capture {
     /// Loads the programs, opens the buffer and attaches the programs. Once this returns, every
     /// exec is counted.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        libbpf_log::redirect();
-        let missing = privileges::raise_for_bpf()
-            .map_err(|e| Error::setup("reading this process's capabilities", &e))?;
-        if !missing.is_empty() {
-            return Err(Error::missing_capabilities(&missing));
-        }
+        prepare()?;
+        Self::start_paused(options, false)
+    }
+
+    /// Does the same, but if `is_paused`, the programs observe nothing yet.
+    fn start_paused(options: &Options, is_paused: bool) -> Result<Self, Error> {
         let Selection { hooks, notes } = select(options, &mut Host::new(options.may_skip))?;
         notes.iter().for_each(Note::log);
         let mut refusals = Vec::new();
         for &kind in &options.transports {
-            match Self::start_over(kind, &hooks, options) {
+            match Self::start_over(kind, &hooks, options, is_paused) {
                 Err(Error::Buffer(refusal)) => {
                     info!(
                         transport = kind.name(),
@@ -91,6 +123,7 @@ impl Capture {
                         execs = list(Kind::Exec),
                         failures = list(Kind::Failure),
                         exits = list(Kind::Exit),
+                        cpu_time = list(Kind::CpuTime),
                         programs = capture.programs.len(),
                         transport = kind.name(),
                         buffer_bytes = info.buffer_bytes,
@@ -104,7 +137,12 @@ impl Capture {
         Err(Error::NotPermitted(refusals.join("; ")))
     }
 
-    fn start_over(kind: TransportKind, hooks: &[Hook], options: &Options) -> Result<Self, Error> {
+    fn start_over(
+        kind: TransportKind,
+        hooks: &[Hook],
+        options: &Options,
+        is_paused: bool,
+    ) -> Result<Self, Error> {
         let cpus = online_cpus().map_err(|e| Error::setup("counting CPUs", &e))?;
         let transport = match kind {
             TransportKind::Perf => Transport::Perf,
@@ -115,24 +153,17 @@ impl Capture {
         // The object is needed only until all programs are attached: links, programs and maps
         // have their own descriptors.
         let mut object = MaybeUninit::uninit();
-        let mut skel = object::load(&mut object, hooks, transport, cpus, options)?;
-        let maps = object::maps(&skel)?;
-        let buffer: Box<dyn Buffer> = match kind {
-            TransportKind::Perf => Box::new(
-                PerfBuffer::open(maps.events, options.buffer_pages)
-                    .map_err(|e| Error::perf_buffer(options.buffer_pages, &e))?,
-            ),
-            TransportKind::Ring => Box::new(
-                Ring::open(&maps.ring).map_err(|e| Error::setup("opening the ring buffer", &e))?,
-            ),
-        };
+        let mut skel = object::load(&mut object, hooks, transport, cpus, options, is_paused)?;
+        let maps = Maps::of(&skel)?;
+        let buffer = open_buffer(kind, &maps, options.buffer_pages)?;
         let attached = object::attach(&mut skel, hooks)
             .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
         let mut links = Vec::new();
         let mut programs = Vec::new();
         for (link, hook, program) in attached {
-            links.push(link);
-            let program = stats::Program::new(hook, program);
+            links.push(Attached::Here(link));
+            let program = program.as_fd().try_clone_to_owned();
+            let program = program.and_then(|program| stats::Program::new(hook, program));
             programs.push(program.map_err(|e| Error::setup("opening a program's fdinfo", &e))?);
         }
         let info = CaptureInfo {
@@ -140,22 +171,57 @@ impl Capture {
             transport: kind,
             buffer_bytes: buffer.bytes(),
         };
-        let [in_use, spare] = maps.tally;
+        let tally = tally_of(&maps).map_err(|e| Error::setup("opening the tally", &e))?;
         Ok(Self {
             links,
             programs,
             buffer,
-            ledgers: maps.ledgers,
-            failures: maps.failures,
-            cgroup_names: maps.cgroup_names,
-            tally: Tally::new(maps.tally_in_use, in_use, spare),
+            maps,
+            tally,
             info,
+            fingerprint: options.fingerprint(),
+            base: Base::default(),
+            leftover: Leftover::default(),
+            is_kept: false,
         })
     }
 
     pub fn info(&self) -> &CaptureInfo {
         &self.info
     }
+}
+
+/// Raises the capabilities that the next steps need.
+fn prepare() -> Result<(), Error> {
+    libbpf_log::redirect();
+    let missing = privileges::raise_for_bpf()
+        .map_err(|e| Error::setup("reading this process's capabilities", &e))?;
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::missing_capabilities(&missing))
+    }
+}
+
+fn open_buffer(kind: TransportKind, maps: &Maps, pages: usize) -> Result<Box<dyn Buffer>, Error> {
+    let failed = |e: libbpf_rs::Error| Error::setup("opening the ring buffer", &e);
+    Ok(match kind {
+        TransportKind::Perf => {
+            let events = MapHandle::try_from(&maps.events)
+                .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))?;
+            let opened = PerfBuffer::open(events, pages);
+            Box::new(opened.map_err(|e| Error::perf_buffer(pages, &e))?)
+        }
+        TransportKind::Ring => Box::new(Ring::open(&maps.ring).map_err(failed)?),
+    })
+}
+
+fn tally_of(maps: &Maps) -> io::Result<Tally> {
+    let own = |map| MapHandle::try_from(map).map_err(io::Error::other);
+    Tally::new(
+        own(&maps.tally_in_use)?,
+        [own(&maps.tally_a)?, own(&maps.tally_b)?],
+    )
 }
 
 /// The number of CPUs up to which the size of the ring buffer grows. All CPUs share the ring buffer and
@@ -177,75 +243,13 @@ fn online_cpus() -> io::Result<usize> {
     Ok(online.and_then(|n| usize::try_from(n).ok()).unwrap_or(1))
 }
 
-impl Source for Capture {
-    fn wakeup_fd(&self) -> BorrowedFd<'_> {
-        self.buffer.wakeup_fd()
-    }
-
-    fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        self.buffer.drain(event)
-    }
-
-    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
-        self.tally.drain(entry)
-    }
-
-    fn ledgers(&mut self) -> io::Result<Ledgers> {
-        let mut sums = Ledgers::default();
-        for kind in Kind::ALL {
-            for bytes in per_cpu(&self.ledgers, kind.index())? {
-                sums[kind] += record::decode_ledger(&bytes).map_err(io::Error::other)?;
-            }
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if self.is_kept {
+            // Dropping a link to a tracepoint would disable it for its other holders, too.
+            self.links.drain(..).for_each(std::mem::forget);
         }
-        Ok(sums)
     }
-
-    fn failures(&mut self) -> io::Result<FailureCounts> {
-        let mut sums = FailureCounts::default();
-        for bytes in per_cpu(&self.failures, 0)? {
-            sums += record::decode_failures(&bytes).map_err(io::Error::other)?;
-        }
-        Ok(sums)
-    }
-
-    fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
-        let names = &self.cgroup_names;
-        let path = cgroup::path(id, |id| {
-            let name = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
-            let name = name.map_err(io::Error::other)?;
-            let decode =
-                |bytes: Vec<u8>| record::decode_cgroup_name(&bytes).map_err(io::Error::other);
-            name.map(decode).transpose()
-        })?;
-        if path.is_none() {
-            // The LRU map has evicted the name of the cgroup or of an ancestor. If the cgroup's own
-            // name is absent, the programs store all of these names again at the next exec or exit
-            // in the cgroup. (An error, ENOENT, means that it is absent already.)
-            let _ = names.delete(&id.to_ne_bytes());
-        }
-        Ok(path)
-    }
-
-    fn programs(&mut self) -> Vec<ProgramStats> {
-        let stats = self.programs.iter_mut().filter_map(|program| {
-            program
-                .stats()
-                .inspect_err(|error| debug!(%error, "no statistics of a program"))
-                .ok()
-        });
-        stats.collect()
-    }
-
-    fn detach(&mut self) {
-        self.links.clear();
-    }
-}
-
-/// Each CPU's value of an entry of a per-CPU array.
-fn per_cpu(map: &MapHandle, index: u32) -> io::Result<Vec<Vec<u8>>> {
-    map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
-        .map_err(io::Error::other)?
-        .ok_or_else(|| io::Error::other(format!("a BPF array has no entry {index}")))
 }
 
 #[cfg(test)]

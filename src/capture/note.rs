@@ -17,6 +17,8 @@ pub enum Note {
     FailuresOff(String),
     /// Exits are not counted.
     ExitsOff(String),
+    /// CPU time is not counted.
+    CpuTimeOff(String),
 }
 
 impl Note {
@@ -40,6 +42,7 @@ impl Note {
                 );
             }
             Self::ExitsOff(refused) => warn!(refused, "exits of processes are not counted"),
+            Self::CpuTimeOff(refused) => warn!(refused, "CPU time of processes is not counted"),
         }
     }
 }

@@ -5,14 +5,14 @@ use std::fs;
 use std::mem::{MaybeUninit, size_of};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, MapHandle, MapMut, OpenObject, ProgramHandle};
+use libbpf_rs::{ErrorKind, Link, OpenObject, ProgramHandle};
 
 use super::error::Error;
 use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
 use super::options::{Live, Options};
 use super::shortage;
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
-use crate::record::Event;
+use crate::record::{Event, Kind, lifetime_bounds_ns};
 
 /// The name of a step, as in [`Refusal::step`].
 const ATTACH: &str = "attach";
@@ -26,23 +26,15 @@ const RING_HEADER: usize = 8;
 /// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
+/// Slots for the names of parents of processes that have exited, 24 bytes each. A power of two, and
+/// at least the default of `kernel.pid_max`, with which no two processes share a slot.
+const PARENTS: u32 = 32_768;
+
 /// The transport, with the ring buffer's size.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Transport {
     Perf,
     Ring { bytes: u32 },
-}
-
-/// The maps of a loaded object, through duplicated descriptors that outlive the object.
-#[derive(Debug)]
-pub(super) struct Maps {
-    pub(super) events: MapHandle,
-    pub(super) ring: MapHandle,
-    pub(super) ledgers: MapHandle,
-    pub(super) failures: MapHandle,
-    pub(super) cgroup_names: MapHandle,
-    pub(super) tally_in_use: MapHandle,
-    pub(super) tally: [MapHandle; 2],
 }
 
 /// Loads and attaches one program, then unloads it.
@@ -102,19 +94,22 @@ fn load_and_attach(hooks: &[Hook]) -> Result<(), (&'static str, libbpf_rs::Error
     Ok(())
 }
 
-/// Loads an object without attaching its programs. `object` is the memory for it.
+/// Loads an object without attaching its programs, which are paused if `is_paused`. `object` is the
+/// memory for it.
 pub(super) fn load<'a>(
     object: &'a mut MaybeUninit<OpenObject>,
     hooks: &[Hook],
     transport: Transport,
     cpus: usize,
     options: &Options,
+    is_paused: bool,
 ) -> Result<ExecsnoopSkel<'a>, Error> {
     let failed = |step: &'static str| move |e: libbpf_rs::Error| Error::setup(step, &e);
     let mut open = open(object).map_err(failed("opening the BPF object"))?;
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
         rodata.with_cgroup = u8::from(options.with_cgroup);
+        rodata.parents_mask = PARENTS - 1;
         if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);
             let record = if options.live.is_detailed() {
@@ -122,8 +117,9 @@ pub(super) fn load<'a>(
             } else {
                 size_of::<Event>()
             };
-            rodata.ring_wakeup = ((record + RING_HEADER) * (cpus + 1)) as u64;
+            rodata.ring_wakeup = ((record + RING_HEADER) * (2 * cpus + 1)) as u64;
         }
+        rodata.lifetime_bounds = lifetime_bounds_ns();
         set_live(rodata, &options.live);
         let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
@@ -132,11 +128,19 @@ pub(super) fn load<'a>(
             rodata.has_standby[standby.kind.index() as usize] = 1;
         }
     }
+    if let Some(bss) = &mut open.maps.bss_data {
+        bss.is_paused = u32::from(is_paused);
+    }
     let configuring = failed("configuring the BPF object");
     if options.with_cgroup {
         let names = &mut open.maps.cgroup_names;
         let entries = lru_entries(CGROUP_NAMES, cpus);
         names.set_max_entries(entries).map_err(&configuring)?;
+    }
+    let has_cpu_time = hooks.iter().any(|hook| hook.kind == Kind::CpuTime);
+    if options.with_parent_comm && has_cpu_time {
+        let parents = &mut open.maps.parents;
+        parents.set_max_entries(PARENTS).map_err(&configuring)?;
     }
     select(&mut open, hooks, transport, cpus).map_err(&configuring)?;
     open.load().map_err(|error| match transport {
@@ -157,7 +161,9 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
         comm,
         parent_comm,
         cgroup_id,
+        process,
         failures,
+        exits,
         path,
         args,
     } = *live;
@@ -170,7 +176,9 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
     rodata.with_parent_comm |= u8::from(parent_comm.is_some());
     rodata.only_cgroup = u8::from(cgroup_id.is_some());
     rodata.wanted_cgroup_id = cgroup_id.unwrap_or_default();
+    rodata.with_process = u8::from(process);
     rodata.with_failure_events = u8::from(failures);
+    rodata.with_exit_events = u8::from(exits);
     rodata.with_path = u8::from(path);
     rodata.with_args = u8::from(args);
 }
@@ -222,22 +230,4 @@ pub(super) fn attach(
         }
     }
     Ok(attached)
-}
-
-/// Duplicates the descriptors of the object's maps.
-pub(super) fn maps(skel: &ExecsnoopSkel<'_>) -> Result<Maps, Error> {
-    let own = |map: &MapMut<'_>| {
-        MapHandle::try_from(map)
-            .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))
-    };
-    let maps = &skel.maps;
-    Ok(Maps {
-        events: own(&maps.events)?,
-        ring: own(&maps.ring)?,
-        ledgers: own(&maps.ledgers)?,
-        failures: own(&maps.failures)?,
-        cgroup_names: own(&maps.cgroup_names)?,
-        tally_in_use: own(&maps.tally_in_use)?,
-        tally: [own(&maps.tally_a)?, own(&maps.tally_b)?],
-    })
 }

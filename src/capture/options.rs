@@ -1,7 +1,11 @@
 //! What to capture, and which hooks and transports may be used.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::capture::hook::AttachPoint;
-use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook};
+use crate::capture::hook::{
+    CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook,
+};
 use crate::capture::preemption;
 use crate::record::Comm;
 
@@ -20,9 +24,12 @@ pub struct Options {
     pub exec_hooks: Vec<Vec<Hook>>,
     /// The hooks that may be used for failed execs. None: failed execs are not observed.
     pub failures: Option<FailureHooks>,
+    /// Observe exits of processes, and their CPU time.
     pub exits: bool,
     /// Groups of hooks for exits, the preferred one first.
     pub exit_hooks: Vec<Vec<Hook>>,
+    /// Groups of hooks for CPU time, the preferred one first.
+    pub cpu_time_hooks: Vec<Vec<Hook>>,
     /// Count attempts, as the classic execsnoop does, instead of execs.
     pub classic: bool,
     pub live: Live,
@@ -33,6 +40,7 @@ pub struct Options {
 
 /// The details and filters of the live stream of `execsnoopd trace`; by default none. The programs
 /// apply the filters, so the ledger does not count what a filter rejects.
+#[allow(clippy::struct_excessive_bools)] // independent switches
 #[derive(Debug, Clone, Default)]
 pub struct Live {
     /// Only observations of this real user id.
@@ -43,12 +51,41 @@ pub struct Live {
     pub parent_comm: Option<Comm>,
     /// Only observations in the cgroup with this id, or below it.
     pub cgroup_id: Option<u64>,
+    /// Send the time, the process and the parent of each observation. Without it, they are 0.
+    pub process: bool,
     /// Send failed execs as events, too.
     pub failures: bool,
+    /// Send exits as events, with the CPU time that the scheduler has accounted for.
+    pub exits: bool,
     /// Send the path. Path and arguments require the ring buffer.
     pub path: bool,
     /// Send the arguments.
     pub args: bool,
+}
+
+impl Options {
+    /// Describes everything that decides which programs are loaded, and how.
+    pub(super) fn fingerprint(&self) -> String {
+        let Self {
+            transports,
+            buffer_pages,
+            with_parent_comm,
+            with_cgroup,
+            exec_hooks,
+            failures,
+            exits,
+            exit_hooks,
+            cpu_time_hooks,
+            classic,
+            live,
+            may_skip: _, // the same on each start on this kernel
+        } = self;
+        let hooks = (exec_hooks, exit_hooks, cpu_time_hooks);
+        let switches = (with_parent_comm, with_cgroup, failures, exits, classic);
+        let mut hasher = DefaultHasher::new();
+        format!("{transports:?} {buffer_pages} {hooks:?} {switches:?} {live:?}").hash(&mut hasher);
+        format!("{}-{:016x}", env!("EXECSNOOP_OBJECT"), hasher.finish())
+    }
 }
 
 impl Live {
@@ -68,6 +105,7 @@ impl Default for Options {
             failures: Some(FailureHooks::Fexit),
             exits: true,
             exit_hooks: vec![vec![EXIT_TP_BTF], vec![EXIT_LIVE[0]], vec![EXIT_LIVE[1]]],
+            cpu_time_hooks: vec![vec![CPU_TP_BTF], vec![CPU_RAW_TP]],
             classic: false,
             live: Live::default(),
             may_skip: preemption::may_skip,
@@ -83,6 +121,8 @@ pub enum TransportKind {
 }
 
 impl TransportKind {
+    pub const ALL: [Self; 2] = [Self::Perf, Self::Ring];
+
     /// The value of the label in `execsnoop_transport_info`.
     pub fn name(self) -> &'static str {
         match self {

@@ -34,14 +34,13 @@ pub fn select(options: &Options, facts: &mut impl Facts) -> Result<Selection, Er
         selection.extend(failures(request, facts)?);
     }
     if options.exits {
-        let mut exits = first_of(&options.exit_hooks, facts)?;
-        if exits.hooks.is_none() {
-            exits.notes.push(Note::ExitsOff(list(&exits.refusals)));
-        }
-        selection.extend(Selection {
-            hooks: exits.hooks.unwrap_or_default(),
-            notes: exits.notes,
-        });
+        let exits = first_of(&options.exit_hooks, facts)?;
+        selection.extend(exits.or_note(Note::ExitsOff));
+    }
+    // In a live stream, the events of exits contain the CPU time.
+    if options.exits && !options.live.exits {
+        let cpu_time = first_of(&options.cpu_time_hooks, facts)?;
+        selection.extend(cpu_time.or_note(Note::CpuTimeOff));
     }
     selection.hooks = with_standbys(selection.hooks, facts);
     Ok(selection)
@@ -135,6 +134,17 @@ impl Found {
         let hooks = hooks.ok_or_else(|| Error::no_hook(what, &self.refusals))?;
         let notes = self.notes;
         Ok(Selection { hooks, notes })
+    }
+
+    /// `off` is the note that says what is not observed if the kernel refuses every group.
+    fn or_note(mut self, off: fn(String) -> Note) -> Selection {
+        if self.hooks.is_none() {
+            self.notes.push(off(list(&self.refusals)));
+        }
+        Selection {
+            hooks: self.hooks.unwrap_or_default(),
+            notes: self.notes,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::record::{FailureCounts, Kind, Ledgers};
+use crate::record::{ExitCounts, FailureCounts, Kind, Ledgers};
 
 pub trait Source: Send {
     /// Becomes readable when [`drain_events`](Self::drain_events) is due.
@@ -19,11 +19,17 @@ pub trait Source: Send {
     /// Takes all counts out of the tally: the bytes of each subject and of its count.
     fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>;
 
-    /// The sums over all CPUs since the start. `seen` is never older than the other fields.
+    /// Reads the counts in the tally like [`drain_tally`](Self::drain_tally), and leaves them there.
+    fn peek_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>;
+
+    /// The sums over all CPUs since counting began. `seen` is never older than the other fields.
     fn ledgers(&mut self) -> io::Result<Ledgers>;
 
-    /// The number of failed execs since the start, by errno.
+    /// The number of failed execs since counting began, by errno.
     fn failures(&mut self) -> io::Result<FailureCounts>;
+
+    /// Exits since the start.
+    fn exits(&mut self) -> io::Result<ExitCounts>;
 
     /// The path of a cgroup as it was when the cgroup was first seen: `/` for the root. None if
     /// it is not known.
@@ -31,8 +37,9 @@ pub trait Source: Send {
 
     fn programs(&mut self) -> Vec<ProgramStats>;
 
-    /// Detaches the programs. What they have observed can still be drained.
-    fn detach(&mut self);
+    /// Ends what this process reads: detaches the programs or, if a later daemon may continue with
+    /// them, makes them count in the tally. What they have observed can still be drained.
+    fn stop(&mut self);
 }
 
 /// The kernel's statistics of a program.

@@ -1,13 +1,11 @@
 //! The kernel's statistics of a loaded program, from the `fdinfo` of its descriptor
-//! (`bpf_prog_show_fdinfo()` in `kernel/bpf/syscall.c`). Reading it needs no capability, while
-//! `BPF_OBJ_GET_INFO_BY_FD` needs one on older kernels.
+//! (`bpf_prog_show_fdinfo()` in `kernel/bpf/syscall.c`).
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{self, Seek};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use libbpf_rs::ProgramHandle;
-
+use super::fdinfo;
 use super::hook::Hook;
 use crate::capture::source::ProgramStats;
 
@@ -18,16 +16,24 @@ use crate::capture::source::ProgramStats;
 pub(super) struct Program {
     hook: Hook,
     fdinfo: File,
-    _open: ProgramHandle,
+    program: OwnedFd,
 }
 
 impl Program {
-    pub(super) fn new(hook: Hook, program: ProgramHandle) -> io::Result<Self> {
+    pub(super) fn new(hook: Hook, program: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             hook,
-            fdinfo: open(&program)?,
-            _open: program,
+            fdinfo: fdinfo::open(&program)?,
+            program,
         })
+    }
+
+    pub(super) fn hook(&self) -> &Hook {
+        &self.hook
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
     }
 
     pub(super) fn stats(&mut self) -> io::Result<ProgramStats> {
@@ -39,29 +45,15 @@ impl Program {
 /// Whether this kernel skips a program that is already running on a CPU. Such kernels count
 /// the skipped runs.
 pub(super) fn counts_skips(program: &impl AsFd) -> io::Result<bool> {
-    let mut fdinfo = String::new();
-    open(program)?.read_to_string(&mut fdinfo)?;
-    Ok(value(&fdinfo, SKIPPED).is_some())
+    Ok(fdinfo::number(&fdinfo::read(program)?, SKIPPED).is_some())
 }
 
 /// The key of the number of skipped runs, since Linux 5.12.
 const SKIPPED: &str = "recursion_misses";
 
-fn open(program: &impl AsFd) -> io::Result<File> {
-    let fd = program.as_fd().as_raw_fd();
-    File::open(format!("/proc/self/fdinfo/{fd}"))
-}
-
-/// The value of a key. Lines have the form `key:\tvalue`.
-fn value(fdinfo: &str, key: &str) -> Option<u64> {
-    let mut lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
-    let (_, value) = lines.find(|(k, _)| *k == key)?;
-    value.trim().parse().ok()
-}
-
 /// The value of a key that this kernel lacks is 0.
 fn parse(fdinfo: &str, hook: &Hook) -> ProgramStats {
-    let value = |key| value(fdinfo, key).unwrap_or(0);
+    let value = |key| fdinfo::number(fdinfo, key).unwrap_or(0);
     ProgramStats {
         name: hook.program,
         observes: hook.is_first_copy().then_some(hook.kind),

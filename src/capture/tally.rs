@@ -10,23 +10,49 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
+use super::fdinfo;
+
 /// The only slot of `tally_in_use`.
 const SLOT: [u8; 4] = 0_u32.to_ne_bytes();
 
 #[derive(Debug)]
 pub(super) struct Tally {
     slot: MapHandle,
-    /// The first is in the slot, the second is empty.
+    /// The first is in the slot.
     turns: [MapHandle; 2],
 }
 
 impl Tally {
-    /// `slot` is the array of maps that holds `in_use`; `spare` is empty.
-    pub(super) fn new(slot: MapHandle, in_use: MapHandle, spare: MapHandle) -> Self {
-        Self {
-            slot,
-            turns: [in_use, spare],
+    /// `slot` is the array of maps that holds one of `turns`. The other one is empty, unless an
+    /// earlier daemon was killed while it drained: then this daemon's second drain takes what is in
+    /// it.
+    pub(super) fn new(slot: MapHandle, mut turns: [MapHandle; 2]) -> io::Result<Self> {
+        let in_use = slot
+            .lookup(&SLOT, MapFlags::ANY)
+            .map_err(io::Error::other)?;
+        let ids = [fdinfo::id(&turns[0])?, fdinfo::id(&turns[1])?];
+        // The kernel returns the id of the map in the slot (bpf_map_fd_sys_lookup_elem() in
+        // kernel/bpf/map_in_map.c).
+        let in_use = in_use.and_then(|id| Some(u32::from_ne_bytes(id.try_into().ok()?)));
+        if in_use == ids[1] {
+            turns.swap(0, 1);
+        } else if in_use != ids[0] {
+            return Err(io::Error::other("neither tally is in use"));
         }
+        Ok(Self { slot, turns })
+    }
+
+    /// Calls `entry` with the bytes of each subject and of its `struct tally_count`, and leaves the
+    /// counts where they are.
+    pub(super) fn peek(&self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        for map in &self.turns {
+            for key in map.keys() {
+                if let Some(value) = map.lookup(&key, MapFlags::ANY).map_err(io::Error::other)? {
+                    entry(&key, &value);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes all counts, calling `entry` with the bytes of each subject and of its

@@ -12,6 +12,7 @@ pub mod notify;
 mod pipeline;
 pub mod reload;
 pub mod signals;
+mod store;
 pub(crate) mod unprivileged;
 mod watchdog;
 
@@ -20,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use listenfd::ListenFd;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -37,6 +37,7 @@ use crate::capture::{self, Capture, CaptureInfo};
 use crate::config::{self, Address, Config, Resolved, Start};
 use crate::daemon::reload::Reloader;
 use crate::daemon::signals::Signals;
+use crate::daemon::store::Passed;
 use crate::http::auth;
 use crate::http::health;
 use crate::http::hosts;
@@ -75,8 +76,7 @@ pub fn run(
     signals: Signals,
     load: impl Fn() -> Result<Resolved, config::Error> + Clone + Send + 'static,
 ) -> Result<(), Error> {
-    // It removes environment variables, so it must run before any thread starts.
-    let passed = passed(ListenFd::from_env())?;
+    let passed = Passed::take()?;
     let Start {
         resolved,
         listen,
@@ -89,16 +89,16 @@ pub fn run(
     // From here on, SIGTERM and SIGINT no longer end the process at once, so that the files of Unix
     // sockets are removed when it stops.
     let (runtime, commands) = signals.commands(load);
-    let listeners = if passed.is_empty() {
+    let listeners = if passed.listeners.is_empty() {
         // A single address that cannot be bound is an error, because otherwise nobody would notice
         // that it is missing.
         bind(&listen.web)?
     } else {
         info!(
-            sockets = passed.len(),
+            sockets = passed.listeners.len(),
             "listening on the sockets that systemd passed, web.listen is ignored"
         );
-        passed
+        passed.listeners
     };
     let probes = bind(&listen.probes)?;
     let sockets = listen.web.into_iter().chain(listen.probes);
@@ -269,7 +269,7 @@ impl Daemon {
         info!(
             execs = totals.execs,
             unattributed = totals.unattributed,
-            exits = totals.exits.total(),
+            exits = totals.flush.exits.total(),
             failures = self
                 .capture_info
                 .observes(Kind::Failure)
@@ -290,20 +290,6 @@ fn drop_privileges<S: Source>(reader: &mut Reader<S>) -> anyhow::Result<()> {
         Kept::Bpf => info!("kept CAP_BPF, which this kernel checks at each use of a BPF map"),
     }
     Ok(())
-}
-
-/// Returns the sockets that systemd has bound for `execsnoopd.socket`, if any.
-fn passed(mut sockets: ListenFd) -> anyhow::Result<Vec<Listener>> {
-    let taken = (0..sockets.len()).map(|i| match sockets.take_tcp_listener(i) {
-        Ok(tcp) => Ok(tcp.map(Listener::from)),
-        Err(_) => sockets
-            .take_unix_listener(i)
-            .map(|unix| unix.map(Listener::from)),
-    });
-    let taken: Result<Vec<_>, _> = taken.collect();
-    let taken =
-        taken.context("systemd passed a socket that is neither a TCP nor a Unix stream socket")?;
-    Ok(taken.into_iter().flatten().collect())
 }
 
 /// Answers requests and executes commands until one of them stops the daemon or a stage ends.

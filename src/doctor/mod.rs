@@ -50,10 +50,11 @@ fn verdict() -> (Finding, Option<Error>) {
             let info = capture.info();
             let by = |kind| info.list(kind).unwrap_or_else(|| "nothing".to_owned());
             let found = format!(
-                "runs: execs by {}, failed execs by {}, exits by {}, over the {} buffer",
+                "runs: execs by {}, failed execs by {}, exits by {}, CPU time by {}, over the {} buffer",
                 by(Kind::Exec),
                 by(Kind::Failure),
                 by(Kind::Exit),
+                by(Kind::CpuTime),
                 info.transport.name()
             );
             (Finding::ok("the daemon", found), None)

@@ -5,7 +5,8 @@ use super::finding::Finding;
 use crate::capture::facts::{Facts, Host};
 use crate::capture::hook::AttachPoint;
 use crate::capture::hook::{
-    EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, FEXIT, Hook,
+    CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, FEXIT,
+    Hook,
 };
 use crate::capture::select::failures;
 use crate::capture::{Capture, FailureHooks, Options, TransportKind};
@@ -34,6 +35,8 @@ pub(super) fn findings(permitted: bool) -> Vec<Finding> {
         ),
         group("exits", &EXIT_LIVE[..1], "the second", facts),
         group("exits", &EXIT_LIVE[1..], "the third", facts),
+        group("CPU time", &[CPU_TP_BTF], "the first choice", facts),
+        group("CPU time", &[CPU_RAW_TP], "the second", facts),
     ];
     findings.extend([TransportKind::Perf, TransportKind::Ring].map(transport));
     findings.push(preemption(facts));

@@ -4,7 +4,8 @@
 //! decides which connection is closed when others need room. `tls` encrypts connections, as the web
 //! configuration in [`live_config`] specifies. [`hosts`] and [`auth`] decide which requests are
 //! answered, and [`routes`] answers them. Requests that arrive before the same flush share one
-//! rendered answer (`text`). All tasks run on the runtime's thread; other threads read files and
+//! rendered answer (`rendered`), in the format that
+//! `negotiation` chooses. All tasks run on the runtime's thread; other threads read files and
 //! compare passwords. This module uses snapshots and text, but no events.
 
 pub mod auth;
@@ -15,9 +16,10 @@ pub mod health;
 pub mod hosts;
 pub mod listener;
 pub mod live_config;
+mod negotiation;
 mod refresh;
+mod rendered;
 pub mod routes;
 pub mod server;
 mod socket;
-mod text;
 mod tls;

@@ -24,15 +24,15 @@ use tracing::warn;
 
 use crate::capture::CaptureInfo;
 use crate::http::health::{self, Health};
-use crate::http::text::{Arrived, OfFlush, Text};
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::http::negotiation;
+use crate::http::rendered::{Arrived, OfFlush, Rendered};
+use crate::metrics::{Format, Metrics};
 use crate::names::escape;
 use crate::names::users::Users;
 use crate::page;
 use crate::page::summary::Summary;
-use crate::pipeline::flusher::Flusher;
+use crate::pipeline::flusher::{self, Flusher};
 use crate::pipeline::series;
-use crate::pipeline::snapshot::Snapshot;
 use crate::sys::throttle::Throttle;
 
 /// The limit on the length of a request's target in bytes. A longer one is answered with 414.
@@ -53,7 +53,8 @@ pub struct App {
     users: Users,
     telemetry_path: String,
     host: String,
-    metrics_text: OfFlush,
+    text: OfFlush,
+    protobuf: OfFlush,
     /// The page, by the interval in seconds at which the browser reloads it, if it does.
     pages: Mutex<HashMap<Option<u32>, Arc<OfFlush>>>,
     unanswered: Throttle,
@@ -77,7 +78,8 @@ impl App {
             users,
             telemetry_path,
             host: escape::printable(&host),
-            metrics_text: OfFlush::default(),
+            text: OfFlush::default(),
+            protobuf: OfFlush::default(),
             pages: Mutex::default(),
             unanswered: Throttle::default(),
         }
@@ -90,13 +92,6 @@ impl App {
 
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.health)
-    }
-
-    async fn flush(&self) -> Result<Arc<Snapshot>, String> {
-        self.flusher
-            .flush(SCRAPE_DEADLINE)
-            .await
-            .map_err(|error| format!("the counts cannot be brought up to date: {error}"))
     }
 
     fn unavailable(&self, error: &str) -> Response {
@@ -125,26 +120,37 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn metrics(State(app): State<Arc<App>>, arrived: Arrived, headers: HeaderMap) -> Response {
+    let format = negotiation::format(&headers);
     let render = async || {
-        let snapshot = app.flush().await?;
+        let flushed = app.flusher.flush_for_scrape(SCRAPE_DEADLINE).await;
+        let snapshot = flushed.map_err(|error| not_fresh(&error))?;
         let names = series::resolve(&snapshot, &app.users).await;
         app.metrics
-            .encode(&snapshot, &names)
+            .encode(&snapshot, &names, format)
             .map_err(|error| format!("the metrics cannot be encoded: {error}"))
     };
-    let text = app.metrics_text.text(arrived, render);
-    match in_time(text, arrived, deadline(&headers)).await {
-        Ok(text) => {
+    let of_flush = match format {
+        Format::Text => &app.text,
+        Format::Protobuf => &app.protobuf,
+    };
+    let rendered = of_flush.rendered(arrived, render);
+    match in_time(rendered, arrived, deadline(&headers)).await {
+        Ok(rendered) => {
             app.metrics.scraped(arrived.0.elapsed());
-            text.response(&headers, CONTENT_TYPE)
+            let vary = "accept, accept-encoding";
+            rendered.response(&headers, format.content_type(), vary)
         }
         Err(error) => app.unavailable(&error),
     }
 }
 
-/// Waits for `text` until `deadline` has passed since the request arrived.
+fn not_fresh(error: &flusher::Error) -> String {
+    format!("the counts cannot be brought up to date: {error}")
+}
+
+/// Waits for `answer` until `deadline` has passed since the request arrived.
 async fn in_time<T>(
-    text: impl Future<Output = Result<T, String>>,
+    answer: impl Future<Output = Result<T, String>>,
     Arrived(arrived): Arrived,
     deadline: Duration,
 ) -> Result<T, String> {
@@ -153,7 +159,7 @@ async fn in_time<T>(
             "the counts cannot be brought up to date: no answer from the reader within {deadline:?}"
         )
     };
-    timeout_at((arrived + deadline).into(), text)
+    timeout_at((arrived + deadline).into(), answer)
         .await
         .map_err(late)?
 }
@@ -180,7 +186,7 @@ async fn index(
 ) -> Response {
     let refresh = page::refresh(query.as_deref());
     let mut response = match page(&app, arrived, refresh).await {
-        Ok(text) => text.response(&headers, "text/html; charset=utf-8"),
+        Ok(rendered) => rendered.response(&headers, "text/html; charset=utf-8", "accept-encoding"),
         Err(error) => app.unavailable(&error),
     };
     let headers = response.headers_mut();
@@ -197,13 +203,14 @@ async fn index(
     response
 }
 
-async fn page(app: &App, arrived: Arrived, refresh: Option<u32>) -> Result<Arc<Text>, String> {
+async fn page(app: &App, arrived: Arrived, refresh: Option<u32>) -> Result<Arc<Rendered>, String> {
     let of_flush = {
         let mut pages = app.pages.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(pages.entry(refresh).or_default())
     };
     let render = async || {
-        let snapshot = app.flush().await?;
+        let flushed = app.flusher.flush(SCRAPE_DEADLINE).await;
+        let snapshot = flushed.map_err(|error| not_fresh(&error))?;
         let names = series::resolve(&snapshot, &app.users).await;
         let summary = Summary::of(&snapshot, &app.capture_info, &names);
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -214,7 +221,8 @@ async fn page(app: &App, arrived: Arrived, refresh: Option<u32>) -> Result<Arc<T
         };
         Ok(frame.page(&page::counts(&summary, &now)).into_bytes())
     };
-    in_time(of_flush.text(arrived, render), arrived, SCRAPE_DEADLINE).await
+    let rendered = of_flush.rendered(arrived, render);
+    in_time(rendered, arrived, SCRAPE_DEADLINE).await
 }
 
 async fn not_found() -> Response {

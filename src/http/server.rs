@@ -31,8 +31,8 @@ use crate::http::connections::{Connections, Slot};
 pub use crate::http::connections::{Limits, Patience};
 use crate::http::listener::{Accepting, Listener};
 use crate::http::live_config::Live;
+use crate::http::rendered::Arrived;
 use crate::http::socket::{Socket, Stream};
-use crate::http::text::Arrived;
 use crate::http::tls::handshake::shake;
 use crate::sys::throttle::Throttle;
 

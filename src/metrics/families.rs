@@ -1,100 +1,181 @@
-//! Builds metric families from the types of the `prometheus` crate.
+//! Metric families, which each format encodes in its way.
 
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use std::borrow::Cow;
 
-/// Removes families without samples and sorts the others as `Registry::gather` does: by name, and
-/// within a family by the values of the labels.
-pub(super) fn in_order(mut families: Vec<MetricFamily>) -> Vec<MetricFamily> {
-    families.retain(|family| !family.get_metric().is_empty());
-    families.sort_by(|a, b| a.name().cmp(b.name()));
+use crate::sys::clock::Timestamp;
+
+/// A metric: its name, help text and type, and its samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    pub name: Cow<'static, str>,
+    pub help: Cow<'static, str>,
+    pub kind: FamilyKind,
+    pub samples: Vec<Sample>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FamilyKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// The value of a series of a family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    pub labels: Vec<Label>,
+    pub value: Value,
+    /// When a counter or a histogram was 0 for the last time.
+    pub start: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    pub name: Cow<'static, str>,
+    pub value: String,
+}
+
+/// The value of a sample: a histogram in a family of histograms, else a number.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Number(f64),
+    Histogram(Histogram),
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Histogram {
+    /// In ascending order of the bounds. The bucket without a bound is left out.
+    pub buckets: Vec<Bucket>,
+    pub count: u64,
+    pub sum: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bucket {
+    pub upper_bound: f64,
+    /// The number of values up to this bound, including those in the buckets before.
+    pub cumulative_count: u64,
+}
+
+impl Family {
+    /// Sets the start of the samples that have none. Gauges do not start.
+    #[must_use]
+    pub(super) fn since(mut self, start: Timestamp) -> Self {
+        if self.kind != FamilyKind::Gauge {
+            for sample in &mut self.samples {
+                sample.start = sample.start.or(Some(start));
+            }
+        }
+        self
+    }
+}
+
+impl Sample {
+    fn new(labels: Vec<Label>, value: Value) -> Self {
+        Self {
+            labels,
+            value,
+            start: None,
+        }
+    }
+
+    #[must_use]
+    pub(super) fn since(self, start: Timestamp) -> Self {
+        Self {
+            start: Some(start),
+            ..self
+        }
+    }
+}
+
+/// Removes families without samples and sorts the others as `Registry::gather` of the `prometheus`
+/// crate does: by name, and within a family by the values of the labels.
+pub(super) fn in_order(mut families: Vec<Family>) -> Vec<Family> {
+    families.retain(|family| !family.samples.is_empty());
+    families.sort_by(|a, b| a.name.cmp(&b.name));
     for family in &mut families {
-        let mut metrics = family.take_metric();
-        metrics.sort_by(|a, b| {
-            let (a, b) = (a.get_label(), b.get_label());
-            let values =
-                |labels| <[LabelPair]>::iter(labels).map(prometheus::proto::LabelPair::value);
-            a.len().cmp(&b.len()).then_with(|| values(a).cmp(values(b)))
+        family.samples.sort_by(|a, b| {
+            let values = |labels| <[Label]>::iter(labels).map(|label| &label.value);
+            let by_number = a.labels.len().cmp(&b.labels.len());
+            by_number.then_with(|| values(&a.labels).cmp(values(&b.labels)))
         });
-        family.set_metric(metrics);
     }
     families
 }
 
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
+fn family(
+    name: impl Into<Cow<'static, str>>,
+    help: impl Into<Cow<'static, str>>,
+    kind: FamilyKind,
+    samples: Vec<Sample>,
+) -> Family {
+    Family {
+        name: name.into(),
+        help: help.into(),
+        kind,
+        samples,
+    }
 }
 
-pub(super) fn counter(name: &str, help: &str, metrics: impl Into<Vec<Metric>>) -> MetricFamily {
-    family(name, help, MetricType::COUNTER, metrics.into())
+pub(super) fn counter(
+    name: impl Into<Cow<'static, str>>,
+    help: impl Into<Cow<'static, str>>,
+    samples: impl Into<Vec<Sample>>,
+) -> Family {
+    family(name, help, FamilyKind::Counter, samples.into())
 }
 
-pub(super) fn gauge(name: &str, help: &str, metrics: impl Into<Vec<Metric>>) -> MetricFamily {
-    family(name, help, MetricType::GAUGE, metrics.into())
+pub(super) fn gauge(
+    name: &'static str,
+    help: &'static str,
+    samples: impl Into<Vec<Sample>>,
+) -> Family {
+    family(name, help, FamilyKind::Gauge, samples.into())
 }
 
 /// A sample of a counter without labels.
-pub(super) fn plain(n: u64) -> Metric {
+pub(super) fn plain(n: u64) -> Sample {
     count(vec![], n)
 }
 
-pub(super) fn count(labels: Vec<LabelPair>, n: u64) -> Metric {
-    counted_as(labels, n as f64)
+pub(super) fn count(labels: Vec<Label>, n: u64) -> Sample {
+    value(labels, n as f64)
 }
 
-pub(super) fn counted_as(labels: Vec<LabelPair>, n: f64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(n);
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
+/// A sample of a counter or a gauge.
+pub(super) fn value(labels: Vec<Label>, n: f64) -> Sample {
+    Sample::new(labels, Value::Number(n))
 }
 
-/// A sample of a gauge.
-pub(super) fn value(labels: Vec<LabelPair>, n: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(n);
-    let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-pub(super) fn pair(name: &str, value: impl Into<String>) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.into());
-    pair
+pub(super) fn pair(name: &'static str, value: impl Into<String>) -> Label {
+    Label {
+        name: name.into(),
+        value: value.into(),
+    }
 }
 
 /// A histogram without labels. `counts` has the number of values in each bucket, not cumulative,
 /// and, at the end, the number of values above all bounds.
 pub(super) fn histogram(
-    name: &str,
-    help: &str,
+    name: &'static str,
+    help: &'static str,
     bounds: &[f64],
     counts: &[u64],
     sum: f64,
-) -> MetricFamily {
-    let mut cumulative = 0;
-    let mut buckets = Vec::with_capacity(bounds.len());
-    for (bound, count) in bounds.iter().zip(counts) {
-        cumulative += count;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound);
-        bucket.set_cumulative_count(cumulative);
-        buckets.push(bucket);
-    }
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets);
-    histogram.set_sample_count(counts.iter().sum());
-    histogram.set_sample_sum(sum);
-    let mut metric = Metric::default();
-    metric.set_histogram(histogram);
-    family(name, help, MetricType::HISTOGRAM, vec![metric])
+) -> Family {
+    let mut cumulative_count = 0;
+    let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
+        cumulative_count += count;
+        Bucket {
+            upper_bound: *bound,
+            cumulative_count,
+        }
+    });
+    let histogram = Histogram {
+        buckets: buckets.collect(),
+        count: counts.iter().sum(),
+        sum,
+    };
+    let sample = Sample::new(vec![], Value::Histogram(histogram));
+    family(name, help, FamilyKind::Histogram, vec![sample])
 }

@@ -1,34 +1,39 @@
 //! Encodes a snapshot as Prometheus metrics.
 //!
-//! A snapshot and the names of its users come in, and text goes out, once per flush on the
-//! runtime's thread. The names and help texts of all metrics are in this file and in `views`.
+//! A snapshot and the names of its users come in, and an answer in one of two formats goes out, at
+//! most once per flush and format, on the runtime's thread. The names and help texts of all metrics
+//! are in this file and in `views`, which describe each metric once, as a [`families::Family`].
+//! [`text`] and [`protobuf`] encode the families.
 //!
 //! The families are built from the snapshot and not kept in the vectors of the `prometheus`
 //! crate. Those distinguish series only by an unkeyed 64-bit hash of the label values, so that a
-//! user could choose names that share a series.
+//! user could choose names that share a series. The crate has no start timestamps either.
 
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
+use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{Metric, MetricFamily};
-use prometheus::{Encoder, Registry, TextEncoder};
 
 use crate::capture::CaptureInfo;
 use crate::capture::source::ProgramStats;
 use crate::names::errno;
 use crate::names::users::UserNames;
-use crate::pipeline::exits::LIFETIME_BUCKETS;
 use crate::pipeline::snapshot::Snapshot;
-use crate::record::Kind;
+use crate::record::{Kind, LIFETIME_BUCKETS, WaitStatus};
 use crate::sys::log;
 
-mod families;
+pub mod families;
+mod format;
+pub mod protobuf;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod views;
 
-use families::{count, counted_as, counter, gauge, histogram, pair, plain, value};
+pub use self::format::Format;
+
+use self::families::{Family, Sample, count, counter, gauge, histogram, pair, plain, value};
 
 /// Errors that have a sample, of value 0, before they first occur.
 const USUAL_ERRNOS: [Errno; 5] = [
@@ -39,8 +44,8 @@ const USUAL_ERRNOS: [Errno; 5] = [
     Errno::ENOMEM,
 ];
 
-/// The `Content-Type` of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The status that has a sample, of value 0, before it first occurs.
+const USUAL_STATUS: WaitStatus = WaitStatus::Exited(0);
 
 /// The encoder, with the metrics that are not in a snapshot.
 #[derive(Debug)]
@@ -74,9 +79,17 @@ impl Metrics {
         })
     }
 
-    /// Encodes a snapshot, with these names of its users, and the current metrics of the process
-    /// in text format 0.0.4.
-    pub fn encode(&self, snapshot: &Snapshot, names: &UserNames) -> prometheus::Result<Vec<u8>> {
+    /// Encodes a snapshot, with these names of its users, and the current metrics of the process.
+    pub fn encode(
+        &self,
+        snapshot: &Snapshot,
+        names: &UserNames,
+        format: Format,
+    ) -> prometheus::Result<Vec<u8>> {
+        format.encode(self.families(snapshot, names))
+    }
+
+    fn families(&self, snapshot: &Snapshot, names: &UserNames) -> Vec<Family> {
         let execs = Execs {
             snapshot,
             names,
@@ -88,10 +101,12 @@ impl Metrics {
             "Log lines that could not be written to standard error.",
             [plain(log::lost_lines())],
         ));
-        all.extend(self.registry.gather());
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&families::in_order(all), &mut text)?;
-        Ok(text)
+        let start = snapshot.start;
+        let all = all.into_iter().map(|family| family.since(start));
+        // The CPU time of the process starts before `start` and keeps no start timestamp.
+        let of_process = self.registry.gather();
+        let of_process = of_process.iter().map(text::collected);
+        families::in_order(all.chain(of_process).collect())
     }
 
     /// Returns the gauge that a reload sets to 1 if it applied the configuration, else to 0.
@@ -115,7 +130,7 @@ struct Execs<'a> {
 impl Execs<'_> {
     /// Returns all families. The names of some depend on the configured views. A configuration in
     /// which two such names would be equal is rejected when it is read.
-    fn families(&self) -> Vec<MetricFamily> {
+    fn families(&self) -> Vec<Family> {
         let snapshot = self.snapshot;
         let mut families = self.totals(snapshot);
         if self.capture_info.observes(Kind::Failure) {
@@ -124,12 +139,15 @@ impl Execs<'_> {
         if self.capture_info.observes(Kind::Exit) {
             families.extend(Self::exits(snapshot));
         }
+        if self.capture_info.observes(Kind::CpuTime) {
+            families.extend(Self::cpu_time(snapshot));
+        }
         families.extend(self.views(snapshot));
         families.extend(self.pipeline(snapshot));
         families
     }
 
-    fn totals(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
+    fn totals(&self, snapshot: &Snapshot) -> Vec<Family> {
         let differences = Kind::ALL.into_iter().zip(snapshot.differences);
         vec![
             counter(
@@ -143,7 +161,7 @@ impl Execs<'_> {
             ),
             counter(
                 "execsnoop_lost_events_total",
-                "Execs and exits whose event was lost, and with it pid and time. They are still \
+                "Execs and CPU times whose event was lost, and with it the time. They are still \
                  counted.",
                 snapshot
                     .lost()
@@ -171,12 +189,16 @@ impl Execs<'_> {
         ]
     }
 
-    fn failures(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    fn failures(snapshot: &Snapshot) -> Vec<Family> {
         let mut by_errno: BTreeMap<i32, u64> = USUAL_ERRNOS.map(|errno| (errno as i32, 0)).into();
         by_errno.extend(snapshot.flush.failures.iter());
-        let samples = by_errno
-            .into_iter()
-            .map(|(errno, n)| count(vec![pair("errno", errno::name(errno))], n));
+        let start = |errno| match snapshot.failure_starts.get(&errno) {
+            Some(start) if !USUAL_ERRNOS.map(|usual| usual as i32).contains(&errno) => *start,
+            _ => snapshot.start,
+        };
+        let samples = by_errno.into_iter().map(|(errno, n)| {
+            count(vec![pair("errno", errno::name(errno))], n).since(start(errno))
+        });
         vec![counter(
             "execsnoop_exec_failures_total",
             "Failed execs by error.",
@@ -184,34 +206,51 @@ impl Execs<'_> {
         )]
     }
 
-    fn exits(snapshot: &Snapshot) -> Vec<MetricFamily> {
-        let exits = &snapshot.exits;
-        let unattributed = snapshot.flush.after[Kind::Exit].unattributed;
-        let labels = |reason: &str, code: &str| vec![pair("reason", reason), pair("code", code)];
-        let mut samples = vec![count(labels("unknown", ""), unattributed)];
-        samples.extend(
-            exits
-                .by_status
-                .iter()
-                .map(|(status, n)| count(labels(status.reason(), &status.code()), *n)),
-        );
+    fn exits(snapshot: &Snapshot) -> Vec<Family> {
+        let exits = &snapshot.flush.exits;
+        let mut by_status = BTreeMap::from([(USUAL_STATUS, 0)]);
+        by_status.extend(exits.by_status());
+        let start = |status| match snapshot.exit_starts.get(&status) {
+            Some(start) if status != USUAL_STATUS => *start,
+            _ => snapshot.start,
+        };
+        let samples = by_status.into_iter().map(|(status, n)| {
+            let labels = vec![pair("reason", status.reason()), pair("code", status.code())];
+            count(labels, n).since(start(status))
+        });
         vec![
             counter(
                 "execsnoop_exits_total",
                 "Processes that exited, by exit status or signal.",
-                samples,
+                samples.collect::<Vec<_>>(),
             ),
             histogram(
                 "execsnoop_process_lifetime_seconds",
-                "Time from fork to exit of processes. Exits whose event was lost are not included.",
+                "Time from fork to exit of processes.",
                 &LIFETIME_BUCKETS,
-                &exits.lifetimes,
-                exits.lifetime_ns as f64 / 1e9,
+                exits.lifetimes(),
+                exits.lifetime_ns() as f64 / 1e9,
             ),
         ]
     }
 
-    fn pipeline(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
+    fn cpu_time(snapshot: &Snapshot) -> Vec<Family> {
+        vec![
+            counter(
+                "execsnoop_unattributed_cpu_seconds_total",
+                "CPU time that every view counts as `other`, because its process is not known.",
+                [value(vec![], seconds(snapshot.unattributed_cpu_ns))],
+            ),
+            counter(
+                "execsnoop_unknown_parents_total",
+                "Processes whose CPU time is counted with an empty parent_comm, because it is not \
+                 known any more.",
+                [plain(snapshot.unknown_parents)],
+            ),
+        ]
+    }
+
+    fn pipeline(&self, snapshot: &Snapshot) -> Vec<Family> {
         let flush = &snapshot.flush;
         let hooks = self.capture_info.hooks.iter().map(|hook| {
             let labels = vec![
@@ -272,12 +311,12 @@ impl Execs<'_> {
     }
 }
 
-fn programs(snapshot: &Snapshot) -> Vec<MetricFamily> {
+fn programs(snapshot: &Snapshot) -> Vec<Family> {
     let programs = &snapshot.flush.programs;
-    let by_program = |of: &dyn Fn(&ProgramStats) -> f64| -> Vec<Metric> {
+    let by_program = |of: &dyn Fn(&ProgramStats) -> f64| -> Vec<Sample> {
         programs
             .iter()
-            .map(|stats| counted_as(vec![pair("program", stats.name)], of(stats)))
+            .map(|stats| value(vec![pair("program", stats.name)], of(stats)))
             .collect()
     };
     let mut families = Vec::new();

@@ -1,18 +1,22 @@
 use super::*;
 use crate::capture::TransportKind;
-use crate::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF};
-use crate::pipeline::view::{Counts, Key, Label, ViewCounts};
+use crate::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF};
+use crate::pipeline::view::{Counts, Key, Label, SeriesCounts, ViewCounts};
+use crate::sys::clock::Timestamp;
 
 /// A snapshot in which each family of a view has several samples.
 fn snapshot(execs: u64) -> Snapshot {
-    let key = |uid| Key {
-        uid,
-        ..Key::default()
+    let series = |uid| SeriesCounts {
+        key: Key {
+            uid,
+            ..Key::default()
+        },
+        counts: Counts { execs, cpu_ns: 1 },
+        start: Timestamp::default(),
     };
-    let counts = Counts { execs, cpu_ns: 1 };
     let view = |labels: &[Label]| ViewCounts {
         labels: labels.to_vec(),
-        series: (0..20).map(|uid| (key(uid), counts)).collect(),
+        series: (0..20).map(series).collect(),
         max_series: 20,
         ..ViewCounts::default()
     };
@@ -26,8 +30,8 @@ fn snapshot(execs: u64) -> Snapshot {
 
 /// Encodes a snapshot and leaves out the metrics of the process.
 fn encode(metrics: &Metrics, snapshot: &Snapshot) -> String {
-    let text = metrics.encode(snapshot, &UserNames::default()).unwrap();
-    let text = String::from_utf8(text).unwrap();
+    let text = metrics.encode(snapshot, &UserNames::default(), Format::Text);
+    let text = String::from_utf8(text.unwrap()).unwrap();
     let lines = text.lines().filter(|line| !line.contains("process_"));
     lines.fold(String::new(), |text, line| text + line + "\n")
 }
@@ -35,7 +39,7 @@ fn encode(metrics: &Metrics, snapshot: &Snapshot) -> String {
 #[test]
 fn a_snapshot_is_encoded_the_same_after_another_one() {
     let metrics = Metrics::new(CaptureInfo {
-        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF],
+        hooks: vec![EXEC_TP_BTF, EXIT_TP_BTF, CPU_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
     });
@@ -61,17 +65,12 @@ fn families_and_samples_are_sorted_as_by_a_registry() {
         ),
         counter("a", "", [plain(1)]),
     ]);
-    let names: Vec<_> = ordered
-        .iter()
-        .map(prometheus::proto::MetricFamily::name)
-        .collect();
+    let names: Vec<_> = ordered.iter().map(|family| &*family.name).collect();
     assert_eq!(names, ["a", "c"]);
-    let samples = ordered[1].get_metric().iter();
+    let samples = ordered[1].samples.iter();
     let values = samples.map(|sample| {
-        let labels = sample.get_label().iter();
-        labels
-            .map(prometheus::proto::LabelPair::value)
-            .collect::<Vec<_>>()
+        let labels = sample.labels.iter();
+        labels.map(|label| &*label.value).collect::<Vec<_>>()
     });
     let values: Vec<_> = values.collect();
     assert_eq!(values, [["10", "b"], ["10", "z"], ["2", "a"]]);

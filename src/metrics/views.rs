@@ -1,17 +1,15 @@
 //! The metric families of the views.
 
-use prometheus::proto::{LabelPair, Metric, MetricFamily};
-
-use super::families::{count, counted_as, counter, gauge, pair, value};
+use super::families::{Family, Label as Pair, count, counter, gauge, pair, value};
 use super::{Execs, seconds};
 use crate::names::escape::OTHER;
-use crate::pipeline::series;
+use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{self, Label};
 use crate::record::Kind;
 
 impl Execs<'_> {
-    pub(super) fn views(&self, snapshot: &Snapshot) -> Vec<MetricFamily> {
+    pub(super) fn views(&self, snapshot: &Snapshot) -> Vec<Family> {
         let mut families = Vec::new();
         let (mut series, mut limit, mut overflow) = (Vec::new(), Vec::new(), Vec::new());
         let (mut yielded_execs, mut yielded_cpu) = (Vec::new(), Vec::new());
@@ -20,36 +18,38 @@ impl Execs<'_> {
             let label = || vec![pair("view", &name)];
             series.push(value(label(), view.series.len() as f64));
             limit.push(value(label(), view.max_series as f64));
-            overflow.push(count(label(), view.overflow.execs));
+            overflow.push(count(label(), view.overflow.execs).since(view.start));
             yielded_execs.push(count(label(), view.yielded.execs));
-            yielded_cpu.push(counted_as(label(), seconds(view.yielded.cpu_ns)));
+            yielded_cpu.push(value(label(), seconds(view.yielded.cpu_ns)));
 
             // `other` exists from the start.
-            let others = vec![OTHER.to_owned(); view.labels.len()];
-            let mut samples = vec![(others, series::other(view, snapshot))];
-            samples.extend(series::series(view, self.names));
-            let samples = samples
-                .into_iter()
-                .map(|(values, counts)| (label_pairs(&view.labels, values), counts));
-            let samples: Vec<_> = samples.collect();
-            let cpu = samples
-                .iter()
-                .map(|(labels, counts)| counted_as(labels.clone(), seconds(counts.cpu_ns)));
-            let cpu: Vec<Metric> = cpu.collect();
-            let execs = samples
-                .into_iter()
-                .map(|(labels, counts)| count(labels, counts.execs));
-            let execs: Vec<Metric> = execs.collect();
+            let mut all = vec![Series {
+                values: vec![OTHER.to_owned(); view.labels.len()],
+                counts: series::other(view, snapshot),
+                start: view.start,
+            }];
+            all.extend(series::series(view, self.names));
+            let pairs = |series: &Series| label_pairs(&view.labels, series.values.clone());
+            let cpu = all.iter().map(|series| {
+                let sample = value(pairs(series), seconds(series.counts.cpu_ns));
+                sample.since(series.start)
+            });
+            let cpu: Vec<_> = cpu.collect();
+            let execs = all.into_iter().map(|series| {
+                let labels = label_pairs(&view.labels, series.values);
+                count(labels, series.counts.execs).since(series.start)
+            });
+            let execs: Vec<_> = execs.collect();
             let by = label_list(&view.labels);
             families.push(counter(
-                &format!("execsnoop_execs_by_{name}_total"),
-                &format!("Execs by {by}."),
+                format!("execsnoop_execs_by_{name}_total"),
+                format!("Execs by {by}."),
                 execs,
             ));
-            if self.capture_info.observes(Kind::Exit) {
+            if self.capture_info.observes(Kind::CpuTime) {
                 families.push(counter(
-                    &format!("execsnoop_cpu_seconds_by_{name}_total"),
-                    &format!("CPU time of processes that exited, by {by}."),
+                    format!("execsnoop_cpu_seconds_by_{name}_total"),
+                    format!("CPU time of processes that were reaped, by {by}."),
                     cpu,
                 ));
             }
@@ -75,7 +75,7 @@ impl Execs<'_> {
                 "Execs counted in a view under series that were evicted, or before the view existed.",
                 yielded_execs,
             ));
-            if self.capture_info.observes(Kind::Exit) {
+            if self.capture_info.observes(Kind::CpuTime) {
                 families.push(counter(
                     "execsnoop_series_yielded_cpu_seconds_total",
                     "CPU time counted in a view under series that were evicted, or before the view existed.",
@@ -87,7 +87,7 @@ impl Execs<'_> {
     }
 }
 
-fn label_pairs(labels: &[Label], values: Vec<String>) -> Vec<LabelPair> {
+fn label_pairs(labels: &[Label], values: Vec<String>) -> Vec<Pair> {
     let pairs = labels.iter().zip(values);
     pairs
         .map(|(label, value)| pair(label.name(), value))

@@ -272,7 +272,7 @@ mod tests {
             execs: 1200,
             recent: history(1000, 200),
             views: vec![view(Label::Comm, 0), view(Label::Uid, other)],
-            differences: [difference, 0, 0],
+            differences: [difference, 0, 0, 0],
             ..Snapshot::default()
         };
         let info = CaptureInfo {

@@ -25,6 +25,8 @@ pub(super) fn setup(info: &CaptureInfo) -> Markup {
                 dd { (by(Kind::Failure)) }
                 dt { "Process exits" }
                 dd { (by(Kind::Exit)) }
+                dt { "CPU time" }
+                dd { (by(Kind::CpuTime)) }
                 dt { "Transport" }
                 dd {
                     @match info.transport {

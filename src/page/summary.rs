@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 
 use crate::capture::CaptureInfo;
 use crate::names::users::UserNames;
-use crate::pipeline::exits::WaitStatus;
 use crate::pipeline::history::History;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::{Loss, Snapshot};
 use crate::pipeline::view::{self, Counts, Label};
-use crate::record::Kind;
+use crate::record::{Kind, WaitStatus};
 
 /// The number of series shown of each view.
 const TOP: usize = 10;
@@ -52,9 +51,8 @@ pub struct Exits {
     pub signals: Vec<(String, u64)>,
     /// Exits by signals that are not in `signals`.
     pub other_signals: u64,
-    /// Exits that were counted without their status.
-    pub unknown: u64,
-    /// CPU time of the processes that exited, in nanoseconds; None if there is no view to count it.
+    /// CPU time of the processes that were reaped, in nanoseconds; None if there is no view to count
+    /// it.
     pub cpu_ns: Option<u64>,
 }
 
@@ -115,7 +113,9 @@ impl Summary {
             failures: capture_info
                 .observes(Kind::Failure)
                 .then(|| failures(snapshot)),
-            exits: capture_info.observes(Kind::Exit).then(|| exits(snapshot)),
+            exits: capture_info
+                .observes(Kind::Exit)
+                .then(|| exits(snapshot, capture_info.observes(Kind::CpuTime))),
             views: views.map(|view| top(view, snapshot, names)).collect(),
             account: Account {
                 differences: differences
@@ -149,43 +149,45 @@ fn failures(snapshot: &Snapshot) -> Failures {
     }
 }
 
-fn exits(snapshot: &Snapshot) -> Exits {
-    let unknown = snapshot.flush.after[Kind::Exit].unattributed;
+fn exits(snapshot: &Snapshot, has_cpu_time: bool) -> Exits {
     let (mut succeeded, mut failed, mut signals) = (0, 0, Vec::new());
-    for (status, n) in &snapshot.exits.by_status {
+    let exits = &snapshot.flush.exits;
+    for (status, n) in exits.by_status() {
         match status {
             WaitStatus::Exited(0) => succeeded += n,
             WaitStatus::Exited(_) => failed += n,
-            WaitStatus::Signaled(_) => signals.push((status.code(), *n)),
+            WaitStatus::Signaled(_) => signals.push((status.code(), n)),
         }
     }
     signals.sort_by_key(|(_, n)| Reverse(*n));
     let rest = signals.split_off(signals.len().min(TOP_SIGNALS));
     let of_view = |view: &view::ViewCounts| {
-        let series: u64 = view.series.iter().map(|(_, counts)| counts.cpu_ns).sum();
+        let series: u64 = view.series.iter().map(|series| series.counts.cpu_ns).sum();
         series + series::other(view, snapshot).cpu_ns + view.yielded.cpu_ns
     };
     Exits {
-        total: snapshot.exits.total() + unknown,
+        total: exits.total(),
         succeeded,
         failed,
         signals,
         other_signals: rest.iter().map(|(_, n)| n).sum(),
-        unknown,
-        cpu_ns: snapshot.views.first().map(of_view),
+        cpu_ns: has_cpu_time
+            .then(|| snapshot.views.first().map(of_view))
+            .flatten(),
     }
 }
 
 fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
     let mut series = series::series(view, names);
-    series.sort_by(|(name, counts), (other_name, other)| {
-        let most = (other.execs, other.cpu_ns).cmp(&(counts.execs, counts.cpu_ns));
-        most.then_with(|| name.cmp(other_name))
+    series.sort_by(|a, b| {
+        let size = |series: &Series| (series.counts.execs, series.counts.cpu_ns);
+        let most = size(b).cmp(&size(a));
+        most.then_with(|| a.values.cmp(&b.values))
     });
     let more = series.split_off(series.len().min(TOP));
     let mut of_more = Counts::default();
-    for (_, counts) in &more {
-        of_more += *counts;
+    for series in &more {
+        of_more += series.counts;
     }
     Top {
         labels: view.labels.clone(),
@@ -204,12 +206,13 @@ fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
 mod tests {
     use super::*;
     use crate::capture::TransportKind;
-    use crate::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
-    use crate::pipeline::view::{Key, ViewCounts};
+    use crate::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+    use crate::pipeline::view::{Key, SeriesCounts, ViewCounts};
+    use crate::sys::clock::Timestamp;
 
     fn capture_info() -> CaptureInfo {
         CaptureInfo {
-            hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+            hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF, CPU_TP_BTF],
             transport: TransportKind::Perf,
             buffer_bytes: 4096,
         }
@@ -226,7 +229,11 @@ mod tests {
             ..Key::default()
         };
         let counts = |execs| Counts { execs, cpu_ns: 1 };
-        let series = (1..=14).map(|n| (key(b'a' + n), counts(u64::from(n / 2))));
+        let series = (1..=14).map(|n| SeriesCounts {
+            key: key(b'a' + n),
+            counts: counts(u64::from(n / 2)),
+            start: Timestamp::default(),
+        });
         let snapshot = Snapshot {
             execs: 49 + 100 + 20 + 5,
             unattributed: 100,
@@ -242,11 +249,11 @@ mod tests {
         };
         let summary = summary(&snapshot);
         let top = &summary.views[0];
-        let names: Vec<_> = top.series.iter().map(|(name, _)| &*name[0]).collect();
+        let names: Vec<_> = top.series.iter().map(|series| &*series.values[0]).collect();
         assert_eq!(names, ["o", "m", "n", "k", "l", "i", "j", "g", "h", "e"]);
         assert_eq!((top.more, top.of_more.execs), (4, 4));
         assert_eq!((top.other.execs, top.overflow), (120, 20));
-        let shown: u64 = top.series.iter().map(|(_, counts)| counts.execs).sum();
+        let shown: u64 = top.series.iter().map(|series| series.counts.execs).sum();
         assert_eq!(shown + 4 + 120 + 5, snapshot.execs);
         assert_eq!(top.yielded, counts(5));
         assert_eq!(summary.exits.unwrap().cpu_ns, Some(14 + 2));
@@ -256,17 +263,19 @@ mod tests {
     fn exits_are_summed_by_outcome_and_rare_signals_together() {
         let mut snapshot = Snapshot::default();
         for (status, n) in [(0, 5), (1 << 8, 3), (127 << 8, 4)] {
-            snapshot.exits.add(status, n);
+            snapshot.flush.exits.add(status, n);
         }
         for signal in 1..=10 {
-            snapshot.exits.add(signal, u64::from(signal.unsigned_abs()));
+            snapshot
+                .flush
+                .exits
+                .add(signal, u64::from(signal.unsigned_abs()));
         }
-        snapshot.flush.after[Kind::Exit].unattributed = 2;
         let exits = summary(&snapshot).exits.unwrap();
-        assert_eq!((exits.succeeded, exits.failed, exits.unknown), (5, 7, 2));
+        assert_eq!((exits.succeeded, exits.failed), (5, 7));
         assert_eq!(exits.signals[0], ("SIGUSR1".to_owned(), 10));
         assert_eq!((exits.signals.len(), exits.other_signals), (8, 1 + 2));
-        assert_eq!(exits.total, 5 + 7 + 2 + 55);
+        assert_eq!(exits.total, 5 + 7 + 55);
         assert_eq!(exits.cpu_ns, None);
     }
 

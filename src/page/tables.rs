@@ -8,11 +8,12 @@ use crate::names::errno;
 use crate::names::escape::OTHER;
 use crate::page::summary::{Summary, Top};
 use crate::pipeline::view::{self, Counts, Label, grouping};
+use crate::record::Kind;
 
 /// The table of a view's busiest series.
 pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     let id = format!("by-{}", view::name(&view.labels));
-    let has_cpu = summary.exits.is_some();
+    let has_cpu = summary.capture_info.observes(Kind::CpuTime);
     let row = |name: Markup, counts: Counts| {
         html! {
             tr {
@@ -45,8 +46,8 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                         }
                     }
                     tbody {
-                        @for (values, counts) in &view.series {
-                            (row(names(&view.labels, values), *counts))
+                        @for series in &view.series {
+                            (row(names(&view.labels, &series.values), series.counts))
                         }
                         @if view.more > 0 {
                             (row(html! { td.rest colspan=(across) { (grouped(view.more as u64)) " more" } }, view.of_more))
@@ -146,7 +147,6 @@ pub(super) fn exits(summary: &Summary) -> Markup {
     let signals = exits.signals.iter();
     rows.extend(signals.map(|(name, n)| (&**name, signal(name), *n)));
     rows.push(("other signals", "", exits.other_signals));
-    rows.push(("unknown", "counted without details", exits.unknown));
     rows.retain(|(_, _, n)| *n > 0);
     html! {
         section aria-labelledby="exits" {

@@ -14,6 +14,7 @@ pub(super) fn one(kind: Kind, is_classic: bool) -> &'static str {
         Kind::Exec => "exec",
         Kind::Failure => "failed exec",
         Kind::Exit => "process exit",
+        Kind::CpuTime => "CPU time of a process",
     }
 }
 
@@ -24,5 +25,6 @@ pub(super) fn several(kind: Kind, is_classic: bool) -> &'static str {
         Kind::Exec => "execs",
         Kind::Failure => "failed execs",
         Kind::Exit => "process exits",
+        Kind::CpuTime => "CPU times of processes",
     }
 }

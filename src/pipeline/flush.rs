@@ -3,24 +3,30 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::capture::source::ProgramStats;
-use crate::record::{FailureCounts, Ledgers};
+use crate::record::{ExitCounts, FailureCounts, Kind, Ledgers};
+use crate::sys::clock::Timestamp;
 
 /// The state of the kernel side and of the reader at a flush.
 #[derive(Debug, Clone, Default)]
 pub struct Flush {
     /// The highest request that this flush answers; see [`Control::request_flush`].
     pub request: u64,
+    /// Whether a scrape shows the counts.
+    pub is_scrape: bool,
+    /// When the flush began. What it does not contain happened later.
+    pub began: Timestamp,
     /// The ledgers when the flush began. The number of observations that are accounted for after
     /// the flush must be at least their `seen`.
     pub before: Ledgers,
     /// The ledgers when the flush ended. The number accounted for must be at most their `seen`.
     pub after: Ledgers,
     pub failures: FailureCounts,
+    pub exits: ExitCounts,
     /// Observations, from events and from the tally, that could not be decoded.
     pub undecodable: u64,
     /// Wakeups of the reader.
@@ -29,6 +35,10 @@ pub struct Flush {
     pub batches: u64,
     /// The kernel's statistics of the programs when the flush began.
     pub programs: Vec<ProgramStats>,
+    /// In the first flush that continues the counts of an earlier daemon: the number of observations
+    /// that wait in the tally, by kind in the order of [`Kind::ALL`]. At that moment, no program was
+    /// counting, and the buffer was empty. So whatever else has not been counted is lost.
+    pub settled: Option<[u64; Kind::ALL.len()]>,
 }
 
 /// Requests to the reader thread.
@@ -39,7 +49,19 @@ pub struct Control(Arc<Shared>);
 struct Shared {
     eventfd: OwnedFd,
     requested: AtomicU64,
+    /// The number of scrapes that wait for a snapshot.
+    scrapes: AtomicUsize,
     stop: AtomicBool,
+}
+
+/// A scrape that waits for a snapshot, until the value is dropped.
+#[derive(Debug)]
+pub struct Scrape(Control);
+
+impl Drop for Scrape {
+    fn drop(&mut self) {
+        self.0.0.scrapes.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Control {
@@ -48,6 +70,7 @@ impl Control {
         Ok(Self(Arc::new(Shared {
             eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             requested: AtomicU64::new(0),
+            scrapes: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
         })))
     }
@@ -59,6 +82,14 @@ impl Control {
         let request = self.0.requested.fetch_add(1, Ordering::AcqRel) + 1;
         self.wake();
         request
+    }
+
+    /// Marks the flushes that begin from now on as those of a scrape, until the returned value is
+    /// dropped. A scrape shows the latest snapshot, which can be that of a later flush than the one
+    /// it has requested.
+    pub fn begin_scrape(&self) -> Scrape {
+        self.0.scrapes.fetch_add(1, Ordering::AcqRel);
+        Scrape(self.clone())
     }
 
     /// Asks the reader to detach, flush once more and return.
@@ -80,6 +111,11 @@ impl Control {
     /// Returns the highest number that [`request_flush`](Self::request_flush) has returned.
     pub(super) fn requested(&self) -> u64 {
         self.0.requested.load(Ordering::Acquire)
+    }
+
+    /// Returns whether a scrape waits for a snapshot.
+    pub(super) fn is_scraped(&self) -> bool {
+        self.0.scrapes.load(Ordering::Acquire) > 0
     }
 
     pub(super) fn is_stopped(&self) -> bool {

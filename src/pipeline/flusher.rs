@@ -53,6 +53,12 @@ impl Flusher {
         }
     }
 
+    /// Does the same for a scrape. The aggregator records what the scrape shows.
+    pub async fn flush_for_scrape(&self, deadline: Duration) -> Result<Arc<Snapshot>, Error> {
+        let _scrape = self.control.begin_scrape();
+        self.flush(deadline).await
+    }
+
     /// Returns the time since the last successful flush, or since the start if there was none.
     pub fn since_success(&self) -> Duration {
         self.succeeded().elapsed()

@@ -6,10 +6,12 @@ use crate::record::{Event, Subject, TallyCount};
 
 #[derive(Debug)]
 pub enum Message<O = Event> {
-    /// Execs and exits from all CPUs, sorted by time, and their cgroups.
+    /// Observations from all CPUs, sorted by time, and their cgroups.
     Events(Vec<O>, Cgroups),
-    /// Counts of execs and exits by subject, from the tally, and their cgroups.
+    /// Counts by subject, from the tally, and their cgroups.
     Tally(Vec<(Subject, TallyCount)>, Cgroups),
     /// The messages before this one contain everything observed before the flush began.
     Flushed(Box<Flush>),
+    /// Nothing has been observed for a tick.
+    Idle,
 }

@@ -9,7 +9,6 @@
 
 pub mod aggregator;
 pub mod cgroup_cache;
-pub mod exits;
 pub mod flush;
 pub mod flusher;
 pub mod history;

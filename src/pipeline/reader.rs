@@ -6,7 +6,7 @@
 
 use std::io;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ use crate::pipeline::cgroup_cache::CgroupCache;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
 use crate::record::{self, Event, Kind, Ledger, Ledgers, Observation};
-use crate::sys::clock;
+use crate::sys::clock::{self, Timestamp};
 
 /// How long events can stay in the buffers if nothing wakes the reader.
 const IDLE_TICK: Timespec = Timespec {
@@ -26,11 +26,14 @@ const IDLE_TICK: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// The maximum number of drains in a flush. One drain can miss observations that the ledger has as
-/// seen: a program has not sent the event yet, or the event is newer than the drain.
-const FLUSH_ATTEMPTS: u32 = 20;
-/// The pause between two drains of a flush.
-const FLUSH_PAUSE: Duration = Duration::from_micros(50);
+/// The pause before the second drain of a flush. One drain can miss observations that the ledger has
+/// as seen: a program has not sent the event yet, or the event is newer than the drain. Each pause
+/// is twice as long as the previous one, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the last flush waits for such observations.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// An error that ends the reader.
 #[derive(Debug, thiserror::Error)]
@@ -59,10 +62,15 @@ pub struct Reader<S, O = Event> {
     /// drain, because a buffer that was read before theirs may by now contain older events.
     held_back: Vec<O>,
     cgroups: CgroupCache,
-    /// Execs and exits received from the buffers and the tally, except those in `held_back`.
+    /// Observations received from the buffers and the tally, except those in `held_back`.
     delivered: u64,
     tallied: u64,
     answered: u64,
+    /// Whether the source also has what an earlier daemon has counted. It is then not yet known how
+    /// much of it.
+    continues: bool,
+    /// Whether a message was sent after the last [`Message::Idle`].
+    has_sent: bool,
     stopping: bool,
     undecodable: u64,
     wakeups: u64,
@@ -81,11 +89,19 @@ impl<S: Source, O: Observation> Reader<S, O> {
             delivered: 0,
             tallied: 0,
             answered: 0,
+            continues: false,
+            has_sent: false,
             stopping: false,
             undecodable: 0,
             wakeups: 0,
             batches: 0,
         }
+    }
+
+    /// Sets whether the source also has what an earlier daemon has counted.
+    #[must_use]
+    pub fn continuing(self, continues: bool) -> Self {
+        Self { continues, ..self }
     }
 
     /// Sets how long events can stay in the buffers if nothing wakes the reader. The default is
@@ -96,28 +112,33 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self
     }
 
-    /// Reads until [`Control::stop`], then detaches, flushes once more and drops the sender of the
-    /// channel.
+    /// Reads until [`Control::stop`], then stops the source, flushes once more and drops the sender of
+    /// the channel.
     pub fn run(mut self) -> Result<(), Error> {
         while !self.control.is_stopped() {
             let request = self.control.requested();
+            let sent = self.batches;
             if request > self.answered {
-                self.flush(request, FLUSH_ATTEMPTS)?;
+                self.flush(request, Duration::MAX)?;
             } else {
-                self.drain()?;
+                self.drain(O::TALLY_PENDING)?;
+                if self.batches == sent && self.has_sent {
+                    self.send(Message::Idle)?;
+                    self.has_sent = false;
+                }
             }
             self.wait()?;
         }
-        self.source.detach();
+        self.source.stop();
         self.stopping = true;
         let request = self.control.requested();
-        self.flush(request, FLUSH_ATTEMPTS)
+        self.flush(request, LAST_FLUSH)
     }
 
-    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for three
+    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for four
     /// messages, because there is no receiver yet.
     pub fn flush_now(&mut self) -> Result<(), Error> {
-        self.flush(self.answered, 1)
+        self.flush(self.answered, Duration::ZERO)
     }
 
     /// Sleeps until a buffer is half full, there is a request, or the tick has passed.
@@ -137,51 +158,104 @@ impl<S: Source, O: Observation> Reader<S, O> {
         Ok(())
     }
 
-    /// Sends everything that was observed before now, and the state of the ledgers.
-    fn flush(&mut self, request: u64, attempts: u32) -> Result<(), Error> {
+    /// Sends everything that was observed before now, and the state of the ledgers, as soon as
+    /// nothing is missing or `patience` is over. A stop ends the flush without an answer.
+    fn flush(&mut self, request: u64, patience: Duration) -> Result<(), Error> {
+        let is_scrape = self.control.is_scraped();
+        let began = Timestamp::now();
         let programs = self.source.programs();
         let before = self.ledgers()?;
-        let mut made = 0;
-        let (failures, after) = loop {
-            self.drain()?;
+        let waiting_since = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut settled = None;
+        let (failures, exits, after) = loop {
+            self.drain(1)?;
             let failures = self.source.failures();
             let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
+            let exits = self.source.exits();
+            let exits = exits.map_err(failed("cannot read the counts of exits"))?;
+            if self.continues {
+                settled = self.settle()?;
+                self.continues = settled.is_none();
+            }
             let after = self.ledgers()?;
             let delivered = self.delivered + of_all::<O>(&after, |ledger| ledger.unattributed);
-            let all = delivered >= of_all::<O>(&before, |ledger| ledger.seen)
-                && failures.total() >= before[Kind::Failure].seen;
-            made += 1;
-            if all || made == attempts {
-                break (failures, after);
+            let all = !self.continues
+                && delivered >= of_all::<O>(&before, |ledger| ledger.seen)
+                && failures.total() >= before[Kind::Failure].seen
+                && exits.total() >= before[Kind::Exit].seen;
+            let is_over = waiting_since.elapsed() >= patience;
+            if all || (is_over && !self.continues) {
+                break (failures, exits, after);
             }
-            thread::sleep(FLUSH_PAUSE);
+            if is_over || (!self.stopping && self.control.is_stopped()) {
+                return Ok(());
+            }
+            thread::sleep(pause);
+            pause = LONGEST_PAUSE.min(pause * 2);
         };
         self.answered = request;
         let flush = Flush {
             request,
+            is_scrape,
+            began,
             before,
             after,
             failures,
+            exits,
             undecodable: self.undecodable,
             wakeups: self.wakeups,
             batches: self.batches,
             programs,
+            settled,
         };
         self.send(Message::Flushed(Box::new(flush)))
     }
 
-    /// Drains the buffers and, unless it is empty, the tally.
-    fn drain(&mut self) -> Result<(), Error> {
+    /// Finds out how much of what the kernel side has counted was delivered to an earlier daemon:
+    /// everything but what is still in the tally. Returns the latter by kind, or None if a program
+    /// was counting in the meantime: then try again.
+    fn settle(&mut self) -> Result<Option<[u64; Kind::ALL.len()]>, Error> {
+        let before = self.ledgers()?;
         self.drain_events()?;
-        if of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied) == self.tallied {
+        let mut pending = [0; Kind::ALL.len()];
+        self.source
+            .peek_tally(&mut |key, value| {
+                let kind =
+                    O::decode_subject(key).map_or(Kind::Exec, |subject| record::kind(&subject));
+                let count = record::decode_tally_count(value).map_or(1, |value| value.count);
+                pending[kind.index() as usize] += count;
+            })
+            .map_err(failed("cannot read the tally"))?;
+        let after = self.ledgers()?;
+        let is_quiet = O::KINDS.iter().all(|&kind| {
+            let ledger = &before[kind];
+            let accounted = ledger.sent + ledger.tallied + ledger.unattributed;
+            ledger.seen == accounted && ledger.seen == after[kind].seen
+        });
+        if !is_quiet {
+            return Ok(None);
+        }
+        let in_tally: u64 = pending.iter().sum();
+        self.delivered = of_all::<O>(&after, |ledger| ledger.sent + ledger.tallied) - in_tally;
+        self.tallied = of_all::<O>(&after, |ledger| ledger.tallied) - in_tally;
+        Ok(Some(pending))
+    }
+
+    /// Drains the buffers and, if at least `pending` observations are in it, the tally.
+    fn drain(&mut self, pending: u64) -> Result<(), Error> {
+        self.drain_events()?;
+        // Less than `self.tallied` while a program has counted in the tally, but not yet here.
+        let tallied = of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied);
+        if tallied < self.tallied + pending {
             return Ok(());
         }
         self.drain_tally()
     }
 
     fn drain_events(&mut self) -> Result<(), Error> {
-        let began = if self.stopping {
-            u64::MAX // no drain follows, so nothing is held back
+        let began = if self.stopping || self.continues {
+            u64::MAX // no drain follows, or none may miss an event: nothing is held back
         } else {
             u64::try_from(clock::now().as_nanos()).unwrap_or(u64::MAX)
         };
@@ -258,7 +332,8 @@ impl<S: Source, O: Observation> Reader<S, O> {
     }
 
     fn send(&mut self, message: Message<O>) -> Result<(), Error> {
-        self.batches += u64::from(!matches!(message, Message::Flushed(_)));
+        self.batches += u64::from(matches!(message, Message::Events(..) | Message::Tally(..)));
+        self.has_sent = true;
         self.channel
             .blocking_send(message)
             .map_err(|_| Error::Closed)

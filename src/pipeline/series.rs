@@ -5,11 +5,19 @@ use std::collections::HashMap;
 use crate::names::escape;
 use crate::names::users::{UserNames, Users, Wanted};
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{self, Counts, Key, Label, ViewCounts};
+use crate::pipeline::view::{self, Counts, Key, Label, SeriesCounts, ViewCounts};
 use crate::record::nul_terminated;
+use crate::sys::clock::Timestamp;
 
-/// The label values, in the order of the view's labels, and the counts.
-pub type Series = (Vec<String>, Counts);
+/// A series of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Series {
+    /// The label values, in the order of the view's labels.
+    pub values: Vec<String>,
+    pub counts: Counts,
+    /// When the series had not counted anything yet.
+    pub start: Timestamp,
+}
 
 /// Looks up the names of the users in all views.
 pub async fn resolve(snapshot: &Snapshot, users: &Users) -> UserNames {
@@ -19,7 +27,7 @@ pub async fn resolve(snapshot: &Snapshot, users: &Users) -> UserNames {
     };
     let views = snapshot.views.iter();
     for view in views.filter(|view| view.labels.contains(&Label::User)) {
-        let uids = view.series.iter().map(|(key, _)| key.uid);
+        let uids = view.series.iter().map(|series| series.key.uid);
         if view::is_by_user_alone(&view.labels) {
             wanted.alone.extend(uids);
         } else {
@@ -30,20 +38,35 @@ pub async fn resolve(snapshot: &Snapshot, users: &Users) -> UserNames {
 }
 
 /// Returns the series of a view in no particular order. In a view by `user` without `uid`, uids
-/// with the same name are one series.
+/// with the same name are one series, which starts with the first of them.
 pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
     let labels = &view.labels;
     let series = view.series.iter();
     if !view::is_by_user_alone(labels) {
         return series
-            .map(|(key, counts)| (values(labels, key, names), *counts))
+            .map(|series| Series {
+                values: values(labels, &series.key, names),
+                counts: series.counts,
+                start: series.start,
+            })
             .collect();
     }
-    let mut merged: HashMap<Vec<String>, Counts> = HashMap::new();
-    for (key, counts) in series {
-        *merged.entry(values(labels, key, names)).or_default() += *counts;
+    let mut merged: HashMap<Vec<String>, (Counts, Timestamp)> = HashMap::new();
+    for SeriesCounts { key, counts, start } in series {
+        let (sum, first) = merged
+            .entry(values(labels, key, names))
+            .or_insert((Counts::default(), *start));
+        *sum += *counts;
+        *first = (*first).min(*start);
     }
-    merged.into_iter().collect()
+    let series = merged.into_iter();
+    series
+        .map(|(values, (counts, start))| Series {
+            values,
+            counts,
+            start,
+        })
+        .collect()
 }
 
 /// Returns the counts of everything that had no series when it was counted, because all slots were
@@ -51,8 +74,8 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
 /// the total.
 pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
     let mut other = Counts {
-        execs: snapshot.unattributed - view.unattributed_before,
-        cpu_ns: 0,
+        execs: snapshot.unattributed - view.unattributed_before.execs,
+        cpu_ns: snapshot.unattributed_cpu_ns - view.unattributed_before.cpu_ns,
     };
     other += view.overflow;
     other
@@ -122,13 +145,17 @@ mod tests {
     /// unattributed execs.
     fn snapshot(request: u64, uids: u32, execs: u64) -> Snapshot {
         let counts = Counts { execs, cpu_ns: 0 };
-        let key = |uid| Key {
-            uid,
-            ..Key::default()
+        let series = |uid| SeriesCounts {
+            key: Key {
+                uid,
+                ..Key::default()
+            },
+            counts,
+            start: Timestamp::from_unix_ms(u64::from(uid)),
         };
         let view = |labels: &[Label]| ViewCounts {
             labels: labels.to_vec(),
-            series: (1..=uids).map(|uid| (key(uid), counts)).collect(),
+            series: (1..=uids).map(series).collect(),
             ..ViewCounts::default()
         };
         let mut snapshot = Snapshot {
@@ -160,7 +187,7 @@ mod tests {
             last = resolve(&snapshot, &users).await;
             for (view, shown) in snapshot.views.iter().zip(&mut shown) {
                 let now = series(view, &last);
-                let now = now.into_iter().map(|(name, counts)| (name, counts.execs));
+                let now = now.into_iter().map(|of| (of.values, of.counts.execs));
                 let now: HashMap<_, _> = now.collect();
                 for (name, before) in shown.iter() {
                     assert!(now.get(name) >= Some(before), "{name:?} in scrape {scrape}");

@@ -1,14 +1,18 @@
 //! The counts at one flush. The stages after the aggregator see nothing else.
 
-use crate::pipeline::exits::Exits;
+use std::collections::BTreeMap;
+
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::view::ViewCounts;
-use crate::record::Kind;
+use crate::record::{Kind, WaitStatus};
+use crate::sys::clock::Timestamp;
 
 /// All counts at one flush.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    /// When counting began.
+    pub start: Timestamp,
     /// All execs.
     pub execs: u64,
     pub recent: History,
@@ -21,13 +25,20 @@ pub struct Snapshot {
     /// By kind, in the order of [`Kind::ALL`]: the largest number of events for which the kernel
     /// may have skipped every copy of the program. Such failures and exits are not counted.
     pub missed_at_most: [u64; Kind::ALL.len()],
-    /// The exits whose status is known.
-    pub exits: Exits,
+    /// CPU time that is counted without a subject, in nanoseconds.
+    pub unattributed_cpu_ns: u64,
+    /// Processes whose CPU time is counted without the name of their parent, although a view asks for
+    /// it.
+    pub unknown_parents: u64,
     /// By kind, in the order of [`Kind::ALL`]: what the kernel saw minus what is accounted for.
     /// It is 0 unless there is a bug.
     pub differences: [i64; Kind::ALL.len()],
     /// The views in the order of the configuration.
     pub views: Vec<ViewCounts>,
+    /// By status of `flush.exits`: the beginning of the last flush without such an exit.
+    pub exit_starts: BTreeMap<WaitStatus, Timestamp>,
+    /// By errno of `flush.failures`: the beginning of the last flush without such a failure.
+    pub failure_starts: BTreeMap<i32, Timestamp>,
     /// The state of the stages before the aggregator.
     pub flush: Flush,
     /// The number of messages that were waiting for the aggregator.
@@ -35,14 +46,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the number of execs and exits whose event was lost, by reason. They are still
+    /// Returns the number of execs and CPU times whose event was lost, by reason. They are still
     /// counted.
     pub fn lost(&self) -> [(Loss, u64); 4] {
-        let (execs, exits) = (&self.flush.after[Kind::Exec], &self.flush.after[Kind::Exit]);
+        let after = &self.flush.after;
+        let (execs, cpu_times) = (&after[Kind::Exec], &after[Kind::CpuTime]);
         [
-            (Loss::BufferFull, execs.buffer_full + exits.buffer_full),
-            (Loss::NoBuffer, execs.no_buffer + exits.no_buffer),
-            (Loss::Other, execs.other + exits.other),
+            (Loss::BufferFull, execs.buffer_full + cpu_times.buffer_full),
+            (Loss::NoBuffer, execs.no_buffer + cpu_times.no_buffer),
+            (Loss::Other, execs.other + cpu_times.other),
             (Loss::Undecodable, self.flush.undecodable),
         ]
     }

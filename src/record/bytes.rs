@@ -1,10 +1,11 @@
 //! Converts bytes to the records of `bpf/execsnoop.h`, in the types that the skeleton generates
 //! from BTF.
 
-#![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: `Record`
+#![allow(unsafe_code)] // one of the exceptions named in Cargo.toml: `Record`
 
 use std::mem::size_of;
 
+use super::kind::Kind;
 use crate::bpf::types;
 
 /// The most bytes of padding that can follow an event in a perf record: the kernel pads raw samples to
@@ -18,9 +19,9 @@ pub enum DecodeError {
     /// The length does not fit this type of record.
     #[error("{0} bytes")]
     Length(usize),
-    /// A failed exec, which the programs of the daemon do not send as an event.
-    #[error("return value {0} of an exec: failed execs are not sent as events")]
-    Retval(i32),
+    /// An observation of a kind that the programs of the daemon do not send.
+    #[error("kind {name}: such observations are not sent", name = .0.name())]
+    Kind(Kind),
 }
 
 /// A type for which every bit pattern is a valid value.
@@ -45,6 +46,8 @@ unsafe impl Record for types::traced {}
 unsafe impl Record for types::cgroup_name {}
 // SAFETY: as above.
 unsafe impl Record for types::failures {}
+// SAFETY: as above.
+unsafe impl Record for types::exits {}
 
 pub(super) fn exact<T: Record>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() != size_of::<T>() {

@@ -1,10 +1,10 @@
-//! Execs and exits, and the subjects that counters group by.
+//! Execs, exits and CPU time, and the subjects that counters group by.
 
 use super::bytes::{DecodeError, exact, padded};
 use super::kind::Kind;
 use crate::bpf::types;
 
-/// An exec or an exit with its details: `struct event` of `bpf/execsnoop.h`.
+/// An observation with its details: `struct event` of `bpf/execsnoop.h`.
 pub type Event = types::event;
 /// What counters group by: `struct subject` of `bpf/execsnoop.h`.
 pub type Subject = types::subject;
@@ -21,6 +21,9 @@ pub trait Observation: Sized + Send + 'static {
     /// The kinds that are sent as records. The other kinds are only counted.
     const KINDS: &'static [Kind];
 
+    /// How many observations may be in the tally before it is drained without a flush.
+    const TALLY_PENDING: u64;
+
     /// Decodes a record of the buffer.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
 
@@ -31,7 +34,10 @@ pub trait Observation: Sized + Send + 'static {
 }
 
 impl Observation for Event {
-    const KINDS: &'static [Kind] = &[Kind::Exec, Kind::Exit];
+    const KINDS: &'static [Kind] = &[Kind::Exec, Kind::CpuTime];
+    // CPU times are always in the tally, and each drain waits for the kernel (capture/tally.rs). An
+    // observation takes at most one entry, so this is a quarter of them.
+    const TALLY_PENDING: u64 = 4096;
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut event: Event = padded(bytes)?;
@@ -59,6 +65,9 @@ pub fn decode_cgroup_name(bytes: &[u8]) -> Result<CgroupName, DecodeError> {
 /// The kind of the observations that a subject stands for.
 pub fn kind(subject: &Subject) -> Kind {
     match subject {
+        Subject {
+            is_cpu_time: 1.., ..
+        } => Kind::CpuTime,
         Subject { is_exit: 1.., .. } => Kind::Exit,
         Subject { retval: 0, .. } => Kind::Exec,
         _ => Kind::Failure,
@@ -72,8 +81,9 @@ pub fn nul_terminated(name: &[u8]) -> &[u8] {
 }
 
 fn checked(subject: Subject) -> Result<Subject, DecodeError> {
-    if kind(&subject) == Kind::Failure {
-        return Err(DecodeError::Retval(subject.retval));
+    let kind = kind(&subject);
+    if !Event::KINDS.contains(&kind) {
+        return Err(DecodeError::Kind(kind));
     }
     Ok(until_nul(subject))
 }

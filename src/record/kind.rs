@@ -9,10 +9,12 @@ pub enum Kind {
     Failure,
     /// The exit of a process.
     Exit,
+    /// The CPU time of a process, which is final when the kernel frees the process.
+    CpuTime,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Exec, Self::Failure, Self::Exit];
+    pub const ALL: [Self; 4] = [Self::Exec, Self::Failure, Self::Exit, Self::CpuTime];
 
     /// Returns the value of the `event` label in metrics.
     pub fn name(self) -> &'static str {
@@ -20,6 +22,7 @@ impl Kind {
             Self::Exec => "exec",
             Self::Failure => "failure",
             Self::Exit => "exit",
+            Self::CpuTime => "cpu_time",
         }
     }
 
@@ -29,6 +32,7 @@ impl Kind {
             Self::Exec => types::kind::KIND_EXEC.0,
             Self::Failure => types::kind::KIND_FAILURE.0,
             Self::Exit => types::kind::KIND_EXIT.0,
+            Self::CpuTime => types::kind::KIND_CPU_TIME.0,
         }
     }
 }

@@ -36,6 +36,7 @@ impl std::ops::AddAssign for Ledger {
         self.no_buffer += cpu.no_buffer;
         self.other += cpu.other;
         self.recovered = self.recovered.wrapping_add(cpu.recovered);
+        self.unattributed_cpu_ns += cpu.unattributed_cpu_ns;
         self.seen += cpu.seen;
     }
 }

@@ -6,6 +6,7 @@
 
 mod bytes;
 mod event;
+mod exits;
 mod failures;
 mod kind;
 mod ledger;
@@ -16,6 +17,7 @@ pub use self::event::{
     CgroupName, Comm, Event, Observation, Subject, TallyCount, decode_cgroup_name,
     decode_tally_count, kind, nul_terminated,
 };
+pub use self::exits::{ExitCounts, LIFETIME_BUCKETS, WaitStatus, decode_exits, lifetime_bounds_ns};
 pub use self::failures::{FailureCounts, decode_failures};
 pub use self::kind::Kind;
 pub use self::ledger::{Ledger, Ledgers, decode_ledger};

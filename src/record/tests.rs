@@ -14,10 +14,10 @@ proptest! {
                 prop_assert!(nul_terminated(&event.subject.comm).len() <= 16);
             }
             Err(DecodeError::Length(len)) => prop_assert!(!fits && len == bytes.len()),
-            Err(DecodeError::Retval(retval)) => prop_assert!(fits && retval != 0),
+            Err(DecodeError::Kind(kind)) => prop_assert!(fits && !Event::KINDS.contains(&kind)),
         }
         let _ = (Event::decode_subject(&bytes), Traced::decode_subject(&bytes));
-        let _ = (decode_tally_count(&bytes), decode_ledger(&bytes), decode_failures(&bytes), decode_cgroup_name(&bytes));
+        let _ = (decode_tally_count(&bytes), decode_ledger(&bytes), decode_failures(&bytes), decode_exits(&bytes), decode_cgroup_name(&bytes));
     }
 
     #[test]

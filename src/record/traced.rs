@@ -26,6 +26,7 @@ pub struct Text {
 
 impl Observation for Traced {
     const KINDS: &'static [Kind] = &Kind::ALL;
+    const TALLY_PENDING: u64 = 1;
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         if bytes.len() < size_of::<types::traced>() {

@@ -1,12 +1,14 @@
-//! The clock of the kernel's events, `bpf_ktime_get_ns()`: `CLOCK_MONOTONIC` of the initial
-//! time namespace. It never jumps.
+//! Two clocks: that of the kernel's events, and that of Prometheus.
+//!
+//! The kernel's events have the time of `bpf_ktime_get_ns()`: `CLOCK_MONOTONIC` of the initial time
+//! namespace. It never jumps.
 //!
 //! A process in another time namespace reads a `CLOCK_MONOTONIC` with an offset
 //! (`time_namespaces(7)`).
 
 use std::fs;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -27,6 +29,28 @@ pub(crate) fn now() -> Duration {
     let ns = i128::from(now.tv_sec) * NS + i128::from(now.tv_nsec) - *AHEAD_NS;
     // The clock starts at boot, and u64 nanoseconds last for five centuries.
     Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
+}
+
+/// A wall-clock time in milliseconds since the Unix epoch, which is Prometheus' resolution.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// Returns the first whole millisecond that is not before now. Prometheus truncates the time of a
+    /// scrape, and a timestamp that is taken during the scrape has to be later.
+    pub fn now() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let ms = now.unwrap_or_default().as_nanos().div_ceil(1_000_000);
+        Self(u64::try_from(ms).unwrap_or(u64::MAX))
+    }
+
+    pub const fn from_unix_ms(ms: u64) -> Self {
+        Self(ms)
+    }
+
+    pub const fn unix_ms(self) -> u64 {
+        self.0
+    }
 }
 
 const NS: i128 = 1_000_000_000;

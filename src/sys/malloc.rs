@@ -1,6 +1,6 @@
 //! Trims the heap, so that memory that only the start needed goes back to the kernel.
 
-#![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: malloc_trim(3)
+#![allow(unsafe_code)] // one of the exceptions named in Cargo.toml: malloc_trim(3)
 
 /// Returns free memory of the process to the kernel.
 ///

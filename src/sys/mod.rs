@@ -4,6 +4,7 @@
 //! run on the thread that calls them; only `thread` starts one.
 
 pub mod clock;
+pub mod inherited;
 pub mod log;
 pub mod malloc;
 pub mod privileges;

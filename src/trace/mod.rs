@@ -164,7 +164,9 @@ fn options(args: &Trace) -> Result<Options, Error> {
             comm: args.comm.map(|name| name.0),
             parent_comm: args.parent.map(|name| name.0),
             cgroup_id: args.cgroup.as_deref().map(filter::cgroup_id).transpose()?,
+            process: true,
             failures: args.failed,
+            exits: args.exits,
             path: args.path,
             args: args.args,
         },
@@ -261,6 +263,7 @@ impl Table {
                 ));
             }
             Message::Flushed(flush) => self.account = Some(flush),
+            Message::Idle => {}
         }
         Ok(())
     }

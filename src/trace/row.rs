@@ -10,8 +10,7 @@ use serde::Serialize;
 use crate::cli::Timestamps;
 use crate::names::cgroup::Cgroup;
 use crate::names::escape::printable;
-use crate::pipeline::exits::WaitStatus;
-use crate::record::{self, Kind, Observation, Text, Traced, nul_terminated};
+use crate::record::{self, Kind, Observation, Text, Traced, WaitStatus, nul_terminated};
 use crate::sys::clock;
 
 /// One observation. Its serialized form is the schema that docs/trace.md describes.

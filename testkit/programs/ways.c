@@ -153,6 +153,48 @@ static int fail_times(const char *program, long times, int expected)
 	return 0;
 }
 
+static long long cpu_ns_of(int who)
+{
+	struct rusage used;
+
+	if (getrusage(who, &used))
+		fail("getrusage");
+	return (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000LL +
+	       (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL;
+}
+
+/*
+ * Run a program this often, one run after the other, and wait for all of its descendants.
+ * Prints the CPU time that wait4(2) reports for them, in ns: the kernel adds up what it
+ * reports, so that nothing is rounded. `is_held`: the program stays a zombie until there
+ * is input.
+ */
+static int measure(char **argv, long times, int is_held)
+{
+	siginfo_t info;
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
+		fail("subreaper");
+	for (long i = 0; i < times; i++) {
+		pid_t child = fork();
+		if (!child) {
+			execv(argv[0], argv);
+			fail(argv[0]);
+		}
+		if (is_held) {
+			if (waitid(P_PID, child, &info, WEXITED | WNOWAIT))
+				fail("waitid");
+			puts("held");
+			fflush(stdout);
+			getchar();
+		}
+		while (wait4(-1, NULL, __WALL, NULL) > 0)
+			;
+	}
+	printf("%lld\n", cpu_ns_of(RUSAGE_CHILDREN));
+	return 0;
+}
+
 static long now_ms(void)
 {
 	struct timespec now;
@@ -272,12 +314,79 @@ int main(int argc, char **argv)
 		burn((void *)n);
 		return 0;
 	}
-	WAY("burn-threads") {
-		pthread_t threads[3];
-		for (int i = 0; i < 3; i++)
-			pthread_create(&threads[i], NULL, burn, (void *)n);
-		for (int i = 0; i < 3; i++)
+	WAY("measure") return measure(argv + 4, n, 0);
+	WAY("measure-held") return measure(argv + 4, n, 1);
+	WAY("threads-joined") {
+		/* N threads, some of them longer than a tick. */
+		pthread_t threads[n];
+		for (long i = 0; i < n; i++)
+			pthread_create(&threads[i], NULL, burn, (void *)(i % 8));
+		for (long i = 0; i < n; i++)
 			pthread_join(threads[i], NULL);
+		return 0;
+	}
+	WAY("threads-running") {
+		/* N threads that run when the process exits. */
+		pthread_t thread;
+		for (long i = 0; i < n; i++)
+			pthread_create(&thread, NULL, spin, NULL);
+		usleep(100000);
+		exit(0);
+	}
+	WAY("burn-and-signal") {
+		burn((void *)20);
+		signal(n, SIG_DFL);
+		raise(n);
+	}
+	WAY("zombies") {
+		/* N children that are reaped when there is input. */
+		for (long i = 0; i < n; i++) {
+			pid_t child = fork();
+			if (!child)
+				_exit(0);
+			if (child < 0)
+				fail("fork");
+		}
+		puts("held");
+		fflush(stdout);
+		getchar();
+		while (wait(NULL) > 0)
+			;
+		return 0;
+	}
+	WAY("orphan") {
+		/* A child that uses N ms after its parent has exited. */
+		pid_t parent = getpid();
+		if (fork())
+			_exit(0);
+		while (getppid() == parent)
+			;
+		burn((void *)n);
+		return 0;
+	}
+	WAY("ignored") {
+		/* Children that nobody waits for. Prints the CPU time that they used. */
+		long long used, all = 0;
+		int ends[2];
+		signal(SIGCHLD, SIG_IGN);
+		if (pipe(ends))
+			fail("pipe");
+		for (long i = 0; i < n; i++) {
+			pid_t child = fork();
+			if (!child) {
+				burn((void *)600);
+				used = cpu_ns_of(RUSAGE_SELF);
+				if (write(ends[1], &used, sizeof(used)) != sizeof(used))
+					fail("write");
+				_exit(0);
+			}
+			if (read(ends[0], &used, sizeof(used)) != sizeof(used))
+				fail("read");
+			all += used;
+		}
+		while (wait(NULL) > 0)
+			;
+		printf("%lld\n", all);
 		return 0;
 	}
 	WAY("leader-first") {
@@ -353,9 +462,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("short") {
-		/* Forks N children that compute for about 0.3 ms and exit. Prints the CPU time of
-		 * all of them, in ns. */
-		struct rusage used;
+		/* Forks N children that compute for about 0.3 ms and exit. */
 		for (long i = 0; i < n; i++) {
 			pid_t child = fork();
 			if (!child) {
@@ -365,9 +472,6 @@ int main(int argc, char **argv)
 			}
 			wait_for(child);
 		}
-		getrusage(RUSAGE_CHILDREN, &used);
-		printf("%lld\n", (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000LL +
-				       (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL);
 		return 0;
 	}
 	WAY("storm") return storm(program, n);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use execsnoopd::pipeline::history::{History, SPAN};
 use execsnoopd::pipeline::snapshot::Snapshot;
-use execsnoopd::pipeline::view::{Counts, Key, Label, ViewCounts};
+use execsnoopd::pipeline::view::{Counts, Key, Label, SeriesCounts, ViewCounts};
+use execsnoopd::sys::clock::Timestamp;
 
 pub fn busy() -> Snapshot {
     let counts = |execs: u64, cpu_ms: u64| Counts {
@@ -50,7 +51,12 @@ pub fn busy() -> Snapshot {
         (1, 400, 2_000),
         (33, 87_068, 10_210_000),
     ];
-    let view = |labels: &[Label], series: Vec<(Key, Counts)>| ViewCounts {
+    let series = |key, counts| SeriesCounts {
+        key,
+        counts,
+        start: Timestamp::default(),
+    };
+    let view = |labels: &[Label], series| ViewCounts {
         labels: labels.to_vec(),
         series,
         max_series: 1000,
@@ -62,25 +68,27 @@ pub fn busy() -> Snapshot {
         views: vec![
             view(
                 &[Label::Comm],
-                comms.map(|(n, e, c)| (comm(n), counts(e, c))).to_vec(),
+                comms
+                    .map(|(n, e, c)| series(comm(n), counts(e, c)))
+                    .to_vec(),
             ),
             view(
                 &[Label::Uid, Label::User],
                 users
                     .map(|(uid, e, c)| {
-                        (
-                            Key {
-                                uid,
-                                ..Key::default()
-                            },
-                            counts(e, c),
-                        )
+                        let key = Key {
+                            uid,
+                            ..Key::default()
+                        };
+                        series(key, counts(e, c))
                     })
                     .to_vec(),
             ),
             view(
                 &[Label::Unit],
-                units.map(|(n, e, c)| (unit(n), counts(e, c))).to_vec(),
+                units
+                    .map(|(n, e, c)| series(unit(n), counts(e, c)))
+                    .to_vec(),
             ),
         ],
         ..Snapshot::default()
@@ -96,7 +104,7 @@ pub fn busy() -> Snapshot {
         (13, 9),
         (11, 2),
     ] {
-        snapshot.exits.add(status, n);
+        snapshot.flush.exits.add(status, n);
     }
     snapshot
 }

@@ -26,6 +26,8 @@ pub fn encode_subject(event: &Event) -> Vec<u8> {
     bytes.extend(subject.comm);
     bytes.extend(subject.parent_comm);
     bytes.push(subject.is_exit);
+    bytes.push(subject.is_cpu_time);
+    bytes.push(subject.is_parent_unknown);
     bytes.extend(subject.reserved);
     assert_eq!(bytes.len(), 56);
     bytes

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use execsnoopd::capture::source::{ProgramStats, Source};
-use execsnoopd::record::{Event, FailureCounts, Kind, Ledgers};
+use execsnoopd::record::{Event, ExitCounts, FailureCounts, Kind, Ledgers};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::bytes::encode_count;
@@ -18,6 +18,7 @@ pub struct Kernel {
     pub tally: Vec<(Vec<u8>, Vec<u8>)>,
     pub ledgers: Ledgers,
     pub failures: FailureCounts,
+    pub exits: ExitCounts,
     /// The paths of cgroups by id.
     pub cgroups: HashMap<u64, Vec<u8>>,
     /// If set, the next read of the ledgers fails with this error.
@@ -58,6 +59,13 @@ impl Kernel {
         ledger.seen += count;
         ledger.buffer_full += count;
         ledger.unattributed += count;
+    }
+
+    /// Does what a BPF program does when a process exits.
+    pub fn exit(&mut self, wait_status: i32, lifetime_ns: u64) {
+        self.ledgers[Kind::Exit].seen += 1;
+        self.exits.add_lifetime(lifetime_ns);
+        self.exits.add(wait_status, 1);
     }
 
     /// Does what a BPF program does for an exec that fails.
@@ -111,6 +119,13 @@ impl Source for Fake {
         Ok(())
     }
 
+    fn peek_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        for (key, count) in &self.kernel.lock().unwrap().tally {
+            entry(key, count);
+        }
+        Ok(())
+    }
+
     fn ledgers(&mut self) -> io::Result<Ledgers> {
         let mut kernel = self.kernel.lock().unwrap();
         match kernel.ledger_error.take() {
@@ -123,6 +138,10 @@ impl Source for Fake {
         Ok(self.kernel.lock().unwrap().failures)
     }
 
+    fn exits(&mut self) -> io::Result<ExitCounts> {
+        Ok(self.kernel.lock().unwrap().exits.clone())
+    }
+
     fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
         Ok(self.kernel.lock().unwrap().cgroups.get(&id).cloned())
     }
@@ -131,7 +150,7 @@ impl Source for Fake {
         Vec::new()
     }
 
-    fn detach(&mut self) {
+    fn stop(&mut self) {
         self.kernel.lock().unwrap().detached = true;
     }
 }

@@ -27,6 +27,7 @@ pub mod pod;
 pub mod programs;
 pub mod prometheus;
 pub mod promql;
+pub mod protobuf;
 pub mod service;
 pub mod standby;
 pub mod tls;

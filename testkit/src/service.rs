@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use execsnoopd::capture::hook::{EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
+use execsnoopd::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
 use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
@@ -131,7 +131,7 @@ pub fn runtime() -> Runtime {
 /// The hooks and the transport that the daemon chooses on most kernels.
 pub fn capture_info() -> CaptureInfo {
     CaptureInfo {
-        hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF],
+        hooks: vec![EXEC_TP_BTF, FEXIT[0], EXIT_TP_BTF, CPU_TP_BTF],
         transport: TransportKind::Perf,
         buffer_bytes: 4096,
     }

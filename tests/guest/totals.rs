@@ -29,6 +29,7 @@ fn with_the_defaults_every_exec_failure_and_exit_is_counted() {
     println!("\nfact exec: {}", hooks(&scrape, "exec"));
     println!("fact failure: {}", hooks(&scrape, "failure"));
     println!("fact exit: {}", hooks(&scrape, "exit"));
+    println!("fact CPU time: {}", hooks(&scrape, "cpu_time"));
     let programs = scrape.family("execsnoop_program_missed_runs_total").count();
     println!("fact programs: {programs}");
     println!("fact transport: {}", transport(&scrape));

@@ -127,6 +127,24 @@ fn next_answer(stream: &mut impl Read) -> Answer {
     answer
 }
 
+/// Waits until the server has accepted every connection to an address. Until then, they are in the
+/// receive queue of its listening socket (state 0A in `/proc/net/tcp`).
+fn await_accepted(address: SocketAddr) {
+    let port = format!(":{:04X}", address.port());
+    let is_queue_empty = || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut sockets = sockets
+            .lines()
+            .map(|socket| socket.split_whitespace().collect::<Vec<_>>());
+        let listening = sockets.find(|fields| fields[1].ends_with(&port) && fields[3] == "0A");
+        let queues = listening.expect("the server listens")[4];
+        queues.ends_with(":00000000")
+    };
+    while !is_queue_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Asserts that the server closes the connection without an answer.
 #[track_caller]
 fn assert_closed(stream: &mut impl Read) {
@@ -226,6 +244,7 @@ fn a_client_from_another_source_is_served_at_once_despite_a_crowd() {
     let mut idle = [0; ALWAYS].map(|_| connect(address));
     idle.iter_mut().for_each(assert_served);
     let mut silent: Vec<_> = (0..4).map(|_| connect(address)).collect();
+    await_accepted(address);
     assert_served(&mut UnixStream::connect(&path).unwrap());
     // The crowd has lost its oldest silent connection and its oldest idle one.
     assert_closed(&mut silent[0]);

@@ -92,19 +92,12 @@ fn undecodable_bytes_are_counted_as_lost_and_unattributed() {
 }
 
 #[test]
-fn an_exec_that_never_arrives_shows_in_the_ledger_difference() {
+fn execs_that_were_not_seen_show_in_the_ledger_difference() {
     let service = Service::start(&Config::default());
     service.kernel(|kernel| {
         kernel.emit(encode(&event(b"prog", 0, 1)));
-        kernel.ledgers[Kind::Exec].seen += 3;
+        kernel.ledgers[Kind::Exec].seen -= 1;
     });
-    let scrape = Scrape::of(service.address);
-    assert_eq!(
-        scrape.value("execsnoop_ledger_difference{kind=\"exec\"}"),
-        3.0
-    );
-
-    service.kernel(|kernel| kernel.ledgers[Kind::Exec].seen -= 3 + 1);
     let scrape = Scrape::of(service.address);
     assert_eq!(
         scrape.value("execsnoop_ledger_difference{kind=\"exec\"}"),
@@ -204,25 +197,23 @@ fn failed_execs_are_counted_by_error_and_nowhere_else() {
 }
 
 #[test]
-fn exits_are_counted_by_status_with_lifetime_and_cpu_time_in_every_view() {
+fn exits_are_counted_by_status_with_lifetime_and_cpu_time_is_in_every_view() {
     let service = Service::start(&Config::default());
-    let mut exit = event(b"worker", 7, 1);
-    exit.subject.is_exit = 1;
-    exit.subject.retval = 3 << 8;
-    exit.lifetime_ns = 2_000_000_000;
-    exit.cpu_ns = 500_000_000;
-    let mut killed = exit;
-    killed.subject.retval = 9;
+    let mut freed = event(b"worker", 7, 1);
+    freed.subject.is_cpu_time = 1;
+    freed.cpu_ns = 500_000_000;
     service.kernel(|kernel| {
-        kernel.emit_as(Kind::Exit, encode(&exit));
-        kernel.tally_as(Kind::Exit, encode_subject(&killed), 4, 1_500_000_000);
-        kernel.fail_to_attribute(Kind::Exit, 2);
+        kernel.exit(3 << 8, 2_000_000_000);
+        (0..4).for_each(|_| kernel.exit(9, 1_000_000));
+        kernel.emit_as(Kind::CpuTime, encode(&freed));
+        kernel.tally_as(Kind::CpuTime, encode_subject(&freed), 4, 1_500_000_000);
+        kernel.fail_to_attribute(Kind::CpuTime, 2);
+        kernel.ledgers[Kind::CpuTime].unattributed_cpu_ns = 250_000_000;
     });
     let scrape = Scrape::of(service.address);
     for (labels, count) in [
         ("reason=\"exited\",code=\"3\"", 1.0),
         ("reason=\"signaled\",code=\"SIGKILL\"", 4.0),
-        ("reason=\"unknown\",code=\"\"", 2.0),
     ] {
         let sample = format!("execsnoop_exits_total{{{labels}}}");
         assert_eq!(scrape.value(&sample), count);
@@ -231,14 +222,50 @@ fn exits_are_counted_by_status_with_lifetime_and_cpu_time_in_every_view() {
     assert_eq!(scrape.value(cpu), 2.0);
     let cpu = "execsnoop_cpu_seconds_by_uid_total{uid=\"7\",user=\"lp\"}";
     assert_eq!(scrape.value(cpu), 2.0);
+    for cpu in [
+        "execsnoop_cpu_seconds_by_comm_total{comm=\"other\"}",
+        "execsnoop_unattributed_cpu_seconds_total",
+    ] {
+        assert_eq!(scrape.value(cpu), 0.25);
+    }
     let bucket = |le| format!("execsnoop_process_lifetime_seconds_bucket{{le=\"{le}\"}}");
-    assert_eq!(scrape.value(&bucket("1")), 0.0);
-    assert_eq!(scrape.value(&bucket("5")), 1.0);
-    assert_eq!(scrape.value(&bucket("+Inf")), 1.0);
-    assert_eq!(scrape.value("execsnoop_process_lifetime_seconds_sum"), 2.0);
+    assert_eq!(scrape.value(&bucket("1")), 4.0);
+    assert_eq!(scrape.value(&bucket("5")), 5.0);
+    assert_eq!(scrape.value(&bucket("+Inf")), 5.0);
+    assert_eq!(
+        scrape.value("execsnoop_process_lifetime_seconds_sum"),
+        2.004
+    );
     assert_eq!(scrape.value("execsnoop_execs_total"), 0.0);
     scrape.assert_ledger_closes();
     service.stop().unwrap();
+}
+
+#[test]
+fn a_scrape_is_answered_503_until_everything_seen_is_delivered() {
+    const TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds: 0.7\r\n";
+    let service = Service::start(&Config::default());
+    let scrape = || testkit::http::request(service.address, "GET", "/metrics", TIMEOUT);
+    // The program has counted an exec that it has not sent yet.
+    service.kernel(|kernel| kernel.ledgers[Kind::Exec].seen += 1);
+    for _ in 0..2 {
+        assert_eq!(scrape().status, 503);
+    }
+    service.kernel(|kernel| {
+        kernel.ledgers[Kind::Exec].sent += 1;
+        kernel.events.push_back(encode(&event(b"late", 0, 1)));
+    });
+    let answer = scrape();
+    assert_eq!(answer.status, 200);
+    let answer = Scrape::parse(&answer.text());
+    assert_eq!(answer.execs_of("late"), 1.0);
+    answer.assert_ledger_closes();
+
+    // The same for an exit, and a stop that does not wait forever.
+    service.kernel(|kernel| kernel.ledgers[Kind::Exit].seen += 1);
+    assert_eq!(scrape().status, 503);
+    let snapshot = service.stop().unwrap();
+    assert_eq!(snapshot.differences, [0, 0, 1, 0]);
 }
 
 #[test]

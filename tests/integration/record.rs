@@ -45,18 +45,23 @@ fn bytes_after_the_nul_of_a_name_are_dropped() {
 }
 
 #[test]
-fn a_failed_exec_is_rejected_and_an_exit_may_have_any_status() {
+fn failed_execs_and_exits_are_rejected() {
     let mut failure = sample();
     failure.subject.retval = -2;
     assert_eq!(
         Event::decode(&encode(&failure)).unwrap_err(),
-        DecodeError::Retval(-2)
+        DecodeError::Kind(Kind::Failure)
     );
     let mut exit = failure;
     exit.subject.is_exit = 1;
-    let exit = Event::decode(&encode(&exit)).unwrap();
-    assert_eq!(kind(&exit.subject), Kind::Exit);
-    assert_eq!(exit.subject.retval, -2);
+    assert_eq!(
+        Event::decode(&encode(&exit)).unwrap_err(),
+        DecodeError::Kind(Kind::Exit)
+    );
+    let mut freed = sample();
+    freed.subject.is_cpu_time = 1;
+    let freed = Event::decode(&encode(&freed)).unwrap();
+    assert_eq!(kind(&freed.subject), Kind::CpuTime);
 }
 
 proptest! {

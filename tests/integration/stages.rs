@@ -34,7 +34,7 @@ fn a_stop_detaches_and_counts_pending_events() {
     let totals = service.stop().unwrap();
     assert!(kernel.lock().unwrap().detached);
     assert_eq!(totals.execs, 1007);
-    assert_eq!(totals.differences, [0, 0, 0]);
+    assert_eq!(totals.differences, [0; 4]);
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn an_aggregator_that_panics_ends_the_service() {
     Scrape::of(service.address);
     // The sum of the CPU time overflows, which panics in a debug build.
     let mut exit = event(b"forever", 0, 1);
-    exit.subject.is_exit = 1;
+    exit.subject.is_cpu_time = 1;
     exit.cpu_ns = u64::MAX;
     service.kernel(|kernel| {
-        kernel.emit_as(Kind::Exit, encode(&exit));
-        kernel.emit_as(Kind::Exit, encode(&exit));
+        kernel.emit_as(Kind::CpuTime, encode(&exit));
+        kernel.emit_as(Kind::CpuTime, encode(&exit));
     });
     let error = service.wait().unwrap_err().to_string();
     assert!(error.contains("aggregator thread panicked"), "{error}");

@@ -73,9 +73,10 @@ fn service(comms: &[&[u8]], units: &[&[u8]]) -> Service {
             event.subject.parent_comm = event.subject.comm;
             event.subject.cgroup_id = 1 + id as u64;
             kernel.tally(encode_subject(&event), 1 << n);
-            event.subject.is_exit = 1;
+            event.subject.is_cpu_time = 1;
             event.cpu_ns = 1_234_567_890;
-            kernel.emit_as(Kind::Exit, encode(&event));
+            kernel.exit(0, 1_000_000);
+            kernel.emit_as(Kind::CpuTime, encode(&event));
         }
     });
     service
@@ -142,10 +143,7 @@ fn the_numbers_of_the_page_are_those_of_the_metrics() {
         kernel.fail_to_attribute(Kind::Exec, 12_345);
         kernel.fail(2, 1_000_000);
         kernel.fail(13, 3);
-        let mut killed = event(b"killed", 0, 1);
-        killed.subject.is_exit = 1;
-        killed.subject.retval = 9;
-        kernel.emit_as(Kind::Exit, encode(&killed));
+        kernel.exit(9, 1_000_000);
     });
     let page = open(service.address, "/");
     let scrape = Scrape::of(service.address);
@@ -286,7 +284,7 @@ fn the_page_with_every_warning_is_valid() {
     let mut snapshot = busy();
     snapshot.unattributed = 4_321;
     snapshot.missed = 21;
-    snapshot.differences = [5, 0, 0];
+    snapshot.differences = [5, 0, 0, 0];
     snapshot.views[0].overflow.execs = 77_000;
     snapshot.flush.after[Kind::Exec].buffer_full = 1_234_567;
     snapshot.flush.after[Kind::Exec].no_buffer = 12;

@@ -1,16 +1,15 @@
-//! Process exits: their status, CPU time and lifetime.
+//! Process exits: their status and lifetime.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use execsnoopd::capture::hook::{EXIT_LIVE, EXIT_TP_BTF};
 use execsnoopd::capture::source::Source;
-use execsnoopd::capture::{Capture, Options, TransportKind};
+use execsnoopd::capture::{Capture, Live, Options, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::pipeline::exits::WaitStatus;
-use execsnoopd::record::{self, Event, Kind, Observation};
+use execsnoopd::record::{self, Event, Kind, Observation, Traced, WaitStatus};
 use testkit::compiled::ways;
-use testkit::daemon::{Daemon, with_transport};
+use testkit::daemon::with_transport;
 use testkit::http::Scrape;
 use testkit::programs::{Programs, go};
 use testkit::service::run_on;
@@ -18,8 +17,6 @@ use testkit::standby::always_skipping;
 
 testkit::over_both_transports! {
     exits_are_counted_by_status_and_by_signal
-    cpu_time_of_all_threads_is_counted_under_the_program
-    cpu_time_of_programs_shorter_than_a_tick_is_counted
     an_exit_event_has_the_process_its_status_and_its_lifetime
 }
 
@@ -53,53 +50,6 @@ fn exits_are_counted_by_status_and_by_signal(transport: &str) {
     scrape.assert_ledger_closes();
 }
 
-/// The CPU seconds of a program.
-fn cpu_of(daemon: &Daemon, comm: &str) -> f64 {
-    let sample = format!("execsnoop_cpu_seconds_by_comm_total{{comm=\"{comm}\"}}");
-    daemon.scrape().find(&sample).unwrap_or(0.0)
-}
-
-fn cpu_time_of_all_threads_is_counted_under_the_program(transport: &str) {
-    let programs = Programs::new();
-    let (daemon, _config) = with_transport(transport, "");
-    for (way, comm, burnt) in [
-        ("burn", "cpu-one", 0.1),
-        ("burn-threads", "cpu-three", 0.3),
-        ("leader-first", "cpu-leaderless", 0.1),
-    ] {
-        // The copy itself uses the CPU time, so that the time is counted under the name of the copy.
-        let program = programs.copied(ways(), comm);
-        let status = Command::new(&program).args([way, "-", "100"]).status();
-        status.expect("the program can be executed");
-        let cpu = cpu_of(&daemon, comm);
-        // The program measures the CPU time that it burns. Its start and its exit take CPU time, too,
-        // and more of it in a guest on a busy host.
-        let at_most = burnt * 1.5 + 0.1;
-        assert!((burnt..at_most).contains(&cpu), "{comm}: {cpu} s");
-    }
-    daemon.scrape().assert_ledger_closes();
-}
-
-fn cpu_time_of_programs_shorter_than_a_tick_is_counted(transport: &str) {
-    let programs = Programs::new();
-    let (daemon, _config) = with_transport(transport, "");
-    let program = programs.copied(ways(), "cpu-short");
-    let output = Command::new(&program)
-        .args(["short", "-", "300"])
-        .output()
-        .unwrap();
-    let used: f64 = String::from_utf8(output.stdout)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    let counted = cpu_of(&daemon, "cpu-short") * 1e9;
-    // The scheduler's ticks alone would give a tenth. CPU time that the kernel uses after the exit is
-    // not counted, nor is a part of the time of processes that were preempted.
-    assert!(counted > used / 3.0, "{counted} of {used} ns");
-    daemon.scrape().assert_ledger_closes();
-}
-
 fn an_exit_event_has_the_process_its_status_and_its_lifetime(transport: &str) {
     let programs = Programs::new();
     let kind = match transport {
@@ -108,6 +58,11 @@ fn an_exit_event_has_the_process_its_status_and_its_lifetime(transport: &str) {
     };
     let mut capture = Capture::start(&Options {
         transports: vec![kind],
+        live: Live {
+            process: true,
+            exits: true,
+            ..Live::default()
+        },
         ..Options::default()
     })
     .unwrap();
@@ -125,7 +80,9 @@ fn an_exit_event_has_the_process_its_status_and_its_lifetime(transport: &str) {
 
     let mut events: Vec<Event> = Vec::new();
     let mut keep = |bytes: &[u8]| {
-        let event = Event::decode(bytes).expect("the kernel sends events");
+        let event = *Traced::decode(bytes)
+            .expect("the kernel sends events")
+            .event();
         if event.pid == pid {
             events.push(event);
         }

@@ -43,7 +43,7 @@ fn the_raw_tracepoint_counts_exactly() {
         1.0
     );
     scrape.assert_ledger_closes();
-    assert_eq!(service.stop().unwrap().differences, [0, 0, 0]);
+    assert_eq!(service.stop().unwrap().differences, [0; 4]);
 }
 
 #[test]
@@ -76,6 +76,6 @@ fn standby_programs_count_nothing_twice() {
             assert!(scrape.find(&missed).is_some(), "{program} is not there");
         }
         scrape.assert_ledger_closes();
-        assert_eq!(service.stop().unwrap().differences, [0, 0, 0]);
+        assert_eq!(service.stop().unwrap().differences, [0; 4]);
     }
 }

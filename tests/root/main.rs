@@ -10,10 +10,12 @@
 mod attacks; // hostile clients
 mod cgroups; // units, slices and containers, in cgroups that the test creates
 mod containers; // a container that runc runs
+mod cpu_time; // CPU time, compared with what wait4(2) reports
 mod doctor; // the report of `execsnoopd doctor`
 mod execs; // storms of execs, full buffers, names
-mod exits; // exit statuses, CPU time, lifetimes
+mod exits; // exit statuses, lifetimes
 mod failures; // failed execs, and the classic mode
+mod handover; // programs that a later daemon continues with
 mod hooks; // hooks and standby programs that this kernel may not need
 mod image; // the container image, with the privileges of a pod
 mod log; // a log that cannot be written

@@ -12,6 +12,9 @@ pub(in crate::capture) trait Buffer: Send + std::fmt::Debug {
     fn bytes(&self) -> usize;
     /// Becomes readable at the latest when a buffer is half full.
     fn wakeup_fd(&self) -> BorrowedFd<'_>;
+    /// Makes further events overflow to the tally if the buffer ends with this process. An event of a
+    /// program that is running now may still arrive.
+    fn close(&mut self);
     /// Drains the buffers, calling `sample` with the bytes of each sample.
     fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 }

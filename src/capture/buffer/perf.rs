@@ -4,7 +4,7 @@
 //! by more than the sample does. This wrapper opens the same perf buffer of libbpf with
 //! `wakeup_watermark` at half a ring (see `perf_event_open(2)`).
 
-#![allow(unsafe_code)] // one of the three exceptions named in Cargo.toml: libbpf's C interface
+#![allow(unsafe_code)] // one of the exceptions named in Cargo.toml: libbpf's C interface
 
 use std::ffi::c_void;
 use std::io;
@@ -12,7 +12,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
-use libbpf_rs::MapHandle;
+use libbpf_rs::{MapCore, MapHandle};
 use libbpf_sys as sys;
 
 /// Bytes of `struct perf_event_header`.
@@ -31,9 +31,9 @@ pub(in crate::capture) struct PerfBuffer {
     copied: NonNull<Records>,
     rings: usize,
     ring_bytes: usize,
-    /// Kept open because `perf_buffer__free()` removes the rings from the map through this
+    /// The rings by CPU. Kept open because `perf_buffer__free()` removes them through this
     /// descriptor.
-    _map: MapHandle,
+    map: MapHandle,
 }
 
 // SAFETY: libbpf keeps no thread-local state for a perf buffer, `copied` is owned by
@@ -83,7 +83,7 @@ impl PerfBuffer {
             copied,
             rings: usize::try_from(rings).unwrap_or(usize::MAX),
             ring_bytes,
-            _map: map,
+            map,
         })
     }
 }
@@ -97,6 +97,13 @@ impl Buffer for PerfBuffer {
         // SAFETY: the epoll descriptor stays open as long as the buffer exists, and the
         // returned value borrows the buffer.
         unsafe { BorrowedFd::borrow_raw(sys::perf_buffer__epoll_fd(self.raw.as_ptr())) }
+    }
+
+    fn close(&mut self) {
+        for cpu in 0..self.map.max_entries() {
+            // ENOENT: the CPU has no ring.
+            let _ = self.map.delete(&cpu.to_ne_bytes());
+        }
     }
 
     /// After an error in one ring, the others are still drained. Returns the first error.

@@ -67,6 +67,10 @@ impl Buffer for Ring {
         self.wakeups.as_fd()
     }
 
+    fn close(&mut self) {
+        // The ring buffer is in the map, which keeps its events.
+    }
+
     fn drain(&mut self, sample: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         // Consume the edge before reading: later events trigger another one.
         let mut edge = Vec::with_capacity(1);

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::capture::hook::AttachPoint::{self, Fexit, Tracepoint};
-use crate::capture::hook::{EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF};
+use crate::capture::hook::{
+    CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF,
+};
 
 const ESRCH: &str = "No such process (os error 3)";
 const EPERM: &str = "Operation not permitted (os error 1)";
@@ -84,6 +86,7 @@ fn without_compat(hook: &Hook) -> Answer {
     refused.or_else(|| before_6_16(hook))
 }
 
+/// Lockdown forbids programs that read memory without types.
 fn locked_down(hook: &Hook) -> Answer {
     let is_exit = hook.kind == crate::record::Kind::Exit;
     is_exit.then_some(("load", "Invalid argument (os error 22)"))
@@ -99,7 +102,7 @@ fn selected(mut kernel: Kernel, options: &Options) -> Selection {
 }
 
 fn all_with(exit: Hook) -> Vec<Hook> {
-    [&[EXEC_TP_BTF], &FEXIT[..], &[exit]].concat()
+    [&[EXEC_TP_BTF], &FEXIT[..], &[exit, CPU_TP_BTF]].concat()
 }
 
 /// Without standby copies.
@@ -111,28 +114,28 @@ fn first_copies(selection: &Selection) -> Vec<Hook> {
 #[test]
 fn kernels_that_support_all_hooks_use_typed_tracepoints_and_fexit() {
     for (name, kernel, exit, loaded) in [
-        ("5.10 amd64", kernel(before_6_16, &[]), EXIT_LIVE[0], 6),
-        ("6.1 amd64", kernel(before_6_16, &[Fexit]), EXIT_LIVE[0], 14),
+        ("5.10 amd64", kernel(before_6_16, &[]), EXIT_LIVE[0], 7),
+        ("6.1 amd64", kernel(before_6_16, &[Fexit]), EXIT_LIVE[0], 15),
         (
             "6.12 amd64",
             kernel(before_6_16, &[Fexit]),
             EXIT_LIVE[0],
-            14,
+            15,
         ),
         (
             "6.12 with cgroups of version 1",
             kernel(before_6_16, &[Fexit]),
             EXIT_LIVE[0],
-            14,
+            15,
         ),
         (
             "7.3 amd64",
             kernel(on_6_16, &[Tracepoint, Fexit]),
             EXIT_TP_BTF,
-            18,
+            21,
         ),
-        ("6.12 arm64", kernel(before_6_16, &[]), EXIT_LIVE[0], 6),
-        ("7.3 arm64", kernel(on_6_16, &[]), EXIT_TP_BTF, 6),
+        ("6.12 arm64", kernel(before_6_16, &[]), EXIT_LIVE[0], 7),
+        ("7.3 arm64", kernel(on_6_16, &[]), EXIT_TP_BTF, 7),
     ] {
         let selection = selected(kernel, &Options::default());
         assert_eq!(first_copies(&selection), all_with(exit), "{name}");
@@ -198,7 +201,7 @@ fn without_fexit_failures_are_off_whatever_the_error() {
         ),
     ] {
         let selection = selected(kernel(refusal, &[]), &Options::default());
-        assert_eq!(selection.hooks, [EXEC_TP_BTF, exit], "{name}");
+        assert_eq!(selection.hooks, [EXEC_TP_BTF, exit, CPU_TP_BTF], "{name}");
         let Note::FailuresOff(refused) = &selection.notes[0] else {
             panic!("{name}: {:?}", selection.notes);
         };
@@ -236,9 +239,12 @@ fn with_btf_hidden_the_error_names_every_refusal() {
 }
 
 #[test]
-fn under_lockdown_execs_are_observed_and_exits_are_off() {
+fn under_lockdown_execs_and_cpu_time_are_observed_and_exits_are_off() {
     let selection = selected(kernel(locked_down, &[]), &Options::default());
-    assert_eq!(selection.hooks, [&[EXEC_TP_BTF], &FEXIT[..]].concat());
+    assert_eq!(
+        selection.hooks,
+        [&[EXEC_TP_BTF], &FEXIT[..], &[CPU_TP_BTF]].concat()
+    );
     let (last, refused) = selection.notes.split_last().unwrap();
     assert_eq!(refused.len(), 3);
     assert!(
@@ -250,6 +256,21 @@ fn under_lockdown_execs_are_observed_and_exits_are_off() {
         panic!("{last:?}");
     };
     assert_eq!(refused.matches("sched_process_exit refused").count(), 3);
+}
+
+#[test]
+fn without_a_hook_cpu_time_is_off_and_exits_are_observed() {
+    let no_hook: fn(&Hook) -> Answer =
+        |hook| (hook.target == "sched_process_free").then_some(("load", ESRCH));
+    let selection = selected(kernel(no_hook, &[]), &Options::default());
+    assert_eq!(
+        selection.hooks,
+        [&[EXEC_TP_BTF], &FEXIT[..], &[EXIT_TP_BTF]].concat()
+    );
+    let Some(Note::CpuTimeOff(refused)) = selection.notes.last() else {
+        panic!("{:?}", selection.notes);
+    };
+    assert_eq!(refused.matches("sched_process_free refused").count(), 2);
 }
 
 #[test]
@@ -343,4 +364,19 @@ fn the_selection_fails_while_the_kernel_cannot_load_any_object() {
         assert!(matches!(error, Error::Shortage(_)), "{error:?}");
         assert_eq!(error.to_string(), expected);
     }
+}
+
+#[test]
+fn cpu_time_falls_back_to_the_untyped_tracepoint() {
+    let no_types: fn(&Hook) -> Answer = |hook| (*hook == CPU_TP_BTF).then_some(("load", ESRCH));
+    let selection = selected(kernel(no_types, &[]), &Options::default());
+    assert_eq!(selection.hooks.last(), Some(&CPU_RAW_TP));
+}
+
+#[test]
+fn a_live_stream_of_exits_has_no_hook_for_cpu_time() {
+    let mut options = Options::default();
+    options.live.exits = true;
+    let selection = selected(kernel(on_6_16, &[]), &options);
+    assert_eq!(selection.hooks.last(), Some(&EXIT_TP_BTF));
 }

@@ -186,7 +186,7 @@ fn values_of_always_are_completed_or_refused() {
     ] {
         let [key, expected] = [value, other].map(|value| {
             let (_, resolved) = load(&always(label, value)).unwrap();
-            resolved.views[0].counts().series[0].0.clone()
+            resolved.views[0].counts().series[0].key.clone()
         });
         assert_eq!(key, expected, "{label} {value}");
     }

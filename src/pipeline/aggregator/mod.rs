@@ -2,19 +2,20 @@
 //!
 //! It shares no state. At each flush it publishes a [`Snapshot`].
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use crate::pipeline::cgroup_cache::Cgroups;
-use crate::pipeline::exits::Exits;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::message::Message;
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{Counts, View};
-use crate::record::{self, Event, Kind, Subject, TallyCount};
+use crate::record::{self, Event, Kind, Subject, TallyCount, WaitStatus};
+use crate::sys::clock::Timestamp;
 
 mod missed;
 #[cfg(test)]
@@ -38,16 +39,22 @@ struct Context<'a> {
 #[derive(Debug)]
 pub struct Aggregator {
     began: Instant,
+    start: Timestamp,
     execs: u64,
     /// Execs in cgroups whose name is not known.
     unknown_cgroup_execs: u64,
     recent: History,
-    /// CPU time of the processes in `exits`, in nanoseconds.
+    /// CPU time with a subject, in nanoseconds.
     cpu_ns: u64,
-    exits: Exits,
+    /// Processes whose CPU time is in `cpu_ns`.
+    cpu_times: u64,
+    /// Those among them whose parent's name is in use and not known.
+    unknown_parents: u64,
     views: Vec<View>,
     changes: Changes,
     flush: Flush,
+    exit_starts: BTreeMap<WaitStatus, Timestamp>,
+    failure_starts: BTreeMap<i32, Timestamp>,
     missed: Missed,
     /// Upper bounds by kind, in the order of [`Kind::ALL`].
     missed_at_most: [Missed; Kind::ALL.len()],
@@ -55,16 +62,25 @@ pub struct Aggregator {
 
 impl Aggregator {
     pub fn new(views: Vec<View>) -> Self {
+        let start = Timestamp::now();
+        let views = views.into_iter().map(|view| view.starting(start));
         Self {
             began: Instant::now(),
+            start,
             execs: 0,
             unknown_cgroup_execs: 0,
             recent: History::default(),
             cpu_ns: 0,
-            exits: Exits::default(),
-            views,
+            cpu_times: 0,
+            unknown_parents: 0,
+            views: views.collect(),
             changes: Changes::default(),
-            flush: Flush::default(),
+            flush: Flush {
+                began: start,
+                ..Flush::default()
+            },
+            exit_starts: BTreeMap::new(),
+            failure_starts: BTreeMap::new(),
             missed: Missed::default(),
             missed_at_most: Default::default(),
         }
@@ -109,7 +125,7 @@ impl Aggregator {
         self.recent.add(now, self.total().saturating_sub(before));
         let unattributed = self.unattributed();
         for view in &mut self.views {
-            view.record_other(unattributed, now);
+            view.record_other(unattributed.execs, now);
         }
         is_flushed
     }
@@ -141,27 +157,39 @@ impl Aggregator {
                 for (missed, kind) in self.missed_at_most.iter_mut().zip(Kind::ALL) {
                     missed.update(missing_at_most(&flush, kind), now);
                 }
+                let statuses = flush.exits.by_status().map(|(status, _)| status);
+                start_new(&mut self.exit_starts, statuses, self.flush.began);
+                let errnos = flush.failures.iter().map(|(errno, _)| errno);
+                start_new(&mut self.failure_starts, errnos, self.flush.began);
+                for view in &mut self.views {
+                    view.flushed(flush.began);
+                }
                 self.flush = *flush;
+                if self.flush.is_scrape {
+                    self.views.iter_mut().for_each(View::show);
+                }
                 true
             }
+            Message::Idle => false,
         }
     }
 
-    /// Replaces the views. A new view that groups by the same labels as an old one takes over its
-    /// counts. In any other new view, everything counted so far is yielded, so that the sum of its
-    /// counts is the total.
+    /// Replaces the views. A new view with the same labels as an old one takes over its counts. In
+    /// any other new view, everything counted so far is yielded, so that the sum of its counts is
+    /// the total.
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
         let so_far = Counts {
             execs: self.total(),
-            cpu_ns: self.cpu_ns,
+            cpu_ns: self.cpu_ns + self.unattributed().cpu_ns,
         };
         let unattributed = self.unattributed();
         let mut old = std::mem::take(&mut self.views);
         self.views = views
             .into_iter()
+            .map(|view| view.starting(self.flush.began))
             .map(
-                |view| match old.iter().position(|old| old.groups_by(view.labels())) {
+                |view| match old.iter().position(|old| old.has_labels(view.labels())) {
                     Some(same) => view.continuing(old.swap_remove(same), now),
                     None => view.beginning_with(so_far, unattributed),
                 },
@@ -175,16 +203,14 @@ impl Aggregator {
             cpu_ns: event.cpu_ns,
         };
         self.count(&event.subject, count, context);
-        if record::kind(&event.subject) == Kind::Exit {
-            self.exits.add_lifetime(event.lifetime_ns);
-        }
     }
 
     fn count(&mut self, subject: &Subject, of: TallyCount, context: &Context<'_>) {
         let mut counts = Counts::default();
-        if record::kind(subject) == Kind::Exit {
-            self.exits.add(subject.retval, of.count);
+        if record::kind(subject) == Kind::CpuTime {
+            self.cpu_times += of.count;
             self.cpu_ns += of.cpu_ns;
+            self.unknown_parents += u64::from(subject.is_parent_unknown > 0) * of.count;
             counts.cpu_ns = of.cpu_ns;
         } else {
             self.execs += of.count;
@@ -199,40 +225,60 @@ impl Aggregator {
         }
     }
 
-    /// Returns the number of execs that are counted without a subject.
-    fn unattributed(&self) -> u64 {
-        self.flush.after[Kind::Exec].unattributed + self.flush.undecodable + self.missed.count
+    /// Returns what is counted without a subject.
+    fn unattributed(&self) -> Counts {
+        let after = &self.flush.after;
+        Counts {
+            execs: after[Kind::Exec].unattributed + self.flush.undecodable + self.missed.count,
+            cpu_ns: after[Kind::CpuTime].unattributed_cpu_ns,
+        }
     }
 
     fn total(&self) -> u64 {
-        self.execs + self.unattributed()
+        self.execs + self.unattributed().execs
     }
 
     pub fn snapshot(&self) -> Snapshot {
         let flush = self.flush.clone();
-        let exits = self.exits.total() + flush.after[Kind::Exit].unattributed;
+        let cpu_times = self.cpu_times + flush.after[Kind::CpuTime].unattributed;
         let differences = Kind::ALL.map(|kind| {
             let accounted = match kind {
                 // Execs that no program observed are not in `seen`.
                 Kind::Exec => self.total() - self.missed.count,
                 Kind::Failure => flush.failures.total(),
-                Kind::Exit => exits,
+                Kind::Exit => flush.exits.total(),
+                Kind::CpuTime => cpu_times,
             };
             difference(flush.before[kind].seen, flush.after[kind].seen, accounted)
         });
         Snapshot {
+            start: self.start,
             execs: self.total(),
             recent: self.recent.clone(),
-            unattributed: self.unattributed(),
+            unattributed: self.unattributed().execs,
+            unattributed_cpu_ns: self.unattributed().cpu_ns,
+            unknown_parents: self.unknown_parents,
             unknown_cgroup_execs: self.unknown_cgroup_execs,
             missed: self.missed.count,
             missed_at_most: self.missed_at_most.each_ref().map(|missed| missed.count),
-            exits: self.exits.clone(),
             differences,
             views: self.views.iter().map(View::counts).collect(),
+            exit_starts: self.exit_starts.clone(),
+            failure_starts: self.failure_starts.clone(),
             flush,
             channel_depth: 0,
         }
+    }
+}
+
+/// Sets `start` as the start of what is counted for the first time.
+fn start_new<K: Ord>(
+    starts: &mut BTreeMap<K, Timestamp>,
+    counted: impl Iterator<Item = K>,
+    start: Timestamp,
+) {
+    for key in counted {
+        starts.entry(key).or_insert(start);
     }
 }
 

@@ -1,10 +1,18 @@
+mod increase;
+
+use nix::errno::Errno;
+
 use super::missed::IN_FLIGHT;
 use super::*;
 use crate::capture::source::ProgramStats;
-use crate::pipeline::exits::WaitStatus;
 use crate::pipeline::series;
-use crate::pipeline::view::{Key, Label};
+use crate::pipeline::view::{Key, Label, ViewCounts};
 use crate::record::Ledger;
+
+fn keys_and_counts(view: &ViewCounts) -> Vec<(Key, Counts)> {
+    let series = view.series.iter();
+    series.map(|of| (of.key.clone(), of.counts)).collect()
+}
 
 #[test]
 fn the_ledger_difference_is_zero_between_what_was_seen_before_and_after() {
@@ -44,12 +52,15 @@ fn the_total_contains_events_and_tallied_undecodable_and_unattributed_execs() {
     assert_eq!(snapshot.execs, 3 + 4 + 5 + 2);
     assert_eq!(snapshot.unattributed, 5 + 2);
     assert_eq!(snapshot.recent.counts().sum::<u64>(), snapshot.execs);
-    assert_eq!(snapshot.differences, [0, 0, 0]);
+    assert_eq!(snapshot.differences, [0; 4]);
     let execs = Counts {
         execs: 7,
         cpu_ns: 0,
     };
-    assert_eq!(snapshot.views[0].series, vec![(Key::default(), execs)]);
+    assert_eq!(
+        keys_and_counts(&snapshot.views[0]),
+        [(Key::default(), execs)]
+    );
 }
 
 #[test]
@@ -90,7 +101,7 @@ fn an_exec_that_no_copy_of_the_program_observed_is_unattributed() {
         let snapshot = aggregator.snapshot();
         assert_eq!((snapshot.execs, snapshot.unattributed), (missed, missed));
         assert_eq!(snapshot.recent.counts().sum::<u64>(), missed);
-        assert_eq!(snapshot.differences, [0, 0, 0]);
+        assert_eq!(snapshot.differences, [0; 4]);
     }
 }
 
@@ -111,10 +122,10 @@ fn skipped_exits_and_failures_have_an_upper_bound() {
     let mut aggregator = Aggregator::new(vec![]);
     // `recovered` is negative if the kernel refused the claims of first copies.
     for (exits, failures, recovered, at_most) in [
-        (7, [2, 3], [0, 4], [0, 0, 0]),
-        (7, [2, 3], [0, 4], [0, 5, 3]),
-        (7, [2, 4], [-1, 7], [0, 5, 3]),
-        (9, [2, 4], [-1, 7], [0, 7, 3]),
+        (7, [2, 3], [0, 4], [0, 0, 0, 0]),
+        (7, [2, 3], [0, 4], [0, 5, 3, 0]),
+        (7, [2, 4], [-1, 7], [0, 5, 3, 0]),
+        (9, [2, 4], [-1, 7], [0, 7, 3, 0]),
     ] {
         aggregator.began -= IN_FLIGHT;
         let mut flush = Flush {
@@ -132,7 +143,7 @@ fn skipped_exits_and_failures_have_an_upper_bound() {
         let snapshot = aggregator.snapshot();
         assert_eq!(snapshot.missed_at_most, at_most);
         assert_eq!((snapshot.missed, snapshot.execs), (0, 0));
-        assert_eq!(snapshot.differences, [0, 0, 0]);
+        assert_eq!(snapshot.differences, [0; 4]);
     }
 }
 
@@ -143,62 +154,82 @@ fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
         cpu_ns: 7,
         ..Event::default()
     };
-    let mut observe = |aggregator: &mut Aggregator, is_exit| {
-        event.subject.is_exit = is_exit;
+    let mut observe = |aggregator: &mut Aggregator, is_cpu_time| {
+        event.subject.is_cpu_time = is_cpu_time;
         aggregator.apply(Message::Events(vec![event; 3], Cgroups::new()));
     };
     let total = |times: u64| Counts {
         execs: 3 * times,
         cpu_ns: 3 * 7 * times,
     };
-    for is_exit in [0, 1] {
-        observe(&mut aggregator, is_exit);
+    for is_cpu_time in [0, 1] {
+        observe(&mut aggregator, is_cpu_time);
     }
     aggregator.change_views(vec![
         View::new(vec![Label::Uid], 5),
         View::new(vec![Label::Comm], 6),
     ]);
-    for is_exit in [0, 1] {
-        observe(&mut aggregator, is_exit);
+    for is_cpu_time in [0, 1] {
+        observe(&mut aggregator, is_cpu_time);
     }
     let [by_uid, by_comm] = &aggregator.snapshot().views[..] else {
         panic!("two views");
     };
     assert_eq!(by_uid.yielded, total(1));
-    assert_eq!(by_uid.series, vec![(Key::default(), total(1))]);
+    assert_eq!(keys_and_counts(by_uid), [(Key::default(), total(1))]);
     assert_eq!(by_comm.yielded, total(0));
-    assert_eq!(by_comm.series, vec![(Key::default(), total(2))]);
+    assert_eq!(keys_and_counts(by_comm), [(Key::default(), total(2))]);
     assert_eq!(by_comm.max_series, 6);
 }
 
 #[test]
-fn exits_count_statuses_lifetimes_and_cpu_time_but_no_exec() {
+fn cpu_time_is_counted_from_events_and_the_tally_and_without_a_subject() {
     let mut aggregator = Aggregator::new(vec![View::new(vec![Label::Comm], 5)]);
-    let mut exit = Event {
-        lifetime_ns: 2_000_000,
+    let mut freed = Event {
         cpu_ns: 300,
         ..Event::default()
     };
-    exit.subject.is_exit = 1;
-    exit.subject.retval = 9;
+    freed.subject.is_cpu_time = 1;
+    let mut orphan = freed;
+    orphan.subject.is_parent_unknown = 1;
     let tallied = TallyCount {
         count: 2,
         cpu_ns: 600,
     };
-    aggregator.apply(Message::Events(vec![exit], Cgroups::new()));
+    aggregator.apply(Message::Events(vec![freed], Cgroups::new()));
     aggregator.apply(Message::Tally(
-        vec![(exit.subject, tallied)],
+        vec![(orphan.subject, tallied)],
         Cgroups::new(),
     ));
+    let mut flush = Flush::default();
+    flush.before[Kind::CpuTime].seen = 7;
+    flush.after[Kind::CpuTime] = Ledger {
+        sent: 1,
+        tallied: 2,
+        unattributed: 4,
+        unattributed_cpu_ns: 50,
+        seen: 7,
+        ..Ledger::default()
+    };
+    aggregator.apply(Message::Flushed(Box::new(flush)));
+    // A view that begins now has all of it as yielded.
+    aggregator.change_views(vec![
+        View::new(vec![Label::Comm], 5),
+        View::new(vec![Label::Uid], 5),
+    ]);
     let snapshot = aggregator.snapshot();
     assert_eq!(snapshot.execs, 0);
-    assert_eq!(snapshot.exits.by_status[&WaitStatus::Signaled(9)], 3);
-    assert_eq!(snapshot.exits.lifetimes.iter().sum::<u64>(), 1);
-    let cpu = Counts {
-        execs: 0,
-        cpu_ns: 900,
+    assert_eq!(snapshot.differences, [0; 4]);
+    assert_eq!(snapshot.unattributed_cpu_ns, 50);
+    assert_eq!(snapshot.unknown_parents, 2);
+    let cpu = |cpu_ns| Counts { execs: 0, cpu_ns };
+    let [by_comm, by_uid] = &snapshot.views[..] else {
+        panic!("two views");
     };
-    assert_eq!(snapshot.views[0].series, vec![(Key::default(), cpu)]);
+    assert_eq!(keys_and_counts(by_comm), [(Key::default(), cpu(900))]);
+    assert_eq!(series::other(by_comm, &snapshot), cpu(50));
+    assert_eq!(by_uid.yielded, cpu(950));
+    assert_eq!(series::other(by_uid, &snapshot), cpu(0));
 }
 
 #[test]
@@ -217,9 +248,57 @@ fn a_view_that_a_reload_adds_has_only_later_unattributed_execs_in_other() {
         let snapshot = aggregator.snapshot();
         let view = &snapshot.views[0];
         assert_eq!(view.yielded.execs, 3 + 2);
-        assert_eq!(view.series[0].1.execs, execs);
+        assert_eq!(view.series[0].counts.execs, execs);
         assert_eq!(series::other(view, &snapshot).execs, other);
         assert_eq!(view.recent_other.counts().sum::<u64>(), other);
         assert_eq!(snapshot.execs, 3 + 2 + execs + other);
     }
+}
+
+/// A flush that began at this time, with these counts of exits with status 1 and of ENOTDIR.
+fn flush(began: Timestamp, exits: u64, failures: u64) -> Message {
+    let mut flush = Flush {
+        began,
+        ..Flush::default()
+    };
+    flush.exits.add(1 << 8, exits);
+    flush.failures.add(Errno::ENOTDIR as i32, failures);
+    Message::Flushed(Box::new(flush))
+}
+
+#[test]
+fn a_series_starts_when_the_last_flush_without_it_began() {
+    let [first, second, third, fourth] = [1, 2, 3, 4].map(Timestamp::from_unix_ms);
+    let view = || View::new(vec![Label::Comm], 1).idle_after(Duration::ZERO);
+    let mut aggregator = Aggregator::new(vec![view()]);
+    let began = aggregator.snapshot().start;
+    let exec = |aggregator: &mut Aggregator, comm| {
+        let mut event = Event::default();
+        event.subject.comm[0] = comm;
+        aggregator.apply(Message::Events(vec![event], Cgroups::new()));
+        aggregator.snapshot().views[0].series[0].start
+    };
+    assert!(began.unix_ms() > 0);
+    assert_eq!(exec(&mut aggregator, b'a'), began);
+    aggregator.apply(flush(first, 0, 0));
+    assert_eq!(exec(&mut aggregator, b'a'), began);
+    aggregator.apply(flush(second, 0, 3));
+    // `a` is evicted.
+    assert_eq!(exec(&mut aggregator, b'b'), second);
+    aggregator.apply(flush(third, 2, 4));
+    // A series that comes back starts anew.
+    assert_eq!(exec(&mut aggregator, b'a'), third);
+    // A view that is added by a reload starts, and one that stays keeps its starts.
+    aggregator.change_views(vec![view(), View::new(vec![Label::Uid], 1)]);
+    aggregator.apply(flush(fourth, 2, 4));
+
+    let snapshot = aggregator.snapshot();
+    assert_eq!(snapshot.start, began);
+    let starts = snapshot.views.iter().map(|view| view.start);
+    assert_eq!(starts.collect::<Vec<_>>(), [began, third]);
+    assert_eq!(snapshot.views[0].series[0].start, third);
+    let exits = BTreeMap::from([(WaitStatus::Exited(1), second)]);
+    assert_eq!(snapshot.exit_starts, exits);
+    let failures = BTreeMap::from([(Errno::ENOTDIR as i32, first)]);
+    assert_eq!(snapshot.failure_starts, failures);
 }

@@ -1,5 +1,8 @@
 //! What a view counts.
 
+use super::key::Key;
+use crate::sys::clock::Timestamp;
+
 /// The counts of a series.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -9,9 +12,39 @@ pub struct Counts {
     pub cpu_ns: u64,
 }
 
+impl Counts {
+    /// Returns the lesser of each count.
+    pub(super) fn min(self, other: Self) -> Self {
+        Self {
+            execs: self.execs.min(other.execs),
+            cpu_ns: self.cpu_ns.min(other.cpu_ns),
+        }
+    }
+}
+
+impl std::ops::Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        Self {
+            execs: self.execs - less.execs,
+            cpu_ns: self.cpu_ns - less.cpu_ns,
+        }
+    }
+}
+
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, more: Self) {
         self.execs += more.execs;
         self.cpu_ns += more.cpu_ns;
     }
+}
+
+/// A series at a flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesCounts {
+    pub key: Key,
+    pub counts: Counts,
+    /// When the series had not counted anything yet: the beginning of the last flush without it.
+    pub start: Timestamp,
 }

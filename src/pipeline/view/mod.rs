@@ -1,7 +1,8 @@
 //! A view: execs and CPU time by a set of labels, with a bounded number of series.
 //!
 //! `slots` decides which series is evicted for a new one. `returning` counts in how many different
-//! seconds each name without a slot was seen.
+//! seconds each name without a slot was seen. `one_series` and `evicted` make the counts add up for a
+//! Prometheus that sees only scrapes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -10,17 +11,22 @@ use std::time::Duration;
 use crate::names::cgroup::Cgroup;
 use crate::pipeline::history::History;
 use crate::record::Subject;
+use crate::sys::clock::Timestamp;
 
 mod counts;
+mod evicted;
 mod key;
+mod one_series;
 mod returning;
 mod slots;
 
-pub use self::counts::Counts;
+pub use self::counts::{Counts, SeriesCounts};
 pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 
+use self::evicted::Evicted;
+use self::one_series::{NO_USER, Series};
 use self::returning::Returning;
-use self::slots::{NO_USER, Newcomer, Series, Slots};
+use self::slots::{Newcomer, Slots};
 
 /// The label values of a cgroup that is not known. No unit, slice or container has this name.
 static UNKNOWN: LazyLock<Cgroup> = LazyLock::new(|| {
@@ -38,34 +44,40 @@ pub struct View {
     labels: Vec<Label>,
     max_series: usize,
     /// Series that are never evicted.
-    reserved: HashMap<Key, Counts>,
+    reserved: HashMap<Key, Series>,
     /// The other series.
     slots: Slots,
     /// Names without a slot.
     returning: Returning,
+    evicted: Evicted,
     overflow: Counts,
+    /// When the view, and with it `overflow`, began.
+    start: Timestamp,
+    /// The start of a series that begins now: when the last flush began.
+    flushed: Timestamp,
     yielded: Counts,
-    /// The unattributed execs from before the view existed, which are in `yielded`.
-    unattributed_before: u64,
+    /// What was unattributed before the view existed, which is in `yielded`.
+    unattributed_before: Counts,
     recent_other: History,
     /// All execs added to `recent_other`, including those too old to be kept there.
     other_recorded: u64,
 }
-
-/// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and the
-/// execs that have been unattributed since the view was created.
+/// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and what
+/// has been unattributed since the view was created.
 #[derive(Debug, Clone, Default)]
 pub struct ViewCounts {
     pub labels: Vec<Label>,
     /// In no particular order.
-    pub series: Vec<(Key, Counts)>,
-    /// What had no slot when it was counted.
+    pub series: Vec<SeriesCounts>,
+    /// What had no slot when it was counted, or lost its series before a scrape showed it.
     pub overflow: Counts,
-    /// What was counted under series that have since been evicted, and everything counted before
-    /// the view existed.
+    /// When the view, and with it `overflow`, began.
+    pub start: Timestamp,
+    /// What a scrape has shown under series that have since been evicted, and everything counted
+    /// before the view existed.
     pub yielded: Counts,
-    /// The unattributed execs in `yielded`.
-    pub unattributed_before: u64,
+    /// What is unattributed in `yielded`.
+    pub unattributed_before: Counts,
     /// The execs of the last minutes that had no series.
     pub recent_other: History,
     /// The number of slots.
@@ -81,9 +93,12 @@ impl View {
             reserved: HashMap::new(),
             slots: Slots::new(u32::MAX, max_series),
             returning: Returning::default(),
+            evicted: Evicted::default(),
             overflow: Counts::default(),
+            start: Timestamp::default(),
+            flushed: Timestamp::default(),
             yielded: Counts::default(),
-            unattributed_before: 0,
+            unattributed_before: Counts::default(),
             recent_other: History::default(),
             other_recorded: 0,
         }
@@ -110,14 +125,28 @@ impl View {
     /// Adds series that exist from the start and are never evicted.
     #[must_use]
     pub fn reserve(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
-        let counts = keys.into_iter().map(|key| (key, Counts::default()));
-        self.reserved.extend(counts);
+        let series = |key| {
+            let series = Series::new(Counts::default(), Timestamp::default(), NO_USER, 0);
+            (key, series)
+        };
+        self.reserved.extend(keys.into_iter().map(series));
         self
     }
 
-    /// Starts with what was counted before the view existed, unattributed execs included.
+    /// Sets when the view and its reserved series begin, which is when the last flush began.
     #[must_use]
-    pub fn beginning_with(self, before: Counts, unattributed_before: u64) -> Self {
+    pub fn starting(mut self, start: Timestamp) -> Self {
+        self.start = start;
+        self.flushed = start;
+        for series in self.reserved.values_mut() {
+            series.start = start;
+        }
+        self
+    }
+
+    /// Starts with what was counted before the view existed, what is unattributed included.
+    #[must_use]
+    pub fn beginning_with(self, before: Counts, unattributed_before: Counts) -> Self {
         Self {
             yielded: before,
             unattributed_before,
@@ -131,43 +160,44 @@ impl View {
     #[must_use]
     pub fn continuing(self, old: Self, now: Duration) -> Self {
         let now = whole_seconds(now);
-        let mut slots = old.slots;
+        let (mut slots, mut evicted) = (old.slots, old.evicted);
         slots.idle_after = self.slots.idle_after;
         slots.per_user = self.slots.per_user;
-        for (key, counts) in old.reserved {
-            let series = Series {
-                counts,
-                user: NO_USER,
-                seconds: u32::try_from(counts.execs).unwrap_or(u32::MAX),
-                created: now,
-                last_exec: now,
-                last_used: now,
-            };
+        for (key, mut series) in old.reserved {
+            series.created = now;
+            series.last_used = now;
             slots.insert(key, series);
         }
         let mut reserved = self.reserved;
-        for (key, counts) in &mut reserved {
-            if let Some(so_far) = slots.remove(key) {
-                *counts = so_far;
-            }
+        for (key, series) in &mut reserved {
+            *series = match slots.remove(key) {
+                Some(so_far) => so_far,
+                None => Series::new(evicted.take(key), series.start, NO_USER, now),
+            };
         }
         Self {
             labels: self.labels,
             max_series: self.max_series,
             reserved,
             slots,
+            evicted,
             ..old
         }
     }
 
-    /// Returns whether a view with these labels would have the same series.
-    pub fn groups_by(&self, labels: &[Label]) -> bool {
-        let set = |labels| grouping(labels).collect::<BTreeSet<_>>();
-        set(&self.labels) == set(labels)
+    /// Returns whether a view with these labels has the same metrics and series in Prometheus.
+    pub fn has_labels(&self, labels: &[Label]) -> bool {
+        let set = |labels: &[Label]| labels.iter().copied().collect::<BTreeSet<_>>();
+        name(&self.labels) == name(labels) && set(&self.labels) == set(labels)
     }
 
     pub fn labels(&self) -> &[Label] {
         &self.labels
+    }
+
+    /// Tells the view when the last flush began.
+    pub fn flushed(&mut self, began: Timestamp) {
+        self.flushed = began;
     }
 
     /// Adds `more` to the series of a subject, or to the overflow if it has no series and gets no
@@ -175,13 +205,19 @@ impl View {
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
         let key = self.key(subject, cgroup);
         let now = whole_seconds(now);
-        if let Some(counts) = self.reserved.get_mut(&key) {
-            *counts += more;
+        if let Some(series) = self.reserved.get_mut(&key) {
+            self.overflow += series.count(more, now);
         } else if let Some(series) = self.slots.get_mut(&key) {
-            series.count(more, now);
+            self.overflow += series.count(more, now);
         } else {
             self.add_new(key, subject.uid, now, more);
         }
+    }
+
+    /// Records that a scrape shows the counts.
+    pub fn show(&mut self) {
+        let reserved = self.reserved.values_mut();
+        reserved.chain(self.slots.iter_mut()).for_each(Series::show);
     }
 
     fn add_new(&mut self, key: Key, user: u32, now: u32, more: Counts) {
@@ -196,23 +232,28 @@ impl View {
             seconds = self.returning.see(&key, now);
             let newcomer = Newcomer { user, seconds };
             while self.is_full() {
-                let Some(counts) = self.slots.evict_for(newcomer, now) else {
+                let Some((evicted, series)) = self.slots.evict_for(newcomer, now) else {
                     self.overflow += more;
                     return;
                 };
-                self.yielded += counts;
+                self.remove(&evicted, &series);
             }
             self.returning.forget(&key);
         }
-        let series = Series {
-            counts: more,
-            user,
-            seconds,
-            created: now,
-            last_exec: now,
-            last_used: now,
-        };
+        let mut series = Series::new(self.evicted.take(&key), self.flushed, user, now);
+        series.seconds = seconds;
+        self.overflow += series.count(more, now);
         self.slots.insert(key, series);
+    }
+
+    fn remove(&mut self, key: &Key, series: &Series) {
+        self.evicted.keep(key, series.last_shown());
+        let shown = series.shown();
+        let unseen = series.counts - shown;
+        self.yielded += shown;
+        self.overflow += unseen;
+        // They had a series when they happened.
+        self.other_recorded += unseen.execs;
     }
 
     fn is_full(&self) -> bool {
@@ -222,19 +263,24 @@ impl View {
     /// Records in `recent_other` the execs without a series since the last call. `unattributed` is
     /// the number of unattributed execs so far, and `now` is the time since the start.
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
-        let unattributed = unattributed.saturating_sub(self.unattributed_before);
+        let unattributed = unattributed.saturating_sub(self.unattributed_before.execs);
         let other = self.overflow.execs + unattributed;
         self.recent_other.add(now, other - self.other_recorded);
         self.other_recorded = other;
     }
 
     pub fn counts(&self) -> ViewCounts {
-        let reserved = self.reserved.iter().map(|(k, v)| (k.clone(), *v));
-        let others = self.slots.iter().map(|(k, v)| (k.clone(), v.counts));
+        let series = self.reserved.iter().chain(self.slots.iter());
+        let series = series.map(|(key, series)| SeriesCounts {
+            key: key.clone(),
+            counts: series.counts,
+            start: series.start,
+        });
         ViewCounts {
             labels: self.labels.clone(),
-            series: reserved.chain(others).collect(),
+            series: series.collect(),
             overflow: self.overflow,
+            start: self.start,
             yielded: self.yielded,
             unattributed_before: self.unattributed_before,
             recent_other: self.recent_other.clone(),

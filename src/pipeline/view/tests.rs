@@ -20,8 +20,8 @@ pub(super) const NOW: Duration = Duration::from_secs(100);
 
 pub(super) fn execs_of(counts: &ViewCounts, comm: u8) -> Option<u64> {
     let mut series = counts.series.iter();
-    let found = series.find(|(key, _)| key.comm[0] == comm);
-    found.map(|(_, counts)| counts.execs)
+    let found = series.find(|series| series.key.comm[0] == comm);
+    found.map(|series| series.counts.execs)
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn fields_that_a_view_does_not_group_by_do_not_split_its_series() {
     view.add(&subject(b'a', 1), None, NOW, execs(1));
     view.add(&subject(b'a', 2), None, NOW, execs(2));
     assert_eq!(view.counts().series.len(), 1);
-    assert_eq!(view.counts().series[0].1, execs(3));
+    assert_eq!(view.counts().series[0].counts, execs(3));
 }
 
 #[test]
@@ -60,6 +60,7 @@ fn an_idle_series_is_evicted_only_by_a_new_one() {
     view.add(&subject(b'a', 0), None, NOW, execs(1));
     view.add(&subject(b'b', 0), None, NOW, execs(2));
     view.add(&subject(b'a', 0), None, NOW + hour / 2, execs(1));
+    view.show();
     // `b` has been idle for longer than `a`, but not for an hour yet.
     view.add(&subject(b'c', 0), None, NOW + hour * 3 / 4, execs(4));
     let counts = view.counts();
@@ -92,9 +93,15 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     let mut view = View::new(vec![Label::Comm], 2)
         .idle_after(Duration::ZERO)
         .reserve([key(b'z')]);
-    assert_eq!(view.counts().series, [(key(b'z'), execs(0))]);
+    let reserved = SeriesCounts {
+        key: key(b'z'),
+        counts: execs(0),
+        start: Timestamp::default(),
+    };
+    assert_eq!(view.counts().series, [reserved]);
     for comm in *b"abz" {
         view.add(&subject(comm, 0), None, NOW, execs(1));
+        view.show();
     }
     let counts = view.counts();
     assert_eq!(counts.series.len(), 2);
@@ -139,9 +146,9 @@ fn an_unknown_cgroup_affects_only_the_labels_that_come_from_it() {
     let mut series: Vec<_> = counts
         .series
         .iter()
-        .map(|(k, v)| {
-            assert_eq!(k.comm, subject(b'a', 0).comm);
-            (k.unit.clone().unwrap(), v.execs)
+        .map(|series| {
+            assert_eq!(series.key.comm, subject(b'a', 0).comm);
+            (series.key.unit.clone().unwrap(), series.counts.execs)
         })
         .collect();
     series.sort();
@@ -162,11 +169,12 @@ fn at(seconds: u64) -> Duration {
 
 proptest! {
     /// Each count is added exactly once, to a series or to the overflow, and stays there until its
-    /// series is evicted and all counts of that series become yielded.
+    /// series is evicted. What a scrape has shown of that series is then yielded, and the rest moves
+    /// to the overflow.
     #[test]
-    fn counts_only_go_up_and_none_moves(
+    fn counts_only_go_up_and_none_moves_that_a_scrape_has_shown(
         observed in proptest::collection::vec(
-            (0_u8..60, 0_u32..5, 0_u64..3, 0_u64..1000, 0_u64..20),
+            (0_u8..60, 0_u32..5, 0_u64..3, 0_u64..1000, 0_u64..20, any::<bool>()),
             0..400,
         ),
         max_series in 1_usize..40,
@@ -178,7 +186,9 @@ proptest! {
         let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
         let (mut total, mut now) = (Counts::default(), 0);
         let mut before = view.counts();
-        for (comm, uid, execs, cpu_ns, passed) in observed {
+        // The counts of the series in the last scrape, without those evicted since.
+        let mut shown: HashMap<Key, Counts> = HashMap::new();
+        for (comm, uid, execs, cpu_ns, passed, is_scraped) in observed {
             now += passed;
             let more = Counts { execs, cpu_ns };
             let cgroup = (comm % 10 > 0).then_some(&cgroup);
@@ -189,38 +199,42 @@ proptest! {
             prop_assert!(after.series.len() <= max_series);
 
             let own = view.key(&subject, cgroup);
-            let old: HashMap<_, _> = before.series.iter().cloned().collect();
-            let new: HashMap<_, _> = after.series.iter().cloned().collect();
-            let mut expected_yielded = before.yielded;
+            let by_key = |counts: &ViewCounts| {
+                let series = counts.series.iter();
+                series.map(|series| (series.key.clone(), series.counts)).collect::<HashMap<_, _>>()
+            };
+            let (old, new) = (by_key(&before), by_key(&after));
+            let (mut expected_yielded, mut expected_other) = (before.yielded, before.overflow);
             for (key, counts) in &old {
                 match new.get(key) {
-                    None => expected_yielded += *counts,
-                    Some(now) if own == *key => {
-                        let mut counts = *counts;
-                        counts += more;
-                        prop_assert_eq!(*now, counts);
+                    None => {
+                        let shown = shown.remove(key).unwrap_or_default();
+                        expected_yielded += shown;
+                        expected_other += *counts - shown;
                     }
-                    Some(now) => prop_assert_eq!(now, counts),
+                    Some(now) => prop_assert!(own == *key || now == counts),
                 }
             }
+            prop_assert!(new.keys().all(|key| own == *key || old.contains_key(key)));
+            let of_own = |series: &HashMap<_, _>| series.get(&own).copied().unwrap_or_default();
+            let added = of_own(&new) - of_own(&old);
+            if shown.contains_key(&own) {
+                prop_assert_eq!(added, more);
+            }
+            expected_other += more - added;
             prop_assert_eq!(after.yielded, expected_yielded);
-            for (key, counts) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
-                prop_assert_eq!((key, *counts), (&own, more));
-            }
-            let has_series = new.contains_key(&own);
-            let mut expected_other = before.overflow;
-            if !has_series {
-                expected_other += more;
-            }
-            let other = after.overflow;
-            prop_assert_eq!(other, expected_other);
+            prop_assert_eq!(after.overflow, expected_other);
 
-            let mut sum = other;
+            let mut sum = after.overflow;
             sum += after.yielded;
-            for (_, counts) in &after.series {
-                sum += *counts;
+            for series in &after.series {
+                sum += series.counts;
             }
             prop_assert_eq!(sum, total);
+            if is_scraped {
+                view.show();
+                shown = new;
+            }
             before = after;
         }
     }
@@ -228,7 +242,7 @@ proptest! {
 
 #[test]
 fn execs_without_a_series_are_recorded_by_time_once() {
-    let mut view = View::new(vec![Label::Comm], 1).beginning_with(execs(100), 7);
+    let mut view = View::new(vec![Label::Comm], 1).beginning_with(execs(100), execs(7));
     for (second, comm, unattributed) in [(0, b'a', 7), (1, b'b', 8), (6, b'c', 8), (7, b'a', 8)] {
         view.add(&subject(comm, 0), None, at(second), execs(1));
         view.record_other(unattributed, at(second));
@@ -260,10 +274,95 @@ fn a_view_with_other_settings_takes_over_the_counts() {
 
     // Fewer slots than series: idle series are evicted, but only when a new one arrives.
     let mut view = by_comm(2).idle_after(NOW).continuing(view, NOW);
+    view.show();
     assert_eq!(series(&view), [one, one, one, one, None]);
     view.add(&subject(b'd', 0), None, NOW * 2, execs(1));
     view.add(&subject(b'e', 0), None, NOW * 2, execs(1));
     assert_eq!(series(&view), [None, None, None, Some(2), one]);
     assert_eq!(view.counts().yielded, execs(3));
     assert_eq!(view.counts().overflow, execs(1));
+}
+
+/// A view with one slot, in which each new name evicts a series.
+fn with_one_slot() -> View {
+    View::new(vec![Label::Comm], 1).idle_after(Duration::ZERO)
+}
+
+#[test]
+fn only_what_a_scrape_has_shown_is_yielded() {
+    let mut view = with_one_slot();
+    view.add(&subject(b'a', 0), None, NOW, execs(5));
+    view.show();
+    view.add(&subject(b'a', 0), None, NOW, execs(2));
+    for comm in *b"bc" {
+        view.add(&subject(comm, 0), None, NOW, execs(1));
+    }
+    view.record_other(0, NOW);
+    let counts = view.counts();
+    // Two execs of `a` and the one of `b` had a series that no scrape showed.
+    assert_eq!((counts.yielded, counts.overflow), (execs(5), execs(2 + 1)));
+    assert_eq!(execs_of(&counts, b'c'), Some(1));
+    // They did not happen without a series.
+    assert_eq!(counts.recent_other.counts().sum::<u64>(), 0);
+}
+
+#[test]
+fn a_series_that_returns_is_first_shown_with_less_than_before() {
+    // `a` is shown, is evicted, and returns. The numbers are its execs and CPU time: shown before,
+    // counted since, and expected in the next scrape.
+    for (before, since, expected) in [
+        ((5, 0), (3, 70), (3, 70)),
+        ((5, 80), (5, 70), (4, 70)),
+        ((5, 80), (9, 90), (4, 79)),
+        ((2, 80), (2, 80), (1, 79)),
+        // A program that is executed does not appear as 0.
+        ((1, 80), (9, 1), (9, 1)),
+        ((0, 1), (1, 1), (1, 0)),
+    ] {
+        let counts = |(execs, cpu_ns)| Counts { execs, cpu_ns };
+        let mut view = with_one_slot();
+        view.add(&subject(b'a', 0), None, NOW, counts(before));
+        view.show();
+        view.add(&subject(b'b', 0), None, NOW, execs(1));
+        view.add(&subject(b'a', 0), None, NOW, execs(1));
+        // It is evicted again before a scrape shows it.
+        view.add(&subject(b'b', 0), None, NOW, execs(1));
+        let other = view.counts().overflow;
+        view.add(&subject(b'a', 0), None, NOW, execs(1));
+        view.add(&subject(b'a', 0), None, NOW, counts(since) - execs(1));
+        let of_a = |view: &View| view.counts().series[0].counts;
+        assert_eq!(of_a(&view), counts(expected), "{before:?} {since:?}");
+        let mut rest = other;
+        rest += execs(1); // of `b`, whose series no scrape has shown
+        rest += counts(since) - counts(expected);
+        assert_eq!(view.counts().overflow, rest, "{before:?} {since:?}");
+        // Once a scrape has shown it, it counts everything.
+        view.show();
+        let mut after = counts(expected);
+        view.add(&subject(b'a', 0), None, NOW, counts((100, 1000)));
+        after += counts((100, 1000));
+        assert_eq!(of_a(&view), after);
+    }
+}
+
+#[test]
+fn a_reload_keeps_what_a_scrape_has_shown() {
+    let key = key_of(&[Label::Comm], "a").unwrap();
+    let count = |view: &mut View, comm, n| view.add(&subject(comm, 0), None, NOW, execs(n));
+    let mut view = with_one_slot().reserve([key.clone()]);
+    count(&mut view, b'a', 5);
+    view.show();
+    // `a` is no longer reserved, and is evicted.
+    let mut view = with_one_slot().continuing(view, NOW);
+    count(&mut view, b'a', 1);
+    count(&mut view, b'b', 1);
+    assert_eq!(view.counts().yielded, execs(5));
+    assert_eq!(view.counts().overflow, execs(1));
+    // It returns, because it is reserved again.
+    let mut view = View::new(vec![Label::Comm], 2)
+        .reserve([key])
+        .continuing(view, NOW);
+    count(&mut view, b'a', 7);
+    assert_eq!(execs_of(&view.counts(), b'a'), Some(4));
+    assert_eq!(view.counts().overflow, execs(1 + 3));
 }

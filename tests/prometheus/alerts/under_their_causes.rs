@@ -24,8 +24,10 @@ use rustix::process::Signal;
 
 use super::shipped;
 use super::site::{Site, alert};
+use testkit::bytes::encode;
 use testkit::compiled::ways;
 use testkit::daemon::{Daemon, configured};
+use testkit::fake::event;
 use testkit::mounts::with_tracefs;
 use testkit::programs::Programs;
 use testkit::prometheus::packaging;
@@ -128,7 +130,10 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_no_other_does() {
     let down = alert("ExecsnoopTargetDown", "leaving");
     leaving.stop();
     let difference = alert("ExecsnoopLedgerDifference", "claiming");
-    claiming.kernel(|kernel| kernel.ledgers[Kind::Exec].seen += 1);
+    claiming.kernel(|kernel| {
+        kernel.emit(encode(&event(b"unseen", 0, 1)));
+        kernel.ledgers[Kind::Exec].seen -= 1;
+    });
     let reload_failed = alert("ExecsnoopReloadFailed", "reloading");
     std::fs::write(config.path().join("config.toml"), "nonsense = 1\n").unwrap();
     reloading.signal(Signal::HUP);

@@ -17,8 +17,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::RandomState;
 
-use super::counts::Counts;
 use super::key::Key;
+use super::one_series::{NO_USER, Series};
 
 /// The age in seconds from which a name that returns can evict a series in use. It is twice the usual
 /// scrape interval, so that Prometheus has seen the series by then.
@@ -26,33 +26,6 @@ const SETTLED: u32 = 30;
 
 /// How many of the weakest series are listed at a time.
 const LISTED: usize = 64;
-
-/// The `user` of a series that counts towards no user's share. No process has this uid, `(uid_t)-1`.
-pub(super) const NO_USER: u32 = u32::MAX;
-
-/// Times are in seconds since the start.
-#[derive(Debug)]
-pub(super) struct Series {
-    pub(super) counts: Counts,
-    /// The user whose process was counted first.
-    pub(super) user: u32,
-    /// The number of different seconds with an exec.
-    pub(super) seconds: u32,
-    pub(super) created: u32,
-    pub(super) last_exec: u32,
-    pub(super) last_used: u32,
-}
-
-impl Series {
-    pub(super) fn count(&mut self, more: Counts, now: u32) {
-        if more.execs > 0 && (self.seconds == 0 || self.last_exec != now) {
-            self.seconds = self.seconds.saturating_add(1);
-            self.last_exec = now;
-        }
-        self.counts += more;
-        self.last_used = now;
-    }
-}
 
 /// The order in which series are evicted. The least rank is the weakest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +84,10 @@ impl Slots {
         self.series.iter().map(|(key, series)| (&**key, series))
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
+        self.series.values_mut()
+    }
+
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Series> {
         self.series.get_mut(key)
     }
@@ -122,7 +99,7 @@ impl Slots {
         self.series.insert(Box::new(key), series);
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Counts> {
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Series> {
         let series = self.series.remove(key)?;
         if let Some(number) = self.users.get_mut(&series.user) {
             *number -= 1;
@@ -130,11 +107,11 @@ impl Slots {
                 self.users.remove(&series.user);
             }
         }
-        Some(series.counts)
+        Some(series)
     }
 
-    /// Removes the weakest series if it gives way to the newcomer. Returns its counts.
-    pub(super) fn evict_for(&mut self, newcomer: Newcomer, now: u32) -> Option<Counts> {
+    /// Removes the weakest series if it gives way to the newcomer, and returns it.
+    pub(super) fn evict_for(&mut self, newcomer: Newcomer, now: u32) -> Option<(Box<Key>, Series)> {
         if newcomer.seconds == 0 {
             return None;
         }
@@ -147,7 +124,8 @@ impl Slots {
         }
         self.has_changed = true;
         let (_, key) = self.weakest.pop()?;
-        self.remove(&key)
+        let series = self.remove(&key)?;
+        Some((key, series))
     }
 
     /// Returns the rank of the weakest series, which is the last one of the list.

@@ -27,6 +27,7 @@ fn a_series_without_an_exec_is_evicted_at_once_by_an_exec_and_by_nothing_else() 
         view.add(&subject(comm, 1), None, NOW, cpu);
     }
     assert_eq!(view.counts().overflow, cpu);
+    view.show();
     for comm in *b"xyz" {
         view.add(&subject(comm, 1), None, NOW, execs(1));
     }
@@ -55,6 +56,7 @@ fn a_user_with_more_than_the_share_yields_at_once_to_others() {
     }
     // A user can take every slot as long as no other user needs one.
     assert_eq!(view.counts().overflow, execs(2));
+    view.show();
     for comm in *b"abcdef" {
         view.add(&subject(comm, 2), None, NOW, execs(1));
     }
@@ -107,6 +109,7 @@ fn a_program_executed_every_second_gets_a_slot_among_names_seen_once() {
             if after_the_storm == 0 {
                 view.add(&subject(b'r', 0), None, at(second), execs(1));
             }
+            view.show();
         }
         if after_the_storm > 0 {
             for second in 0..60 {
@@ -137,6 +140,7 @@ fn a_settled_series_yields_to_a_name_seen_in_more_than_twice_as_many_seconds() {
     for second in [0, 0, 1, 2] {
         view.add(&subject(b'a', 0), None, at(second), execs(1));
     }
+    view.show();
     // `b` is executed twice in each second, which counts as one second.
     for second in (3..8).chain(100..102) {
         for _ in 0..2 {
@@ -152,6 +156,7 @@ fn a_settled_series_yields_to_a_name_seen_in_more_than_twice_as_many_seconds() {
     // When `a` returns, it counts its seconds from 0, while `b` keeps those in which it waited.
     for second in 140..=160 {
         view.add(&subject(b'a', 0), None, at(second), execs(1));
+        view.show();
         let expected = if second < 154 {
             None
         } else {

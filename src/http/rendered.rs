@@ -1,4 +1,4 @@
-//! Texts that are rendered and compressed at most once per flush, and shared by all requests for
+//! Answers that are rendered and compressed at most once per flush, and shared by all requests for
 //! them.
 
 use std::convert::Infallible;
@@ -15,14 +15,14 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::Mutex;
 
-/// A text, and its compressed form once a client has accepted that.
+/// The body of an answer, and its compressed form once a client has accepted that.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) struct Rendered {
     plain: Bytes,
     gzip: OnceLock<Bytes>,
 }
 
-impl Text {
+impl Rendered {
     fn new(plain: Vec<u8>) -> Self {
         Self {
             plain: plain.into(),
@@ -30,8 +30,14 @@ impl Text {
         }
     }
 
-    /// Returns the answer for a client that sent these headers.
-    pub(super) fn response(&self, headers: &HeaderMap, content_type: &'static str) -> Response {
+    /// Returns the answer for a client that sent these headers. `vary` names the headers on which the
+    /// answer depends.
+    pub(super) fn response(
+        &self,
+        headers: &HeaderMap,
+        content_type: &'static str,
+        vary: &'static str,
+    ) -> Response {
         let accepts_gzip = accepts_gzip(headers);
         let body = if accepts_gzip {
             self.gzip.get_or_init(|| compressed(&self.plain))
@@ -41,8 +47,7 @@ impl Text {
         let mut response = Response::new(Body::from(body.clone()));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        let vary = HeaderValue::from_static("accept-encoding");
-        headers.insert(header::VARY, vary);
+        headers.insert(header::VARY, HeaderValue::from_static(vary));
         if accepts_gzip {
             let gzip = HeaderValue::from_static("gzip");
             headers.insert(header::CONTENT_ENCODING, gzip);
@@ -84,29 +89,29 @@ impl<S: Sync> FromRequestParts<S> for Arrived {
     }
 }
 
-/// The latest text, and when its flush began.
+/// The latest answer, and when its flush began.
 #[derive(Debug, Default)]
-pub(super) struct OfFlush(Mutex<Option<(Instant, Arc<Text>)>>);
+pub(super) struct OfFlush(Mutex<Option<(Instant, Arc<Rendered>)>>);
 
 impl OfFlush {
-    /// Returns a text whose flush began after the request had arrived. `render` requests that
-    /// flush. One text is rendered at a time. Requests that arrive in the meantime share the next
+    /// Returns an answer whose flush began after the request had arrived. `render` requests that
+    /// flush. One answer is rendered at a time. Requests that arrive in the meantime share the next
     /// one.
-    pub(super) async fn text<E>(
+    pub(super) async fn rendered<E>(
         &self,
         arrived: Arrived,
         render: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
-    ) -> Result<Arc<Text>, E> {
+    ) -> Result<Arc<Rendered>, E> {
         let mut latest = self.0.lock().await;
         match &*latest {
-            Some((began, text)) if *began >= arrived.0 => Ok(Arc::clone(text)),
+            Some((began, rendered)) if *began >= arrived.0 => Ok(Arc::clone(rendered)),
             Some(_) | None => {
-                // Frees the old text before the new one is rendered.
+                // Frees the old answer before the new one is rendered.
                 *latest = None;
                 let began = Instant::now();
-                let text = Arc::new(Text::new(render().await?));
-                *latest = Some((began, Arc::clone(&text)));
-                Ok(text)
+                let rendered = Arc::new(Rendered::new(render().await?));
+                *latest = Some((began, Arc::clone(&rendered)));
+                Ok(rendered)
             }
         }
     }
@@ -141,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_text_is_the_text() {
+    fn a_compressed_answer_is_the_answer() {
         let plain = b"execsnoop_execs_total 1\n".repeat(1000);
         let gzip = compressed(&plain);
         let mut again = Vec::new();
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_that_wait_for_a_text_share_the_next_one_and_none_gets_an_older_one() {
+    async fn requests_that_wait_for_an_answer_share_the_next_one_and_none_gets_an_older_one() {
         let of_flush = OfFlush::default();
         let rendered = AtomicU32::new(0);
         let render = async || {
@@ -159,20 +164,20 @@ mod tests {
             tokio::task::yield_now().await;
             Ok::<_, ()>(number.to_string().into_bytes())
         };
-        let text = async |arrived| {
-            let text = of_flush.text(Arrived(arrived), render).await.unwrap();
-            text.plain.clone()
+        let answer = async |arrived| {
+            let rendered = of_flush.rendered(Arrived(arrived), render).await;
+            rendered.unwrap().plain.clone()
         };
         let before = Instant::now();
-        let (first, second) = tokio::join!(text(before), text(before));
+        let (first, second) = tokio::join!(answer(before), answer(before));
         assert_eq!((first, second), ("0".into(), "0".into()));
-        // The others arrive while the text of the first one is rendered.
+        // The others arrive while the answer to the first one is rendered.
         let (first, second, third) = tokio::join!(
-            text(Instant::now()),
-            async { text(Instant::now()).await },
-            async { text(Instant::now()).await },
+            answer(Instant::now()),
+            async { answer(Instant::now()).await },
+            async { answer(Instant::now()).await },
         );
         assert_eq!((first, second, third), ("1".into(), "2".into(), "2".into()));
-        assert_eq!(text(before).await, "2");
+        assert_eq!(answer(before).await, "2");
     }
 }

@@ -1,0 +1,191 @@
+//! Continues with what an earlier daemon has left in the kernel.
+//!
+//! If its programs are those that this daemon would load, they are adopted: nothing is loaded or
+//! attached, and no observation is lost. Otherwise they are replaced. The new programs are
+//! attached, but paused. Then the old ones are paused, which the kernel has completed when no
+//! program that was running is left, and the new ones observe from then on. So no observation is
+//! counted twice, and what happens in between is not counted.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use libbpf_rs::MapHandle;
+use tracing::info;
+
+use super::base::Base;
+use super::buffer::Buffer as _;
+use super::buffer::ring::Ring;
+use super::hook::Hook;
+use super::kept::{self, Descriptors, Kept, KernelSide};
+use super::maps;
+use super::options::{Options, TransportKind};
+use super::read::{add_exits, add_failures, add_ledgers};
+use super::stats::Program;
+use super::{Attached, Capture, CaptureInfo, Error, open_buffer, prepare, tally_of};
+
+/// How a daemon has continued with the kernel side of an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handover {
+    /// With the same programs.
+    Adopted,
+    /// With other programs. Nothing was observed for this long.
+    Replaced(Duration),
+}
+
+/// What replaced programs have counted and nobody has read yet.
+#[derive(Debug, Default)]
+pub(super) struct Leftover {
+    pub(super) events: Vec<Vec<u8>>,
+    /// Subjects and their counts.
+    pub(super) tally: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) cgroup_names: Option<MapHandle>,
+}
+
+/// Why there is nothing to continue with.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The descriptors are not those of an earlier daemon.
+    #[error("{0}")]
+    Descriptors(String),
+    /// This daemon cannot start.
+    #[error(transparent)]
+    Start(#[from] Error),
+}
+
+impl Capture {
+    /// Continues with the programs and maps of `descriptors`, which belong to `kernel_side`.
+    pub fn resume(
+        options: &Options,
+        descriptors: Descriptors,
+        kernel_side: &KernelSide,
+    ) -> Result<(Self, Handover), Refused> {
+        prepare()?;
+        let kept = Kept::check(descriptors, kernel_side).map_err(Refused::Descriptors)?;
+        let base = kernel_side.base.clone();
+        if kernel_side.fingerprint == options.fingerprint() {
+            return Ok((Self::adopt(options, kept, base)?, Handover::Adopted));
+        }
+        let (capture, unobserved) = Self::replace(options, kept, base)?;
+        Ok((capture, Handover::Replaced(unobserved)))
+    }
+
+    fn adopt(options: &Options, kept: Kept, base: Base) -> Result<Self, Error> {
+        let failed = |what: &'static str| move |e: io::Error| Error::setup(what, &e);
+        let tally = tally_of(&kept.maps).map_err(failed("opening the tally"))?;
+        let buffer = open_buffer(kept.transport, &kept.maps, options.buffer_pages)?;
+        let mut links = Vec::new();
+        let mut programs = Vec::new();
+        let mut hooks = Vec::new();
+        for kept in kept.programs {
+            links.push(Attached::Earlier(kept.link));
+            let program = Program::new(kept.hook, kept.program);
+            programs.push(program.map_err(failed("opening a program's fdinfo"))?);
+            hooks.push(kept.hook);
+        }
+        // After an error further up, or a kill in the middle of a replacement.
+        kept.maps
+            .pause(false)
+            .map_err(|e| Error::setup("continuing the BPF programs", &e))?;
+        info!(
+            programs = programs.len(),
+            transport = kept.transport.name(),
+            "continuing with the BPF programs of the previous run"
+        );
+        Ok(Self {
+            links,
+            programs,
+            info: CaptureInfo {
+                hooks: hooks.into_iter().filter(Hook::is_first_copy).collect(),
+                transport: kept.transport,
+                buffer_bytes: buffer.bytes(),
+            },
+            buffer,
+            maps: kept.maps,
+            tally,
+            fingerprint: options.fingerprint(),
+            base,
+            leftover: Leftover::default(),
+            is_kept: true,
+        })
+    }
+
+    fn replace(options: &Options, old: Kept, base: Base) -> Result<(Self, Duration), Error> {
+        let mut new = Self::start_paused(options, true)?;
+        let failed = |e: io::Error| Error::setup("replacing the BPF programs", &e);
+        let began = Instant::now();
+        old.maps
+            .pause(true)
+            .map_err(|e| failed(io::Error::other(e)))?;
+        let mut leftover = Leftover::default();
+        let mut tally = tally_of(&old.maps).map_err(failed)?;
+        let mut drain = || {
+            tally.drain(&mut |subject, count| {
+                leftover.tally.push((subject.to_vec(), count.to_vec()));
+            })
+        };
+        // The first drain waits for the programs that were running.
+        drain().map_err(failed)?;
+        new.maps
+            .pause(false)
+            .map_err(|e| failed(io::Error::other(e)))?;
+        let unobserved = began.elapsed();
+        // The second one takes what the earlier daemon had begun to drain.
+        drain().map_err(failed)?;
+        if old.transport == TransportKind::Ring {
+            let ring = Ring::open(&old.maps.ring);
+            let mut ring = ring.map_err(|e| failed(io::Error::other(e)))?;
+            let events = &mut leftover.events;
+            ring.drain(&mut |event| events.push(event.to_vec()))
+                .map_err(failed)?;
+        }
+        new.base = Self::base_after(&old, base).map_err(failed)?;
+        leftover.cgroup_names = Some(old.maps.cgroup_names);
+        new.leftover = leftover;
+        info!(
+            unobserved_us = u64::try_from(unobserved.as_micros()).unwrap_or(u64::MAX),
+            "replaced the BPF programs of the previous run"
+        );
+        Ok((new, unobserved))
+    }
+
+    /// Returns what the programs of `old`, and those before them, have counted.
+    fn base_after(old: &Kept, base: Base) -> io::Result<Base> {
+        let mut sums = base;
+        add_ledgers(&old.maps, &mut sums.ledgers)?;
+        add_failures(&old.maps, &mut sums.failures)?;
+        add_exits(&old.maps, &mut sums.exits)?;
+        // Runs that the kernel has skipped are known by the program, which is gone from now on:
+        // see `ProgramStats::missed_runs`.
+        for kept in &old.programs {
+            let hook = kept.hook;
+            if hook.is_first_copy() {
+                let missed = Program::new(hook, kept.program.try_clone()?)?
+                    .stats()?
+                    .missed_runs;
+                let recovered = &mut sums.ledgers[hook.kind].recovered;
+                *recovered = recovered.saturating_sub_unsigned(missed);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Returns the descriptors that a later daemon needs to continue, with their names, and what
+    /// they belong to.
+    pub fn keep(&mut self) -> io::Result<(Vec<(String, BorrowedFd<'_>)>, KernelSide)> {
+        self.is_kept = true;
+        let maps = maps::NAMES.map(kept::map).into_iter();
+        let mut descriptors: Vec<_> = maps.zip(self.maps.descriptors()).collect();
+        for (program, link) in self.programs.iter().zip(&self.links) {
+            descriptors.push((kept::link(program.hook()), link.as_fd()));
+            descriptors.push((kept::program(program.hook()), program.as_fd()));
+        }
+        let kernel_side = KernelSide {
+            fingerprint: self.fingerprint.clone(),
+            transport: self.info.transport.name().to_owned(),
+            ids: kept::ids(&descriptors)?,
+            base: self.base.clone(),
+        };
+        Ok((descriptors, kernel_side))
+    }
+}

@@ -1,0 +1,126 @@
+//! The maps of the BPF object that user space uses.
+
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut, OpenMapMut};
+
+use super::error::Error;
+use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder};
+
+/// libbpf's name of the section with the variables that change: the beginning of the object's name,
+/// and `.bss`.
+const BSS: &str = "execsnoo.bss";
+
+/// The maps of a loaded object, through duplicated descriptors that outlive the object.
+#[derive(Debug)]
+pub(super) struct Maps {
+    pub(super) events: MapHandle,
+    pub(super) ring: MapHandle,
+    pub(super) ledgers: MapHandle,
+    pub(super) failures: MapHandle,
+    pub(super) exits: MapHandle,
+    pub(super) cgroup_names: MapHandle,
+    pub(super) tally_in_use: MapHandle,
+    pub(super) tally_a: MapHandle,
+    pub(super) tally_b: MapHandle,
+    /// Its first word is `is_paused` (`bpf/ledger.h`).
+    bss: MapHandle,
+}
+
+/// The names of the maps of [`Maps`].
+pub(super) const NAMES: [&str; 10] = [
+    "events",
+    "ring",
+    "ledgers",
+    "failures",
+    "exits",
+    "cgroup_names",
+    "tally_in_use",
+    "tally_a",
+    "tally_b",
+    BSS,
+];
+
+impl Maps {
+    /// Duplicates the descriptors of the object's maps.
+    pub(super) fn of(skel: &ExecsnoopSkel<'_>) -> Result<Self, Error> {
+        let own = |map: &MapMut<'_>| {
+            MapHandle::try_from(map)
+                .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))
+        };
+        let maps = &skel.maps;
+        Ok(Self {
+            events: own(&maps.events)?,
+            ring: own(&maps.ring)?,
+            ledgers: own(&maps.ledgers)?,
+            failures: own(&maps.failures)?,
+            exits: own(&maps.exits)?,
+            cgroup_names: own(&maps.cgroup_names)?,
+            tally_in_use: own(&maps.tally_in_use)?,
+            tally_a: own(&maps.tally_a)?,
+            tally_b: own(&maps.tally_b)?,
+            bss: own(&maps.bss)?,
+        })
+    }
+
+    /// Makes maps of descriptors that an earlier daemon left, by their name. A descriptor of
+    /// another kind of map is an error.
+    pub(super) fn adopt(kept: &BTreeMap<&str, OwnedFd>) -> Result<Self, String> {
+        let mut object = MaybeUninit::uninit();
+        let failed = |what: &'static str| move |e: libbpf_rs::Error| format!("{what}: {e:#}");
+        let mut open = ExecsnoopSkelBuilder::default()
+            .open(&mut object)
+            .map_err(failed("opening the BPF object"))?;
+        for mut program in open.open_object_mut().progs_mut() {
+            program.set_autoload(false);
+        }
+        for mut map in open.open_object_mut().maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            if let Some(descriptor) = kept.get(name.as_str()) {
+                reuse(&mut map, descriptor).map_err(|error| format!("map {name}: {error}"))?;
+            }
+        }
+        let skel = open
+            .load()
+            .map_err(failed("adopting the maps of the BPF object"))?;
+        Self::of(&skel).map_err(|error| error.to_string())
+    }
+
+    /// Returns the descriptors in the order of [`NAMES`].
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; NAMES.len()] {
+        [
+            &self.events,
+            &self.ring,
+            &self.ledgers,
+            &self.failures,
+            &self.exits,
+            &self.cgroup_names,
+            &self.tally_in_use,
+            &self.tally_a,
+            &self.tally_b,
+            &self.bss,
+        ]
+        .map(AsFd::as_fd)
+    }
+
+    /// Makes the programs observe nothing from now on, or observe again.
+    pub(super) fn pause(&self, is_paused: bool) -> libbpf_rs::Result<()> {
+        let mut bss = vec![0; self.bss.value_size() as usize];
+        bss[..4].copy_from_slice(&u32::from(is_paused).to_ne_bytes());
+        self.bss.update(&0_u32.to_ne_bytes(), &bss, MapFlags::ANY)
+    }
+}
+
+fn reuse(map: &mut OpenMapMut<'_>, descriptor: &OwnedFd) -> Result<(), String> {
+    let expected = (map.map_type(), map.key_size(), map.value_size());
+    map.reuse_fd(descriptor.as_fd())
+        .map_err(|error| format!("not a BPF map: {error:#}"))?;
+    let found = (map.map_type(), map.key_size(), map.value_size());
+    if found != expected {
+        return Err(format!("{found:?} instead of {expected:?}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! What the reader's thread reads of the attached programs.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use tracing::debug;
+
+use super::Capture;
+use super::maps::Maps;
+use super::source::{ProgramStats, Source};
+use crate::names::cgroup;
+use crate::record::{self, ExitCounts, FailureCounts, Kind, Ledgers};
+
+impl Source for Capture {
+    fn wakeup_fd(&self) -> BorrowedFd<'_> {
+        self.buffer.wakeup_fd()
+    }
+
+    fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.leftover
+            .events
+            .drain(..)
+            .for_each(|bytes| event(&bytes));
+        self.buffer.drain(event)
+    }
+
+    fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        for (subject, count) in self.leftover.tally.drain(..) {
+            entry(&subject, &count);
+        }
+        self.tally.drain(entry)
+    }
+
+    fn peek_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        for (subject, count) in &self.leftover.tally {
+            entry(subject, count);
+        }
+        self.tally.peek(entry)
+    }
+
+    fn ledgers(&mut self) -> io::Result<Ledgers> {
+        let mut sums = self.base.ledgers;
+        add_ledgers(&self.maps, &mut sums)?;
+        Ok(sums)
+    }
+
+    fn failures(&mut self) -> io::Result<FailureCounts> {
+        let mut sums = self.base.failures;
+        add_failures(&self.maps, &mut sums)?;
+        Ok(sums)
+    }
+
+    fn exits(&mut self) -> io::Result<ExitCounts> {
+        let mut sums = self.base.exits.clone();
+        add_exits(&self.maps, &mut sums)?;
+        Ok(sums)
+    }
+
+    fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
+        let names = &self.maps.cgroup_names;
+        let earlier = self.leftover.cgroup_names.as_ref();
+        let path = cgroup::path(id, |id| {
+            let mut name = None;
+            for names in [Some(names), earlier].into_iter().flatten() {
+                if name.is_none() {
+                    let found = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
+                    name = found.map_err(io::Error::other)?;
+                }
+            }
+            let decode =
+                |bytes: Vec<u8>| record::decode_cgroup_name(&bytes).map_err(io::Error::other);
+            name.map(decode).transpose()
+        })?;
+        if path.is_none() {
+            // The LRU map has evicted the name of the cgroup or of an ancestor. If the cgroup's own
+            // name is absent, the programs store all of these names again at the next exec or exit
+            // in the cgroup. (An error, ENOENT, means that it is absent already.)
+            let _ = names.delete(&id.to_ne_bytes());
+        }
+        Ok(path)
+    }
+
+    fn programs(&mut self) -> Vec<ProgramStats> {
+        let stats = self.programs.iter_mut().filter_map(|program| {
+            program
+                .stats()
+                .inspect_err(|error| debug!(%error, "no statistics of a program"))
+                .ok()
+        });
+        stats.collect()
+    }
+
+    fn stop(&mut self) {
+        if self.is_kept {
+            self.buffer.close();
+        } else {
+            self.links.clear();
+        }
+    }
+}
+
+pub(super) fn add_ledgers(maps: &Maps, sums: &mut Ledgers) -> io::Result<()> {
+    for kind in Kind::ALL {
+        for bytes in per_cpu(&maps.ledgers, kind.index())? {
+            sums[kind] += record::decode_ledger(&bytes).map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn add_failures(maps: &Maps, sums: &mut FailureCounts) -> io::Result<()> {
+    for bytes in per_cpu(&maps.failures, 0)? {
+        *sums += record::decode_failures(&bytes).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+pub(super) fn add_exits(maps: &Maps, sums: &mut ExitCounts) -> io::Result<()> {
+    for bytes in per_cpu(&maps.exits, 0)? {
+        *sums += record::decode_exits(&bytes).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// Each CPU's value of an entry of a per-CPU array.
+fn per_cpu(map: &MapHandle, index: u32) -> io::Result<Vec<Vec<u8>>> {
+    map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)
+        .map_err(io::Error::other)?
+        .ok_or_else(|| io::Error::other(format!("a BPF array has no entry {index}")))
+}

@@ -1,0 +1,229 @@
+//! What Prometheus makes of the counts: random observations, scrapes and reloads, and a model of
+//! `increase()`.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::pipeline::aggregator::Aggregator;
+use crate::pipeline::cgroup_cache::Cgroups;
+use crate::pipeline::flush::Flush;
+use crate::pipeline::message::Message;
+use crate::pipeline::series;
+use crate::pipeline::snapshot::Snapshot;
+use crate::pipeline::view::{Counts, Key, Label, SeriesCounts, View, ViewCounts, key_of, name};
+use crate::record::{Kind, Subject, TallyCount};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Count {
+        comm: u8,
+        uid: u32,
+        is_cpu_time: bool,
+        times: u64,
+    },
+    Unattributed(u64),
+    Flush {
+        is_scrape: bool,
+    },
+    Pass(u64),
+    Reload(Vec<Settings>),
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    labels: Vec<Label>,
+    max_series: usize,
+    idle_after: u64,
+    user_share: f64,
+    always: Vec<&'static str>,
+}
+
+const LABELS: [&[Label]; 6] = [
+    &[Label::Comm],
+    &[Label::Uid],
+    &[Label::Uid, Label::User],
+    &[Label::User],
+    &[Label::Comm, Label::Uid],
+    &[Label::Uid, Label::Comm],
+];
+
+impl Settings {
+    fn view(&self) -> View {
+        // Only a view by `comm` can have these values.
+        let always = self.always.iter();
+        let reserved = always.filter_map(|value| key_of(&self.labels, value).ok());
+        View::new(self.labels.clone(), self.max_series)
+            .idle_after(Duration::from_secs(self.idle_after))
+            .user_share(self.user_share)
+            .reserve(reserved)
+    }
+}
+
+fn settings() -> impl Strategy<Value = Vec<Settings>> {
+    let labels = proptest::sample::select(LABELS.to_vec());
+    let always = proptest::sample::subsequence(vec!["a", "b"], 0..=2);
+    let view = (labels, 2_usize..5, 0_u64..3, 0.1..=1.0, always);
+    let view = view.prop_map(
+        |(labels, max_series, idle_after, user_share, always)| Settings {
+            labels: labels.to_vec(),
+            max_series,
+            idle_after,
+            user_share,
+            always,
+        },
+    );
+    proptest::collection::vec(view, 0..4).prop_map(|mut views| {
+        // A configuration in which two views have metrics of the same name is rejected.
+        let mut names = HashSet::new();
+        views.retain(|view| names.insert(name(&view.labels)));
+        views
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let count = (b'a'..b'g', 0_u32..4, any::<bool>(), 1_u64..8).prop_map(
+        |(comm, uid, is_cpu_time, times)| Step::Count {
+            comm,
+            uid,
+            is_cpu_time,
+            times,
+        },
+    );
+    prop_oneof![
+        20 => count,
+        1 => (0_u64..3).prop_map(Step::Unattributed),
+        10 => any::<bool>().prop_map(|is_scrape| Step::Flush { is_scrape }),
+        4 => (0_u64..40).prop_map(Step::Pass),
+        1 => settings().prop_map(Step::Reload),
+    ]
+}
+
+/// What distinguishes the series of a view for Prometheus: the name of the metric and the labels.
+type Identity = (String, BTreeSet<Label>);
+
+fn identity(labels: &[Label]) -> Identity {
+    (name(labels), labels.iter().copied().collect())
+}
+
+/// A Prometheus that scrapes one view. Each series begins at 0 for it, as with start timestamps.
+#[derive(Debug, Default)]
+struct Prometheus {
+    /// The last sample of each series, however long ago. `None` is the series `other`.
+    samples: HashMap<Option<Key>, Counts>,
+    /// The series in the last scrape.
+    present: HashSet<Option<Key>>,
+    /// The sum of `increase()` over all series since the first scrape, without extrapolation.
+    increase: Counts,
+    yielded: Counts,
+    /// The most execs that are not in `increase`, because a series that was shown with one exec was
+    /// evicted and has returned with at least one.
+    hidden: u64,
+    /// What was counted before the view existed.
+    before: Counts,
+}
+
+impl Prometheus {
+    /// Prometheus detects a counter reset only if a counter decreases.
+    fn scrape(&mut self, view: &ViewCounts, snapshot: &Snapshot) {
+        let is_first = self.samples.is_empty();
+        if is_first {
+            self.before = view.yielded;
+        }
+        let has_evicted = !is_first && view.yielded.execs != self.yielded.execs;
+        self.yielded = view.yielded;
+        let others = view
+            .series
+            .iter()
+            .map(|of| (Some(of.key.clone()), of.counts));
+        let series: Vec<_> = others
+            .chain([(None, series::other(view, snapshot))])
+            .collect();
+        for (key, now) in &series {
+            let last = self.samples.insert(key.clone(), *now).unwrap_or_default();
+            let since = |last, now| if now < last { now } else { now - last };
+            self.increase.execs += since(last.execs, now.execs);
+            self.increase.cpu_ns += since(last.cpu_ns, now.cpu_ns);
+            let may_have_returned = !self.present.contains(key) || has_evicted;
+            self.hidden += u64::from(may_have_returned && last.execs == 1 && now.execs > 0);
+        }
+        self.present = series.into_iter().map(|(key, _)| key).collect();
+    }
+}
+
+/// Asserts that the counts of a view sum up to the total.
+fn check(view: &ViewCounts, snapshot: &Snapshot, total: Counts) {
+    let mut sum = series::other(view, snapshot);
+    sum += view.yielded;
+    for SeriesCounts { counts, .. } in &view.series {
+        sum += *counts;
+    }
+    assert_eq!(sum, total, "{view:?}");
+}
+
+proptest! {
+    #[test]
+    fn the_increase_of_a_view_is_that_of_the_total_in_any_sequence_of_scrapes(
+        first in settings(),
+        steps in proptest::collection::vec(step(), 0..300),
+    ) {
+        let mut aggregator = Aggregator::new(first.iter().map(Settings::view).collect());
+        let mut flush = Flush::default();
+        let mut total = Counts::default();
+        let mut scraped: HashMap<Identity, Prometheus> = HashMap::new();
+        for step in steps {
+            match step {
+                Step::Count { comm, uid, is_cpu_time, times } => {
+                    let mut subject = Subject { uid, ..Subject::default() };
+                    subject.comm[0] = comm;
+                    let mut count = TallyCount { count: times, cpu_ns: 0 };
+                    if is_cpu_time {
+                        subject.is_cpu_time = 1;
+                        count.cpu_ns = times;
+                        total.cpu_ns += times;
+                    } else {
+                        total.execs += times;
+                    }
+                    let tally = vec![(subject, count)];
+                    aggregator.apply(Message::Tally(tally, Cgroups::new()));
+                }
+                Step::Unattributed(times) => {
+                    flush.after[Kind::Exec].unattributed += times;
+                    flush.after[Kind::CpuTime].unattributed_cpu_ns += 3 * times;
+                    total.execs += times;
+                    total.cpu_ns += 3 * times;
+                    aggregator.apply(Message::Flushed(Box::new(flush.clone())));
+                }
+                Step::Pass(seconds) => aggregator.began -= Duration::from_secs(seconds),
+                Step::Reload(views) => {
+                    aggregator.change_views(views.iter().map(Settings::view).collect());
+                    // A view that was removed, and is added again later, begins anew.
+                    scraped.retain(|labels, _| {
+                        views.iter().any(|view| identity(&view.labels) == *labels)
+                    });
+                }
+                Step::Flush { is_scrape } => {
+                    let flush = Flush { is_scrape, ..flush.clone() };
+                    aggregator.apply(Message::Flushed(Box::new(flush)));
+                    let snapshot = aggregator.snapshot();
+                    prop_assert_eq!(snapshot.execs, total.execs);
+                    for view in &snapshot.views {
+                        check(view, &snapshot, total);
+                        if !is_scrape {
+                            continue;
+                        }
+                        let prometheus = scraped.entry(identity(&view.labels)).or_default();
+                        prometheus.scrape(view, &snapshot);
+                        let expected = total - prometheus.before;
+                        let increase = prometheus.increase;
+                        prop_assert_eq!(increase.cpu_ns, expected.cpu_ns);
+                        prop_assert!(increase.execs <= expected.execs);
+                        let missing = expected.execs - increase.execs;
+                        prop_assert!(missing <= prometheus.hidden, "{missing}");
+                    }
+                }
+            }
+        }
+    }
+}

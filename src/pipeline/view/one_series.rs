@@ -1,0 +1,102 @@
+//! One series of a view, and what the last scrape showed of it.
+//!
+//! Prometheus sees a series only in scrapes. For its `increase()` over a whole view to be that of the
+//! total, two rules hold:
+//!
+//! - Of an evicted series, only what a scrape has shown is yielded. Prometheus has never seen the
+//!   rest, which therefore moves to `other`.
+//! - The first scrape that shows a series again after its eviction shows less than the last scrape
+//!   before the eviction, so that Prometheus detects a counter reset. What is more moves to `other`.
+//!   The exception is a series that was shown with one exec, because a program that is executed must
+//!   not appear as 0.
+
+use super::counts::Counts;
+use crate::sys::clock::Timestamp;
+
+/// The `user` of a series that counts towards no user's share. No process has this uid, `(uid_t)-1`.
+pub(super) const NO_USER: u32 = u32::MAX;
+
+/// Times are in seconds since the start, except for `start`.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) counts: Counts,
+    /// As in [`SeriesCounts`](super::SeriesCounts).
+    pub(super) start: Timestamp,
+    /// The counts in the last scrape that showed a series of this name.
+    last_shown: Counts,
+    /// Whether that scrape showed this series, and not one that has been evicted since.
+    is_shown: bool,
+    /// The user whose process was counted first.
+    pub(super) user: u32,
+    /// The number of different seconds with an exec.
+    pub(super) seconds: u32,
+    pub(super) created: u32,
+    pub(super) last_exec: u32,
+    pub(super) last_used: u32,
+}
+
+impl Series {
+    /// A series that has counted nothing. `last_shown` are the counts in the last scrape before its
+    /// name was evicted, or 0.
+    pub(super) fn new(last_shown: Counts, start: Timestamp, user: u32, now: u32) -> Self {
+        Self {
+            counts: Counts::default(),
+            start,
+            last_shown,
+            is_shown: false,
+            user,
+            seconds: 0,
+            created: now,
+            last_exec: now,
+            last_used: now,
+        }
+    }
+
+    /// Adds `more`, and returns what has to be counted as `other` instead.
+    #[must_use]
+    pub(super) fn count(&mut self, more: Counts, now: u32) -> Counts {
+        if more.execs > 0 && (self.seconds == 0 || self.last_exec != now) {
+            self.seconds = self.seconds.saturating_add(1);
+            self.last_exec = now;
+        }
+        self.last_used = now;
+        let added = more.min(self.limit() - self.counts);
+        self.counts += added;
+        more - added
+    }
+
+    /// Returns the highest counts that the next scrape can show.
+    fn limit(&self) -> Counts {
+        let below = |last_shown: u64, exempt| {
+            if self.is_shown || last_shown <= exempt {
+                u64::MAX
+            } else {
+                last_shown - 1
+            }
+        };
+        Counts {
+            execs: below(self.last_shown.execs, 1),
+            cpu_ns: below(self.last_shown.cpu_ns, 0),
+        }
+    }
+
+    /// Records that a scrape shows the counts.
+    pub(super) fn show(&mut self) {
+        self.last_shown = self.counts;
+        self.is_shown = true;
+    }
+
+    /// Returns the part of the counts that a scrape has shown.
+    pub(super) fn shown(&self) -> Counts {
+        if self.is_shown {
+            self.last_shown
+        } else {
+            Counts::default()
+        }
+    }
+
+    /// Returns the counts in the last scrape that showed a series of this name.
+    pub(super) fn last_shown(&self) -> Counts {
+        self.last_shown
+    }
+}
