@@ -1,6 +1,7 @@
 use super::*;
 use crate::capture::TransportKind;
 use crate::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF};
+use crate::pipeline::continuity::Continuity;
 use crate::pipeline::view::{Counts, Key, Label, SeriesCounts, ViewCounts};
 use crate::sys::clock::Timestamp;
 
@@ -50,6 +51,44 @@ fn a_snapshot_is_encoded_the_same_after_another_one() {
     for (text, total) in [(&first, 140), (&later, 160)] {
         assert!(text.contains(&format!("\nexecsnoop_execs_total {total}\n")));
         assert!(text.contains("\nexecsnoop_channel_depth 3\n"));
+    }
+}
+
+#[test]
+fn handovers_have_both_samples_from_the_start() {
+    let metrics = Metrics::new(CaptureInfo {
+        hooks: vec![EXEC_TP_BTF],
+        transport: TransportKind::Perf,
+        buffer_bytes: 4096,
+    });
+    let metrics = metrics.unwrap();
+    let text = encode(&metrics, &snapshot(7));
+    for sample in [
+        "execsnoop_handovers_total{how=\"adopted\"} 0",
+        "execsnoop_handovers_total{how=\"replaced\"} 0",
+        "execsnoop_unobserved_seconds_total 0",
+    ] {
+        assert!(text.contains(&format!("\n{sample}\n")), "{sample}");
+    }
+    let continuity = Continuity {
+        counting_since_ms: 1_700_000_000_250,
+        adopted: 3,
+        replaced: 1,
+        unobserved_ns: 20_000_000,
+        ..Continuity::default()
+    };
+    let continued = Snapshot {
+        continuity: continuity.into(),
+        ..snapshot(7)
+    };
+    let text = encode(&metrics, &continued);
+    for sample in [
+        "execsnoop_counting_since_timestamp_seconds 1700000000.25",
+        "execsnoop_handovers_total{how=\"adopted\"} 3",
+        "execsnoop_handovers_total{how=\"replaced\"} 1",
+        "execsnoop_unobserved_seconds_total 0.02",
+    ] {
+        assert!(text.contains(&format!("\n{sample}\n")), "{sample}");
     }
 }
 
