@@ -7,6 +7,7 @@ pub mod config;
 pub mod event;
 pub mod http;
 pub mod label;
+pub mod state;
 pub mod tls;
 pub mod users;
 pub mod web_config;

@@ -2,23 +2,34 @@
 //!
 //! `seed records DIRECTORY` writes the records that the kernel side sends while programs are
 //! executed. `seed relay PORT PREFIX` writes the bytes that clients send to a server, one file per
-//! connection.
+//! connection. `seed state DIRECTORY` writes what a daemon saves.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
+use std::time::SystemTime;
 
 use execsnoopd::capture::options::FailureHooks;
 use execsnoopd::capture::source::Source;
-use execsnoopd::capture::{Capture, Live, Options, TransportKind};
-use execsnoopd::record::{Event, Observation, Subject, Traced, kind, nul_terminated};
+use execsnoopd::capture::{Capture, KernelSide, Live, Options, TransportKind};
+use execsnoopd::names::cgroup::Cgroup;
+use execsnoopd::pipeline::aggregator::Aggregator;
+use execsnoopd::pipeline::continuity::Continuity;
+use execsnoopd::pipeline::flush::Flush;
+use execsnoopd::pipeline::message::Message;
+use execsnoopd::pipeline::saved::State;
+use execsnoopd::pipeline::view::{Label, View};
+use execsnoopd::record::{Event, Kind, Observation, Subject, Traced, kind, nul_terminated};
+use execsnoopd::sys::state_file::StateFile;
 
 /// More events than fit into the smallest buffers.
 const STORM: usize = 200;
@@ -31,8 +42,55 @@ fn main() -> Result<()> {
     match words[..] {
         ["records", directory] => records(Path::new(directory)),
         ["relay", port, prefix] => relay(port.parse()?, prefix),
-        _ => Err("records DIRECTORY, or relay PORT PREFIX".into()),
+        ["state", directory] => state(Path::new(directory)),
+        _ => Err("records DIRECTORY, relay PORT PREFIX, or state DIRECTORY".into()),
     }
+}
+
+fn state(directory: &Path) -> Result<()> {
+    let continuity = Continuity::new(SystemTime::UNIX_EPOCH, KernelSide::default());
+    let write = |name: &str, aggregator: &Aggregator| {
+        let state = State {
+            continuity: continuity.clone(),
+            counts: aggregator.saved(),
+        };
+        let encoded = state.encode()?;
+        let mut file = StateFile::create()?;
+        file.write(&encoded)?;
+        let mut slot = File::from(file.as_fd().try_clone_to_owned()?);
+        let mut bytes = Vec::new();
+        slot.read_to_end(&mut bytes)?;
+        fs::write(directory.join(format!("file-{name}")), bytes)?;
+        fs::write(directory.join(name), encoded)?;
+        Result::Ok(())
+    };
+    let views = [vec![Label::Comm], vec![Label::Unit, Label::Comm], vec![Label::Uid]];
+    let views = views.map(|labels| View::new(labels, 3));
+    let mut aggregator = Aggregator::new(views.into());
+    write("empty", &aggregator)?;
+    let cgroup = Arc::new(Cgroup::of_path(b"/system.slice/ssh.service"));
+    let events = (0..40_u8).map(|n| {
+        let mut event = Event {
+            cpu_ns: 1_000_000,
+            ..Event::default()
+        };
+        event.subject.comm[0] = b'a' + n % 5;
+        event.subject.uid = u32::from(n % 2);
+        event.subject.cgroup_id = 7;
+        event.subject.is_cpu_time = n % 3 % 2;
+        event
+    });
+    aggregator.apply(Message::Events(events.collect(), [(7, cgroup)].into()));
+    write("counts", &aggregator)?;
+    let mut flush = Flush {
+        is_scrape: true,
+        ..Flush::default()
+    };
+    flush.after[Kind::Exec].unattributed = 3;
+    flush.exits.add(0, 5);
+    flush.failures.add(2, 1);
+    aggregator.apply(Message::Flushed(Box::new(flush)));
+    write("flushed", &aggregator)
 }
 
 fn records(directory: &Path) -> Result<()> {
