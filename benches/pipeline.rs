@@ -4,25 +4,30 @@
 use std::hint::black_box;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use execsnoopd::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF};
 use execsnoopd::capture::source::{ProgramStats, Source};
-use execsnoopd::capture::{CaptureInfo, TransportKind};
+use execsnoopd::capture::{CaptureInfo, KernelSide, TransportKind};
 use execsnoopd::config::Config;
 use execsnoopd::metrics::{Format, Metrics};
 use execsnoopd::names::users::Users;
 use execsnoopd::pipeline::aggregator::Aggregator;
 use execsnoopd::pipeline::cgroup_cache::Cgroups;
+use execsnoopd::pipeline::continuity::Continuity;
 use execsnoopd::pipeline::flush::Control;
 use execsnoopd::pipeline::message::Message;
 use execsnoopd::pipeline::reader::Reader;
+use execsnoopd::pipeline::saved::State;
 use execsnoopd::pipeline::series;
 use execsnoopd::pipeline::snapshot::Snapshot;
 use execsnoopd::pipeline::view::{Counts, Key, SeriesCounts, ViewCounts};
-use execsnoopd::record::{Event, ExitCounts, FailureCounts, Kind, Ledgers, Observation};
+use execsnoopd::record::{
+    Event, ExitCounts, FailureCounts, Kind, Ledgers, Observation, TallyCount,
+};
 use execsnoopd::sys::clock::Timestamp;
+use execsnoopd::sys::state_file::StateFile;
 use rustix::event::{EventfdFlags, eventfd};
 use testkit::bytes::encode;
 use tokio::sync::mpsc;
@@ -230,6 +235,57 @@ fn data_flow(c: &mut Criterion) {
     group.finish();
 }
 
+/// Saves the counts, as the daemon does at most once per second: copies, encodes and writes them. Then
+/// reads and continues them, as the daemon does when it starts.
+fn save(c: &mut Criterion) {
+    let kernel = KernelSide::default();
+    let continuity = Continuity::new(SystemTime::UNIX_EPOCH, kernel);
+    let mut group = c.benchmark_group("save");
+    for series in [2_000_u64, 10_000] {
+        let mut config = Config::default();
+        config.view[0].max_series = usize::try_from(series).unwrap();
+        let views = || config.resolve().unwrap().views;
+        let mut aggregator = Aggregator::new(views());
+        // Counts of the size that a program has after a while.
+        let tallied = (0..2 * series).map(|n| {
+            let mut subject = Event::default().subject;
+            let name = format!("program-{}", n / 2);
+            subject.comm[..name.len()].copy_from_slice(name.as_bytes());
+            subject.is_cpu_time = u8::from(n % 2 == 1);
+            let count = TallyCount {
+                count: 123_456,
+                cpu_ns: 123_456_789_000,
+            };
+            (subject, count)
+        });
+        aggregator.apply(Message::Tally(tallied.collect(), Cgroups::new()));
+        let mut file = StateFile::create().unwrap();
+        let mut save = || {
+            let state = State {
+                continuity: continuity.clone(),
+                counts: aggregator.saved(),
+            };
+            let encoded = state.encode().unwrap();
+            file.write(&encoded).unwrap();
+            encoded.len()
+        };
+        println!("{series} series take {} bytes", save());
+        group.throughput(Throughput::Elements(series));
+        group.bench_function(BenchmarkId::from_parameter(series), |b| b.iter(&mut save));
+        group.bench_function(BenchmarkId::new("resume", series), |b| {
+            b.iter_batched(
+                views,
+                |views| {
+                    let state = State::decode(&file.read().unwrap()).unwrap();
+                    Aggregator::resume(state.counts, views)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
 /// Returns a snapshot of the two default views with this number of Prometheus series in all. Each
 /// key of a view has two, one for execs and one for CPU time.
 fn snapshot(series: u32) -> Snapshot {
@@ -308,6 +364,7 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = decode, aggregate, aggregate_new_names, decode_and_aggregate, data_flow, scrape
+    targets = decode, aggregate, aggregate_new_names, decode_and_aggregate, data_flow, save,
+        scrape
 }
 criterion_main!(pipeline);
