@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::capture::source::ProgramStats;
-use crate::record::{ExitCounts, FailureCounts, Kind, Ledgers};
+use crate::record::{ExitCounts, FailureCounts, Ledgers};
 use crate::sys::clock::Timestamp;
 
 /// The state of the kernel side and of the reader at a flush.
@@ -35,10 +35,6 @@ pub struct Flush {
     pub batches: u64,
     /// The kernel's statistics of the programs when the flush began.
     pub programs: Vec<ProgramStats>,
-    /// In the first flush that continues the counts of an earlier daemon: the number of observations
-    /// that wait in the tally, by kind in the order of [`Kind::ALL`]. At that moment, no program was
-    /// counting, and the buffer was empty. So whatever else has not been counted is lost.
-    pub settled: Option<[u64; Kind::ALL.len()]>,
 }
 
 /// Requests to the reader thread.

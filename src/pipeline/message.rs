@@ -2,7 +2,7 @@
 
 use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::flush::Flush;
-use crate::record::{Event, Subject, TallyCount};
+use crate::record::{Event, Kind, Subject, TallyCount};
 
 #[derive(Debug)]
 pub enum Message<O = Event> {
@@ -12,6 +12,15 @@ pub enum Message<O = Event> {
     Tally(Vec<(Subject, TallyCount)>, Cgroups),
     /// The messages before this one contain everything observed before the flush began.
     Flushed(Box<Flush>),
+    /// The counts continue those of an earlier daemon. What was delivered, but is not in the messages
+    /// before this one and was not saved, is lost.
+    Settled {
+        /// By kind, in the order of [`Kind::ALL`]: the number of observations that the kernel side has
+        /// delivered so far, to this daemon or to an earlier one.
+        delivered: [u64; Kind::ALL.len()],
+        /// Those among them that this daemon could not decode.
+        undecodable: u64,
+    },
     /// Nothing has been observed for a tick.
     Idle,
 }

@@ -167,7 +167,6 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let before = self.ledgers()?;
         let waiting_since = Instant::now();
         let mut pause = FIRST_PAUSE;
-        let mut settled = None;
         let (failures, exits, after) = loop {
             self.drain(1)?;
             let failures = self.source.failures();
@@ -175,8 +174,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             let exits = self.source.exits();
             let exits = exits.map_err(failed("cannot read the counts of exits"))?;
             if self.continues {
-                settled = self.settle()?;
-                self.continues = settled.is_none();
+                self.continues = !self.settle()?;
             }
             let after = self.ledgers()?;
             let delivered = self.delivered + of_all::<O>(&after, |ledger| ledger.unattributed);
@@ -207,15 +205,14 @@ impl<S: Source, O: Observation> Reader<S, O> {
             wakeups: self.wakeups,
             batches: self.batches,
             programs,
-            settled,
         };
         self.send(Message::Flushed(Box::new(flush)))
     }
 
-    /// Finds out how much of what the kernel side has counted was delivered to an earlier daemon:
-    /// everything but what is still in the tally. Returns the latter by kind, or None if a program
-    /// was counting in the meantime: then try again.
-    fn settle(&mut self) -> Result<Option<[u64; Kind::ALL.len()]>, Error> {
+    /// Finds out how much of what the kernel side has counted was delivered so far, to this daemon or
+    /// to an earlier one: everything but what is still in the tally. Returns false if a program was
+    /// counting in the meantime: then try again.
+    fn settle(&mut self) -> Result<bool, Error> {
         let before = self.ledgers()?;
         self.drain_events()?;
         let mut pending = [0; Kind::ALL.len()];
@@ -234,12 +231,20 @@ impl<S: Source, O: Observation> Reader<S, O> {
             ledger.seen == accounted && ledger.seen == after[kind].seen
         });
         if !is_quiet {
-            return Ok(None);
+            return Ok(false);
         }
         let in_tally: u64 = pending.iter().sum();
         self.delivered = of_all::<O>(&after, |ledger| ledger.sent + ledger.tallied) - in_tally;
         self.tallied = of_all::<O>(&after, |ledger| ledger.tallied) - in_tally;
-        Ok(Some(pending))
+        let delivered = Kind::ALL.map(|kind| {
+            let ledger = &after[kind];
+            (ledger.sent + ledger.tallied).saturating_sub(pending[kind.index() as usize])
+        });
+        self.send(Message::Settled {
+            delivered,
+            undecodable: self.undecodable,
+        })?;
+        Ok(true)
     }
 
     /// Drains the buffers and, if at least `pending` observations are in it, the tally.

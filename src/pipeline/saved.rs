@@ -142,20 +142,16 @@ impl Totals {
         self.lost[kind.index() as usize]
     }
 
-    /// Finds out what earlier daemons lost, from the ledgers at a moment when nothing was on its way
-    /// from the kernel, and from what the tally contained then.
-    pub(super) fn settle(&mut self, tally: &[u64; Kind::ALL.len()]) {
+    /// Finds out what earlier daemons lost: what the kernel side has `delivered` by kind, and what is
+    /// not counted, of which the current daemon could not decode `undecodable`.
+    pub(super) fn settle(&mut self, delivered: &[u64; Kind::ALL.len()], undecodable: u64) {
         for kind in [Kind::Exec, Kind::CpuTime] {
             let index = kind.index() as usize;
             let counted = match kind {
                 Kind::CpuTime => self.cpu_times,
-                _ => self.execs + self.undecodable,
+                _ => self.execs + undecodable,
             };
-            let ledger = &self.ledgers[kind];
-            let delivered = ledger.seen.saturating_sub(ledger.unattributed);
-            let lost = delivered
-                .saturating_sub(tally[index])
-                .saturating_sub(counted);
+            let lost = delivered[index].saturating_sub(counted);
             self.lost[index] = self.lost[index].max(lost);
         }
     }

@@ -9,7 +9,7 @@ use crate::pipeline::continuity::Continuity;
 use crate::pipeline::saved::{self, Saved, State};
 use crate::sys::state_file::{self, StateFile};
 
-/// The shortest time between two saves while counts change.
+/// How often counts are saved while they change.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the counts were not saved.
@@ -52,11 +52,10 @@ impl Saver {
         self.has_changed = true;
     }
 
-    /// Saves what `counts` returns, if it has changed and if either the last save was a second ago or
-    /// nothing more is to come for now.
-    pub(super) fn save_if_due(&mut self, is_idle: bool, counts: impl FnOnce() -> Saved) {
+    /// Saves what `counts` returns, if it has changed: `at_once`, or if the last time was a second ago.
+    pub(super) fn save_if_due(&mut self, at_once: bool, counts: impl FnOnce() -> Saved) {
         let is_due = |saved: Instant| saved.elapsed() >= INTERVAL;
-        if self.has_changed && (is_idle || self.saved.is_none_or(is_due)) {
+        if self.has_changed && (at_once || self.saved.is_none_or(is_due)) {
             self.save(counts());
         }
     }

@@ -263,7 +263,7 @@ impl Table {
                 ));
             }
             Message::Flushed(flush) => self.account = Some(flush),
-            Message::Idle => {}
+            Message::Settled { .. } | Message::Idle => {}
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
+use crate::capture::KernelSide;
 use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::flush::Flush;
@@ -49,8 +50,6 @@ pub struct Aggregator {
     failure_starts: BTreeMap<i32, Timestamp>,
     /// What the readers of earlier daemons could not decode.
     undecodable_before: u64,
-    /// Whether `totals` includes what earlier daemons lost.
-    is_settled: bool,
     continuity: Arc<Continuity>,
     saver: Option<Saver>,
 }
@@ -73,8 +72,7 @@ impl Aggregator {
             exit_starts: BTreeMap::new(),
             failure_starts: BTreeMap::new(),
             undecodable_before: 0,
-            is_settled: false,
-            continuity: Arc::new(Continuity::new(SystemTime::now(), Default::default())),
+            continuity: Arc::new(Continuity::new(SystemTime::now(), KernelSide::default())),
             saver: None,
         }
     }
@@ -130,8 +128,8 @@ impl Aggregator {
         self
     }
 
-    /// Saves the counts now, and then at most once per second while they change, when nothing more
-    /// is observed, and at the end. Snapshots contain the saver's continuity.
+    /// Saves the counts now and then, if they have changed, once per second, when nothing more is
+    /// observed, before a scrape shows them, and at the end. Snapshots contain the saver's continuity.
     #[must_use]
     pub fn with_saver(mut self, saver: Saver) -> Self {
         self.continuity = saver.continuity();
@@ -163,23 +161,26 @@ impl Aggregator {
                 self.change_views(views);
             }
             let is_idle = matches!(message, Message::Idle);
-            if self.apply(message) {
+            let is_scrape = matches!(&message, Message::Flushed(flush) if flush.is_scrape);
+            let is_flushed = self.apply(message);
+            if !is_idle && let Some(saver) = &mut self.saver {
+                saver.changed();
+            }
+            // If a scrape showed counts that are lost in a kill, a series would decrease.
+            self.save(is_idle || is_scrape);
+            if is_flushed {
                 let mut snapshot = self.snapshot();
                 snapshot.channel_depth = messages.len();
                 snapshots.send_replace(Arc::new(snapshot));
             }
-            if !is_idle && let Some(saver) = &mut self.saver {
-                saver.changed();
-            }
-            self.save(is_idle);
         }
         self.save(true);
         Arc::new(self.snapshot())
     }
 
-    fn save(&mut self, is_idle: bool) {
+    fn save(&mut self, at_once: bool) {
         if let Some(mut saver) = self.saver.take() {
-            saver.save_if_due(is_idle, || self.saved());
+            saver.save_if_due(at_once, || self.saved());
             self.saver = Some(saver);
         }
     }
@@ -224,6 +225,14 @@ impl Aggregator {
                 self.end_flush(*flush, now);
                 true
             }
+            Message::Settled {
+                delivered,
+                undecodable,
+            } => {
+                let undecodable = undecodable + self.undecodable_before;
+                self.totals.settle(&delivered, undecodable);
+                false
+            }
             Message::Idle => false,
         }
     }
@@ -236,12 +245,6 @@ impl Aggregator {
         totals.missed.update(missing(&flush), now);
         for (missed, kind) in totals.missed_at_most.iter_mut().zip(Kind::ALL) {
             missed.update(missing_at_most(&flush, kind), now);
-        }
-        if let Some(tally) = &flush.settled
-            && !self.is_settled
-        {
-            totals.settle(tally);
-            self.is_settled = true;
         }
         let statuses = flush.exits.by_status().map(|(status, _)| status);
         start_new(&mut self.exit_starts, statuses, self.flush.began);

@@ -1,4 +1,5 @@
 mod increase;
+mod resume;
 
 use nix::errno::Errno;
 

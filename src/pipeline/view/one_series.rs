@@ -72,6 +72,12 @@ impl Series {
         more - added
     }
 
+    /// Returns whether a series that was saved keeps the limits of one that has counted.
+    pub(super) fn is_plausible(&self) -> bool {
+        let limit = self.limit();
+        self.counts == self.counts.min(limit) && self.shown() == self.shown().min(self.counts)
+    }
+
     /// Returns the highest counts that the next scrape can show.
     fn limit(&self) -> Counts {
         let below = |last_shown: u64, exempt| {

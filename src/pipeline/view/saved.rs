@@ -12,8 +12,10 @@ use crate::sys::clock::Timestamp;
 
 /// What a view has counted. Its settings are not included: they come from the configuration.
 ///
-/// The seconds in which names without a slot were seen are not included either. Such a name needs
-/// them to evict a series that is in use, and is counted in `other` until it has them again.
+/// Nor are the two tables by hashes of names, whose random keys end with the process. A name without
+/// a slot needs the seconds in which it was seen to evict a series that is in use, and is counted in
+/// `other` until it has them again. A series that was evicted and returns after the restart is not
+/// limited to what Prometheus takes for a reset; its start timestamp tells that it is a new one.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 pub struct SavedView {
     /// By name, so that a label that is added to [`Label`] does not change the others.
@@ -72,7 +74,9 @@ impl SavedView {
         let before = self.unattributed_before;
         let expected = attributed.execs.checked_add(before.execs);
         let other = self.overflow.execs.saturating_add(unattributed.execs);
+        let mut series = self.reserved.iter().chain(&self.series);
         are_keys
+            && series.all(|(_, series)| series.is_plausible())
             && before.execs <= unattributed.execs
             && sum.is_some_and(|sum| Some(sum.execs) == expected)
             && sum.is_some_and(|sum| sum.cpu_ns == attributed.cpu_ns.wrapping_add(before.cpu_ns))
