@@ -62,8 +62,8 @@
 //! - *view*: counters grouped by a set of labels, with a limited number of slots, one for each
 //!   series
 //! - *overflow*: what a view counts as `other` because all its slots are taken
-//! - *yielded*: what a view counted under series that have since been evicted, and what was
-//!   counted before the view existed
+//! - *yielded*: what scrapes have shown under series of a view that have since been evicted, and
+//!   what was counted before the view existed
 //! - *flush*: the reader drains everything that the kernel has seen so far, and the aggregator
 //!   counts it
 //! - *snapshot*: all counts after one flush
@@ -80,7 +80,8 @@
 //! 4. Events can be lost in only one place, the kernel side, and are counted there. In user
 //!    space, a full channel makes the reader wait.
 //! 5. Counters only go up, and only when something happened. For each view, the sum of its series,
-//!    `other` and the yielded counts is the total.
+//!    `other` and the yielded counts is the total. No count that a scrape has shown moves, and the
+//!    increases of all series of a view between two scrapes add up to that of the total.
 //! 6. Everything is bounded, whatever is executed and whatever clients send.
 //! 7. The daemon never keeps running without one of its stages: if a stage fails, the process
 //!    exits with a non-zero status.

@@ -64,7 +64,9 @@ impl Capture {
         let kept = Kept::check(descriptors, kernel_side).map_err(Refused::Descriptors)?;
         let base = kernel_side.base.clone();
         if kernel_side.fingerprint == options.fingerprint() {
-            return Ok((Self::adopt(options, kept, base)?, Handover::Adopted));
+            let adopted = Self::adopt(options, kept, base)
+                .map_err(|error| Refused::Descriptors(error.to_string()))?;
+            return Ok((adopted, Handover::Adopted));
         }
         let (capture, unobserved) = Self::replace(options, kept, base)?;
         Ok((capture, Handover::Replaced(unobserved)))

@@ -29,6 +29,13 @@ pub struct KernelSide {
     pub(super) base: Base,
 }
 
+impl KernelSide {
+    /// Returns whether no count is above `largest`.
+    pub fn is_plausible(&self, largest: u64) -> bool {
+        self.base.is_plausible(largest)
+    }
+}
+
 /// The descriptors of one program.
 #[derive(Debug)]
 pub(super) struct KeptProgram {

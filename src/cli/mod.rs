@@ -13,6 +13,8 @@ use crate::sys::log::{LogFormat, LogLevel};
 
 /// Counts every program that this host executes, exactly, and serves the counts to Prometheus
 ///
+/// Each exec is counted exactly once, from the time when the daemon is attached until it stops.
+///
 /// Runs until SIGTERM or SIGINT. Needs root, or CAP_BPF and CAP_PERFMON, to start. Once it is
 /// attached, it drops all capabilities (except CAP_BPF on kernels before 5.19), and root becomes
 /// the user nobody (`run_as` in the configuration file).

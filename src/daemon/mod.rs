@@ -8,6 +8,7 @@
 
 mod command;
 mod error;
+mod handover;
 pub mod notify;
 mod pipeline;
 pub mod reload;
@@ -29,11 +30,12 @@ use tracing::info;
 
 pub use self::command::{Command, Load};
 pub use self::error::Error;
+pub use self::handover::Beginning;
 use self::pipeline::Pipeline;
 use crate::capture::TransportKind;
 use crate::capture::options::FailureHooks;
 use crate::capture::source::Source;
-use crate::capture::{self, Capture, CaptureInfo};
+use crate::capture::{self, CaptureInfo};
 use crate::config::{self, Address, Config, Resolved, Start};
 use crate::daemon::reload::Reloader;
 use crate::daemon::signals::Signals;
@@ -47,7 +49,7 @@ use crate::http::routes::{self, App};
 use crate::http::server::{Limits, Server};
 use crate::metrics::Metrics;
 use crate::names::users::Users;
-use crate::pipeline::aggregator::Changes;
+use crate::pipeline::aggregator::{Aggregator, Changes};
 use crate::pipeline::flush::Control;
 use crate::pipeline::flusher::Flusher;
 use crate::pipeline::reader::Reader;
@@ -83,7 +85,7 @@ pub fn run(
         files,
     } = start;
     let successor = unprivileged::successor(&resolved.config.run_as)?;
-    let capture = Capture::start(&options(&resolved.config))?;
+    let (capture, beginning) = handover::start(&options(&resolved.config), passed.stored)?;
     malloc::give_back();
     let capture_info = capture.info().clone();
     // From here on, SIGTERM and SIGINT no longer end the process at once, so that the files of Unix
@@ -107,9 +109,16 @@ pub fn run(
         Address::Tcp(_) => None,
     });
     unprivileged::leave_root(successor.as_ref(), &files, &sockets.collect::<Vec<_>>())?;
-    Daemon::new(runtime, capture, &capture_info, resolved, listeners)?
-        .with_probes(probes)
-        .run(commands)?;
+    Daemon::new(
+        runtime,
+        capture,
+        &capture_info,
+        beginning,
+        resolved,
+        listeners,
+    )?
+    .with_probes(probes)
+    .run(commands)?;
     Ok(())
 }
 
@@ -162,20 +171,31 @@ impl Daemon {
         runtime: Runtime,
         source: S,
         capture_info: &CaptureInfo,
+        beginning: Beginning,
         resolved: Resolved,
         listeners: Vec<Listener>,
     ) -> anyhow::Result<Self> {
         let config = resolved.config;
         let control = Control::new().context("cannot make an eventfd")?;
         let (sender, messages) = mpsc::channel(CHANNEL);
-        let mut reader = Reader::new(source, control.clone(), sender);
+        let mut reader =
+            Reader::new(source, control.clone(), sender).continuing(beginning.counts.is_some());
         drop_privileges(&mut reader)?;
 
         // The privileges are dropped by now. So a file that cannot be read without them is an error
         // at the start, and not only when it is read again.
         let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
         let changes = Changes::default();
-        let pipeline = Pipeline::start(reader, messages, resolved.views, Arc::clone(&changes))?;
+        let aggregator = match beginning.counts {
+            Some(counts) => Aggregator::resume(counts, resolved.views),
+            None => Aggregator::new(resolved.views),
+        };
+        let aggregator = match beginning.saver {
+            Some(saver) => aggregator.with_saver(saver),
+            None => aggregator,
+        };
+        let aggregator = aggregator.with_changes(Arc::clone(&changes));
+        let pipeline = Pipeline::start(reader, messages, aggregator)?;
         let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
         let users = Users::default();
         let metrics = Metrics::new(capture_info.clone()).context("cannot set up the metrics")?;

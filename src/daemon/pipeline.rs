@@ -7,11 +7,10 @@ use anyhow::{Context, anyhow};
 use tokio::sync::{mpsc, watch};
 
 use crate::capture::source::Source;
-use crate::pipeline::aggregator::{Aggregator, Changes};
+use crate::pipeline::aggregator::Aggregator;
 use crate::pipeline::message::Message;
 use crate::pipeline::reader::{self, Reader};
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::View;
 
 /// The running threads and the snapshots that they publish.
 #[derive(Debug)]
@@ -25,10 +24,8 @@ impl Pipeline {
     pub(super) fn start<S: Source + 'static>(
         reader: Reader<S>,
         messages: mpsc::Receiver<Message>,
-        views: Vec<View>,
-        changes: Changes,
+        aggregator: Aggregator,
     ) -> anyhow::Result<Self> {
-        let aggregator = Aggregator::new(views).with_changes(changes);
         let (publish, snapshots) = watch::channel(Arc::default());
         Ok(Self {
             reader: thread::Builder::new()

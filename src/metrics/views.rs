@@ -72,13 +72,13 @@ impl Execs<'_> {
             ));
             families.push(counter(
                 "execsnoop_series_yielded_execs_total",
-                "Execs counted in a view under series that were evicted, or before the view existed.",
+                "Execs of a view that were scraped under series evicted since, or counted before the view existed.",
                 yielded_execs,
             ));
             if self.capture_info.observes(Kind::CpuTime) {
                 families.push(counter(
                     "execsnoop_series_yielded_cpu_seconds_total",
-                    "CPU time counted in a view under series that were evicted, or before the view existed.",
+                    "CPU time of a view that was scraped under series evicted since, or counted before the view existed.",
                     yielded_cpu,
                 ));
             }

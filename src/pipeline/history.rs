@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The length of a span of time.
 pub const SPAN: Duration = Duration::from_secs(5);
 
@@ -11,7 +13,7 @@ pub const SPANS: usize = 180;
 
 /// Execs by the time at which they were counted, which is up to a second after the exec: an event
 /// can stay in its buffer for that long.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct History {
     /// The oldest span is first. The last one has not ended yet.
     counts: VecDeque<u64>,
@@ -42,6 +44,13 @@ impl History {
     /// Returns the counts by span, the oldest first. The last span has not ended yet.
     pub fn counts(&self) -> impl DoubleEndedIterator<Item = u64> + ExactSizeIterator {
         self.counts.iter().copied()
+    }
+
+    /// Returns whether the counts can be those of a history with at most `execs` execs.
+    pub(super) fn is_plausible(&self, execs: u64) -> bool {
+        let mut counts = self.counts.iter();
+        let sum = counts.try_fold(0_u64, |sum, count| sum.checked_add(*count));
+        self.counts.len() <= SPANS && sum.is_some_and(|sum| sum <= execs)
     }
 
     /// Returns the time from the start to the last call of [`add`](Self::add).

@@ -9,11 +9,15 @@
 
 pub mod aggregator;
 pub mod cgroup_cache;
+pub mod continuity;
 pub mod flush;
 pub mod flusher;
 pub mod history;
 pub mod message;
+pub(crate) mod missed;
 pub mod reader;
+pub mod saved;
+pub mod saver;
 pub mod series;
 pub mod snapshot;
 pub mod view;

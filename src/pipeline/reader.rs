@@ -161,8 +161,8 @@ impl<S: Source, O: Observation> Reader<S, O> {
     /// Sends everything that was observed before now, and the state of the ledgers, as soon as
     /// nothing is missing or `patience` is over. A stop ends the flush without an answer.
     fn flush(&mut self, request: u64, patience: Duration) -> Result<(), Error> {
-        let is_scrape = self.control.is_scraped();
         let began = Timestamp::now();
+        let is_scrape = self.control.is_scraped();
         let programs = self.source.programs();
         let before = self.ledgers()?;
         let waiting_since = Instant::now();

@@ -74,8 +74,12 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
 /// the total.
 pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
     let mut other = Counts {
-        execs: snapshot.unattributed - view.unattributed_before.execs,
-        cpu_ns: snapshot.unattributed_cpu_ns - view.unattributed_before.cpu_ns,
+        execs: snapshot
+            .unattributed
+            .saturating_sub(view.unattributed_before.execs),
+        cpu_ns: snapshot
+            .unattributed_cpu_ns
+            .saturating_sub(view.unattributed_before.cpu_ns),
     };
     other += view.overflow;
     other

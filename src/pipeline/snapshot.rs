@@ -1,7 +1,9 @@
 //! The counts at one flush. The stages after the aggregator see nothing else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::pipeline::continuity::Continuity;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::view::ViewCounts;
@@ -39,6 +41,7 @@ pub struct Snapshot {
     pub exit_starts: BTreeMap<WaitStatus, Timestamp>,
     /// By errno of `flush.failures`: the beginning of the last flush without such a failure.
     pub failure_starts: BTreeMap<i32, Timestamp>,
+    pub continuity: Arc<Continuity>,
     /// The state of the stages before the aggregator.
     pub flush: Flush,
     /// The number of messages that were waiting for the aggregator.

@@ -1,6 +1,7 @@
 //! Counts of process exits by status, and their lifetimes.
 
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 
 use super::bytes::{DecodeError, exact};
 use crate::bpf::types;
@@ -12,7 +13,7 @@ pub const LIFETIME_BUCKETS: [f64; 15] = [
 ];
 
 /// How a process exited, as `wait(2)` reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum WaitStatus {
     /// The process exited with this status.
     Exited(u8),
@@ -28,14 +29,6 @@ impl WaitStatus {
         match low & 0x7f {
             0 => Self::Exited(code),
             signal => Self::Signaled(signal),
-        }
-    }
-
-    /// Returns the status as `wait(2)` returns it.
-    pub fn wait_status(self) -> i32 {
-        match self {
-            Self::Exited(code) => i32::from(code) << 8,
-            Self::Signaled(signal) => i32::from(signal),
         }
     }
 
@@ -61,9 +54,11 @@ impl WaitStatus {
 }
 
 /// Exits by status, and their lifetimes: `struct exits` of `bpf/execsnoop.h`, or the sum of several.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ExitCounts {
+    #[serde(with = "sparse")]
     by_code: [u64; 256],
+    #[serde(with = "sparse")]
     by_signal: [u64; 128],
     lifetimes: [u64; LIFETIME_BUCKETS.len() + 1],
     lifetime_ns: u128,
@@ -107,14 +102,6 @@ impl ExitCounts {
         self.lifetimes[bucket] += 1;
         self.lifetime_ns += u128::from(ns);
     }
-
-    /// Counts lifetimes by bucket. `sum_ns` is their sum in nanoseconds.
-    pub fn add_lifetimes(&mut self, by_bucket: &[u64], sum_ns: u128) {
-        for (sum, count) in self.lifetimes.iter_mut().zip(by_bucket) {
-            *sum += count;
-        }
-        self.lifetime_ns += sum_ns;
-    }
 }
 
 impl Default for ExitCounts {
@@ -144,6 +131,31 @@ impl std::ops::AddAssign for ExitCounts {
         add(&mut self.by_signal, &cpu.by_signal);
         add(&mut self.lifetimes, &cpu.lifetimes);
         self.lifetime_ns += cpu.lifetime_ns;
+    }
+}
+
+/// Counts of which most are 0: those that are not, with their index.
+mod sparse {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(counts: &[u64], to: S) -> Result<S::Ok, S::Error> {
+        let counts = counts.iter().zip(0_u8..=255).map(|(n, index)| (index, *n));
+        counts
+            .filter(|(_, n)| *n > 0)
+            .collect::<Vec<_>>()
+            .serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        from: D,
+    ) -> Result<[u64; N], D::Error> {
+        let mut counts = [0; N];
+        for (index, n) in Vec::<(u8, u64)>::deserialize(from)? {
+            let count = counts.get_mut(usize::from(index));
+            *count.ok_or_else(|| D::Error::custom("no such status"))? = n;
+        }
+        Ok(counts)
     }
 }
 

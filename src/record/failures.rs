@@ -2,11 +2,14 @@
 
 use std::mem::size_of;
 
+use serde::{Deserialize, Serialize};
+
 use super::bytes::{DecodeError, exact};
 use crate::bpf::types;
 
 /// Failed execs by errno: `struct failures` of `bpf/execsnoop.h`, or the sum of several.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(from = "Vec<(i32, u64)>", into = "Vec<(i32, u64)>")]
 pub struct FailureCounts(types::failures);
 
 impl FailureCounts {
@@ -20,7 +23,7 @@ impl FailureCounts {
             .ok()
             .and_then(|i| self.0.by_errno.get_mut(i))
         {
-            *sum += count;
+            *sum = sum.saturating_add(count);
         }
     }
 
@@ -48,6 +51,22 @@ impl std::ops::AddAssign for FailureCounts {
         for (sum, count) in self.0.by_errno.iter_mut().zip(cpu.0.by_errno) {
             *sum += count;
         }
+    }
+}
+
+impl From<Vec<(i32, u64)>> for FailureCounts {
+    fn from(counts: Vec<(i32, u64)>) -> Self {
+        let mut failures = Self::default();
+        for (errno, count) in counts {
+            failures.add(errno, count);
+        }
+        failures
+    }
+}
+
+impl From<FailureCounts> for Vec<(i32, u64)> {
+    fn from(failures: FailureCounts) -> Self {
+        failures.iter().collect()
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 /// Returns the time since boot, excluding suspend.
 pub(crate) fn now() -> Duration {
@@ -32,7 +33,7 @@ pub(crate) fn now() -> Duration {
 }
 
 /// A wall-clock time in milliseconds since the Unix epoch, which is Prometheus' resolution.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -26,9 +26,9 @@ use crate::capture::{Capture, Live, Options, TransportKind};
 use crate::cli::{Column, Trace};
 use crate::daemon::{Error, unprivileged};
 use crate::names::cgroup::Cgroup;
-use crate::pipeline::aggregator;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
+use crate::pipeline::missed;
 use crate::pipeline::reader::Reader;
 use crate::record::{Kind, Ledger, Observation, Traced};
 use crate::sys::{privileges, user};
@@ -290,7 +290,7 @@ impl Table {
             let ledgers = Kind::ALL.iter().map(|&kind| &flush.after[kind]);
             ledgers.map(field).sum()
         };
-        let skipped = aggregator::missing(flush);
+        let skipped = missed::missing(flush);
         let nowhere = of_all(|ledger| ledger.unattributed) + flush.undecodable + skipped;
         let lost = self.lost + nowhere;
         print_notice(&format!(

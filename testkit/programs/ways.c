@@ -374,7 +374,7 @@ int main(int argc, char **argv)
 		for (long i = 0; i < n; i++) {
 			pid_t child = fork();
 			if (!child) {
-				burn((void *)600);
+				burn((void *)2000);
 				used = cpu_ns_of(RUSAGE_SELF);
 				if (write(ends[1], &used, sizeof(used)) != sizeof(used))
 					fail("write");

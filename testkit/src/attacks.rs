@@ -182,7 +182,7 @@ pub const ATTACKS: [Attack; 21] = [
         defence: "the same",
         target: Target::FullViews,
         start: |address| unread_scrapes(address, 5000),
-        enough: 1000,
+        enough: 5000,
     },
     Attack {
         name: "TLS: records of garbage",

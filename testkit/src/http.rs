@@ -155,32 +155,63 @@ impl Scrape {
         for (view, sum) in views {
             assert_eq!(sum, total, "{view}");
         }
+        let cpu = self.cpu_of_views();
+        let of_first = cpu.values().next();
+        assert!(cpu.values().all(|sum| Some(sum) == of_first), "{cpu:?}");
     }
 
-    /// The execs that were counted in series that have since been evicted, or before the view
-    /// existed.
+    /// The execs that scrapes have shown in series evicted since, and those before the view existed.
     #[track_caller]
     pub fn yielded(&self, view: &str) -> f64 {
-        self.value(&format!(
-            "execsnoop_series_yielded_execs_total{{view=\"{view}\"}}"
-        ))
+        self.value(&yielded("execs", view))
     }
 
     /// The execs of each view, including [yielded](Self::yielded) ones, by the name of its family.
     pub fn sums_of_views(&self) -> BTreeMap<&str, f64> {
-        let mut sums = BTreeMap::new();
+        self.of_views("execs")
+    }
+
+    /// The CPU time of each view in nanoseconds, including yielded CPU time, by the name of its
+    /// family.
+    pub fn cpu_of_views(&self) -> BTreeMap<&str, f64> {
+        self.of_views("cpu_seconds")
+    }
+
+    fn of_views(&self, what: &str) -> BTreeMap<&str, f64> {
+        // CPU time is counted in whole nanoseconds, whose sum does not depend on the order.
+        let exact = |value: f64| match what {
+            "cpu_seconds" => (value * 1e9).round(),
+            _ => value,
+        };
+        let (prefix, mut sums) = (format!("execsnoop_{what}_by_"), BTreeMap::new());
         for (sample, value) in &self.0 {
             if let Some((family, _)) = sample.split_once('{')
-                && family.starts_with("execsnoop_execs_by_")
+                && family.starts_with(&prefix)
             {
-                *sums.entry(family).or_default() += value;
+                *sums.entry(family).or_default() += exact(*value);
             }
         }
         for (family, sum) in &mut sums {
-            let view = family.strip_prefix("execsnoop_execs_by_");
+            let view = family.strip_prefix(&prefix);
             let view = view.and_then(|view| view.strip_suffix("_total"));
-            *sum += self.yielded(view.expect("the family of a view"));
+            let view = view.expect("the family of a view");
+            *sum += exact(self.value(&yielded(what, view)));
         }
         sums
     }
+
+    /// What `increase()` makes of a counter from an earlier scrape to this one, without
+    /// extrapolation. A series that is not in the earlier scrape begins at 0, as with start
+    /// timestamps.
+    pub fn increase(&self, earlier: &Self, family: &str) -> f64 {
+        let series = self.family(family).map(|(sample, now)| {
+            let before = earlier.find(sample).unwrap_or(0.0);
+            if now < before { now } else { now - before }
+        });
+        series.sum()
+    }
+}
+
+fn yielded(what: &str, view: &str) -> String {
+    format!("execsnoop_series_yielded_{what}_total{{view=\"{view}\"}}")
 }

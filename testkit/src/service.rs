@@ -9,7 +9,7 @@ use execsnoopd::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
 use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{CaptureInfo, TransportKind};
 use execsnoopd::config::Config;
-use execsnoopd::daemon::{Command, Daemon};
+use execsnoopd::daemon::{Beginning, Command, Daemon};
 use execsnoopd::pipeline::snapshot::Snapshot;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -36,7 +36,15 @@ pub fn run_on(source: impl Source + 'static, info: &CaptureInfo, config: &Config
     let (info, config) = (info.clone(), config.clone());
     let thread = std::thread::spawn(move || {
         let listeners = vec![listener.into()];
-        Daemon::new(runtime(), source, &info, config.resolve()?, listeners)?.run(commanded)
+        Daemon::new(
+            runtime(),
+            source,
+            &info,
+            Beginning::default(),
+            config.resolve()?,
+            listeners,
+        )?
+        .run(commanded)
     });
     Running {
         address,

@@ -2,11 +2,13 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
+use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -24,6 +26,12 @@ const ROUND: Duration = Duration::from_millis(50);
 /// The pause after each connection of a crowd, which limits the crowd to hundreds of connections per
 /// second.
 const CONNECT: Duration = Duration::from_millis(1);
+
+/// The size of the receive buffer of a client in a crowd, in bytes, as for `SO_RCVBUF`. It is small,
+/// because these clients run on the host that they attack. With buffers of the default size, a thousand
+/// answers that nobody reads exhaust the memory that a host with 1 GiB has for TCP
+/// (`net.ipv4.tcp_mem`). Then the server cannot send to other clients either.
+const RECEIVE_BUFFER: usize = 2 << 10;
 
 /// Traffic that goes on until the value is dropped.
 #[derive(Debug)]
@@ -136,14 +144,29 @@ fn raise_descriptor_limit() {
 }
 
 pub(crate) fn connected(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = if address.ip() == MANY {
-        connected_from(any_source(), address)?
+    connected_with(address, |_| Ok(()))
+}
+
+/// Connects from a socket that `prepare` has changed.
+fn connected_with(
+    address: SocketAddr,
+    prepare: impl Fn(&OwnedFd) -> io::Result<()>,
+) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
     } else {
-        TcpStream::connect_timeout(&address, TIMEOUT)?
+        AddressFamily::INET6
     };
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    Ok(stream)
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // This limits connect(2), too (socket(7)).
+    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(TIMEOUT))?;
+    sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(TIMEOUT))?;
+    prepare(&socket)?;
+    if address.ip() == MANY {
+        net::bind(&socket, &SocketAddr::new(IpAddr::V4(any_source()), 0))?;
+    }
+    net::connect(&socket, &address)?;
+    Ok(socket.into())
 }
 
 /// An address of 198.18.0.0/16. It repeats an address only after 60 000 calls.
@@ -153,19 +176,16 @@ fn any_source() -> Ipv4Addr {
     Ipv4Addr::from_bits(MANY.to_bits() + 256 + next)
 }
 
-fn connected_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
-    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
-    let socket = net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
-    net::bind(&socket, &SocketAddr::new(IpAddr::V4(source), 0))?;
-    net::connect(&socket, &address)?;
-    Ok(socket.into())
-}
-
 fn greeted(
     address: SocketAddr,
     greet: impl Fn(&mut TcpStream) -> io::Result<()>,
 ) -> io::Result<TcpStream> {
-    let mut stream = connected(address)?;
+    let mut stream = connected_with(address, |socket| {
+        Ok(sockopt::set_socket_recv_buffer_size(
+            socket,
+            RECEIVE_BUFFER,
+        )?)
+    })?;
     stream.set_nonblocking(true)?;
     match greet(&mut stream) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),

@@ -8,6 +8,7 @@ mod formats; // the text and the protobuf format of the metrics
 mod http; // answers to valid and invalid requests
 mod kubernetes; // the manifests agree with the program
 mod pipeline; // from bytes to a scrape
+mod queries; // what the rules, the dashboard and the documentation query
 mod reader; // the reader thread alone: order, backpressure, flushes
 mod record; // the decoder agrees with the layout in C
 mod stages; // stages that stop, fail, panic or hang

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use execsnoopd::config::Config;
-use execsnoopd::daemon::Daemon;
+use execsnoopd::daemon::{Beginning, Daemon};
 use execsnoopd::http::server::{Limits, Server};
 use execsnoopd::record::Kind;
 use testkit::bytes::{encode, encode_subject};
@@ -96,7 +96,15 @@ fn a_listener_that_fails_ends_the_service_even_if_another_works() {
     let failing = TcpListener::from(OwnedFd::from(tempfile::tempfile().unwrap()));
     let listeners = vec![answering.into(), failing.into()];
     let resolved = Config::default().resolve().unwrap();
-    let daemon = Daemon::new(runtime(), source, &capture_info(), resolved, listeners).unwrap();
+    let daemon = Daemon::new(
+        runtime(),
+        source,
+        &capture_info(),
+        Beginning::default(),
+        resolved,
+        listeners,
+    )
+    .unwrap();
     let (commands, commanded) = mpsc::unbounded_channel();
     thread::spawn(move || {
         thread::sleep(PATIENCE);

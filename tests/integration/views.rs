@@ -7,7 +7,7 @@ use execsnoopd::pipeline::view::Label;
 use execsnoopd::record::Kind;
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::event;
-use testkit::http::Scrape;
+use testkit::http::{Scrape, get};
 use testkit::service::Service;
 
 const RELOADED: &str = "execsnoop_config_last_reload_successful";
@@ -99,15 +99,121 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     assert_eq!(scrape.value(sshd), 1.0);
     assert_eq!(scrape.value("execsnoop_series{view=\"comm\"}"), 3.0);
     assert_eq!(scrape.value("execsnoop_series_limit{view=\"comm\"}"), 3.0);
-    // When all slots are taken, each new series evicts one, because `idle_after` is 0. Every exec
-    // therefore had a slot when it was counted, so `other` is 0.
+    // When all slots are taken, each new series evicts one, because `idle_after` is 0. No scrape has
+    // shown these series.
     assert_eq!(
         scrape.value("execsnoop_series_overflow_total{view=\"comm\"}"),
-        0.0
+        98.0
     );
-    assert_eq!(scrape.execs_of("other"), 0.0);
-    assert_eq!(scrape.yielded("comm"), 98.0);
+    assert_eq!(scrape.execs_of("other"), 98.0);
+    assert_eq!(scrape.yielded("comm"), 0.0);
     scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+const TOTAL: &str = "execsnoop_execs_total";
+const BY_UID: &str = "execsnoop_execs_by_uid_total";
+
+/// Lets users execute programs, each as often as given.
+fn execute(service: &Service, users: impl IntoIterator<Item = (u32, u64)>) {
+    service.kernel(|kernel| {
+        for (uid, times) in users {
+            kernel.tally(encode_subject(&event(b"program", uid, 1)), times);
+        }
+    });
+}
+
+fn of_user(scrape: &Scrape, uid: &str) -> Option<f64> {
+    scrape.find(&format!("{BY_UID}{{uid=\"{uid}\"}}"))
+}
+
+#[test]
+fn execs_of_an_evicted_series_appear_in_no_rate() {
+    let mut config = config_with_view(&[Label::Uid], 2);
+    config.view[0].idle_after = Duration::from_secs(2);
+    let service = Service::start(&config);
+    let before = Scrape::of(service.address);
+    execute(&service, [(1, 300)]);
+    let shown = Scrape::of(service.address);
+    assert_eq!(shown.increase(&before, BY_UID), 300.0);
+
+    std::thread::sleep(Duration::from_millis(3100));
+    execute(&service, [(2, 1), (3, 1)]);
+    let after = Scrape::of(service.address);
+    assert_eq!(of_user(&after, "other"), Some(0.0));
+    assert_eq!(of_user(&after, "1"), None);
+    assert_eq!(after.yielded("uid"), 300.0);
+    assert_eq!(after.increase(&shown, BY_UID), 2.0);
+    assert_eq!(after.increase(&shown, TOTAL), 2.0);
+    after.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn execs_that_no_scrape_has_shown_appear_in_a_rate_although_their_series_was_evicted() {
+    let mut config = config_with_view(&[Label::Uid], 1);
+    config.view[0].idle_after = Duration::ZERO;
+    let service = Service::start(&config);
+    execute(&service, [(1, 300)]);
+    let before = Scrape::of(service.address);
+    execute(&service, [(1, 50)]);
+    // The page is not a scrape.
+    assert_eq!(get(service.address, "/").status, 200);
+    execute(&service, [(2, 1), (3, 1)]);
+    let after = Scrape::of(service.address);
+    // The series of the uid 2 was not scraped either.
+    assert_eq!(of_user(&after, "other"), Some(51.0));
+    assert_eq!(after.yielded("uid"), 300.0);
+    assert_eq!(after.increase(&before, BY_UID), 52.0);
+    assert_eq!(after.increase(&before, TOTAL), 52.0);
+    after.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_series_that_returns_with_more_than_before_is_a_counter_reset() {
+    let mut config = config_with_view(&[Label::Uid], 1);
+    config.view[0].idle_after = Duration::ZERO;
+    let service = Service::start(&config);
+    execute(&service, [(1, 300)]);
+    let mut before = Scrape::of(service.address);
+    // The uid 1 is evicted and returns between two scrapes.
+    execute(&service, [(2, 1), (3, 1)]);
+    assert_eq!(get(service.address, "/").status, 200);
+    execute(&service, [(1, 400)]);
+    for (expected, more) in [(299.0, 1000), (1299.0, 0)] {
+        let after = Scrape::of(service.address);
+        assert_eq!(of_user(&after, "1"), Some(expected));
+        let increase = |family| after.increase(&before, family);
+        assert_eq!(increase(BY_UID), increase(TOTAL));
+        after.assert_ledger_closes();
+        before = after;
+        execute(&service, [(1, more)]);
+    }
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_view_whose_labels_change_begins_anew() {
+    let service = Service::start(&config_with_view(&[Label::Uid], 2));
+    execute(&service, [(1, 300)]);
+    let named = |labels| config_with_view(labels, 2);
+    for labels in [&[Label::Uid, Label::User][..], &[Label::User, Label::Uid]] {
+        service.reload(&named(labels));
+        // Only the order of the labels changes in the second reload.
+        let sample = format!("{BY_UID}{{uid=\"other\",user=\"other\"}}");
+        let sample = match labels[0] {
+            Label::Uid => sample,
+            _ => format!("{BY_UID}{{user=\"other\",uid=\"other\"}}"),
+        };
+        service.await_sample(&sample, 0.0);
+        let scrape = Scrape::of(service.address);
+        assert_eq!(scrape.yielded("uid"), 300.0);
+        execute(&service, [(1, 7)]);
+        scrape.assert_ledger_closes();
+    }
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.sum(BY_UID), 14.0);
     service.stop().unwrap();
 }
 
@@ -193,6 +299,9 @@ fn a_user_who_fills_a_view_leaves_others_their_share() {
             for n in 0..100 {
                 kernel.emit(encode(&event(format!("filler-{n}").as_bytes(), 1000, 1)));
             }
+        });
+        Scrape::of(service.address);
+        service.kernel(|kernel| {
             for n in 0..90 {
                 kernel.emit(encode(&event(format!("own-{n}").as_bytes(), 0, 1)));
             }

@@ -4,25 +4,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
 use crate::pipeline::cgroup_cache::Cgroups;
+use crate::pipeline::continuity::Continuity;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::message::Message;
+use crate::pipeline::missed::{missing, missing_at_most};
+use crate::pipeline::saved::{Saved, Totals};
+use crate::pipeline::saver::Saver;
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{Counts, View};
 use crate::record::{self, Event, Kind, Subject, TallyCount, WaitStatus};
-use crate::sys::clock::Timestamp;
+use crate::sys::clock::{self, Timestamp};
 
-mod missed;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use self::missed::missing;
-use self::missed::{Missed, missing_at_most};
 
 /// New views, without counts, that are to replace the current ones. If the aggregator has not taken
 /// them when further views arrive, it takes only the latter.
@@ -40,24 +40,19 @@ struct Context<'a> {
 pub struct Aggregator {
     began: Instant,
     start: Timestamp,
-    execs: u64,
-    /// Execs in cgroups whose name is not known.
-    unknown_cgroup_execs: u64,
+    totals: Totals,
     recent: History,
-    /// CPU time with a subject, in nanoseconds.
-    cpu_ns: u64,
-    /// Processes whose CPU time is in `cpu_ns`.
-    cpu_times: u64,
-    /// Those among them whose parent's name is in use and not known.
-    unknown_parents: u64,
     views: Vec<View>,
     changes: Changes,
     flush: Flush,
     exit_starts: BTreeMap<WaitStatus, Timestamp>,
     failure_starts: BTreeMap<i32, Timestamp>,
-    missed: Missed,
-    /// Upper bounds by kind, in the order of [`Kind::ALL`].
-    missed_at_most: [Missed; Kind::ALL.len()],
+    /// What the readers of earlier daemons could not decode.
+    undecodable_before: u64,
+    /// Whether `totals` includes what earlier daemons lost.
+    is_settled: bool,
+    continuity: Arc<Continuity>,
+    saver: Option<Saver>,
 }
 
 impl Aggregator {
@@ -67,12 +62,8 @@ impl Aggregator {
         Self {
             began: Instant::now(),
             start,
-            execs: 0,
-            unknown_cgroup_execs: 0,
+            totals: Totals::default(),
             recent: History::default(),
-            cpu_ns: 0,
-            cpu_times: 0,
-            unknown_parents: 0,
             views: views.collect(),
             changes: Changes::default(),
             flush: Flush {
@@ -81,9 +72,72 @@ impl Aggregator {
             },
             exit_starts: BTreeMap::new(),
             failure_starts: BTreeMap::new(),
-            missed: Missed::default(),
-            missed_at_most: Default::default(),
+            undecodable_before: 0,
+            is_settled: false,
+            continuity: Arc::new(Continuity::new(SystemTime::now(), Default::default())),
+            saver: None,
         }
+    }
+
+    /// Continues the counts that [`saved`](Self::saved) returned in an earlier process. For the
+    /// views, this is like a change of views: see [`change_views`](Self::change_views).
+    pub fn resume(saved: Saved, views: Vec<View>) -> Self {
+        let now = Instant::now();
+        let elapsed = clock::now().saturating_sub(saved.began);
+        let old = saved.views.into_iter();
+        let old = old.filter_map(|view| View::resume(view, elapsed)).collect();
+        let flush = Flush {
+            began: saved.flushed,
+            before: saved.totals.ledgers,
+            after: saved.totals.ledgers,
+            undecodable: saved.totals.undecodable,
+            ..Flush::default()
+        };
+        let mut aggregator = Self {
+            began: now.checked_sub(elapsed).unwrap_or(now),
+            undecodable_before: saved.totals.undecodable,
+            totals: saved.totals,
+            recent: saved.recent,
+            flush,
+            start: saved.start,
+            exit_starts: saved.exit_starts,
+            failure_starts: saved.failure_starts,
+            views: old,
+            ..Self::new(Vec::new())
+        };
+        aggregator.change_views(views);
+        aggregator
+    }
+
+    /// Returns the counts for [`resume`](Self::resume).
+    pub fn saved(&self) -> Saved {
+        Saved {
+            began: clock::now().saturating_sub(self.began.elapsed()),
+            start: self.start,
+            flushed: self.flush.began,
+            exit_starts: self.exit_starts.clone(),
+            failure_starts: self.failure_starts.clone(),
+            totals: self.totals.clone(),
+            recent: self.recent.clone(),
+            views: self.views.iter().map(View::saved).collect(),
+        }
+    }
+
+    /// Makes snapshots contain `continuity`.
+    #[must_use]
+    pub fn with_continuity(mut self, continuity: Arc<Continuity>) -> Self {
+        self.continuity = continuity;
+        self
+    }
+
+    /// Saves the counts now, and then at most once per second while they change, when nothing more
+    /// is observed, and at the end. Snapshots contain the saver's continuity.
+    #[must_use]
+    pub fn with_saver(mut self, saver: Saver) -> Self {
+        self.continuity = saver.continuity();
+        self.saver = Some(saver);
+        self.save(true);
+        self
     }
 
     /// Makes the aggregator replace its views with those in `changes`, if any, before each message.
@@ -108,22 +162,36 @@ impl Aggregator {
             if let Some(views) = changed {
                 self.change_views(views);
             }
+            let is_idle = matches!(message, Message::Idle);
             if self.apply(message) {
                 let mut snapshot = self.snapshot();
                 snapshot.channel_depth = messages.len();
                 snapshots.send_replace(Arc::new(snapshot));
             }
+            if !is_idle && let Some(saver) = &mut self.saver {
+                saver.changed();
+            }
+            self.save(is_idle);
         }
+        self.save(true);
         Arc::new(self.snapshot())
+    }
+
+    fn save(&mut self, is_idle: bool) {
+        if let Some(mut saver) = self.saver.take() {
+            saver.save_if_due(is_idle, || self.saved());
+            self.saver = Some(saver);
+        }
     }
 
     /// Counts the observations of a message. Returns whether the message ends a flush.
     pub fn apply(&mut self, message: Message) -> bool {
         let now = self.began.elapsed();
-        let before = self.total();
+        let before = self.totals.total();
         let is_flushed = self.apply_at(message, now);
-        self.recent.add(now, self.total().saturating_sub(before));
-        let unattributed = self.unattributed();
+        let execs = self.totals.total().saturating_sub(before);
+        self.recent.add(now, execs);
+        let unattributed = self.totals.unattributed();
         for view in &mut self.views {
             view.record_other(unattributed.execs, now);
         }
@@ -153,25 +221,39 @@ impl Aggregator {
                 false
             }
             Message::Flushed(flush) => {
-                self.missed.update(missing(&flush), now);
-                for (missed, kind) in self.missed_at_most.iter_mut().zip(Kind::ALL) {
-                    missed.update(missing_at_most(&flush, kind), now);
-                }
-                let statuses = flush.exits.by_status().map(|(status, _)| status);
-                start_new(&mut self.exit_starts, statuses, self.flush.began);
-                let errnos = flush.failures.iter().map(|(errno, _)| errno);
-                start_new(&mut self.failure_starts, errnos, self.flush.began);
-                for view in &mut self.views {
-                    view.flushed(flush.began);
-                }
-                self.flush = *flush;
-                if self.flush.is_scrape {
-                    self.views.iter_mut().for_each(View::show);
-                }
+                self.end_flush(*flush, now);
                 true
             }
             Message::Idle => false,
         }
+    }
+
+    fn end_flush(&mut self, mut flush: Flush, now: Duration) {
+        flush.undecodable += self.undecodable_before;
+        let totals = &mut self.totals;
+        totals.ledgers = flush.after;
+        totals.undecodable = flush.undecodable;
+        totals.missed.update(missing(&flush), now);
+        for (missed, kind) in totals.missed_at_most.iter_mut().zip(Kind::ALL) {
+            missed.update(missing_at_most(&flush, kind), now);
+        }
+        if let Some(tally) = &flush.settled
+            && !self.is_settled
+        {
+            totals.settle(tally);
+            self.is_settled = true;
+        }
+        let statuses = flush.exits.by_status().map(|(status, _)| status);
+        start_new(&mut self.exit_starts, statuses, self.flush.began);
+        let errnos = flush.failures.iter().map(|(errno, _)| errno);
+        start_new(&mut self.failure_starts, errnos, self.flush.began);
+        for view in &mut self.views {
+            view.flushed(flush.began);
+            if flush.is_scrape {
+                view.show();
+            }
+        }
+        self.flush = flush;
     }
 
     /// Replaces the views. A new view with the same labels as an old one takes over its counts. In
@@ -179,11 +261,9 @@ impl Aggregator {
     /// the total.
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
-        let so_far = Counts {
-            execs: self.total(),
-            cpu_ns: self.cpu_ns + self.unattributed().cpu_ns,
-        };
-        let unattributed = self.unattributed();
+        let unattributed = self.totals.unattributed();
+        let mut so_far = self.totals.attributed();
+        so_far += unattributed;
         let mut old = std::mem::take(&mut self.views);
         self.views = views
             .into_iter()
@@ -206,65 +286,56 @@ impl Aggregator {
     }
 
     fn count(&mut self, subject: &Subject, of: TallyCount, context: &Context<'_>) {
+        let totals = &mut self.totals;
         let mut counts = Counts::default();
         if record::kind(subject) == Kind::CpuTime {
-            self.cpu_times += of.count;
-            self.cpu_ns += of.cpu_ns;
-            self.unknown_parents += u64::from(subject.is_parent_unknown > 0) * of.count;
+            totals.cpu_times += of.count;
+            totals.cpu_ns = totals.cpu_ns.wrapping_add(of.cpu_ns);
+            totals.unknown_parents += u64::from(subject.is_parent_unknown > 0) * of.count;
             counts.cpu_ns = of.cpu_ns;
         } else {
-            self.execs += of.count;
+            totals.execs += of.count;
             counts.execs = of.count;
         }
         let cgroup = context.cgroups.get(&subject.cgroup_id).map(Arc::as_ref);
         if cgroup.is_none() && subject.cgroup_id != 0 {
-            self.unknown_cgroup_execs += counts.execs;
+            totals.unknown_cgroup_execs += counts.execs;
         }
         for view in &mut self.views {
             view.add(subject, cgroup, context.now, counts);
         }
     }
 
-    /// Returns what is counted without a subject.
-    fn unattributed(&self) -> Counts {
-        let after = &self.flush.after;
-        Counts {
-            execs: after[Kind::Exec].unattributed + self.flush.undecodable + self.missed.count,
-            cpu_ns: after[Kind::CpuTime].unattributed_cpu_ns,
-        }
-    }
-
-    fn total(&self) -> u64 {
-        self.execs + self.unattributed().execs
-    }
-
     pub fn snapshot(&self) -> Snapshot {
         let flush = self.flush.clone();
-        let cpu_times = self.cpu_times + flush.after[Kind::CpuTime].unattributed;
+        let totals = &self.totals;
+        let unattributed = totals.unattributed();
+        let cpu_times = &flush.after[Kind::CpuTime];
         let differences = Kind::ALL.map(|kind| {
             let accounted = match kind {
                 // Execs that no program observed are not in `seen`.
-                Kind::Exec => self.total() - self.missed.count,
+                Kind::Exec => totals.total() - totals.missed.count,
                 Kind::Failure => flush.failures.total(),
                 Kind::Exit => flush.exits.total(),
-                Kind::CpuTime => cpu_times,
+                Kind::CpuTime => totals.cpu_times + cpu_times.unattributed + totals.lost_of(kind),
             };
             difference(flush.before[kind].seen, flush.after[kind].seen, accounted)
         });
         Snapshot {
             start: self.start,
-            execs: self.total(),
+            execs: totals.total(),
             recent: self.recent.clone(),
-            unattributed: self.unattributed().execs,
-            unattributed_cpu_ns: self.unattributed().cpu_ns,
-            unknown_parents: self.unknown_parents,
-            unknown_cgroup_execs: self.unknown_cgroup_execs,
-            missed: self.missed.count,
-            missed_at_most: self.missed_at_most.each_ref().map(|missed| missed.count),
+            unattributed: unattributed.execs,
+            unattributed_cpu_ns: unattributed.cpu_ns,
+            unknown_parents: totals.unknown_parents,
+            unknown_cgroup_execs: totals.unknown_cgroup_execs,
+            missed: totals.missed.count,
+            missed_at_most: totals.missed_at_most.each_ref().map(|missed| missed.count),
             differences,
             views: self.views.iter().map(View::counts).collect(),
             exit_starts: self.exit_starts.clone(),
             failure_starts: self.failure_starts.clone(),
+            continuity: Arc::clone(&self.continuity),
             flush,
             channel_depth: 0,
         }

@@ -2,9 +2,9 @@ mod increase;
 
 use nix::errno::Errno;
 
-use super::missed::IN_FLIGHT;
 use super::*;
 use crate::capture::source::ProgramStats;
+use crate::pipeline::missed::IN_FLIGHT;
 use crate::pipeline::series;
 use crate::pipeline::view::{Key, Label, ViewCounts};
 use crate::record::Ledger;

@@ -1,10 +1,12 @@
 //! What a view counts.
 
+use serde::{Deserialize, Serialize};
+
 use super::key::Key;
 use crate::sys::clock::Timestamp;
 
 /// The counts of a series.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Counts {
     /// Successful execs; attempts to exec in classic mode.
     pub execs: u64,
@@ -36,7 +38,7 @@ impl std::ops::Sub for Counts {
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, more: Self) {
         self.execs += more.execs;
-        self.cpu_ns += more.cpu_ns;
+        self.cpu_ns = self.cpu_ns.wrapping_add(more.cpu_ns);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::encoding;
 use crate::names::parse;
 use crate::record::Comm;
 
@@ -51,6 +52,11 @@ impl Label {
         }
     }
 
+    /// Returns the label with this [`name`](Self::name).
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|label| label.name() == name)
+    }
+
     /// Returns whether the value comes from the name of the cgroup.
     pub fn is_of_cgroup(self) -> bool {
         matches!(self, Self::Unit | Self::Slice | Self::Container)
@@ -96,12 +102,30 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
 }
 
 /// The values of a view's labels. Fields that are not labels of the view are empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Key {
+    #[serde(with = "encoding::comm")]
     pub comm: Comm,
+    #[serde(with = "encoding::comm")]
     pub parent_comm: Comm,
     pub uid: u32,
+    #[serde(with = "encoding::cgroup_name")]
     pub unit: Option<Arc<[u8]>>,
+    #[serde(with = "encoding::cgroup_name")]
     pub slice: Option<Arc<[u8]>>,
+    #[serde(with = "encoding::cgroup_name")]
     pub container: Option<Arc<[u8]>>,
+}
+
+impl Key {
+    /// Returns whether the key can be that of a series in a view with these labels.
+    pub(super) fn is_of(&self, labels: &[Label]) -> bool {
+        let has = |label| labels.contains(&label);
+        (has(Label::Comm) || self.comm == Comm::default())
+            && (has(Label::ParentComm) || self.parent_comm == Comm::default())
+            && (has(Label::Uid) || has(Label::User) || self.uid == 0)
+            && has(Label::Unit) == self.unit.is_some()
+            && has(Label::Slice) == self.slice.is_some()
+            && has(Label::Container) == self.container.is_some()
+    }
 }

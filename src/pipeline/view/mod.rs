@@ -14,14 +14,17 @@ use crate::record::Subject;
 use crate::sys::clock::Timestamp;
 
 mod counts;
+mod encoding;
 mod evicted;
 mod key;
 mod one_series;
 mod returning;
+mod saved;
 mod slots;
 
 pub use self::counts::{Counts, SeriesCounts};
 pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
+pub use self::saved::SavedView;
 
 use self::evicted::Evicted;
 use self::one_series::{NO_USER, Series};
@@ -62,6 +65,7 @@ pub struct View {
     /// All execs added to `recent_other`, including those too old to be kept there.
     other_recorded: u64,
 }
+
 /// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and what
 /// has been unattributed since the view was created.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +73,7 @@ pub struct ViewCounts {
     pub labels: Vec<Label>,
     /// In no particular order.
     pub series: Vec<SeriesCounts>,
-    /// What had no slot when it was counted, or lost its series before a scrape showed it.
+    /// What had no slot when it was counted, or whose series was evicted before a scrape showed it.
     pub overflow: Counts,
     /// When the view, and with it `overflow`, began.
     pub start: Timestamp,
@@ -125,11 +129,8 @@ impl View {
     /// Adds series that exist from the start and are never evicted.
     #[must_use]
     pub fn reserve(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
-        let series = |key| {
-            let series = Series::new(Counts::default(), Timestamp::default(), NO_USER, 0);
-            (key, series)
-        };
-        self.reserved.extend(keys.into_iter().map(series));
+        let begin = |key| (key, Series::new(Timestamp::default(), NO_USER, 0));
+        self.reserved.extend(keys.into_iter().map(begin));
         self
     }
 
@@ -172,7 +173,7 @@ impl View {
         for (key, series) in &mut reserved {
             *series = match slots.remove(key) {
                 Some(so_far) => so_far,
-                None => Series::new(evicted.take(key), series.start, NO_USER, now),
+                None => Series::new(self.start, NO_USER, now).returning(evicted.take(key)),
             };
         }
         Self {
@@ -183,6 +184,48 @@ impl View {
             evicted,
             ..old
         }
+    }
+
+    pub(super) fn saved(&self) -> SavedView {
+        SavedView {
+            reserved: self.reserved.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            series: self.slots.iter().map(|(k, v)| (k.clone(), *v)).collect(),
+            start: self.start,
+            flushed: self.flushed,
+            overflow: self.overflow,
+            yielded: self.yielded,
+            unattributed_before: self.unattributed_before,
+            recent_other: self.recent_other.clone(),
+            other_recorded: self.other_recorded,
+            ..SavedView::without_counts(&self.labels)
+        }
+    }
+
+    /// Returns the view that was saved, for a new view to [continue](Self::continuing), or None if
+    /// this version does not have one of its labels. `now` is the time since the start.
+    pub(super) fn resume(saved: SavedView, now: Duration) -> Option<Self> {
+        let now = whole_seconds(now);
+        let mut slots = Slots::new(u32::MAX, 0);
+        let labels = saved.labels()?;
+        for (key, mut series) in saved.series {
+            // A later time would keep the series from becoming idle.
+            series.created = series.created.min(now);
+            series.last_exec = series.last_exec.min(now);
+            series.last_used = series.last_used.min(now);
+            slots.insert(key, series);
+        }
+        Some(Self {
+            reserved: saved.reserved.into_iter().collect(),
+            slots,
+            start: saved.start,
+            flushed: saved.flushed,
+            overflow: saved.overflow,
+            yielded: saved.yielded,
+            unattributed_before: saved.unattributed_before,
+            recent_other: saved.recent_other,
+            other_recorded: saved.other_recorded,
+            ..Self::new(labels, 0)
+        })
     }
 
     /// Returns whether a view with these labels has the same metrics and series in Prometheus.
@@ -240,7 +283,7 @@ impl View {
             }
             self.returning.forget(&key);
         }
-        let mut series = Series::new(self.evicted.take(&key), self.flushed, user, now);
+        let mut series = Series::new(self.flushed, user, now).returning(self.evicted.take(&key));
         series.seconds = seconds;
         self.overflow += series.count(more, now);
         self.slots.insert(key, series);
@@ -265,8 +308,9 @@ impl View {
     pub fn record_other(&mut self, unattributed: u64, now: Duration) {
         let unattributed = unattributed.saturating_sub(self.unattributed_before.execs);
         let other = self.overflow.execs + unattributed;
-        self.recent_other.add(now, other - self.other_recorded);
-        self.other_recorded = other;
+        let more = other.saturating_sub(self.other_recorded);
+        self.recent_other.add(now, more);
+        self.other_recorded += more;
     }
 
     pub fn counts(&self) -> ViewCounts {

@@ -10,17 +10,19 @@
 //!   The exception is a series that was shown with one exec, because a program that is executed must
 //!   not appear as 0.
 
+use serde::{Deserialize, Serialize};
+
 use super::counts::Counts;
 use crate::sys::clock::Timestamp;
 
 /// The `user` of a series that counts towards no user's share. No process has this uid, `(uid_t)-1`.
 pub(super) const NO_USER: u32 = u32::MAX;
 
-/// Times are in seconds since the start, except for `start`.
-#[derive(Debug)]
+/// Times are in seconds since the start of the daemon, except for `start`, which is that of
+/// [`SeriesCounts`](super::SeriesCounts).
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 pub(super) struct Series {
     pub(super) counts: Counts,
-    /// As in [`SeriesCounts`](super::SeriesCounts).
     pub(super) start: Timestamp,
     /// The counts in the last scrape that showed a series of this name.
     last_shown: Counts,
@@ -36,13 +38,12 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// A series that has counted nothing. `last_shown` are the counts in the last scrape before its
-    /// name was evicted, or 0.
-    pub(super) fn new(last_shown: Counts, start: Timestamp, user: u32, now: u32) -> Self {
+    /// A series that has counted nothing.
+    pub(super) fn new(start: Timestamp, user: u32, now: u32) -> Self {
         Self {
             counts: Counts::default(),
             start,
-            last_shown,
+            last_shown: Counts::default(),
             is_shown: false,
             user,
             seconds: 0,
@@ -50,6 +51,12 @@ impl Series {
             last_exec: now,
             last_used: now,
         }
+    }
+
+    /// Sets the counts in the last scrape before the eviction of an earlier series of this name.
+    #[must_use]
+    pub(super) fn returning(self, last_shown: Counts) -> Self {
+        Self { last_shown, ..self }
     }
 
     /// Adds `more`, and returns what has to be counted as `other` instead.

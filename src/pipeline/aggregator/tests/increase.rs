@@ -12,7 +12,7 @@ use crate::pipeline::flush::Flush;
 use crate::pipeline::message::Message;
 use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{Counts, Key, Label, SeriesCounts, View, ViewCounts, key_of, name};
+use crate::pipeline::view::{Counts, Key, Label, View, ViewCounts, key_of, name};
 use crate::record::{Kind, Subject, TallyCount};
 
 #[derive(Debug, Clone)]
@@ -156,8 +156,8 @@ impl Prometheus {
 fn check(view: &ViewCounts, snapshot: &Snapshot, total: Counts) {
     let mut sum = series::other(view, snapshot);
     sum += view.yielded;
-    for SeriesCounts { counts, .. } in &view.series {
-        sum += *counts;
+    for series in &view.series {
+        sum += series.counts;
     }
     assert_eq!(sum, total, "{view:?}");
 }

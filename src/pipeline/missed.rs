@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::capture::source::ProgramStats;
 use crate::pipeline::flush::Flush;
 use crate::record::Kind;
@@ -13,7 +15,7 @@ use crate::record::Kind;
 pub(super) const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// Observations for which the kernel skipped every copy of the program.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 pub(super) struct Missed {
     pub(super) count: u64,
     /// The smallest number that was missing at any flush from `since` on.
@@ -22,10 +24,17 @@ pub(super) struct Missed {
 }
 
 impl Missed {
+    /// Returns whether no count is above `largest`.
+    pub(super) fn is_plausible(&self, largest: u64) -> bool {
+        self.count <= largest
+    }
+
     /// Counts what has been missing for [`IN_FLIGHT`]. The count never decreases, even if the
     /// statistics cannot be read.
     pub(super) fn update(&mut self, missing: u64, now: Duration) {
         self.fewest = self.fewest.min(missing);
+        // A saved time can be later than now if the state is not from this host's uptime.
+        self.since = self.since.min(now);
         if now.saturating_sub(self.since) >= IN_FLIGHT {
             self.count = self.count.max(self.fewest);
             self.fewest = missing;

@@ -1,0 +1,122 @@
+//! Starts the kernel side, or continues with that of an earlier run of the service.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::SystemTime;
+
+use tracing::{info, warn};
+
+use super::{Error, store};
+use crate::capture::{self, Capture, Descriptors, Handover, Refused};
+use crate::pipeline::continuity::Continuity;
+use crate::pipeline::saved::{Saved, State};
+use crate::pipeline::saver::Saver;
+use crate::sys::state_file::StateFile;
+
+/// The name of the descriptor of the saved counts.
+const STATE: &str = "state";
+
+/// What the aggregator begins with.
+#[derive(Debug, Default)]
+pub struct Beginning {
+    /// The counts of the earlier run, if this one continues them.
+    pub(super) counts: Option<Saved>,
+    /// Saves the counts for the next run. None if nothing would keep them.
+    pub(super) saver: Option<Saver>,
+}
+
+/// The kernel side and the counts of an earlier run.
+struct Continued {
+    capture: Capture,
+    handover: Handover,
+    file: StateFile,
+    state: State,
+}
+
+/// Attaches the programs, or continues with those that `stored` descriptors keep attached. Stores
+/// what the next run needs to continue in turn.
+pub(super) fn start(
+    options: &capture::Options,
+    stored: Descriptors,
+) -> Result<(Capture, Beginning), Error> {
+    let names: Vec<_> = stored.keys().cloned().collect();
+    let continued = match continue_with(options, stored) {
+        Ok(continued) => continued,
+        Err(Refused::Start(error)) => return Err(error.into()),
+        Err(Refused::Descriptors(reason)) => {
+            warn!(
+                reason,
+                "cannot continue the counts of the previous run, so they begin at 0"
+            );
+            None
+        }
+    };
+    let Some(Continued {
+        mut capture,
+        handover,
+        file,
+        mut state,
+    }) = continued
+    else {
+        let mut capture = Capture::start(options)?;
+        store::forget(names);
+        let saver = keep_new(&mut capture).unwrap_or_else(|error| {
+            warn!(%error, "cannot save the counts, so they begin at 0 after a restart");
+            None
+        });
+        let counts = None;
+        return Ok((capture, Beginning { counts, saver }));
+    };
+    if let Handover::Replaced(_) = handover {
+        store::forget(names.into_iter().filter(|name| name != STATE));
+    }
+    let kept = capture.keep();
+    let (descriptors, kernel) = kept.map_err(|error| Error::Other(error.into()))?;
+    if let Handover::Replaced(_) = handover {
+        store::keep(&descriptors);
+    }
+    state.continuity.hand_over(handover, kernel);
+    let saver = Some(Saver::new(file, state.continuity));
+    let counts = Some(state.counts);
+    Ok((capture, Beginning { counts, saver }))
+}
+
+/// Continues with what `stored` has. None if it is empty.
+fn continue_with(
+    options: &capture::Options,
+    mut stored: Descriptors,
+) -> Result<Option<Continued>, Refused> {
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    let refused = |reason: String| Refused::Descriptors(reason);
+    let file = stored.remove(STATE);
+    let file = file.ok_or_else(|| refused(format!("descriptor {STATE} is missing")))?;
+    let file = StateFile::from_fd(file);
+    let bytes = file.read();
+    let bytes = bytes.map_err(|e| refused(format!("the saved counts cannot be read: {e}")))?;
+    let state = State::decode(&bytes);
+    let state = state.map_err(|e| refused(format!("the saved counts cannot be used: {e}")))?;
+    let (capture, handover) = Capture::resume(options, stored, &state.continuity.kernel)?;
+    Ok(Some(Continued {
+        capture,
+        handover,
+        file,
+        state,
+    }))
+}
+
+/// Stores what the next run needs to continue with a new capture.
+fn keep_new(capture: &mut Capture) -> io::Result<Option<Saver>> {
+    if !store::may_exist() {
+        info!("no service manager keeps the counts, so they begin at 0 after a restart");
+        return Ok(None);
+    }
+    let file = StateFile::create()?;
+    let (descriptors, kernel) = capture.keep()?;
+    let mut kept = vec![(STATE.to_owned(), file.as_fd())];
+    kept.extend(descriptors);
+    store::keep(&kept);
+    let continuity = Continuity::new(SystemTime::now(), kernel);
+    Ok(Some(Saver::new(file, continuity)))
+}

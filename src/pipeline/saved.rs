@@ -1,0 +1,176 @@
+//! The counts as they are saved, so that the next daemon can continue them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pipeline::continuity::Continuity;
+use crate::pipeline::history::History;
+use crate::pipeline::missed::Missed;
+use crate::pipeline::view::{Counts, SavedView};
+use crate::record::{Kind, Ledgers, WaitStatus};
+use crate::sys::clock::Timestamp;
+
+/// The largest count in a state: 10 000 execs per second for 14 000 years. It leaves room for sums.
+const LARGEST: u64 = 1 << 52;
+
+/// Everything that the next daemon needs. If its encoding changes, so must the version of the
+/// format in `sys/state_file.rs`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct State {
+    pub continuity: Continuity,
+    pub counts: Saved,
+}
+
+/// What the aggregator has counted.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Saved {
+    /// The time of `CLOCK_MONOTONIC` from which the other times count.
+    pub(super) began: Duration,
+    pub(super) start: Timestamp,
+    /// When the last flush began.
+    pub(super) flushed: Timestamp,
+    pub(super) exit_starts: BTreeMap<WaitStatus, Timestamp>,
+    pub(super) failure_starts: BTreeMap<i32, Timestamp>,
+    pub(super) totals: Totals,
+    pub(super) recent: History,
+    pub(super) views: Vec<SavedView>,
+}
+
+/// What is counted for all views together.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+pub(super) struct Totals {
+    /// Execs with a subject.
+    pub(super) execs: u64,
+    /// Execs in cgroups whose name is not known.
+    pub(super) unknown_cgroup_execs: u64,
+    /// CPU time with a subject, in nanoseconds.
+    pub(super) cpu_ns: u64,
+    /// Processes whose CPU time is in `cpu_ns`.
+    pub(super) cpu_times: u64,
+    /// Those among them whose parent's name is in use and not known.
+    pub(super) unknown_parents: u64,
+    pub(super) undecodable: u64,
+    pub(super) missed: Missed,
+    /// Upper bounds by kind, in the order of [`Kind::ALL`].
+    pub(super) missed_at_most: [Missed; Kind::ALL.len()],
+    /// By kind, in the order of [`Kind::ALL`]: what earlier daemons took out of the kernel and did
+    /// not save. Of lost CPU times only the number is known.
+    pub(super) lost: [u64; Kind::ALL.len()],
+    /// The ledgers at the end of the last flush.
+    pub(super) ledgers: Ledgers,
+}
+
+/// Why bytes are not a state.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("it cannot be decoded: {0}")]
+    Encoding(#[from] postcard::Error),
+    #[error("it has {0} bytes too many")]
+    Rest(usize),
+    #[error("{0} are not plausible")]
+    Implausible(&'static str),
+}
+
+impl State {
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        Ok(postcard::to_allocvec(self)?)
+    }
+
+    /// Decodes any bytes. They take up to 16 times as much memory as a state, because a series whose
+    /// names are empty has 13 bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let (state, rest) = postcard::take_from_bytes::<Self>(bytes)?;
+        if !rest.is_empty() {
+            return Err(Error::Rest(rest.len()));
+        }
+        if !state.continuity.is_plausible(LARGEST) {
+            return Err(Error::Implausible("the counts of the kernel side"));
+        }
+        state.counts.check()?;
+        Ok(state)
+    }
+}
+
+impl Saved {
+    fn check(&self) -> Result<(), Error> {
+        let totals = &self.totals;
+        if !totals.is_plausible() {
+            return Err(Error::Implausible("the totals"));
+        }
+        let attributed = totals.attributed();
+        let unattributed = totals.unattributed();
+        let total = attributed.execs + unattributed.execs;
+        if !self.recent.is_plausible(total) {
+            return Err(Error::Implausible("the execs of the last minutes"));
+        }
+        let mut views = self.views.iter();
+        if !views.all(|view| view.adds_up(attributed, unattributed)) {
+            return Err(Error::Implausible("the counts of a view"));
+        }
+        Ok(())
+    }
+}
+
+impl Totals {
+    /// Returns what is counted with a subject.
+    pub(super) fn attributed(&self) -> Counts {
+        Counts {
+            execs: self.execs,
+            cpu_ns: self.cpu_ns,
+        }
+    }
+
+    /// Returns what is counted without a subject.
+    pub(super) fn unattributed(&self) -> Counts {
+        let of_kernel = self.ledgers[Kind::Exec].unattributed;
+        let of_reader = self.undecodable + self.lost_of(Kind::Exec);
+        Counts {
+            execs: of_kernel + of_reader + self.missed.count,
+            cpu_ns: self.ledgers[Kind::CpuTime].unattributed_cpu_ns,
+        }
+    }
+
+    /// Returns all execs.
+    pub(super) fn total(&self) -> u64 {
+        self.execs + self.unattributed().execs
+    }
+
+    /// Returns what earlier daemons lost.
+    pub(super) fn lost_of(&self, kind: Kind) -> u64 {
+        self.lost[kind.index() as usize]
+    }
+
+    /// Finds out what earlier daemons lost, from the ledgers at a moment when nothing was on its way
+    /// from the kernel, and from what the tally contained then.
+    pub(super) fn settle(&mut self, tally: &[u64; Kind::ALL.len()]) {
+        for kind in [Kind::Exec, Kind::CpuTime] {
+            let index = kind.index() as usize;
+            let counted = match kind {
+                Kind::CpuTime => self.cpu_times,
+                _ => self.execs + self.undecodable,
+            };
+            let ledger = &self.ledgers[kind];
+            let delivered = ledger.seen.saturating_sub(ledger.unattributed);
+            let lost = delivered
+                .saturating_sub(tally[index])
+                .saturating_sub(counted);
+            self.lost[index] = self.lost[index].max(lost);
+        }
+    }
+
+    fn is_plausible(&self) -> bool {
+        let counts = [
+            self.execs,
+            self.unknown_cgroup_execs,
+            self.cpu_times,
+            self.unknown_parents,
+            self.undecodable,
+        ];
+        let mut missed = [&self.missed].into_iter().chain(&self.missed_at_most);
+        counts.iter().chain(&self.lost).all(|n| *n <= LARGEST)
+            && missed.all(|missed| missed.is_plausible(LARGEST))
+            && self.ledgers.is_plausible(LARGEST)
+    }
+}
