@@ -244,7 +244,7 @@ fn save(c: &mut Criterion) {
     for series in [2_000_u64, 10_000] {
         let mut config = Config::default();
         config.view[0].max_series = usize::try_from(series).unwrap();
-        let views = || config.resolve().unwrap().views;
+        let views = || config.clone().resolve().unwrap().views;
         let mut aggregator = Aggregator::new(views());
         // Counts of the size that a program has after a while.
         let tallied = (0..2 * series).map(|n| {

@@ -38,7 +38,10 @@ impl Running {
             match self.messages.blocking_recv().expect("the reader lives") {
                 Message::Events(events, _) => times.extend(events.iter().map(|e| e.time_ns)),
                 Message::Flushed(flush) if flush.request >= request => return times,
-                Message::Flushed(_) | Message::Tally(..) | Message::Idle => {}
+                Message::Flushed(_)
+                | Message::Tally(..)
+                | Message::Settled { .. }
+                | Message::Idle => {}
             }
         }
     }
