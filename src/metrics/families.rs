@@ -58,12 +58,13 @@ pub struct Bucket {
 }
 
 impl Family {
-    /// Sets the start of the samples that have none. Gauges do not start.
+    /// Sets the start of the samples, unless some have one already. Gauges do not start.
     #[must_use]
     pub(super) fn since(mut self, start: Timestamp) -> Self {
-        if self.kind != FamilyKind::Gauge {
+        let has_start = self.samples.iter().any(|sample| sample.start.is_some());
+        if self.kind != FamilyKind::Gauge && !has_start {
             for sample in &mut self.samples {
-                sample.start = sample.start.or(Some(start));
+                sample.start = Some(start);
             }
         }
         self
@@ -80,9 +81,9 @@ impl Sample {
     }
 
     #[must_use]
-    pub(super) fn since(self, start: Timestamp) -> Self {
+    pub(super) fn since(self, start: impl Into<Option<Timestamp>>) -> Self {
         Self {
-            start: Some(start),
+            start: start.into(),
             ..self
         }
     }

@@ -26,7 +26,7 @@ impl Execs<'_> {
             let mut all = vec![Series {
                 values: vec![OTHER.to_owned(); view.labels.len()],
                 counts: series::other(view, snapshot),
-                start: view.start,
+                start: Some(view.start),
             }];
             all.extend(series::series(view, self.names));
             let pairs = |series: &Series| label_pairs(&view.labels, series.values.clone());

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::sys::clock::Timestamp;
 use crate::sys::thread;
 use crate::sys::throttle::Throttle;
 
@@ -32,7 +33,8 @@ type LookUp = dyn Fn(u32) -> Option<Vec<u8>> + Send + Sync;
 pub struct Wanted {
     /// Increases with each snapshot.
     pub order: u64,
-    /// Uids shown together with their names. A later name replaces an earlier one.
+    /// Uids shown together with their names. A later name replaces an earlier one, so that the series
+    /// of the new name continues the counts of the old one.
     pub beside_uid: BTreeSet<u32>,
     /// Uids shown only by their names. A name does not change once it has been shown.
     pub alone: BTreeSet<u32>,
@@ -41,15 +43,28 @@ pub struct Wanted {
 /// The names for one snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserNames {
-    beside_uid: HashMap<u32, Vec<u8>>,
+    beside_uid: HashMap<u32, Shown>,
     alone: HashMap<u32, Vec<u8>>,
+}
+
+/// A name shown together with the uid.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Shown {
+    name: Vec<u8>,
+    /// When the name was first shown in place of another one.
+    since: Option<Timestamp>,
 }
 
 impl UserNames {
     /// Returns the name shown together with the uid. It is empty if the user has no name or it is
     /// not known yet.
     pub fn beside_uid(&self, uid: u32) -> &[u8] {
-        self.beside_uid.get(&uid).map_or(&[], Vec::as_slice)
+        self.beside_uid.get(&uid).map_or(&[], |shown| &shown.name)
+    }
+
+    /// Returns when the name shown together with the uid last changed, if it has.
+    pub fn changed(&self, uid: u32) -> Option<Timestamp> {
+        self.beside_uid.get(&uid)?.since
     }
 
     /// Returns the name shown instead of the uid: the name that was known when the uid was first
@@ -77,6 +92,8 @@ struct Known {
     /// The names shown instead of uids. They do not change, because the counts would move to the
     /// series of the new name, and the counter of the old name could decrease.
     fixed: HashMap<u32, Vec<u8>>,
+    /// The names last shown together with uids.
+    shown: HashMap<u32, Shown>,
     /// The highest [`Wanted::order`] so far.
     order: u64,
 }
@@ -183,6 +200,7 @@ impl Known {
         if *order >= self.order {
             self.order = *order;
             self.fixed.retain(|uid, _| alone.contains(uid));
+            self.shown.retain(|uid, _| beside_uid.contains(uid));
             self.names
                 .retain(|uid, _| beside_uid.contains(uid) || alone.contains(uid));
         }
@@ -211,12 +229,31 @@ impl Known {
 
     /// Returns the names as they are known now. Those shown alone do not change from now on.
     fn names(&mut self, wanted: &Wanted) -> UserNames {
-        let Self { names, fixed, .. } = self;
+        let Self {
+            names,
+            fixed,
+            shown,
+            ..
+        } = self;
         let known = |uid: &u32| names.get(uid).map(|e| e.name.clone()).unwrap_or_default();
-        let beside_uid = wanted.beside_uid.iter();
+        let now = Timestamp::now();
+        let beside_uid = wanted.beside_uid.iter().map(|uid| {
+            let name = known(uid);
+            let shown = shown.entry(*uid).or_insert_with(|| Shown {
+                name: name.clone(),
+                since: None,
+            });
+            if shown.name != name {
+                *shown = Shown {
+                    name,
+                    since: Some(now),
+                };
+            }
+            (*uid, shown.clone())
+        });
         let alone = wanted.alone.iter();
         UserNames {
-            beside_uid: beside_uid.map(|uid| (*uid, known(uid))).collect(),
+            beside_uid: beside_uid.collect(),
             alone: alone
                 .map(|uid| {
                     let name = fixed.entry(*uid).or_insert_with(|| known(uid));

@@ -15,8 +15,9 @@ pub struct Series {
     /// The label values, in the order of the view's labels.
     pub values: Vec<String>,
     pub counts: Counts,
-    /// When the series had not counted anything yet.
-    pub start: Timestamp,
+    /// When the series had not counted anything yet. A series that continues the counts of an earlier
+    /// one, because the name of its user has changed, has no such time.
+    pub start: Option<Timestamp>,
 }
 
 /// Looks up the names of the users in all views.
@@ -47,7 +48,7 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
             .map(|series| Series {
                 values: values(labels, &series.key, names),
                 counts: series.counts,
-                start: series.start,
+                start: start(labels, series, names),
             })
             .collect();
     }
@@ -64,9 +65,15 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
         .map(|(values, (counts, start))| Series {
             values,
             counts,
-            start,
+            start: Some(start),
         })
         .collect()
+}
+
+fn start(labels: &[Label], series: &SeriesCounts, names: &UserNames) -> Option<Timestamp> {
+    let changed = names.changed(series.key.uid);
+    let has_old_counts = labels.contains(&Label::User) && changed > Some(series.start);
+    (!has_old_counts).then_some(series.start)
 }
 
 /// Returns the counts of everything that had no series when it was counted, because all slots were
@@ -207,5 +214,31 @@ mod tests {
         assert_eq!(alone, [&b""[..], b"", b"alice", b"bob", b""]);
         // Where the uid is a label as well, a name can change.
         assert_eq!(last.beside_uid(1), b"bob");
+    }
+
+    #[tokio::test]
+    async fn a_series_that_continues_under_a_new_name_has_no_start() {
+        let (users, service) = users();
+        let starts = async |request| {
+            let mut snapshot = snapshot(request, 1, 10);
+            // A series that begins later.
+            let mut later = snapshot.views[2].series[0].clone();
+            later.start = Timestamp::from_unix_ms(u64::MAX);
+            snapshot.views[2].series.push(later);
+            let names = resolve(&snapshot, &users).await;
+            let starts = series(&snapshot.views[2], &names).into_iter();
+            starts
+                .map(|series| series.start.is_some())
+                .collect::<Vec<_>>()
+        };
+        for (request, service_is, expected) in [
+            (1, Service::Answers(b"alice"), [true, true]),
+            (2, Service::Fails, [true, true]),
+            (3, Service::Answers(b"bob"), [false, true]),
+            (4, Service::Answers(b"bob"), [false, true]),
+        ] {
+            *service.lock().unwrap() = service_is;
+            assert_eq!(starts(request).await, expected, "{request}");
+        }
     }
 }
