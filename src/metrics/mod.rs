@@ -23,6 +23,7 @@ use crate::pipeline::snapshot::Snapshot;
 use crate::record::{Kind, LIFETIME_BUCKETS, WaitStatus};
 use crate::sys::log;
 
+mod continuity;
 pub mod families;
 mod format;
 pub mod protobuf;
@@ -143,7 +144,7 @@ impl Execs<'_> {
             families.extend(Self::cpu_time(snapshot));
         }
         families.extend(self.views(snapshot));
-        families.extend(Self::continuity(snapshot));
+        families.extend(continuity::families(&snapshot.continuity));
         families.extend(self.pipeline(snapshot));
         families
     }
@@ -247,33 +248,6 @@ impl Execs<'_> {
                 "Processes whose CPU time is counted with an empty parent_comm, because it is not \
                  known any more.",
                 [plain(snapshot.unknown_parents)],
-            ),
-        ]
-    }
-
-    fn continuity(snapshot: &Snapshot) -> Vec<Family> {
-        let continuity = &snapshot.continuity;
-        let how = [
-            ("adopted", continuity.adopted),
-            ("replaced", continuity.replaced),
-        ];
-        vec![
-            gauge(
-                "execsnoop_counting_since_timestamp_seconds",
-                "When the counters began at 0, as a Unix timestamp. A restart can continue them.",
-                [value(vec![], continuity.counting_since_ms as f64 / 1e3)],
-            ),
-            counter(
-                "execsnoop_handovers_total",
-                "How often a restarted daemon continued the counts, by what it did with the BPF \
-                 programs of its predecessor.",
-                how.map(|(how, n)| count(vec![pair("how", how)], n)),
-            ),
-            counter(
-                "execsnoop_unobserved_seconds_total",
-                "Time during which no BPF programs were attached, because a restarted daemon replaced \
-                 them.",
-                [value(vec![], seconds(continuity.unobserved_ns))],
             ),
         ]
     }

@@ -209,9 +209,8 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.send(Message::Flushed(Box::new(flush)))
     }
 
-    /// Finds out how much of what the kernel side has counted was delivered so far, to this daemon or
-    /// to an earlier one: everything but what is still in the tally. Returns false if a program was
-    /// counting in the meantime: then try again.
+    /// Finds out how much the kernel side has delivered so far, to this daemon or to an earlier one.
+    /// Returns false if a program was counting in the meantime: then try again.
     fn settle(&mut self) -> Result<bool, Error> {
         let before = self.ledgers()?;
         self.drain_events()?;
@@ -233,12 +232,12 @@ impl<S: Source, O: Observation> Reader<S, O> {
         if !is_quiet {
             return Ok(false);
         }
-        let in_tally: u64 = pending.iter().sum();
-        self.delivered = of_all::<O>(&after, |ledger| ledger.sent + ledger.tallied) - in_tally;
-        self.tallied = of_all::<O>(&after, |ledger| ledger.tallied) - in_tally;
+        let tallied = of_all::<O>(&after, |ledger| ledger.tallied);
+        self.tallied = tallied.saturating_sub(pending.iter().sum());
+        self.delivered = of_all::<O>(&after, |ledger| ledger.sent) + self.tallied;
         let delivered = Kind::ALL.map(|kind| {
-            let ledger = &after[kind];
-            (ledger.sent + ledger.tallied).saturating_sub(pending[kind.index() as usize])
+            let all = after[kind].sent + after[kind].tallied;
+            all.saturating_sub(pending[kind.index() as usize])
         });
         self.send(Message::Settled {
             delivered,

@@ -151,9 +151,11 @@ impl StateFile {
         }
         let mut header = [0; HEADER];
         self.file.read_exact_at(&mut header, offset)?;
-        let [magic, version_and_checksum, generation, length] = words(header);
-        let [version, checksum] = halves(version_and_checksum);
-        let length = u64::from_le_bytes(length);
+        let magic: [u8; 8] = bytes_at(&header, 0);
+        let version = u32::from_le_bytes(bytes_at(&header, 8));
+        let checksum = u32::from_le_bytes(bytes_at(&header, 12));
+        let generation = u64::from_le_bytes(bytes_at(&header, 16));
+        let length = u64::from_le_bytes(bytes_at(&header, 24));
         let fits = usize::try_from(length).ok().filter(|len| *len <= MAX_LEN);
         let invalid = match fits {
             _ if magic != MAGIC => Invalid::Magic,
@@ -164,7 +166,6 @@ impl StateFile {
                 let mut state = vec![0; length];
                 self.file
                     .read_exact_at(&mut state, offset + HEADER as u64)?;
-                let generation = u64::from_le_bytes(generation);
                 if checksum == checksum_of(generation, &state) {
                     return Ok(Ok((Slot { index, generation }, state)));
                 }
@@ -201,19 +202,10 @@ fn checksum_of(generation: u64, state: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn words(header: [u8; HEADER]) -> [[u8; 8]; 4] {
-    let mut words = [[0; 8]; 4];
-    for (word, bytes) in words.iter_mut().zip(header.chunks_exact(8)) {
-        word.copy_from_slice(bytes);
-    }
-    words
-}
-
-fn halves([a, b, c, d, e, f, g, h]: [u8; 8]) -> [u32; 2] {
-    [
-        u32::from_le_bytes([a, b, c, d]),
-        u32::from_le_bytes([e, f, g, h]),
-    ]
+fn bytes_at<const N: usize>(header: &[u8; HEADER], at: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&header[at..at + N]);
+    bytes
 }
 
 #[cfg(test)]

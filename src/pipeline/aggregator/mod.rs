@@ -22,8 +22,11 @@ use crate::pipeline::view::{Counts, View};
 use crate::record::{self, Event, Kind, Subject, TallyCount, WaitStatus};
 use crate::sys::clock::{self, Timestamp};
 
+mod account;
 #[cfg(test)]
 mod tests;
+
+use self::account::{difference, start_new};
 
 /// New views, without counts, that are to replace the current ones. If the aggregator has not taken
 /// them when further views arrive, it takes only the latter.
@@ -343,25 +346,4 @@ impl Aggregator {
             channel_depth: 0,
         }
     }
-}
-
-/// Sets `start` as the start of what is counted for the first time.
-fn start_new<K: Ord>(
-    starts: &mut BTreeMap<K, Timestamp>,
-    counted: impl Iterator<Item = K>,
-    start: Timestamp,
-) {
-    for key in counted {
-        starts.entry(key).or_insert(start);
-    }
-}
-
-/// Returns how many of the observations seen are not accounted for, or a negative number if too many
-/// are.
-///
-/// The kernel side continues to count during a flush. The number accounted for is therefore correct
-/// if it is at least what was seen before the flush and at most what was seen after it.
-fn difference(seen_before: u64, seen_after: u64, accounted: u64) -> i64 {
-    let nearest = accounted.clamp(seen_before, seen_after.max(seen_before));
-    i64::try_from(i128::from(nearest) - i128::from(accounted)).unwrap_or(i64::MAX)
 }

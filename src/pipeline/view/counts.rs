@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::key::Key;
+use super::key::{Key, Label};
+use crate::pipeline::history::History;
 use crate::sys::clock::Timestamp;
 
 /// The counts of a series.
@@ -49,4 +50,26 @@ pub struct SeriesCounts {
     pub counts: Counts,
     /// When the series had not counted anything yet: the beginning of the last flush without it.
     pub start: Timestamp,
+}
+
+/// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and what
+/// has been unattributed since the view was created.
+#[derive(Debug, Clone, Default)]
+pub struct ViewCounts {
+    pub labels: Vec<Label>,
+    /// In no particular order.
+    pub series: Vec<SeriesCounts>,
+    /// What had no slot when it was counted, or whose series was evicted before a scrape showed it.
+    pub overflow: Counts,
+    /// When the view, and with it `overflow`, began.
+    pub start: Timestamp,
+    /// What a scrape has shown under series that have since been evicted, and everything counted
+    /// before the view existed.
+    pub yielded: Counts,
+    /// What is unattributed in `yielded`.
+    pub unattributed_before: Counts,
+    /// The execs of the last minutes that had no series.
+    pub recent_other: History,
+    /// The number of slots.
+    pub max_series: usize,
 }

@@ -47,6 +47,7 @@ pub(super) mod cgroup_name {
 
     use super::{Bytes, Deserialize, Deserializer, Error, NAME_MAX, Serialize, Serializer};
 
+    #[allow(clippy::ref_option)] // serde passes a reference to the field
     pub(in super::super) fn serialize<S: Serializer>(
         name: &Option<Arc<[u8]>>,
         to: S,

@@ -22,7 +22,7 @@ mod returning;
 mod saved;
 mod slots;
 
-pub use self::counts::{Counts, SeriesCounts};
+pub use self::counts::{Counts, SeriesCounts, ViewCounts};
 pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
 pub use self::saved::SavedView;
 
@@ -64,28 +64,6 @@ pub struct View {
     recent_other: History,
     /// All execs added to `recent_other`, including those too old to be kept there.
     other_recorded: u64,
-}
-
-/// The counts of a view at a flush. The total is the sum of the series, `overflow`, `yielded` and what
-/// has been unattributed since the view was created.
-#[derive(Debug, Clone, Default)]
-pub struct ViewCounts {
-    pub labels: Vec<Label>,
-    /// In no particular order.
-    pub series: Vec<SeriesCounts>,
-    /// What had no slot when it was counted, or whose series was evicted before a scrape showed it.
-    pub overflow: Counts,
-    /// When the view, and with it `overflow`, began.
-    pub start: Timestamp,
-    /// What a scrape has shown under series that have since been evicted, and everything counted
-    /// before the view existed.
-    pub yielded: Counts,
-    /// What is unattributed in `yielded`.
-    pub unattributed_before: Counts,
-    /// The execs of the last minutes that had no series.
-    pub recent_other: History,
-    /// The number of slots.
-    pub max_series: usize,
 }
 
 impl View {
@@ -205,18 +183,12 @@ impl View {
     /// this version does not have one of its labels. `now` is the time since the start.
     pub(super) fn resume(saved: SavedView, now: Duration) -> Option<Self> {
         let now = whole_seconds(now);
-        let mut slots = Slots::new(u32::MAX, 0);
-        let labels = saved.labels()?;
-        for (key, mut series) in saved.series {
-            // A later time would keep the series from becoming idle.
-            series.created = series.created.min(now);
-            series.last_exec = series.last_exec.min(now);
-            series.last_used = series.last_used.min(now);
-            slots.insert(key, series);
+        let mut view = Self::new(saved.labels()?, 0);
+        for (key, series) in saved.series {
+            view.slots.insert(key, series.not_after(now));
         }
         Some(Self {
             reserved: saved.reserved.into_iter().collect(),
-            slots,
             start: saved.start,
             flushed: saved.flushed,
             overflow: saved.overflow,
@@ -224,7 +196,7 @@ impl View {
             unattributed_before: saved.unattributed_before,
             recent_other: saved.recent_other,
             other_recorded: saved.other_recorded,
-            ..Self::new(labels, 0)
+            ..view
         })
     }
 

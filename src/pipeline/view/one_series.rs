@@ -72,6 +72,16 @@ impl Series {
         more - added
     }
 
+    /// Limits the times of a series that was saved. A later time would keep it from becoming idle.
+    pub(super) fn not_after(self, now: u32) -> Self {
+        Self {
+            created: self.created.min(now),
+            last_exec: self.last_exec.min(now),
+            last_used: self.last_used.min(now),
+            ..self
+        }
+    }
+
     /// Returns whether a series that was saved keeps the limits of one that has counted.
     pub(super) fn is_plausible(&self) -> bool {
         let limit = self.limit();
