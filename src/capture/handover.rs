@@ -10,19 +10,20 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use libbpf_rs::MapHandle;
 use tracing::info;
 
+use super::attach::{Attached, Capture, Leftover, open_buffer, prepare, tally_of};
 use super::base::Base;
 use super::buffer::Buffer as _;
 use super::buffer::ring::Ring;
+use super::error::Error;
 use super::hook::Hook;
+use super::info::CaptureInfo;
 use super::kept::{self, Descriptors, Kept, KernelSide};
 use super::maps;
 use super::options::{Options, TransportKind};
 use super::read::{add_exits, add_failures, add_ledgers};
 use super::stats::Program;
-use super::{Attached, Capture, CaptureInfo, Error, open_buffer, prepare, tally_of};
 
 /// How a daemon has continued with the kernel side of an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +32,6 @@ pub enum Handover {
     Adopted,
     /// With other programs. Nothing was observed for this long.
     Replaced(Duration),
-}
-
-/// What replaced programs have counted and nobody has read yet.
-#[derive(Debug, Default)]
-pub(super) struct Leftover {
-    pub(super) events: Vec<Vec<u8>>,
-    /// Subjects and their counts.
-    pub(super) tally: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) cgroup_names: Option<MapHandle>,
 }
 
 /// Why there is nothing to continue with.

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use tracing::debug;
 
-use super::Capture;
+use super::attach::Capture;
 use super::maps::Maps;
 use super::source::{ProgramStats, Source};
 use crate::names::cgroup;

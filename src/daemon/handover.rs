@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use tracing::{info, warn};
 
-use super::{Error, store};
+use super::error::Error;
+use super::store;
 use crate::capture::{self, Capture, Descriptors, Handover, Refused};
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::saved::{Saved, State};

@@ -296,7 +296,7 @@ impl Aggregator {
         let mut counts = Counts::default();
         if record::kind(subject) == Kind::CpuTime {
             totals.cpu_times += of.count;
-            totals.cpu_ns = totals.cpu_ns.wrapping_add(of.cpu_ns);
+            totals.cpu_ns += of.cpu_ns;
             totals.unknown_parents += u64::from(subject.is_parent_unknown > 0) * of.count;
             counts.cpu_ns = of.cpu_ns;
         } else {
