@@ -55,6 +55,39 @@ pub fn agent(data: &Path) -> Command {
     command
 }
 
+/// A release of Prometheus, by the Debian suite from which `.ci/install` has unpacked it.
+#[derive(Debug, Clone, Copy)]
+pub struct Release(pub &'static str);
+
+/// The releases that know start timestamps: 2.53, and 3.5 or later.
+pub const RELEASES: [Release; 2] = [Release("trixie"), Release("forky")];
+
+impl Release {
+    /// The path of the program. Panics if it is not there.
+    #[track_caller]
+    fn program(self) -> PathBuf {
+        let suite = repository().join("target/tools/prometheus").join(self.0);
+        let program = suite.join("usr/bin/prometheus");
+        assert!(program.exists(), "`.ci/install test` unpacks {program:?}");
+        program
+    }
+
+    /// What `prometheus --version` prints, such as "prometheus, version 3.5.3".
+    #[track_caller]
+    pub fn version(self) -> String {
+        let output = Command::new(self.program()).arg("--version").output();
+        let printed = printed(&output.expect("prometheus runs"));
+        printed.split(" (").next().unwrap().to_owned()
+    }
+
+    /// Starts this Prometheus with this configuration and these arguments.
+    #[track_caller]
+    pub fn start(self, config: &str, args: &[&str]) -> Prometheus {
+        let dir = tempfile::tempdir().unwrap();
+        Prometheus::spawn(&self.program(), dir, config, args)
+    }
+}
+
 /// A Prometheus on a free port, killed when the value is dropped.
 #[derive(Debug)]
 pub struct Prometheus {
@@ -75,11 +108,15 @@ impl Prometheus {
     /// Starts Prometheus with this configuration and these arguments. The directory contains the
     /// files that the configuration names. Prometheus keeps its database there, in `data/`.
     pub fn start_in(dir: TempDir, config: &str, args: &[&str]) -> Self {
+        Self::spawn(Path::new("prometheus"), dir, config, args)
+    }
+
+    fn spawn(program: &Path, dir: TempDir, config: &str, args: &[&str]) -> Self {
         let file = dir.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
         let data = dir.path().join("data");
         let address = free_address();
-        let child = Command::new("prometheus")
+        let child = Command::new(program)
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address={address}"))
@@ -131,11 +168,23 @@ impl Prometheus {
             Some(over) => format!("query_range?step=1&start={}", now - over.as_secs()),
             None => "query?".to_owned(),
         };
+        self.api(&format!("{path}&query={query}{end}"))
+    }
+
+    #[track_caller]
+    fn api(&self, path: &str) -> String {
         // Answers over HTTP/1.0 are not chunked.
-        let request = format!("GET /api/v1/{path}&query={query}{end} HTTP/1.0\r\n\r\n");
+        let request = format!("GET /api/v1/{path} HTTP/1.0\r\n\r\n");
         let answer = send(self.address, request.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.text()
+    }
+
+    /// The types and help texts of all metrics that Prometheus has scraped, by name.
+    #[track_caller]
+    pub fn metadata(&self) -> Value {
+        let mut answer: Value = serde_json::from_str(&self.api("metadata")).unwrap();
+        answer["data"].take()
     }
 
     /// The labels of each result of a query that is evaluated now.
@@ -145,6 +194,28 @@ impl Prometheus {
         let results = answer["data"]["result"].as_array().expect("results");
         let labels = |result: &Value| serde_json::from_value(result["metric"].clone()).unwrap();
         results.iter().map(labels).collect()
+    }
+
+    /// The samples of the only series that a query for a range selects: times, in seconds since the
+    /// epoch, and values.
+    #[track_caller]
+    pub fn samples(&self, query: &str) -> Vec<(f64, f64)> {
+        let answer: Value = serde_json::from_str(&self.answer(query, None)).unwrap();
+        let results = answer["data"]["result"].as_array().expect("results");
+        assert!(results.len() == 1, "not one series by {query}: {answer}");
+        let samples = results[0]["values"].as_array().expect("a range");
+        let number = |value: &Value| value.as_str().unwrap().parse().unwrap();
+        let sample = |sample: &Value| (sample[0].as_f64().unwrap(), number(&sample[1]));
+        samples.iter().map(sample).collect()
+    }
+
+    /// The value of the only result of a query that is evaluated now.
+    #[track_caller]
+    pub fn value(&self, query: &str) -> f64 {
+        let answer: Value = serde_json::from_str(&self.answer(query, None)).unwrap();
+        let results = answer["data"]["result"].as_array().expect("results");
+        assert!(results.len() == 1, "not one result of {query}: {answer}");
+        results[0]["value"][1].as_str().unwrap().parse().unwrap()
     }
 
     /// The metrics of Prometheus itself.

@@ -5,6 +5,7 @@ mod alerts; // each alert fires under its cause, and no other alert does
 mod attacks; // no scrape is missed under attack
 mod dashboard; // the Grafana dashboard is well-formed and documented
 mod dashboard_data; // each panel of the dashboard shows data
+mod first_execs; // the first exec of a program counts in Prometheus
 mod kubernetes; // the rules and the query for Kubernetes
 mod listen; // the daemon reads listen addresses as Prometheus does
 mod page; // the page, in Chromium
