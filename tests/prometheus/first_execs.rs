@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::Label;
 use testkit::bytes::encode;
-use testkit::daemon::Daemon;
+use testkit::daemon::{Daemon, configured};
 use testkit::fake::event;
 use testkit::http::{get, request};
 use testkit::programs::{Programs, exec, exec_times};
@@ -18,6 +18,9 @@ use testkit::protobuf::{ACCEPT, Decoded};
 use testkit::service::Service;
 
 const FEATURE: &str = "--enable-feature=created-timestamp-zero-ingestion";
+
+/// A view with a slot for each program, whatever else the host executes.
+const ROOM: &str = "[[view]]\nlabels = [\"comm\"]\nmax_series = 100000\n";
 
 /// How long a test waits for Prometheus.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,7 +62,7 @@ fn values(samples: &[(f64, f64)]) -> Vec<f64> {
 #[test]
 fn the_first_exec_of_a_program_is_in_the_increase() {
     let programs = Programs::new();
-    let daemon = Daemon::start(&[]);
+    let (daemon, _config) = configured(ROOM);
     let all = scraping(daemon.address, &[FEATURE]);
     exec(&programs.named("once"));
     exec_times(&programs.named("often"), 57);
@@ -171,7 +174,7 @@ fn series(prometheus: &Prometheus) -> BTreeSet<BTreeMap<String, String>> {
 #[test]
 fn without_the_feature_nothing_changes_and_with_it_no_series_is_added() {
     let programs = Programs::new();
-    let daemon = Daemon::start(&[]);
+    let (daemon, _config) = configured(ROOM);
     let without = scraping(daemon.address, &[]);
     let with = scraping(daemon.address, &[FEATURE]);
     exec(&programs.named("once"));
