@@ -5,7 +5,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
+use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter, ProgInfoQueryOptions};
 
 /// How long the kernel may take to free objects that no process holds any more.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,7 +21,8 @@ impl Unheld {
     /// The unheld objects that exist now.
     pub fn now() -> Self {
         let mut objects = BTreeSet::new();
-        let programs: Vec<_> = ProgInfoIter::default().collect();
+        let with_maps = ProgInfoQueryOptions::default().include_map_ids(true);
+        let programs: Vec<_> = ProgInfoIter::with_query_opts(with_maps).collect();
         objects.extend(programs.iter().map(|program| ("prog_id", program.id)));
         objects.extend(MapInfoIter::default().map(|map| ("map_id", map.id)));
         objects.extend(LinkInfoIter::default().map(|link| ("link_id", link.id)));
