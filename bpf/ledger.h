@@ -14,10 +14,11 @@
 #include <bpf/bpf_helpers.h>
 #include "execsnoop.h"
 
-/* Whether nothing is observed, because other programs observe in place of these: see
- * src/capture/handover.rs. In every version of this object, it is the first word of .bss,
- * so that any version can pause the programs of any other. */
-volatile __u32 is_paused;
+/* Since when nothing is observed, because other programs observe in place of these
+ * (src/capture/handover.rs): CLOCK_MONOTONIC in ns. 0: the programs observe. In every
+ * version of this object, it is the first word of .bss, so that any version can pause the
+ * programs of any other. */
+volatile __u64 paused_since;
 
 /* Half the size of the ring buffer in bytes. 0 selects the perf buffer. */
 const volatile __u64 ring_half = 0;
@@ -89,7 +90,7 @@ static __always_inline struct ledger *count_seen(__u32 kind)
 {
 	struct ledger *ledger;
 
-	if (is_paused)
+	if (paused_since)
 		return NULL;
 	ledger = bpf_map_lookup_elem(&ledgers, &kind);
 	if (!ledger)

@@ -9,7 +9,6 @@ use execsnoopd::pipeline::cgroup_cache::Cgroups;
 use execsnoopd::pipeline::flush::Flush;
 use execsnoopd::pipeline::message::Message;
 use execsnoopd::pipeline::saved::State;
-use execsnoopd::pipeline::series;
 use execsnoopd::pipeline::view::{Label, View};
 use execsnoopd::record::{Event, Kind};
 use execsnoopd::sys::state_file::StateFile;

@@ -8,7 +8,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::info;
 
@@ -24,12 +24,14 @@ use super::maps;
 use super::options::{Options, TransportKind};
 use super::read::{add_exits, add_failures, add_ledgers};
 use super::stats::Program;
+use crate::sys::clock;
 
 /// How a daemon has continued with the kernel side of an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handover {
-    /// With the same programs.
-    Adopted,
+    /// With the same programs. Nothing was observed for this long: 0, unless an earlier daemon was
+    /// killed while it replaced them.
+    Adopted(Duration),
     /// With other programs. Nothing was observed for this long.
     Replaced(Duration),
 }
@@ -58,13 +60,13 @@ impl Capture {
         if kernel_side.fingerprint == options.fingerprint() {
             let adopted = Self::adopt(options, kept, base)
                 .map_err(|error| Refused::Descriptors(error.to_string()))?;
-            return Ok((adopted, Handover::Adopted));
+            return Ok(adopted);
         }
         let (capture, unobserved) = Self::replace(options, kept, base)?;
         Ok((capture, Handover::Replaced(unobserved)))
     }
 
-    fn adopt(options: &Options, kept: Kept, base: Base) -> Result<Self, Error> {
+    fn adopt(options: &Options, kept: Kept, base: Base) -> Result<(Self, Handover), Error> {
         let failed = |what: &'static str| move |e: io::Error| Error::setup(what, &e);
         let tally = tally_of(&kept.maps).map_err(failed("opening the tally"))?;
         let buffer = open_buffer(kept.transport, &kept.maps, options.buffer_pages)?;
@@ -77,16 +79,14 @@ impl Capture {
             programs.push(program.map_err(failed("opening a program's fdinfo"))?);
             hooks.push(kept.hook);
         }
-        // After an error further up, or a kill in the middle of a replacement.
-        kept.maps
-            .pause(false)
-            .map_err(|e| Error::setup("continuing the BPF programs", &e))?;
+        let unobserved = kept.maps.unpause();
+        let unobserved = unobserved.map_err(failed("continuing the BPF programs"))?;
         info!(
             programs = programs.len(),
             transport = kept.transport.name(),
             "continuing with the BPF programs of the previous run"
         );
-        Ok(Self {
+        let capture = Self {
             links,
             programs,
             info: CaptureInfo {
@@ -101,16 +101,14 @@ impl Capture {
             base,
             leftover: Leftover::default(),
             is_kept: true,
-        })
+        };
+        Ok((capture, Handover::Adopted(unobserved)))
     }
 
     fn replace(options: &Options, old: Kept, base: Base) -> Result<(Self, Duration), Error> {
         let mut new = Self::start_paused(options, true)?;
         let failed = |e: io::Error| Error::setup("replacing the BPF programs", &e);
-        let began = Instant::now();
-        old.maps
-            .pause(true)
-            .map_err(|e| failed(io::Error::other(e)))?;
+        let paused_since = old.maps.pause().map_err(failed)?;
         let mut leftover = Leftover::default();
         let mut tally = tally_of(&old.maps).map_err(failed)?;
         let mut drain = || {
@@ -120,10 +118,8 @@ impl Capture {
         };
         // The first drain waits for the programs that were running.
         drain().map_err(failed)?;
-        new.maps
-            .pause(false)
-            .map_err(|e| failed(io::Error::other(e)))?;
-        let unobserved = began.elapsed();
+        new.maps.unpause().map_err(failed)?;
+        let unobserved = clock::now().saturating_sub(paused_since);
         // The second one takes what the earlier daemon had begun to drain.
         drain().map_err(failed)?;
         if old.transport == TransportKind::Ring {

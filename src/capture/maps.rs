@@ -1,18 +1,23 @@
 //! The maps of the BPF object that user space uses.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut, OpenMapMut};
 
 use super::error::Error;
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder};
+use crate::sys::clock;
 
 /// libbpf's name of the section with the variables that change: the beginning of the object's name,
 /// and `.bss`.
 const BSS: &str = "execsnoo.bss";
+/// The only entry of that map.
+const BSS_KEY: [u8; 4] = 0_u32.to_ne_bytes();
 
 /// The maps of a loaded object, through duplicated descriptors that outlive the object.
 #[derive(Debug)]
@@ -26,7 +31,7 @@ pub(super) struct Maps {
     pub(super) tally_in_use: MapHandle,
     pub(super) tally_a: MapHandle,
     pub(super) tally_b: MapHandle,
-    /// Its first word is `is_paused` (`bpf/ledger.h`).
+    /// Its first word is `paused_since` (`bpf/ledger.h`).
     bss: MapHandle,
 }
 
@@ -106,11 +111,41 @@ impl Maps {
         .map(AsFd::as_fd)
     }
 
-    /// Makes the programs observe nothing from now on, or observe again.
-    pub(super) fn pause(&self, is_paused: bool) -> libbpf_rs::Result<()> {
+    /// Makes the programs observe nothing from now on. Returns the time since when they do not, which
+    /// is earlier if they have been paused before.
+    pub(super) fn pause(&self) -> io::Result<Duration> {
+        let since = match self.paused_since()? {
+            0 => u64::try_from(clock::now().as_nanos()).unwrap_or(u64::MAX),
+            since => since,
+        };
+        self.set_paused_since(since)?;
+        Ok(Duration::from_nanos(since))
+    }
+
+    /// Makes the programs observe again. Returns for how long they did not.
+    pub(super) fn unpause(&self) -> io::Result<Duration> {
+        let since = match self.paused_since()? {
+            0 => return Ok(Duration::ZERO),
+            since => Duration::from_nanos(since),
+        };
+        self.set_paused_since(0)?;
+        Ok(clock::now().saturating_sub(since))
+    }
+
+    fn paused_since(&self) -> io::Result<u64> {
+        let bss = self.bss.lookup(&BSS_KEY, MapFlags::ANY);
+        let bss = bss.map_err(io::Error::other)?.unwrap_or_default();
+        let word = bss.first_chunk();
+        Ok(word.map_or(0, |word| u64::from_ne_bytes(*word)))
+    }
+
+    fn set_paused_since(&self, since: u64) -> io::Result<()> {
         let mut bss = vec![0; self.bss.value_size() as usize];
-        bss[..4].copy_from_slice(&u32::from(is_paused).to_ne_bytes());
-        self.bss.update(&0_u32.to_ne_bytes(), &bss, MapFlags::ANY)
+        if let Some(word) = bss.first_chunk_mut() {
+            *word = since.to_ne_bytes();
+        }
+        let set = self.bss.update(&BSS_KEY, &bss, MapFlags::ANY);
+        set.map_err(io::Error::other)
     }
 }
 

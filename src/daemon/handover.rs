@@ -55,7 +55,7 @@ pub(super) fn start(
     let Some(Continued {
         mut capture,
         handover,
-        file,
+        mut file,
         mut state,
     }) = continued
     else {
@@ -68,18 +68,26 @@ pub(super) fn start(
         let counts = None;
         return Ok((capture, Beginning { counts, saver }));
     };
-    if let Handover::Replaced(_) = handover {
-        store::forget(names.into_iter().filter(|name| name != STATE));
-    }
     let kept = capture.keep();
     let (descriptors, kernel) = kept.map_err(|error| Error::Other(error.into()))?;
+    state.continuity.hand_over(handover, kernel);
+    // Before anything in the store changes, so that the state belongs to the descriptors there even
+    // if this process is killed now.
+    write(&mut file, &state);
     if let Handover::Replaced(_) = handover {
+        store::forget(names.into_iter().filter(|name| name != STATE));
         store::keep(&descriptors);
     }
-    state.continuity.hand_over(handover, kernel);
     let saver = Some(Saver::new(file, state.continuity));
     let counts = Some(state.counts);
     Ok((capture, Beginning { counts, saver }))
+}
+
+/// Writes a state that the aggregator soon writes again, and then reports errors.
+fn write(file: &mut StateFile, state: &State) {
+    if let Ok(bytes) = state.encode() {
+        let _ = file.write(&bytes);
+    }
 }
 
 /// Continues with what `stored` has. None if it is empty.

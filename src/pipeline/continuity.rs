@@ -36,13 +36,18 @@ impl Continuity {
     /// `kernel`.
     pub fn hand_over(&mut self, handover: Handover, kernel: KernelSide) {
         self.kernel = kernel;
-        match handover {
-            Handover::Adopted => self.adopted += 1,
+        let unobserved = match handover {
+            Handover::Adopted(unobserved) => {
+                self.adopted += 1;
+                unobserved
+            }
             Handover::Replaced(unobserved) => {
                 self.replaced += 1;
-                self.unobserved_ns += u64::try_from(unobserved.as_nanos()).unwrap_or(u64::MAX >> 8);
+                unobserved
             }
-        }
+        };
+        let ns = u64::try_from(unobserved.as_nanos()).unwrap_or(u64::MAX);
+        self.unobserved_ns = self.unobserved_ns.saturating_add(ns);
     }
 
     /// Returns whether no count is above `largest`.

@@ -1,6 +1,7 @@
 //! Programs that outlive the process that attached them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, Descriptors, Handover, KernelSide, Options, TransportKind};
@@ -62,7 +63,7 @@ fn a_later_daemon_adopts_the_same_programs_and_finds_what_they_counted_in_betwee
         let (kept, kernel_side) = leave(capture);
         exec_times(&program("between"), 4);
         let (mut capture, handover) = Capture::resume(&options, kept, &kernel_side).unwrap();
-        assert_eq!(handover, Handover::Adopted);
+        assert_eq!(handover, Handover::Adopted(Duration::ZERO));
         exec_times(&program("after"), 5);
         let found = execs(&mut capture);
         assert_eq!((found["between"], found["after"]), (4, 5), "{transport:?}");
