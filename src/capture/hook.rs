@@ -194,14 +194,14 @@ fn of_kind(kind: Kind) -> impl Iterator<Item = Hook> {
 }
 
 /// Returns the programs with these names, each of which belongs to a kind, in a fixed order.
-pub(super) fn named(names: &HashSet<(Kind, String)>) -> Vec<Hook> {
+pub(super) fn named(wanted: &HashSet<(Kind, String)>) -> Vec<Hook> {
     let all = Kind::ALL.into_iter().flat_map(of_kind);
     let with_copies = all.flat_map(|hook| {
         let standbys: Vec<_> = hook.standbys().collect();
         std::iter::once(hook).chain(standbys)
     });
-    let named = with_copies.filter(|hook| names.contains(&(hook.kind, hook.program.to_owned())));
-    named.collect()
+    let found = with_copies.filter(|hook| wanted.contains(&(hook.kind, hook.program.to_owned())));
+    found.collect()
 }
 
 /// The kinds of attach points at which a kernel may preempt programs.

@@ -129,7 +129,7 @@ pub(super) fn load<'a>(
         }
     }
     if let Some(bss) = &mut open.maps.bss_data {
-        bss.paused_since = if is_paused { 1 } else { 0 };
+        bss.paused_since = u64::from(is_paused);
     }
     let configuring = failed("configuring the BPF object");
     if options.with_cgroup {

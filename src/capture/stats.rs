@@ -16,7 +16,7 @@ use crate::capture::source::ProgramStats;
 pub(super) struct Program {
     hook: Hook,
     fdinfo: File,
-    program: OwnedFd,
+    descriptor: OwnedFd,
 }
 
 impl Program {
@@ -24,7 +24,7 @@ impl Program {
         Ok(Self {
             hook,
             fdinfo: fdinfo::open(&program)?,
-            program,
+            descriptor: program,
         })
     }
 
@@ -33,7 +33,7 @@ impl Program {
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.program.as_fd()
+        self.descriptor.as_fd()
     }
 
     pub(super) fn stats(&mut self) -> io::Result<ProgramStats> {

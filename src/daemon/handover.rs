@@ -8,10 +8,13 @@ use tracing::{info, warn};
 
 use super::error::Error;
 use super::store;
-use crate::capture::{self, Capture, Descriptors, Handover, Refused};
+use crate::capture::options::FailureHooks;
+use crate::capture::{self, Capture, Descriptors, Handover, Refused, TransportKind};
+use crate::config::{self, Config};
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::saved::{Saved, State};
 use crate::pipeline::saver::Saver;
+use crate::pipeline::view::Label;
 use crate::sys::state_file::StateFile;
 
 /// The name of the descriptor of the saved counts.
@@ -36,10 +39,8 @@ struct Continued {
 
 /// Attaches the programs, or continues with those that `stored` descriptors keep attached. Stores
 /// what the next run needs to continue in turn.
-pub(super) fn start(
-    options: &capture::Options,
-    stored: Descriptors,
-) -> Result<(Capture, Beginning), Error> {
+pub(super) fn start(config: &Config, stored: Descriptors) -> Result<(Capture, Beginning), Error> {
+    let options = &options(config);
     let names: Vec<_> = stored.keys().cloned().collect();
     let continued = match continue_with(options, stored) {
         Ok(continued) => continued,
@@ -81,6 +82,28 @@ pub(super) fn start(
     let saver = Some(Saver::new(file, state.continuity));
     let counts = Some(state.counts);
     Ok((capture, Beginning { counts, saver }))
+}
+
+/// Returns what the kernel side has to provide for this configuration.
+fn options(config: &Config) -> capture::Options {
+    capture::Options {
+        transports: match config.capture.transport {
+            config::Transport::Auto => vec![TransportKind::Perf, TransportKind::Ring],
+            config::Transport::Perf => vec![TransportKind::Perf],
+            config::Transport::Ringbuf => vec![TransportKind::Ring],
+        },
+        buffer_pages: config.capture.buffer_pages,
+        with_parent_comm: config.has_label(|label| label == Label::ParentComm),
+        with_cgroup: config.has_label(Label::is_of_cgroup),
+        failures: match config.capture.failures {
+            config::Failures::Auto => Some(FailureHooks::Fexit),
+            config::Failures::Tracepoint => Some(FailureHooks::FexitOrTracepoint),
+            config::Failures::Off => None,
+        },
+        exits: config.capture.exits,
+        classic: config.capture.classic,
+        ..capture::Options::default()
+    }
 }
 
 /// Writes a state that the aggregator soon writes again, and then reports errors.

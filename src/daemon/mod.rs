@@ -32,11 +32,10 @@ pub use self::command::{Command, Load};
 pub use self::error::Error;
 pub use self::handover::Beginning;
 use self::pipeline::Pipeline;
-use crate::capture::TransportKind;
-use crate::capture::options::FailureHooks;
+
+use crate::capture::CaptureInfo;
 use crate::capture::source::Source;
-use crate::capture::{self, CaptureInfo};
-use crate::config::{self, Address, Config, Resolved, Start};
+use crate::config::{self, Address, Resolved, Start};
 use crate::daemon::reload::Reloader;
 use crate::daemon::signals::Signals;
 use crate::daemon::store::Passed;
@@ -54,7 +53,6 @@ use crate::pipeline::flush::Control;
 use crate::pipeline::flusher::Flusher;
 use crate::pipeline::reader::Reader;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::Label;
 use crate::record::Kind;
 use crate::sys::malloc;
 use crate::sys::privileges::{self, Kept};
@@ -85,7 +83,7 @@ pub fn run(
         files,
     } = start;
     let successor = unprivileged::successor(&resolved.config.run_as)?;
-    let (capture, beginning) = handover::start(&options(&resolved.config), passed.stored)?;
+    let (capture, beginning) = handover::start(&resolved.config, passed.stored)?;
     malloc::give_back();
     let capture_info = capture.info().clone();
     // From here on, SIGTERM and SIGINT no longer end the process at once, so that the files of Unix
@@ -124,28 +122,6 @@ pub fn run(
 
 fn bind(addresses: &[Address]) -> anyhow::Result<Vec<Listener>> {
     addresses.iter().map(Listener::bind).collect()
-}
-
-/// Returns what the kernel side has to provide for this configuration.
-fn options(config: &Config) -> capture::Options {
-    capture::Options {
-        transports: match config.capture.transport {
-            config::Transport::Auto => vec![TransportKind::Perf, TransportKind::Ring],
-            config::Transport::Perf => vec![TransportKind::Perf],
-            config::Transport::Ringbuf => vec![TransportKind::Ring],
-        },
-        buffer_pages: config.capture.buffer_pages,
-        with_parent_comm: config.has_label(|label| label == Label::ParentComm),
-        with_cgroup: config.has_label(Label::is_of_cgroup),
-        failures: match config.capture.failures {
-            config::Failures::Auto => Some(FailureHooks::Fexit),
-            config::Failures::Tracepoint => Some(FailureHooks::FexitOrTracepoint),
-            config::Failures::Off => None,
-        },
-        exits: config.capture.exits,
-        classic: config.capture.classic,
-        ..capture::Options::default()
-    }
 }
 
 /// Counts the records of a source and answers requests.

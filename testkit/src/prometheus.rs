@@ -68,7 +68,11 @@ impl Release {
     fn program(self) -> PathBuf {
         let suite = repository().join("target/tools/prometheus").join(self.0);
         let program = suite.join("usr/bin/prometheus");
-        assert!(program.exists(), "`.ci/install test` unpacks {program:?}");
+        assert!(
+            program.exists(),
+            "`.ci/install test` unpacks {}",
+            program.display()
+        );
         program
     }
 

@@ -361,13 +361,13 @@ fn another_configuration_continues_the_counts(transport: &str) {
         (
             1,
             Signal::TERM,
-            "".to_owned(),
+            String::new(),
             format!("{VIEW}[\"parent_comm\"]\n"),
         ),
         (
             2,
             Signal::KILL,
-            "".to_owned(),
+            String::new(),
             format!("{VIEW}[\"unit\"]\n"),
         ),
         (
@@ -480,10 +480,10 @@ type Tampering = (&'static str, fn(&mut Vec<Stored>));
 
 const TAMPERINGS: [Tampering; 12] = [
     ("no state", |stored| {
-        stored.retain(|kept| kept.name != STATE)
+        stored.retain(|kept| kept.name != STATE);
     }),
     ("only the state", |stored| {
-        stored.retain(|kept| kept.name == STATE)
+        stored.retain(|kept| kept.name == STATE);
     }),
     ("every second one", |stored| {
         let mut number = 0;
@@ -496,7 +496,7 @@ const TAMPERINGS: [Tampering; 12] = [
         replace(stored, STATE, || std::io::pipe().unwrap().0.into());
     }),
     ("an empty state", |stored| {
-        replace(stored, STATE, || memfd(&[]))
+        replace(stored, STATE, || memfd(&[]));
     }),
     ("a truncated state", |stored| {
         let bytes = contents(stored);
@@ -512,7 +512,7 @@ const TAMPERINGS: [Tampering; 12] = [
         replace(stored, "execsnoop.program.", null);
     }),
     ("/dev/null as every link", |stored| {
-        replace(stored, "execsnoop.link.", null)
+        replace(stored, "execsnoop.link.", null);
     }),
     ("a pipe as every map", |stored| {
         replace(stored, "execsnoop.map.", || {
@@ -520,7 +520,7 @@ const TAMPERINGS: [Tampering; 12] = [
         });
     }),
     ("other maps", |stored| {
-        replace(stored, "execsnoop.map.", foreign_map)
+        replace(stored, "execsnoop.map.", foreign_map);
     }),
     ("links and programs with each other's names", |stored| {
         for kept in stored {
