@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use execsnoopd::metrics::families::{
-    Bucket, Family, FamilyKind, Histogram, Label, Sample, Value,
-};
+use execsnoopd::metrics::families::{Bucket, Family, FamilyKind, Histogram, Label, Sample, Value};
 use execsnoopd::metrics::protobuf::encode;
 use execsnoopd::sys::clock::Timestamp;
 use protobuf::{CodedInputStream, Message, MessageField};
@@ -52,7 +50,10 @@ fn compare(family: &Family, decoded: &proto::MetricFamily) {
         assert!(labels.eq(expected));
         assert_eq!(metric.counter.is_some(), family.kind == FamilyKind::Counter);
         assert_eq!(metric.gauge.is_some(), family.kind == FamilyKind::Gauge);
-        assert_eq!(metric.histogram.is_some(), family.kind == FamilyKind::Histogram);
+        assert_eq!(
+            metric.histogram.is_some(),
+            family.kind == FamilyKind::Histogram
+        );
         match &sample.value {
             Value::Number(value) => {
                 let (decoded, start) = match (metric.counter.as_ref(), metric.gauge.as_ref()) {
@@ -76,22 +77,25 @@ fn compare(family: &Family, decoded: &proto::MetricFamily) {
     }
 }
 
-fn compare_histogram(
-    of: &Histogram,
-    started: Option<Timestamp>,
-    decoded: &proto::Histogram,
-) {
+fn compare_histogram(of: &Histogram, started: Option<Timestamp>, decoded: &proto::Histogram) {
     assert_no_more(decoded);
     assert_eq!(decoded.sample_count, Some(of.count));
     assert_eq!(decoded.sample_sum.map(f64::to_bits), Some(of.sum.to_bits()));
     assert_eq!(start(&decoded.start_timestamp), started);
     let buckets = decoded.bucket.iter().map(|bucket| {
         assert_no_more(bucket);
-        (bucket.cumulative_count, bucket.upper_bound.map(f64::to_bits))
+        (
+            bucket.cumulative_count,
+            bucket.upper_bound.map(f64::to_bits),
+        )
     });
     let expected = of.buckets.iter();
-    let expected = expected
-        .map(|bucket| (Some(bucket.cumulative_count), Some(bucket.upper_bound.to_bits())));
+    let expected = expected.map(|bucket| {
+        (
+            Some(bucket.cumulative_count),
+            Some(bucket.upper_bound.to_bits()),
+        )
+    });
     assert!(buckets.eq(expected));
 }
 
@@ -101,7 +105,9 @@ fn start(decoded: &MessageField<proto::Timestamp>) -> Option<Timestamp> {
     let (seconds, nanos) = (decoded.seconds(), decoded.nanos());
     assert!((0..1_000_000_000).contains(&nanos) && nanos % 1_000_000 == 0);
     let ms = i128::from(seconds) * 1000 + i128::from(nanos / 1_000_000);
-    Some(Timestamp::from_unix_ms(u64::try_from(ms).expect("after 1970")))
+    Some(Timestamp::from_unix_ms(
+        u64::try_from(ms).expect("after 1970"),
+    ))
 }
 
 /// Asserts that a message has no fields that the other library does not know.

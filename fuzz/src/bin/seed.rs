@@ -64,7 +64,11 @@ fn state(directory: &Path) -> Result<()> {
         fs::write(directory.join(name), encoded)?;
         Result::Ok(())
     };
-    let views = [vec![Label::Comm], vec![Label::Unit, Label::Comm], vec![Label::Uid]];
+    let views = [
+        vec![Label::Comm],
+        vec![Label::Unit, Label::Comm],
+        vec![Label::Uid],
+    ];
     let views = views.map(|labels| View::new(labels, 3));
     let mut aggregator = Aggregator::new(views.into());
     write("empty", &aggregator)?;
