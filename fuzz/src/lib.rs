@@ -1,5 +1,5 @@
 //! Properties that must hold for any input from outside: the kernel's records, names, files and
-//! connections. Each public module has a libFuzzer target in `targets/`, and checks the results of
+//! connections, and for any metrics. Each public module has a libFuzzer target in `targets/`, and checks the results of
 //! the code under test in addition to looking for panics.
 
 pub mod cgroup;
@@ -7,6 +7,7 @@ pub mod config;
 pub mod event;
 pub mod http;
 pub mod label;
+pub mod metrics;
 pub mod tls;
 pub mod users;
 pub mod web_config;
