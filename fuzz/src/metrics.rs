@@ -176,7 +176,7 @@ fn add_sample(family: &mut Family, line: &str) {
     if family.samples.is_empty() {
         family.samples.push(Sample {
             labels: Vec::new(),
-            value: Value::Histogram(Histogram::default()),
+            value: Value::Histogram(Box::default()),
             start,
         });
     }

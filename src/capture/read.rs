@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::attach::Capture;
 use super::maps::Maps;
@@ -94,6 +94,10 @@ impl Source for Capture {
     fn stop(&mut self) {
         if self.is_kept {
             self.buffer.close();
+            // A program that is running may still put its event into the buffer.
+            if let Err(error) = self.tally.await_programs() {
+                warn!(%error, "events that arrive now may be counted without a name");
+            }
         } else {
             self.links.clear();
         }

@@ -55,16 +55,25 @@ impl Tally {
         Ok(())
     }
 
+    /// Waits until no program is left that was running when this was called.
+    pub(super) fn await_programs(&self) -> io::Result<()> {
+        self.put(&self.turns[0])
+    }
+
+    /// Puts a map into the slot. The kernel returns when no program uses the previous one any more.
+    fn put(&self, map: &MapHandle) -> io::Result<()> {
+        let map = map.as_fd().as_raw_fd().to_ne_bytes();
+        let put = self.slot.update(&SLOT, &map, MapFlags::ANY);
+        put.map_err(io::Error::other)
+    }
+
     /// Takes all counts, calling `entry` with the bytes of each subject and of its
     /// `struct tally_count`.
     ///
     /// Waits for an RCU grace period (some 10 ms), so call it only if the ledger says that
     /// something was tallied.
     pub(super) fn drain(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
-        let spare = self.turns[1].as_fd().as_raw_fd().to_ne_bytes();
-        self.slot
-            .update(&SLOT, &spare, MapFlags::ANY)
-            .map_err(io::Error::other)?;
+        self.put(&self.turns[1])?;
         self.turns.swap(0, 1);
 
         let full = &self.turns[1];

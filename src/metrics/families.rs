@@ -39,7 +39,8 @@ pub struct Label {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Number(f64),
-    Histogram(Histogram),
+    /// Boxed, because most samples are numbers.
+    Histogram(Box<Histogram>),
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -177,6 +178,6 @@ pub(super) fn histogram(
         count: counts.iter().sum(),
         sum,
     };
-    let sample = Sample::new(vec![], Value::Histogram(histogram));
+    let sample = Sample::new(vec![], Value::Histogram(histogram.into()));
     family(name, help, FamilyKind::Histogram, vec![sample])
 }

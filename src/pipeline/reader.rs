@@ -174,6 +174,9 @@ impl<S: Source, O: Observation> Reader<S, O> {
             let exits = self.source.exits();
             let exits = exits.map_err(failed("cannot read the counts of exits"))?;
             if self.continues {
+                // The second drain takes what an earlier daemon had begun to drain.
+                self.drain_tally()?;
+                self.drain_tally()?;
                 self.continues = !self.settle()?;
             }
             let after = self.ledgers()?;

@@ -131,11 +131,15 @@ fn forks_that_rename_themselves_do_not_hide_a_program() {
     let programs = Programs::new();
     let visible = programs.named("after-forks");
     let (daemon, _config) = configured("");
-    let status = go("forks", &programs.path().join("nop"), SLOTS + 100);
+    let status = go("forks", &programs.path().join("nop"), SLOTS + 200);
     assert!(status.success());
-    let scrape = daemon.scrape();
     let series = "execsnoop_series{view=\"comm\"}";
-    assert_eq!(scrape.value(series), f64::from(SLOTS));
+    // The kernel frees a process some milliseconds after it was reaped. Only then it has a series.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while daemon.scrape().value(series) < f64::from(SLOTS) {
+        assert!(Instant::now() < deadline, "the view does not fill up");
+        sleep(Duration::from_millis(10));
+    }
     exec(&visible);
     let scrape = daemon.scrape();
     assert_eq!(scrape.execs_of("after-forks"), 1.0);
