@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use libbpf_rs::{Link, MapHandle};
 use nix::unistd::{SysconfVar, sysconf};
@@ -134,16 +135,17 @@ impl Capture {
         // have their own descriptors.
         let mut object = MaybeUninit::uninit();
         let mut skel = object::load(&mut object, hooks, transport, cpus, options, is_paused)?;
-        let maps = Maps::of(&skel)?;
+        let maps = Maps::of(&skel, kind)?;
         let buffer = open_buffer(kind, &maps, options.buffer_pages)?;
         let attached = object::attach(&mut skel, hooks)
             .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
+        // Closes its descriptors.
+        drop(skel);
         let mut links = Vec::new();
         let mut programs = Vec::new();
         for (link, hook, program) in attached {
             links.push(Attached::Here(link));
-            let program = program.as_fd().try_clone_to_owned();
-            let program = program.and_then(|program| stats::Program::new(hook, program));
+            let program = stats::Program::new(hook, program);
             programs.push(program.map_err(|e| Error::setup("opening a program's fdinfo", &e))?);
         }
         let info = CaptureInfo {
@@ -191,21 +193,16 @@ pub(super) fn open_buffer(
     let failed = |e: libbpf_rs::Error| Error::setup("opening the ring buffer", &e);
     Ok(match kind {
         TransportKind::Perf => {
-            let events = MapHandle::try_from(&maps.events)
-                .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))?;
-            let opened = PerfBuffer::open(events, pages);
+            let opened = PerfBuffer::open(Arc::clone(&maps.buffer), pages);
             Box::new(opened.map_err(|e| Error::perf_buffer(pages, &e))?)
         }
-        TransportKind::Ring => Box::new(Ring::open(&maps.ring).map_err(failed)?),
+        TransportKind::Ring => Box::new(Ring::open(&maps.buffer).map_err(failed)?),
     })
 }
 
 pub(super) fn tally_of(maps: &Maps) -> io::Result<Tally> {
-    let own = |map| MapHandle::try_from(map).map_err(io::Error::other);
-    Tally::new(
-        own(&maps.tally_in_use)?,
-        [own(&maps.tally_a)?, own(&maps.tally_b)?],
-    )
+    let turns = [&maps.tally_a, &maps.tally_b].map(Arc::clone);
+    Tally::new(Arc::clone(&maps.tally_in_use), turns)
 }
 
 /// The number of CPUs up to which the size of the ring buffer grows. All CPUs share the ring buffer and

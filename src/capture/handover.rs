@@ -123,7 +123,7 @@ impl Capture {
         // The second one takes what the earlier daemon had begun to drain.
         drain().map_err(failed)?;
         if old.transport == TransportKind::Ring {
-            let ring = Ring::open(&old.maps.ring);
+            let ring = Ring::open(&old.maps.buffer);
             let mut ring = ring.map_err(|e| failed(io::Error::other(e)))?;
             let events = &mut leftover.events;
             ring.drain(&mut |event| events.push(event.to_vec()))
@@ -164,7 +164,7 @@ impl Capture {
     /// they belong to.
     pub fn keep(&mut self) -> io::Result<(Vec<(String, BorrowedFd<'_>)>, KernelSide)> {
         self.is_kept = true;
-        let maps = maps::NAMES.map(kept::map).into_iter();
+        let maps = maps::names(self.info.transport).map(kept::map).into_iter();
         let mut descriptors: Vec<_> = maps.zip(self.maps.descriptors()).collect();
         for (program, link) in self.programs.iter().zip(&self.links) {
             descriptors.push((kept::link(program.hook()), link.as_fd()));

@@ -95,7 +95,7 @@ impl Kept {
             .find(|transport| transport.name() == kernel_side.transport)
             .ok_or_else(|| format!("the transport {:?} is not known", kernel_side.transport))?;
         let mut maps = BTreeMap::new();
-        for name in maps::NAMES {
+        for name in maps::names(transport) {
             let descriptor = descriptors.remove(&map(name));
             let descriptor = descriptor.ok_or_else(|| format!("map {name} is missing"))?;
             maps.insert(name, descriptor);
@@ -125,7 +125,7 @@ impl Kept {
         Ok(Self {
             transport,
             programs,
-            maps: maps::Maps::adopt(&maps)?,
+            maps: maps::Maps::adopt(&maps, transport)?,
         })
     }
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapMut, OpenMapMut};
 
 use super::error::Error;
+use super::options::TransportKind;
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder};
 use crate::sys::clock;
 
@@ -19,61 +21,73 @@ const BSS: &str = "execsnoo.bss";
 /// The only entry of that map.
 const BSS_KEY: [u8; 4] = 0_u32.to_ne_bytes();
 
-/// The maps of a loaded object, through duplicated descriptors that outlive the object.
+/// The maps of a loaded object, through duplicated descriptors that outlive the object. Those that
+/// others use as well are shared, because each descriptor counts against a limit.
 #[derive(Debug)]
 pub(super) struct Maps {
-    pub(super) events: MapHandle,
-    pub(super) ring: MapHandle,
+    /// `events` or `ring`, depending on the transport.
+    pub(super) buffer: Arc<MapHandle>,
     pub(super) ledgers: MapHandle,
     pub(super) failures: MapHandle,
     pub(super) exits: MapHandle,
     pub(super) cgroup_names: MapHandle,
-    pub(super) tally_in_use: MapHandle,
-    pub(super) tally_a: MapHandle,
-    pub(super) tally_b: MapHandle,
+    pub(super) tally_in_use: Arc<MapHandle>,
+    pub(super) tally_a: Arc<MapHandle>,
+    pub(super) tally_b: Arc<MapHandle>,
     /// Its first word is `paused_since` (`bpf/ledger.h`).
     bss: MapHandle,
 }
 
-/// The names of the maps of [`Maps`].
-pub(super) const NAMES: [&str; 10] = [
-    "events",
-    "ring",
-    "ledgers",
-    "failures",
-    "exits",
-    "cgroup_names",
-    "tally_in_use",
-    "tally_a",
-    "tally_b",
-    BSS,
-];
+/// Returns the names of the maps of [`Maps`].
+pub(super) fn names(transport: TransportKind) -> [&'static str; 9] {
+    let buffer = match transport {
+        TransportKind::Perf => "events",
+        TransportKind::Ring => "ring",
+    };
+    [
+        buffer,
+        "ledgers",
+        "failures",
+        "exits",
+        "cgroup_names",
+        "tally_in_use",
+        "tally_a",
+        "tally_b",
+        BSS,
+    ]
+}
 
 impl Maps {
     /// Duplicates the descriptors of the object's maps.
-    pub(super) fn of(skel: &ExecsnoopSkel<'_>) -> Result<Self, Error> {
+    pub(super) fn of(skel: &ExecsnoopSkel<'_>, transport: TransportKind) -> Result<Self, Error> {
         let own = |map: &MapMut<'_>| {
             MapHandle::try_from(map)
                 .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))
         };
         let maps = &skel.maps;
         Ok(Self {
-            events: own(&maps.events)?,
-            ring: own(&maps.ring)?,
+            buffer: own(match transport {
+                TransportKind::Perf => &maps.events,
+                TransportKind::Ring => &maps.ring,
+            })?
+            .into(),
             ledgers: own(&maps.ledgers)?,
             failures: own(&maps.failures)?,
             exits: own(&maps.exits)?,
             cgroup_names: own(&maps.cgroup_names)?,
-            tally_in_use: own(&maps.tally_in_use)?,
-            tally_a: own(&maps.tally_a)?,
-            tally_b: own(&maps.tally_b)?,
+            tally_in_use: own(&maps.tally_in_use)?.into(),
+            tally_a: own(&maps.tally_a)?.into(),
+            tally_b: own(&maps.tally_b)?.into(),
             bss: own(&maps.bss)?,
         })
     }
 
     /// Makes maps of descriptors that an earlier daemon left, by their name. A descriptor of
     /// another kind of map is an error.
-    pub(super) fn adopt(kept: &BTreeMap<&str, OwnedFd>) -> Result<Self, String> {
+    pub(super) fn adopt(
+        kept: &BTreeMap<&str, OwnedFd>,
+        transport: TransportKind,
+    ) -> Result<Self, String> {
         let mut object = MaybeUninit::uninit();
         let failed = |what: &'static str| move |e: libbpf_rs::Error| format!("{what}: {e:#}");
         let mut open = ExecsnoopSkelBuilder::default()
@@ -91,14 +105,13 @@ impl Maps {
         let skel = open
             .load()
             .map_err(failed("adopting the maps of the BPF object"))?;
-        Self::of(&skel).map_err(|error| error.to_string())
+        Self::of(&skel, transport).map_err(|error| error.to_string())
     }
 
-    /// Returns the descriptors in the order of [`NAMES`].
-    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; NAMES.len()] {
-        [
-            &self.events,
-            &self.ring,
+    /// Returns the descriptors in the order of [`names`].
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 9] {
+        let maps: [&MapHandle; 9] = [
+            &self.buffer,
             &self.ledgers,
             &self.failures,
             &self.exits,
@@ -107,8 +120,8 @@ impl Maps {
             &self.tally_a,
             &self.tally_b,
             &self.bss,
-        ]
-        .map(AsFd::as_fd)
+        ];
+        maps.map(AsFd::as_fd)
     }
 
     /// Makes the programs observe nothing from now on. Returns the time since when they do not, which

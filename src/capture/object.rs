@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::fs;
 use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsFd, OwnedFd};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, OpenObject, ProgramHandle};
+use libbpf_rs::{ErrorKind, Link, OpenObject};
 
 use super::error::Error;
 use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
@@ -219,13 +220,13 @@ fn select(
 pub(super) fn attach(
     skel: &mut ExecsnoopSkel<'_>,
     hooks: &[Hook],
-) -> libbpf_rs::Result<Vec<(Link, Hook, ProgramHandle)>> {
-    let mut attached: Vec<(Link, Hook, ProgramHandle)> = Vec::new();
+) -> libbpf_rs::Result<Vec<(Link, Hook, OwnedFd)>> {
+    let mut attached: Vec<(Link, Hook, OwnedFd)> = Vec::new();
     for hook in hooks {
         for program in skel.object_mut().progs_mut() {
             if program.name() == hook.program {
-                let handle = ProgramHandle::try_from(&program)?;
-                attached.push((program.attach()?, *hook, handle));
+                let descriptor = program.as_fd().try_clone_to_owned()?;
+                attached.push((program.attach()?, *hook, descriptor));
             }
         }
     }

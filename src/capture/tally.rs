@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
@@ -17,20 +18,20 @@ const SLOT: [u8; 4] = 0_u32.to_ne_bytes();
 
 #[derive(Debug)]
 pub(super) struct Tally {
-    slot: MapHandle,
+    slot: Arc<MapHandle>,
     /// The first is in the slot.
-    turns: [MapHandle; 2],
+    turns: [Arc<MapHandle>; 2],
 }
 
 impl Tally {
     /// `slot` is the array of maps that holds one of `turns`. The other one is empty, unless an
     /// earlier daemon was killed while it drained: then this daemon's second drain takes what is in
     /// it.
-    pub(super) fn new(slot: MapHandle, mut turns: [MapHandle; 2]) -> io::Result<Self> {
+    pub(super) fn new(slot: Arc<MapHandle>, mut turns: [Arc<MapHandle>; 2]) -> io::Result<Self> {
         let in_use = slot
             .lookup(&SLOT, MapFlags::ANY)
             .map_err(io::Error::other)?;
-        let ids = [fdinfo::id(&turns[0])?, fdinfo::id(&turns[1])?];
+        let ids = [fdinfo::id(&*turns[0])?, fdinfo::id(&*turns[1])?];
         // The kernel returns the id of the map in the slot (bpf_map_fd_sys_lookup_elem() in
         // kernel/bpf/map_in_map.c).
         let in_use = in_use.and_then(|id| Some(u32::from_ne_bytes(id.try_into().ok()?)));

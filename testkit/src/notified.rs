@@ -8,6 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -34,25 +37,37 @@ impl Message {
     }
 }
 
-/// The notifications of a daemon.
+/// The notifications of a daemon. A thread receives them, as systemd does at once: the kernel lets a
+/// sender wait if ten are in the queue (`net.unix.max_dgram_qlen`).
 #[derive(Debug)]
 pub struct Notified {
-    socket: UnixDatagram,
+    messages: Mutex<Receiver<Message>>,
     dir: TempDir,
 }
+
+/// How long a test waits for a notification.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends the thread.
+const CLOSE: &str = "CLOSE=1";
 
 impl Notified {
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let dir = public_dir();
-        let notified = Self {
-            socket: UnixDatagram::bind(dir.path().join("notify")).unwrap(),
-            dir,
-        };
+        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        let (sender, messages) = channel();
+        thread::spawn(move || {
+            while let Ok(message) = next(&socket) {
+                if message.text == CLOSE || sender.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        let messages = Mutex::new(messages);
+        let notified = Self { messages, dir };
         // Every user may write to systemd's socket as well.
         set_permissions(notified.path(), Permissions::from_mode(0o777)).unwrap();
-        let patience = Some(Duration::from_secs(60));
-        notified.socket.set_read_timeout(patience).unwrap();
         notified
     }
 
@@ -65,35 +80,20 @@ impl Notified {
         command.env("NOTIFY_SOCKET", self.path());
     }
 
-    /// Waits for the next notification.
+    /// Waits for the next notification other than about the descriptor store.
     pub fn receive(&self) -> String {
-        self.next().expect("a notification in time").text
+        loop {
+            let message = self.next().expect("a notification in time");
+            let is_of_store = |name| message.value(name).is_some();
+            if !is_of_store("FDSTORE") && !is_of_store("FDSTOREREMOVE") {
+                return message.text;
+            }
+        }
     }
 
-    /// Waits for the next notification, and its descriptors. Fails if there is none in time.
-    pub fn next(&self) -> io::Result<Message> {
-        let mut buffer = [0; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
-            let slices = &mut [IoSliceMut::new(&mut buffer)];
-            match recvmsg(
-                &self.socket,
-                slices,
-                &mut ancillary,
-                RecvFlags::CMSG_CLOEXEC,
-            ) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                received => break received?,
-            }
-        };
-        let descriptors = ancillary.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        let descriptors = descriptors.flatten().collect();
-        let text = String::from_utf8(buffer[..received.bytes].to_vec()).unwrap();
-        Ok(Message { text, descriptors })
+    /// Waits for the next notification, with its descriptors. None if there is none in time.
+    pub fn next(&self) -> Option<Message> {
+        self.messages.lock().unwrap().recv_timeout(PATIENCE).ok()
     }
 
     /// Sends a notification from this process.
@@ -114,8 +114,33 @@ impl Notified {
 
     /// Forgets the notifications that have arrived.
     pub fn discard(&self) {
-        self.socket.set_nonblocking(true).unwrap();
-        while self.socket.recv(&mut [0; 4096]).is_ok() {}
-        self.socket.set_nonblocking(false).unwrap();
+        let messages = self.messages.lock().unwrap();
+        messages.try_iter().for_each(drop);
     }
+}
+
+impl Drop for Notified {
+    fn drop(&mut self) {
+        self.send(CLOSE);
+    }
+}
+
+fn next(socket: &UnixDatagram) -> io::Result<Message> {
+    let mut buffer = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let slices = &mut [IoSliceMut::new(&mut buffer)];
+        match recvmsg(socket, slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => break received?,
+        }
+    };
+    let descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptors = descriptors.flatten().collect();
+    let text = String::from_utf8(buffer[..received.bytes].to_vec()).unwrap();
+    Ok(Message { text, descriptors })
 }

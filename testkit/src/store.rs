@@ -145,7 +145,7 @@ impl Drop for Store {
 fn keep(notified: &Notified, stored: &Mutex<Vec<Stored>>, limit: usize, barrier: &Sender<()>) {
     loop {
         // No daemon has to send anything for a minute.
-        let Ok(message) = notified.next() else {
+        let Some(message) = notified.next() else {
             continue;
         };
         let mut stored = stored.lock().unwrap();

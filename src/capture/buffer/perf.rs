@@ -11,6 +11,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use libbpf_rs::{MapCore, MapHandle};
 use libbpf_sys as sys;
@@ -33,7 +34,7 @@ pub(in crate::capture) struct PerfBuffer {
     ring_bytes: usize,
     /// The rings by CPU. Kept open because `perf_buffer__free()` removes them through this
     /// descriptor.
-    map: MapHandle,
+    map: Arc<MapHandle>,
 }
 
 // SAFETY: libbpf keeps no thread-local state for a perf buffer, `copied` is owned by
@@ -43,7 +44,7 @@ unsafe impl Send for PerfBuffer {}
 impl PerfBuffer {
     /// Opens a ring of `pages` pages (a power of two) on every online CPU and puts it into that
     /// CPU's slot of `map`, a `BPF_MAP_TYPE_PERF_EVENT_ARRAY`.
-    pub(in crate::capture) fn open(map: MapHandle, pages: usize) -> io::Result<Self> {
+    pub(in crate::capture) fn open(map: Arc<MapHandle>, pages: usize) -> io::Result<Self> {
         let ring_bytes = pages * rustix::param::page_size();
         let mut attr = sys::perf_event_attr {
             type_: sys::PERF_TYPE_SOFTWARE,
