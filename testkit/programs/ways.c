@@ -95,6 +95,15 @@ static void *burn(void *ms)
 	return NULL;
 }
 
+/* Uses CPU time for 1 ms, and then waits for the exit of the process. */
+static void *burn_and_wait(void *unused)
+{
+	burn((void *)1);
+	for (;;)
+		pause();
+	return unused;
+}
+
 /* Exits by a system call, because the C library calls exit(0) when its last thread returns. */
 static void *burn_and_exit(void *ms)
 {
@@ -326,10 +335,11 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	WAY("threads-running") {
-		/* N threads that run when the process exits. */
+		/* N threads, two of which use a CPU when the process exits. With more of them, an
+		 * emulator needs minutes to create the rest. */
 		pthread_t thread;
 		for (long i = 0; i < n; i++)
-			pthread_create(&thread, NULL, spin, NULL);
+			pthread_create(&thread, NULL, i < 2 ? spin : burn_and_wait, NULL);
 		usleep(100000);
 		exit(0);
 	}
