@@ -1,4 +1,4 @@
-//! The tally: the in-kernel count, by subject, of what did not fit the buffer.
+//! The tally: the in-kernel counts, by subject, of CPU time and of what did not fit the buffer.
 //!
 //! Two hash maps take turns in the only slot of an array of maps. A drain puts the empty one
 //! into the slot. The kernel returns from that update only when no program uses the other one

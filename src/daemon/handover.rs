@@ -72,8 +72,8 @@ pub(super) fn start(config: &Config, stored: Descriptors) -> Result<(Capture, Be
     let kept = capture.keep();
     let (descriptors, kernel) = kept.map_err(|error| Error::Other(error.into()))?;
     state.continuity.hand_over(handover, kernel);
-    // Before anything in the store changes, so that the state belongs to the descriptors there even
-    // if this process is killed now.
+    // The next run continues only if the state names the descriptors in the store. So if this process
+    // is killed between here and the last `keep`, the counts of the next run begin at 0.
     write(&mut file, &state);
     if let Handover::Replaced(_) = handover {
         store::forget(names.into_iter().filter(|name| name != STATE));

@@ -95,8 +95,8 @@ pub(super) struct OfFlush(Mutex<Option<(Instant, Arc<Rendered>)>>);
 
 impl OfFlush {
     /// Returns an answer whose flush began after the request had arrived. `render` requests that
-    /// flush. One answer is rendered at a time. Requests that arrive in the meantime share the next
-    /// one.
+    /// flush. One answer is rendered at a time. Requests that arrive while it is rendered share the
+    /// next one.
     pub(super) async fn rendered<E>(
         &self,
         arrived: Arrived,

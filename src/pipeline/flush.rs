@@ -88,7 +88,7 @@ impl Control {
         Scrape(self.clone())
     }
 
-    /// Asks the reader to detach, flush once more and return.
+    /// Asks the reader to stop its source, flush once more and return.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
         self.wake();

@@ -213,7 +213,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
     }
 
     /// Finds out how much the kernel side has delivered so far, to this daemon or to an earlier one.
-    /// Returns false if a program was counting in the meantime: then try again.
+    /// Returns false if a program counted during the call: then try again.
     fn settle(&mut self) -> Result<bool, Error> {
         let before = self.ledgers()?;
         self.drain_events()?;

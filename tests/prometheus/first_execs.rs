@@ -222,7 +222,7 @@ fn prometheus_parses_every_family_of_both_formats() {
             let parsed: BTreeSet<_> = parsed.collect();
             let missing: Vec<_> = before.difference(&parsed).collect();
             assert!(missing.is_empty(), "{version} {arguments:?}: {missing:?}");
-            // A family can appear in the meantime, because another test switches on statistics.
+            // A family can appear between the two scrapes, because another test switches on statistics.
             let after = types();
             let unknown: Vec<_> = parsed.difference(&after).collect();
             assert!(unknown.is_empty(), "{version} {arguments:?}: {unknown:?}");

@@ -110,7 +110,7 @@ impl Slots {
         Some(series)
     }
 
-    /// Removes the weakest series if it gives way to the newcomer, and returns it.
+    /// Removes and returns the weakest series if the newcomer can evict it.
     pub(super) fn evict_for(&mut self, newcomer: Newcomer, now: u32) -> Option<(Box<Key>, Series)> {
         if newcomer.seconds == 0 {
             return None;
