@@ -140,6 +140,24 @@ impl Daemon {
         self.log.iter().collect()
     }
 
+    /// Scrapes until a sample is above `value`, and returns that scrape. The kernel frees a process some
+    /// milliseconds after it was reaped, and only then its CPU time is counted.
+    #[track_caller]
+    pub fn await_above(&self, sample: &str, value: f64) -> Scrape {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let scrape = self.scrape();
+            if scrape.find(sample).is_some_and(|now| now > value) {
+                return scrape;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{sample} stays below: {scrape:#?}"
+            );
+            sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The number of open descriptors.
     pub fn descriptors(&self) -> usize {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));

@@ -277,11 +277,7 @@ fn every_counter_and_the_history_of_the_page_continue() {
     let is_continued = continued.windows(history.len()).any(|w| w == history);
     assert!(is_continued, "{history:?}, then {continued:?}");
     run(12);
-    // The kernel frees a process some milliseconds after it was reaped.
-    while daemon.scrape().value(CPU) <= before.value(CPU) {
-        sleep(Duration::from_millis(10));
-    }
-    let after = daemon.scrape();
+    let after = daemon.await_above(CPU, before.value(CPU));
     assert_eq!(after.execs_of("continued"), 42.0);
     assert_eq!(after.value(EXITED), 42.0);
     assert_eq!(after.value(ALWAYS), 0.0);
