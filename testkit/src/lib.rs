@@ -29,6 +29,7 @@ pub mod prometheus;
 pub mod promql;
 pub mod protobuf;
 pub mod service;
+pub mod set_on_drop;
 pub mod standby;
 pub mod store;
 pub mod tls;

@@ -10,6 +10,7 @@ use testkit::compiled::ways;
 use testkit::daemon::configured;
 use testkit::http::Scrape;
 use testkit::programs::{Programs, exec, exec_as, exec_times, go};
+use testkit::set_on_drop::SetOnDrop;
 
 /// The number of different programs by default.
 const PROGRAMS: u32 = 100_000;
@@ -189,6 +190,7 @@ fn a_program_executed_every_second_has_a_series_in_a_storm_of_new_names() {
                 assert!(storm.status().unwrap().success());
             }
         });
+        let _over = SetOnDrop(&is_over);
         // Wait until the view is full of names that were executed once.
         while daemon.scrape().execs_of("other") < 5_000.0 {
             sleep(Duration::from_millis(100));
@@ -206,7 +208,6 @@ fn a_program_executed_every_second_has_a_series_in_a_storm_of_new_names() {
                 (began + Duration::from_secs(executed)).saturating_duration_since(Instant::now()),
             );
         }
-        is_over.store(true, Ordering::Relaxed);
         (has_series_after, executed, daemon.scrape())
     });
     let has_series_after = has_series_after.expect("a series within a minute");

@@ -9,6 +9,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use testkit::daemon::{field, with_transport};
 use testkit::guest::only_in_a_guest;
 use testkit::programs::{Programs, exec, exec_times};
+use testkit::set_on_drop::SetOnDrop;
 
 /// The CPU that goes offline and online. It is not CPU 0, which the kernel may refuse to switch off.
 const CPU: usize = 1;
@@ -65,6 +66,7 @@ fn no_exec_is_missed_while_a_cpu_goes_offline_and_online_in_a_storm(transport: &
                 })
             })
             .collect();
+        let end_storms = SetOnDrop(&ended);
         for _ in 0..ROUNDS {
             sleep(Duration::from_millis(300));
             switch(false);
@@ -72,7 +74,7 @@ fn no_exec_is_missed_while_a_cpu_goes_offline_and_online_in_a_storm(transport: &
             switch(true);
         }
         sleep(Duration::from_millis(300));
-        ended.store(true, Ordering::Relaxed);
+        drop(end_storms);
         let ended = threads.into_iter().map(|thread| thread.join().unwrap());
         ended.collect()
     });

@@ -10,6 +10,7 @@ use std::thread::scope;
 use rustix::process::Signal;
 use testkit::daemon::{Daemon, code, configured, field, with_transport};
 use testkit::programs::{Programs, exec, exec_as, exec_times, set_executable};
+use testkit::set_on_drop::SetOnDrop;
 
 fn uid_sample(uid: u32) -> String {
     format!("execsnoop_execs_by_uid_total{{uid=\"{uid}\",user=\"\"}}")
@@ -158,6 +159,7 @@ fn a_stop_in_a_storm_accounts_for_every_exec_seen(transport: &str) {
                     }
                 });
             }
+            let stop_storm = SetOnDrop(&stop);
             let counted = loop {
                 let counted = daemon.scrape().execs_of("ending");
                 if counted > 100.0 {
@@ -166,7 +168,7 @@ fn a_stop_in_a_storm_accounts_for_every_exec_seen(transport: &str) {
             };
             daemon.signal(signal);
             let last = daemon.await_log("\"message\":\"stopped\"");
-            stop.store(true, Ordering::Relaxed);
+            drop(stop_storm);
             assert_eq!(code(daemon.wait()), 0);
             assert_eq!(field(&last, "ledger_difference"), "0");
             assert!(field(&last, "execs").parse::<f64>().unwrap() >= counted);

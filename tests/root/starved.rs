@@ -16,6 +16,7 @@ use testkit::daemon::{Daemon, configured, field};
 use testkit::http::{Scrape, request};
 use testkit::limits::Limited;
 use testkit::programs::{Programs, exec, exec_as, exec_times};
+use testkit::set_on_drop::SetOnDrop;
 
 /// A buffer so small that it overflows at once.
 const SMALL: &str = "[capture]\nbuffer_pages = 1\n";
@@ -43,7 +44,7 @@ fn storm(daemon: &Daemon, programs: &[PathBuf], mut disturb: impl FnMut() + Send
             })
             .collect();
         let storming = || !storms.iter().all(ScopedJoinHandle::is_finished);
-        let _over = Set(&over);
+        let _over = SetOnDrop(&over);
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 disturb();
@@ -146,19 +147,10 @@ fn no_count_is_lost_if_the_reader_has_idle_priority() {
                 }
             });
         }
-        let _over = Set(&over);
+        let _over = SetOnDrop(&over);
         storm(&daemon, &programs, || sleep(Duration::from_millis(10)));
     });
     assert_exact(daemon);
-}
-
-/// Sets the flag when dropped, also after a failed assertion.
-struct Set<'a>(&'a AtomicBool);
-
-impl Drop for Set<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn thread_of(daemon: &Daemon, name: &str) -> String {
