@@ -2,9 +2,10 @@
 //!
 //! If its programs are those that this daemon would load, they are adopted: nothing is loaded or
 //! attached, and no observation is lost. Otherwise they are replaced. The new programs are
-//! attached, but paused. Then the old ones are paused, which the kernel has completed when no
-//! program that was running is left, and the new ones observe from then on. So no observation is
-//! counted twice, and what happens in between is not counted.
+//! attached, but paused, so that they can be stored before anything changes. Then the old ones are
+//! paused, which the kernel has completed when no program that was running is left, and the new ones
+//! observe from then on. So no observation is counted twice, and what happens in between is not
+//! counted.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -47,26 +48,47 @@ pub enum Refused {
     Start(#[from] Error),
 }
 
+/// How to continue with the kernel side of an earlier daemon.
+#[derive(Debug)]
+pub enum Resumed {
+    /// With its programs. For how long nothing was observed is as in [`Handover::Adopted`].
+    Adopted(Box<Capture>, Duration),
+    /// With other programs, once the replacement is complete.
+    Prepared(Box<Replacement>),
+}
+
+/// Programs that are attached, but paused, and those that they replace.
+#[derive(Debug)]
+pub struct Replacement {
+    new: Capture,
+    old: Kept,
+    base: Base,
+}
+
 impl Capture {
     /// Continues with the programs and maps of `descriptors`, which belong to `kernel_side`.
     pub fn resume(
         options: &Options,
         descriptors: Descriptors,
         kernel_side: &KernelSide,
-    ) -> Result<(Self, Handover), Refused> {
+    ) -> Result<Resumed, Refused> {
         prepare()?;
         let kept = Kept::check(descriptors, kernel_side).map_err(Refused::Descriptors)?;
         let base = kernel_side.base.clone();
         if kernel_side.fingerprint == options.fingerprint() {
-            let adopted = Self::adopt(options, kept, base)
-                .map_err(|error| Refused::Descriptors(error.to_string()))?;
-            return Ok(adopted);
+            let adopted = Self::adopt(options, kept, base);
+            let (capture, unobserved) =
+                adopted.map_err(|error| Refused::Descriptors(error.to_string()))?;
+            return Ok(Resumed::Adopted(Box::new(capture), unobserved));
         }
-        let (capture, unobserved) = Self::replace(options, kept, base)?;
-        Ok((capture, Handover::Replaced(unobserved)))
+        Ok(Resumed::Prepared(Box::new(Replacement {
+            new: Self::start_paused(options, true)?,
+            old: kept,
+            base,
+        })))
     }
 
-    fn adopt(options: &Options, kept: Kept, base: Base) -> Result<(Self, Handover), Error> {
+    fn adopt(options: &Options, kept: Kept, base: Base) -> Result<(Self, Duration), Error> {
         let failed = |what: &'static str| move |e: io::Error| Error::setup(what, &e);
         let tally = tally_of(&kept.maps).map_err(failed("opening the tally"))?;
         let buffer = open_buffer(kept.transport, &kept.maps, options.buffer_pages)?;
@@ -102,11 +124,47 @@ impl Capture {
             leftover: Leftover::default(),
             is_kept: true,
         };
-        Ok((capture, Handover::Adopted(unobserved)))
+        Ok((capture, unobserved))
     }
 
-    fn replace(options: &Options, old: Kept, base: Base) -> Result<(Self, Duration), Error> {
-        let mut new = Self::start_paused(options, true)?;
+    /// Returns the descriptors that a later daemon needs to continue, with their names.
+    pub fn keep(&mut self) -> Vec<(String, BorrowedFd<'_>)> {
+        self.is_kept = true;
+        self.descriptors()
+    }
+
+    /// Returns what these descriptors belong to.
+    pub fn kernel_side(&self) -> io::Result<KernelSide> {
+        Ok(KernelSide {
+            fingerprint: self.fingerprint.clone(),
+            transport: self.info.transport.name().to_owned(),
+            ids: kept::ids(&self.descriptors())?,
+            base: self.base.clone(),
+        })
+    }
+
+    fn descriptors(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        let maps = maps::names(self.info.transport).map(kept::map).into_iter();
+        let mut descriptors: Vec<_> = maps.zip(self.maps.descriptors()).collect();
+        for (program, link) in self.programs.iter().zip(&self.links) {
+            descriptors.push((kept::link(program.hook()), link.as_fd()));
+            descriptors.push((kept::program(program.hook()), program.as_fd()));
+        }
+        descriptors
+    }
+}
+
+impl Replacement {
+    /// Returns the descriptors of the new programs that a later daemon needs to continue, with their
+    /// names. It can do so once the replacement is complete.
+    pub fn keep(&mut self) -> Vec<(String, BorrowedFd<'_>)> {
+        self.new.keep()
+    }
+
+    /// Lets the new programs observe instead of the old ones. Returns for how long nothing was
+    /// observed.
+    pub fn complete(self) -> Result<(Capture, Duration), Error> {
+        let Self { mut new, old, base } = self;
         let failed = |e: io::Error| Error::setup("replacing the BPF programs", &e);
         let paused_since = old.maps.pause().map_err(failed)?;
         let mut leftover = Leftover::default();
@@ -129,7 +187,7 @@ impl Capture {
             ring.drain(&mut |event| events.push(event.to_vec()))
                 .map_err(failed)?;
         }
-        new.base = Self::base_after(&old, base).map_err(failed)?;
+        new.base = base_after(&old, base).map_err(failed)?;
         leftover.cgroup_names = Some(old.maps.cgroup_names);
         new.leftover = leftover;
         info!(
@@ -138,44 +196,25 @@ impl Capture {
         );
         Ok((new, unobserved))
     }
+}
 
-    /// Returns what the programs of `old`, and those before them, have counted.
-    fn base_after(old: &Kept, base: Base) -> io::Result<Base> {
-        let mut sums = base;
-        add_ledgers(&old.maps, &mut sums.ledgers)?;
-        add_failures(&old.maps, &mut sums.failures)?;
-        add_exits(&old.maps, &mut sums.exits)?;
-        // Runs that the kernel has skipped are known by the program, which is gone from now on:
-        // see `ProgramStats::missed_runs`.
-        for kept in &old.programs {
-            let hook = kept.hook;
-            if hook.is_first_copy() {
-                let missed = Program::new(hook, kept.program.try_clone()?)?
-                    .stats()?
-                    .missed_runs;
-                let recovered = &mut sums.ledgers[hook.kind].recovered;
-                *recovered = recovered.saturating_sub_unsigned(missed);
-            }
+/// Returns what the programs of `old`, and those before them, have counted.
+fn base_after(old: &Kept, base: Base) -> io::Result<Base> {
+    let mut sums = base;
+    add_ledgers(&old.maps, &mut sums.ledgers)?;
+    add_failures(&old.maps, &mut sums.failures)?;
+    add_exits(&old.maps, &mut sums.exits)?;
+    // Runs that the kernel has skipped are known by the program, which is gone from now on:
+    // see `ProgramStats::missed_runs`.
+    for kept in &old.programs {
+        let hook = kept.hook;
+        if hook.is_first_copy() {
+            let missed = Program::new(hook, kept.program.try_clone()?)?
+                .stats()?
+                .missed_runs;
+            let recovered = &mut sums.ledgers[hook.kind].recovered;
+            *recovered = recovered.saturating_sub_unsigned(missed);
         }
-        Ok(sums)
     }
-
-    /// Returns the descriptors that a later daemon needs to continue, with their names, and what
-    /// they belong to.
-    pub fn keep(&mut self) -> io::Result<(Vec<(String, BorrowedFd<'_>)>, KernelSide)> {
-        self.is_kept = true;
-        let maps = maps::names(self.info.transport).map(kept::map).into_iter();
-        let mut descriptors: Vec<_> = maps.zip(self.maps.descriptors()).collect();
-        for (program, link) in self.programs.iter().zip(&self.links) {
-            descriptors.push((kept::link(program.hook()), link.as_fd()));
-            descriptors.push((kept::program(program.hook()), program.as_fd()));
-        }
-        let kernel_side = KernelSide {
-            fingerprint: self.fingerprint.clone(),
-            transport: self.info.transport.name().to_owned(),
-            ids: kept::ids(&descriptors)?,
-            base: self.base.clone(),
-        };
-        Ok((descriptors, kernel_side))
-    }
+    Ok(sums)
 }

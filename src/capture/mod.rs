@@ -31,7 +31,7 @@ mod tally;
 pub use self::attach::Capture;
 pub use self::base::Base;
 pub use self::error::Error;
-pub use self::handover::{Handover, Refused};
+pub use self::handover::{Handover, Refused, Replacement, Resumed};
 pub use self::info::CaptureInfo;
 pub use self::kept::{Descriptors, KernelSide};
 pub use self::note::Note;

@@ -1,4 +1,9 @@
 //! Starts the kernel side, or continues with that of an earlier run of the service.
+//!
+//! Descriptors have a generation in their names, and the state says to which one it belongs. While
+//! programs replace others, the store has both generations: the new one is stored first, then the
+//! state names it, and then the old one is removed. So whenever this process is killed, the state
+//! belongs to descriptors that are in the store.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,7 +14,7 @@ use tracing::{info, warn};
 use super::error::Error;
 use super::store;
 use crate::capture::options::FailureHooks;
-use crate::capture::{self, Capture, Descriptors, Handover, Refused, TransportKind};
+use crate::capture::{self, Capture, Descriptors, Handover, Refused, Resumed, TransportKind};
 use crate::config::{self, Config};
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::saved::{Saved, State};
@@ -31,8 +36,7 @@ pub struct Beginning {
 
 /// The kernel side and the counts of an earlier run.
 struct Continued {
-    capture: Capture,
-    handover: Handover,
+    resumed: Resumed,
     file: StateFile,
     state: State,
 }
@@ -54,8 +58,7 @@ pub(super) fn start(config: &Config, stored: Descriptors) -> Result<(Capture, Be
         }
     };
     let Some(Continued {
-        mut capture,
-        handover,
+        resumed,
         mut file,
         mut state,
     }) = continued
@@ -69,19 +72,48 @@ pub(super) fn start(config: &Config, stored: Descriptors) -> Result<(Capture, Be
         let counts = None;
         return Ok((capture, Beginning { counts, saver }));
     };
-    let kept = capture.keep();
-    let (descriptors, kernel) = kept.map_err(|error| Error::Other(error.into()))?;
-    state.continuity.hand_over(handover, kernel);
-    // The next run continues only if the state names the descriptors in the store. So if this process
-    // is killed between here and the last `keep`, the counts of the next run begin at 0.
-    write(&mut file, &state);
-    if let Handover::Replaced(_) = handover {
-        store::forget(names.into_iter().filter(|name| name != STATE));
-        store::keep(&descriptors);
+    let continuity = &mut state.continuity;
+    // These are left if an earlier run was killed while it replaced programs.
+    let (current, stale): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .filter(|name| name != STATE)
+        .partition(|name| without_generation(name, continuity.generation).is_some());
+    store::forget(stale);
+    let (capture, handover, replaced) = match resumed {
+        Resumed::Adopted(mut capture, unobserved) => {
+            capture.keep();
+            (*capture, Handover::Adopted(unobserved), Vec::new())
+        }
+        Resumed::Prepared(mut replacement) => {
+            continuity.generation = continuity.generation.wrapping_add(1);
+            store::keep(&of_generation(replacement.keep(), continuity.generation));
+            let (capture, unobserved) = replacement.complete()?;
+            (capture, Handover::Replaced(unobserved), current)
+        }
+    };
+    let kernel_side = capture.kernel_side();
+    continuity.hand_over(handover, kernel_side.map_err(|e| Error::Other(e.into()))?);
+    if write(&mut file, &state) {
+        store::forget(replaced);
     }
     let saver = Some(Saver::new(file, state.continuity));
     let counts = Some(state.counts);
     Ok((capture, Beginning { counts, saver }))
+}
+
+/// Returns the descriptors under the names that they have in the store.
+fn of_generation<T>(descriptors: Vec<(String, T)>, generation: u32) -> Vec<(String, T)> {
+    let named = descriptors.into_iter();
+    named
+        .map(|(name, descriptor)| (format!("{name}@{generation}"), descriptor))
+        .collect()
+}
+
+/// Returns the name that a descriptor of this generation has in the kernel side, or None if it is of
+/// another one.
+fn without_generation(name: &str, generation: u32) -> Option<&str> {
+    let (name, of) = name.rsplit_once('@')?;
+    (of == generation.to_string()).then_some(name)
 }
 
 /// Returns what the kernel side has to provide for this configuration.
@@ -106,11 +138,10 @@ fn options(config: &Config) -> capture::Options {
     }
 }
 
-/// Writes a state that the aggregator soon writes again, and then reports errors.
-fn write(file: &mut StateFile, state: &State) {
-    if let Ok(bytes) = state.encode() {
-        let _ = file.write(&bytes);
-    }
+/// Writes a state that the aggregator soon writes again, and then reports errors. Returns whether the
+/// file has it now.
+fn write(file: &mut StateFile, state: &State) -> bool {
+    state.encode().is_ok_and(|bytes| file.write(&bytes).is_ok())
 }
 
 /// Continues with what `stored` has. None if it is empty.
@@ -129,10 +160,14 @@ fn continue_with(
     let bytes = bytes.map_err(|e| refused(format!("the saved counts cannot be read: {e}")))?;
     let state = State::decode(&bytes);
     let state = state.map_err(|e| refused(format!("the saved counts cannot be used: {e}")))?;
-    let (capture, handover) = Capture::resume(options, stored, &state.continuity.kernel)?;
+    let generation = state.continuity.generation;
+    let current = stored.into_iter().filter_map(|(name, descriptor)| {
+        let name = without_generation(&name, generation)?;
+        Some((name.to_owned(), descriptor))
+    });
+    let resumed = Capture::resume(options, current.collect(), &state.continuity.kernel)?;
     Ok(Some(Continued {
-        capture,
-        handover,
+        resumed,
         file,
         state,
     }))
@@ -145,10 +180,9 @@ fn keep_new(capture: &mut Capture) -> io::Result<Option<Saver>> {
         return Ok(None);
     }
     let file = StateFile::create()?;
-    let (descriptors, kernel) = capture.keep()?;
+    let continuity = Continuity::new(SystemTime::now(), capture.kernel_side()?);
     let mut kept = vec![(STATE.to_owned(), file.as_fd())];
-    kept.extend(descriptors);
+    kept.extend(of_generation(capture.keep(), continuity.generation));
     store::keep(&kept);
-    let continuity = Continuity::new(SystemTime::now(), kernel);
     Ok(Some(Saver::new(file, continuity)))
 }

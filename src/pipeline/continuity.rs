@@ -17,6 +17,8 @@ pub struct Continuity {
     pub replaced: u64,
     /// For how long no programs were attached since the counters began, in nanoseconds.
     pub unobserved_ns: u64,
+    /// Which descriptors in the store are those of `kernel`.
+    pub generation: u32,
     pub kernel: KernelSide,
 }
 

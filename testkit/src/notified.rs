@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -42,7 +42,31 @@ impl Message {
 #[derive(Debug)]
 pub struct Notified {
     messages: Mutex<Receiver<Message>>,
+    gate: Arc<Gate>,
     dir: TempDir,
+}
+
+/// How many messages more may be received. None: all of them.
+#[derive(Debug, Default)]
+struct Gate {
+    more: Mutex<Option<u32>>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn set(&self, more: Option<u32>) {
+        *self.more.lock().unwrap() = more;
+        self.changed.notify_all();
+    }
+
+    /// Waits until a message more may be received.
+    fn pass(&self) {
+        let more = self.more.lock().unwrap();
+        let is_closed = |more: &mut Option<u32>| *more == Some(0);
+        let mut more = self.changed.wait_while(more, is_closed).unwrap();
+        *more = more.map(|more| more - 1);
+        self.changed.notify_all();
+    }
 }
 
 /// How long a test waits for a notification.
@@ -57,15 +81,23 @@ impl Notified {
         let dir = public_dir();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         let (sender, messages) = channel();
+        let gate = Arc::new(Gate::default());
+        let passed = Arc::clone(&gate);
         thread::spawn(move || {
-            while let Ok(message) = next(&socket) {
+            loop {
+                passed.pass();
+                let Ok(message) = next(&socket) else { break };
                 if message.text == CLOSE || sender.send(message).is_err() {
                     break;
                 }
             }
         });
         let messages = Mutex::new(messages);
-        let notified = Self { messages, dir };
+        let notified = Self {
+            messages,
+            gate,
+            dir,
+        };
         // Every user may write to systemd's socket as well.
         set_permissions(notified.path(), Permissions::from_mode(0o777)).unwrap();
         notified
@@ -112,6 +144,17 @@ impl Notified {
         }
     }
 
+    /// Receives this many messages more, and then none until [`release`](Self::release). Whoever sends
+    /// waits as soon as ten are in the queue.
+    pub fn hold_after(&self, messages: u32) {
+        self.gate.set(Some(messages));
+    }
+
+    /// Receives all messages again.
+    pub fn release(&self) {
+        self.gate.set(None);
+    }
+
     /// Forgets the notifications that have arrived.
     pub fn discard(&self) {
         let messages = self.messages.lock().unwrap();
@@ -121,6 +164,7 @@ impl Notified {
 
 impl Drop for Notified {
     fn drop(&mut self) {
+        self.release();
         self.send(CLOSE);
     }
 }

@@ -1,17 +1,19 @@
 //! systemd's file descriptor store (`FileDescriptorStoreMax=` in `systemd.service(5)`), with the test in
 //! the role of systemd.
 
+use std::fs::read_to_string;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tempfile::NamedTempFile;
 
 use crate::daemon::Daemon;
 use crate::notified::{Message, Notified};
@@ -78,6 +80,29 @@ impl Store {
     /// Starts a daemon with this command and with the stored descriptors. The command has to execute
     /// the daemon in its own process.
     pub fn spawn(&self, command: &Command) -> Daemon {
+        Daemon::spawn(self.with_stored(command))
+    }
+
+    /// Starts a daemon with this configuration file and the stored descriptors, and kills it when the
+    /// store has handled this many of its messages. Ten more may be handled afterwards, and it does not
+    /// send more than that.
+    pub fn start_and_kill(&self, config: &Path, after: u32) {
+        let mut command = Command::new(paths::daemon());
+        command.arg("--config").arg(config);
+        command.arg("--web.listen-address=127.0.0.1:0");
+        let mut command = self.with_stored(&command);
+        self.notified.hold_after(after);
+        let log = NamedTempFile::new().unwrap();
+        let stderr = log.reopen().unwrap();
+        let mut daemon = command.stderr(stderr).spawn().unwrap();
+        await_stuck(daemon.id(), log.path());
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        self.notified.release();
+    }
+
+    /// The command with the stored descriptors, as systemd passes them.
+    fn with_stored(&self, command: &Command) -> Command {
         // `LISTEN_PID` has to be the ID of the daemon's process.
         let mut passing = Command::new("sh");
         passing
@@ -104,7 +129,7 @@ impl Store {
                 .fd_mappings(mappings)
                 .expect("no number is used twice");
         }
-        Daemon::spawn(passing)
+        passing
     }
 
     /// The names of the stored descriptors, sorted.
@@ -138,6 +163,21 @@ impl Drop for Store {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Waits until a daemon waits to send a message, which is `unix_wait_for_peer()` in the kernel, or
+/// listens, as there is no such message.
+fn await_stuck(pid: u32, log: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    let is_stuck = || {
+        let function = read_to_string(format!("/proc/{pid}/wchan")).expect("it runs");
+        let log = read_to_string(log).expect("it can be read");
+        function == "unix_wait_for_peer" || log.contains("listening")
+    };
+    while !is_stuck() {
+        assert!(Instant::now() < deadline, "{:?}", read_to_string(log));
+        sleep(Duration::from_millis(1));
     }
 }
 

@@ -4,19 +4,33 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use execsnoopd::capture::source::Source;
-use execsnoopd::capture::{Capture, Descriptors, Handover, KernelSide, Options, TransportKind};
+use execsnoopd::capture::{
+    Capture, Descriptors, Handover, KernelSide, Options, Resumed, TransportKind,
+};
 use execsnoopd::record::{self, Event, Kind, Observation, nul_terminated};
 use testkit::programs::{Programs, exec_times};
 
 /// Stops a capture like a daemon that stops, and returns what a store keeps of it.
 fn leave(mut capture: Capture) -> (Descriptors, KernelSide) {
-    let (descriptors, kernel_side) = capture.keep().unwrap();
-    let kept = descriptors
+    let kernel_side = capture.kernel_side().unwrap();
+    let kept = capture.keep();
+    let kept = kept
         .iter()
         .map(|(name, descriptor)| (name.clone(), descriptor.try_clone_to_owned().unwrap()))
         .collect();
     capture.stop();
     (kept, kernel_side)
+}
+
+/// Continues with what a store has kept, and completes a replacement.
+fn resume(options: &Options, kept: Descriptors, of: &KernelSide) -> (Capture, Handover) {
+    match Capture::resume(options, kept, of).unwrap() {
+        Resumed::Adopted(capture, unobserved) => (*capture, Handover::Adopted(unobserved)),
+        Resumed::Prepared(replacement) => {
+            let (capture, unobserved) = replacement.complete().unwrap();
+            (capture, Handover::Replaced(unobserved))
+        }
+    }
 }
 
 /// Takes everything out of the buffer and the tally, and returns the number of execs by program.
@@ -62,7 +76,7 @@ fn a_later_daemon_adopts_the_same_programs_and_finds_what_they_counted_in_betwee
         assert_eq!(execs(&mut capture)["before"], 3, "{transport:?}");
         let (kept, kernel_side) = leave(capture);
         exec_times(&program("between"), 4);
-        let (mut capture, handover) = Capture::resume(&options, kept, &kernel_side).unwrap();
+        let (mut capture, handover) = resume(&options, kept, &kernel_side);
         assert_eq!(handover, Handover::Adopted(Duration::ZERO));
         exec_times(&program("after"), 5);
         let found = execs(&mut capture);
@@ -87,7 +101,7 @@ fn other_options_replace_the_programs_and_what_the_old_ones_counted_is_kept() {
             with_parent_comm: true,
             ..options(transport)
         };
-        let (mut capture, handover) = Capture::resume(&other, kept, &kernel_side).unwrap();
+        let (mut capture, handover) = resume(&other, kept, &kernel_side);
         assert!(matches!(handover, Handover::Replaced(_)), "{handover:?}");
         exec_times(&program("after"), 5);
         let found = execs(&mut capture);
@@ -95,6 +109,46 @@ fn other_options_replace_the_programs_and_what_the_old_ones_counted_is_kept() {
         assert!(capture.ledgers().unwrap()[Kind::Exec].seen >= seen + 9);
         assert!(capture.exits().unwrap().total() >= exits + 9);
         println!("{transport:?}: {handover:?}");
+    }
+}
+
+#[test]
+fn programs_can_be_replaced_again_after_a_replacement_that_was_not_saved() {
+    for transport in TransportKind::ALL {
+        let programs = Programs::new();
+        let program = |name| programs.named(name);
+        let mut capture = Capture::start(&options(transport)).unwrap();
+        exec_times(&program("before"), 3);
+        assert_eq!(execs(&mut capture)["before"], 3, "{transport:?}");
+        let seen = capture.ledgers().unwrap()[Kind::Exec].seen;
+        let (kept, kernel_side) = leave(capture);
+        let other = Options {
+            with_parent_comm: true,
+            ..options(transport)
+        };
+
+        // A daemon that is killed before its programs observe has changed nothing.
+        drop(Capture::resume(&other, duplicates(&kept), &kernel_side).unwrap());
+        exec_times(&program("prepared"), 4);
+        // One that is killed afterwards has.
+        let (capture, handover) = resume(&other, duplicates(&kept), &kernel_side);
+        let Handover::Replaced(first) = handover else {
+            panic!("{handover:?}")
+        };
+        drop(capture);
+        exec_times(&program("unobserved"), 5);
+        let (mut capture, handover) = resume(&other, kept, &kernel_side);
+        let Handover::Replaced(second) = handover else {
+            panic!("{handover:?}")
+        };
+        assert!(second > first, "{transport:?}: {second:?}, then {first:?}");
+        exec_times(&program("after"), 6);
+        let found = execs(&mut capture);
+        assert_eq!(found["after"], 6, "{transport:?}");
+        assert_eq!(found.get("unobserved"), None, "{transport:?}");
+        // The killed daemon has taken these out of the kernel. They are in the ledger.
+        assert_eq!(found.get("prepared"), None, "{transport:?}");
+        assert!(capture.ledgers().unwrap()[Kind::Exec].seen >= seen + 4 + 6);
     }
 }
 

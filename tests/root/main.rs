@@ -22,11 +22,13 @@ mod log; // a log that cannot be written
 mod namespaces; // pid, user and time namespaces
 mod privileges; // capabilities
 mod refusals; // system calls that fail during the start
+mod replaced; // daemons with another build or configuration than the one before
 mod shortage; // too few threads, too little memory
 mod shutdown; // signals at every stage of the start and the stop
 mod startup; // starts that fail
 mod starved; // a storm while the daemon gets too little CPU time or memory
-mod survival; // restarts, kills, and the descriptor store that counts survive in
+mod store; // descriptor stores that are full or hold something else
+mod survival; // restarts and kills that the counts survive
 mod systemd; // notifications, reloads, passed sockets
 mod trace; // the live table
 mod users; // names of users while the name service hangs
