@@ -490,6 +490,9 @@ inline replace(old)
 		objects[restarts].paused = true;
 		attached = attached | BIT(restarts)
 	};
+#if MISTAKE != STORE_LATE
+	in_store = in_store | BIT(restarts);
+#endif
 #if MISTAKE == OVERLAP
 	objects[restarts].paused = false;
 #endif
@@ -508,9 +511,6 @@ inline replace(old)
 	};
 #if MISTAKE == FOLD_TWICE
 	save();
-#endif
-#if MISTAKE != STORE_LATE
-	in_store = in_store | BIT(restarts);
 #endif
 	d_step { current.of_object = restarts; SAVE_BEGINS };
 	d_step { save_ends() };
