@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{available_parallelism, scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use testkit::http::{Scrape, get};
 use testkit::mounts::in_mount_namespace;
 use testkit::paths::public_dir;
 use testkit::programs::{Programs, exec, exec_as, exec_times, go};
+use testkit::set_on_drop::SetOnDrop;
 use testkit::store::Store;
 
 use crate::privileges::assert_unprivileged;
@@ -23,7 +24,7 @@ use crate::privileges::assert_unprivileged;
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The execs of a storm.
+/// The smallest number of execs of a storm.
 pub(crate) const STORM: u32 = 20_000;
 
 pub(crate) const UNATTRIBUTED: &str = "execsnoop_unattributed_execs_total";
@@ -48,26 +49,45 @@ pub(crate) fn file(config: &str) -> (PathBuf, TempDir) {
     (path, dir)
 }
 
-/// Executes `program` [`STORM`] times on all CPUs. `disturb` runs meanwhile. It has to end before the
-/// storm does, and can wait until a number of execs have begun.
-pub(crate) fn storm<T>(program: &Path, disturb: impl FnOnce(&dyn Fn(u32)) -> T) -> T {
-    let begun = AtomicU32::new(0);
-    scope(|scope| {
-        for _ in 0..2 * available_parallelism().unwrap().get() {
+/// Executes `program` on all CPUs at least [`STORM`] times, and until `disturb` has ended. `disturb`
+/// learns how many execs have begun. Returns its result and the number of execs.
+pub(crate) fn storm<T>(program: &Path, disturb: impl FnOnce(&Begun) -> T) -> (T, u32) {
+    let begun = Begun(AtomicU32::new(0));
+    let is_disturbed = AtomicBool::new(false);
+    let storming = || !is_disturbed.load(Ordering::SeqCst) || begun.now() < STORM;
+    let disturbed = scope(|scope| {
+        for _ in 0..storm_threads() {
             scope.spawn(|| {
-                while begun.fetch_add(1, Ordering::Relaxed) < STORM {
+                while storming() {
+                    begun.0.fetch_add(1, Ordering::SeqCst);
                     exec(program);
                 }
             });
         }
-        let disturbed = disturb(&|execs| {
-            while begun.load(Ordering::Relaxed) < execs {
-                sleep(Duration::from_millis(1));
-            }
-        });
-        assert!(begun.load(Ordering::Relaxed) < STORM, "the storm has ended");
-        disturbed
-    })
+        let _disturbed = SetOnDrop(&is_disturbed);
+        disturb(&begun)
+    });
+    (disturbed, begun.now())
+}
+
+pub(crate) fn storm_threads() -> u32 {
+    2 * available_parallelism().unwrap().get() as u32
+}
+
+/// The number of execs of a storm that have begun.
+pub(crate) struct Begun(AtomicU32);
+
+impl Begun {
+    pub(crate) fn now(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Waits until this number of execs have begun.
+    pub(crate) fn wait_for(&self, execs: u32) {
+        while self.now() < execs {
+            sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// How many execs more `daemon` has counted than `other`. They are compared at a moment at which
@@ -99,13 +119,13 @@ fn a_restart_in_a_storm_counts_every_exec_under_its_name(transport: &str) {
     let store = Store::new();
     let first = store.start(&config);
     let since = first.scrape().value(COUNTING_SINCE);
-    let daemon = storm(&program, |await_execs| {
-        await_execs(STORM / 4);
+    let (daemon, executed) = storm(&program, |begun| {
+        begun.wait_for(STORM / 4);
         assert_eq!(field(&first.stop(), "ledger_difference"), "0");
         store.start(&config)
     });
     let scrape = daemon.scrape();
-    assert_eq!(scrape.execs_of("restarted"), f64::from(STORM));
+    assert_eq!(scrape.execs_of("restarted"), f64::from(executed));
     assert_eq!(scrape.value(UNATTRIBUTED), 0.0);
     assert_eq!(handovers(&scrape), [1.0, 0.0]);
     assert_eq!(scrape.value(COUNTING_SINCE), since);
@@ -131,15 +151,15 @@ fn a_kill_in_a_storm_loses_names_but_no_counts(transport: &str) {
     // The counts are saved at most a second later.
     sleep(Duration::from_secs(3));
     // The signals of the OOM killer and of systemd's watchdog.
-    daemon = storm(&program, |await_execs| {
+    let (daemon, executed) = storm(&program, |begun| {
         for (signal, execs) in [(Signal::KILL, STORM / 4), (Signal::ABORT, STORM / 2)] {
-            await_execs(execs);
+            begun.wait_for(execs);
             daemon.kill(signal);
             daemon = store.start(&config);
         }
         daemon
     });
-    let executed = f64::from(SAVED + STORM);
+    let executed = f64::from(SAVED + executed);
     assert_eq!(reference.scrape().execs_of("killed"), executed);
     assert_eq!(ahead(&daemon, &reference), ahead_before);
     let scrape = daemon.scrape();
