@@ -33,9 +33,9 @@ static __always_inline bool is_process(__u32 pid, __u32 tgid, __u32 flags)
 	return pid == tgid && !(flags & PF_KTHREAD);
 }
 
-/* On a busy machine, the task has left the caches since its exit. What is read of it is
- * read before anything is counted, because an atomic operation would make the CPU wait
- * for one cache miss after the other. */
+/* On a busy machine, the task has left the caches since its exit. Most of
+ * what is read of it is read before `seen` is counted, because an atomic operation would
+ * make the CPU wait for one cache miss after the other. */
 static __always_inline void observe_free_typed(void *ctx, struct task_struct *task)
 {
 	struct ledger *ledger;

@@ -31,7 +31,7 @@
 #define STAY_PAUSED	  14 /* adopt programs that a replacement has paused, and leave them so */
 #define OVERLAP		  15 /* replace: let the new programs observe before the old ones pause */
 #define REPLACE_IN_FLIGHT 16 /* replace: do not wait for old programs that still run */
-#define SILENT_GAP	  17 /* replace: do not save beforehand that nothing will be observed */
+#define SILENT_GAP	  17 /* replace: pause the old programs without a note of it */
 #define FOLD_TWICE	  18 /* replace: save the old counts and the new object one after the other */
 #define STORE_LATE	  19 /* replace: save the new object before it is in the store */
 #ifndef MISTAKE
@@ -477,7 +477,9 @@ inline adopt(o)
 #endif
 }
 
-/* Capture::replace(): the programs of this process take over, with maps of their own. */
+/* Replacement::complete(): the programs of this process take over, with maps of their own. The
+ * daemon does not save `gap` before it pauses the old ones: since when they are paused is in their
+ * own memory, which survives the process like what is saved. */
 inline replace(old)
 {
 #if MISTAKE != SILENT_GAP
@@ -504,7 +506,7 @@ inline replace(old)
 	objects[restarts].paused = false;
 	take_tally(old, objects[old].in_use);
 	drain_events(old);
-	d_step { /* Capture::base_after() */
+	d_step { /* base_after() */
 		current.base_seen = current.base_seen + COUNT(objects[old].seen);
 		current.base_unattributed = current.base_unattributed + COUNT(objects[old].unattributed);
 		current.gap = false

@@ -127,7 +127,8 @@ impl Capture {
         Ok((capture, unobserved))
     }
 
-    /// Returns the descriptors that a later daemon needs to continue, with their names.
+    /// Returns the descriptors that a later daemon needs to continue, with their names. From now on,
+    /// the programs stay as they are when the capture is dropped.
     pub fn keep(&mut self) -> Vec<(String, BorrowedFd<'_>)> {
         self.is_kept = true;
         self.descriptors()
@@ -166,9 +167,17 @@ impl Replacement {
     pub fn complete(self) -> Result<(Capture, Duration), Error> {
         let Self { mut new, old, base } = self;
         let failed = |e: io::Error| Error::setup("replacing the BPF programs", &e);
-        let paused_since = old.maps.pause().map_err(failed)?;
+        // What can fail comes before the pause, as nothing is observed after an error behind it.
         let mut leftover = Leftover::default();
         let mut tally = tally_of(&old.maps).map_err(failed)?;
+        let mut ring = match old.transport {
+            TransportKind::Ring => {
+                let ring = Ring::open(&old.maps.buffer);
+                Some(ring.map_err(|e| failed(io::Error::other(e)))?)
+            }
+            TransportKind::Perf => None,
+        };
+        let paused_since = old.maps.pause().map_err(failed)?;
         let mut drain = || {
             tally.drain(&mut |subject, count| {
                 leftover.tally.push((subject.to_vec(), count.to_vec()));
@@ -180,9 +189,7 @@ impl Replacement {
         let unobserved = clock::now().saturating_sub(paused_since);
         // The second one takes what the earlier daemon had begun to drain.
         drain().map_err(failed)?;
-        if old.transport == TransportKind::Ring {
-            let ring = Ring::open(&old.maps.buffer);
-            let mut ring = ring.map_err(|e| failed(io::Error::other(e)))?;
+        if let Some(ring) = &mut ring {
             let events = &mut leftover.events;
             ring.drain(&mut |event| events.push(event.to_vec()))
                 .map_err(failed)?;

@@ -78,13 +78,11 @@ pub(super) fn start(config: &Config, stored: Descriptors) -> Result<(Capture, Be
         .into_iter()
         .filter(|name| name != STATE)
         .partition(|name| without_generation(name, continuity.generation).is_some());
-    store::forget(stale);
-    let (capture, handover, replaced) = match resumed {
-        Resumed::Adopted(mut capture, unobserved) => {
-            capture.keep();
-            (*capture, Handover::Adopted(unobserved), Vec::new())
-        }
+    let (capture, handover, unneeded) = match resumed {
+        Resumed::Adopted(capture, unobserved) => (*capture, Handover::Adopted(unobserved), stale),
         Resumed::Prepared(mut replacement) => {
+            // The new descriptors may have the same names.
+            store::forget(stale);
             continuity.generation = continuity.generation.wrapping_add(1);
             store::keep(&of_generation(replacement.keep(), continuity.generation));
             let (capture, unobserved) = replacement.complete()?;
@@ -93,8 +91,9 @@ pub(super) fn start(config: &Config, stored: Descriptors) -> Result<(Capture, Be
     };
     let kernel_side = capture.kernel_side();
     continuity.hand_over(handover, kernel_side.map_err(|e| Error::Other(e.into()))?);
+    // Only this process knows for how long nothing was observed, so the state comes first.
     if write(&mut file, &state) {
-        store::forget(replaced);
+        store::forget(unneeded);
     }
     let saver = Some(Saver::new(file, state.continuity));
     let counts = Some(state.counts);
@@ -139,7 +138,7 @@ fn options(config: &Config) -> capture::Options {
 }
 
 /// Writes a state that the aggregator soon writes again, and then reports errors. Returns whether the
-/// file has it now.
+/// file has it now. If not, the store needs the old descriptors, and keeps them until the next start.
 fn write(file: &mut StateFile, state: &State) -> bool {
     state.encode().is_ok_and(|bytes| file.write(&bytes).is_ok())
 }

@@ -22,7 +22,7 @@ pub(super) fn families(continuity: &Continuity) -> Vec<Family> {
         ),
         counter(
             "execsnoop_unobserved_seconds_total",
-            "Time during which no BPF programs were attached, because a restarted daemon replaced \
+            "Time during which no BPF programs counted, because a restarted daemon replaced \
              them.",
             [value(vec![], continuity.unobserved_ns as f64 / 1e9)],
         ),

@@ -15,7 +15,7 @@ pub struct Continuity {
     pub adopted: u64,
     /// How often a daemon continued the counts of its predecessor with other programs.
     pub replaced: u64,
-    /// For how long no programs were attached since the counters began, in nanoseconds.
+    /// For how long no programs observed since the counters began, in nanoseconds.
     pub unobserved_ns: u64,
     /// Which descriptors in the store are those of `kernel`.
     pub generation: u32,

@@ -1,7 +1,7 @@
 //! Programs that outlive the process that attached them.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{
@@ -149,6 +149,35 @@ fn programs_can_be_replaced_again_after_a_replacement_that_was_not_saved() {
         // The killed daemon has taken these out of the kernel. They are in the ledger.
         assert_eq!(found.get("prepared"), None, "{transport:?}");
         assert!(capture.ledgers().unwrap()[Kind::Exec].seen >= seen + 4 + 6);
+    }
+}
+
+#[test]
+fn paused_programs_continue_if_no_others_replace_them_after_all() {
+    for transport in TransportKind::ALL {
+        let programs = Programs::new();
+        let program = |name| programs.named(name);
+        let options = options(transport);
+        let (kept, kernel_side) = leave(Capture::start(&options).unwrap());
+        let other = Options {
+            with_parent_comm: true,
+            ..options.clone()
+        };
+        // This daemon is killed when its programs have replaced the old ones, but are not saved.
+        let (capture, _) = resume(&other, duplicates(&kept), &kernel_side);
+        drop(capture);
+        let unobserved = Instant::now();
+        exec_times(&program("unobserved"), 5);
+        let at_least = unobserved.elapsed();
+        let (mut capture, handover) = resume(&options, kept, &kernel_side);
+        let Handover::Adopted(paused) = handover else {
+            panic!("{handover:?}")
+        };
+        assert!(paused > at_least, "{paused:?}, {at_least:?}");
+        exec_times(&program("after"), 6);
+        let found = execs(&mut capture);
+        assert_eq!(found["after"], 6, "{transport:?}");
+        assert_eq!(found.get("unobserved"), None, "{transport:?}");
     }
 }
 

@@ -21,7 +21,7 @@ use crate::survival::{
 
 testkit::over_both_transports! {
     another_configuration_continues_the_counts
-    a_kill_at_any_step_of_a_replacement_loses_nothing
+    a_kill_at_any_message_of_a_replacement_loses_nothing
     another_build_continues_the_counts
 }
 
@@ -108,7 +108,7 @@ fn another_configuration_continues_the_counts(transport: &str) {
     }
 }
 
-/// Asserts that no programs were attached for a while, but not longer than there was no daemon.
+/// Asserts that no programs observed for a while, but not longer than there was no daemon.
 /// `make test-systemd` prints how long it is.
 #[track_caller]
 fn assert_unobserved(scrape: &Scrape, without_daemon: Duration) {
@@ -125,7 +125,7 @@ fn names(store: &Store) -> Vec<String> {
         .collect()
 }
 
-fn a_kill_at_any_step_of_a_replacement_loses_nothing(transport: &str) {
+fn a_kill_at_any_message_of_a_replacement_loses_nothing(transport: &str) {
     let programs = Programs::new();
     let objects = Unheld::now();
     let mut outcomes = BTreeSet::new();
