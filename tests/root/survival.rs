@@ -71,7 +71,7 @@ pub(crate) fn storm<T>(program: &Path, disturb: impl FnOnce(&Begun) -> T) -> (T,
 }
 
 pub(crate) fn storm_threads() -> u32 {
-    2 * available_parallelism().unwrap().get() as u32
+    2 * u32::try_from(available_parallelism().unwrap().get()).expect("few CPUs")
 }
 
 /// The number of execs of a storm that have begun.
