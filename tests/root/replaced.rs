@@ -6,7 +6,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use testkit::bpf_objects::Unheld;
@@ -15,9 +14,7 @@ use testkit::paths;
 use testkit::programs::{Programs, exec_times};
 use testkit::store::Store;
 
-use crate::survival::{
-    Begun, COUNTING_SINCE, STORM, UNATTRIBUTED, handovers, storm, storm_threads, with_transport,
-};
+use crate::survival::{COUNTING_SINCE, STORM, UNATTRIBUTED, handovers, storm, with_transport};
 
 testkit::over_both_transports! {
     another_configuration_continues_the_counts
@@ -66,7 +63,6 @@ fn another_configuration_continues_the_counts(transport: &str) {
         exec_times(&program, 30);
         let first = daemon.scrape();
         assert_eq!(first.execs_of(&name), 30.0);
-        let stopped = Instant::now();
         match signal {
             Signal::TERM => drop(daemon.stop()),
             signal => daemon.kill(signal),
@@ -82,7 +78,7 @@ fn another_configuration_continues_the_counts(transport: &str) {
         assert_eq!(handovers(&scrape), [0.0, 1.0], "{after}");
         assert_eq!(scrape.execs_of(&name), 42.0, "{after}");
         assert_eq!(scrape.value(COUNTING_SINCE), first.value(COUNTING_SINCE));
-        assert_unobserved(&scrape, stopped.elapsed());
+        assert_gaps(&scrape, 1);
         scrape.assert_ledger_closes();
         // Nothing of the replaced programs is left in the store.
         let fresh = Store::new();
@@ -108,13 +104,15 @@ fn another_configuration_continues_the_counts(transport: &str) {
     }
 }
 
-/// Asserts that no programs observed for a while, but not longer than there was no daemon.
-/// `make test-systemd` prints how long it is.
+/// How long a replacement may last at most, in seconds.
+const LONGEST_GAP: f64 = 0.05;
+
+/// Asserts that this number of replacements left a gap each, of at most [`LONGEST_GAP`].
 #[track_caller]
-fn assert_unobserved(scrape: &Scrape, without_daemon: Duration) {
+fn assert_gaps(scrape: &Scrape, replacements: u32) {
     let unobserved = scrape.value("execsnoop_unobserved_seconds_total");
-    let within = 0.0 < unobserved && unobserved < without_daemon.as_secs_f64();
-    assert!(within, "{unobserved} s of {without_daemon:?}");
+    let within = 0.0 < unobserved && unobserved < f64::from(replacements) * LONGEST_GAP;
+    assert!(within, "{unobserved} s");
 }
 
 /// The names in a store without their generation.
@@ -137,7 +135,6 @@ fn a_kill_at_any_message_of_a_replacement_loses_nothing(transport: &str) {
         let daemon = store.start(&config);
         exec_times(&program, 30);
         let before = daemon.scrape();
-        let stopped = Instant::now();
         daemon.stop();
         let (other, _dir) = with_transport(
             transport,
@@ -150,7 +147,7 @@ fn a_kill_at_any_message_of_a_replacement_loses_nothing(transport: &str) {
         let scrape = daemon.scrape();
         assert_eq!(scrape.execs_of(&name), 49.0, "{handled}");
         assert_eq!(scrape.value(COUNTING_SINCE), before.value(COUNTING_SINCE));
-        assert_unobserved(&scrape, stopped.elapsed());
+        assert_gaps(&scrape, 1);
         scrape.assert_ledger_closes();
         outcomes.insert(format!("{:?}", handovers(&scrape)));
         // Each name is used once, so the next daemon knows what to continue with.
@@ -190,23 +187,6 @@ fn another_build(dir: &Path) -> PathBuf {
     path
 }
 
-/// What happened while there was no daemon.
-#[derive(Default)]
-struct Restarts {
-    lasted: Duration,
-    execs: u32,
-}
-
-impl Restarts {
-    fn during<T>(&mut self, begun: &Begun, restart: impl FnOnce() -> T) -> T {
-        let (stopped, execs) = (Instant::now(), begun.now());
-        let restarted = restart();
-        self.lasted += stopped.elapsed();
-        self.execs += begun.now() - execs;
-        restarted
-    }
-}
-
 fn another_build_continues_the_counts(transport: &str) {
     let programs = Programs::new();
     let program = programs.named("upgraded");
@@ -216,34 +196,24 @@ fn another_build_continues_the_counts(transport: &str) {
     let store = Store::new();
     let daemon = store.start(&config);
     let before = daemon.scrape();
-    let ((daemon, restarts), executed) = storm(&program, |begun| {
-        let mut restarts = Restarts::default();
+    let (daemon, executed) = storm(&program, |begun| {
         // An upgrade and a downgrade.
         begun.wait_for(STORM / 4);
-        let daemon = restarts.during(begun, || {
-            daemon.stop();
-            store.spawn(&upgraded)
-        });
+        daemon.stop();
+        let daemon = store.spawn(&upgraded);
         begun.wait_for(STORM / 2);
-        let daemon = restarts.during(begun, || {
-            daemon.stop();
-            store.start(&config)
-        });
-        (daemon, restarts)
+        daemon.stop();
+        store.start(&config)
     });
     let scrape = daemon.scrape();
     assert_eq!(handovers(&scrape), [0.0, 2.0]);
     assert_eq!(scrape.value(COUNTING_SINCE), before.value(COUNTING_SINCE));
     scrape.assert_ledger_closes();
-    assert_unobserved(&scrape, restarts.lasted);
+    assert_gaps(&scrape, 2);
     // What the host executed while nothing was observed is not counted.
-    let named = scrape.execs_of("upgraded");
-    // Other programs on this host may have lost their names, too.
-    let unattributed = scrape.value(UNATTRIBUTED);
-    println!("{transport}: {named} and {unattributed} of {executed}");
-    // Before a restart, each thread of the storm may have begun an exec that comes later.
-    let missed = restarts.execs + storm_threads();
-    assert!(named <= f64::from(executed));
-    assert!(named + unattributed >= f64::from(executed - missed));
+    let counted = scrape.execs_of("upgraded") + scrape.value(UNATTRIBUTED);
+    println!("{transport}: {counted} of {executed}");
+    let executed = f64::from(executed);
+    assert!(counted <= executed && counted > 0.9 * executed);
     daemon.stop();
 }

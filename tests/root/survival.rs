@@ -56,7 +56,7 @@ pub(crate) fn storm<T>(program: &Path, disturb: impl FnOnce(&Begun) -> T) -> (T,
     let is_disturbed = AtomicBool::new(false);
     let storming = || !is_disturbed.load(Ordering::SeqCst) || begun.now() < STORM;
     let disturbed = scope(|scope| {
-        for _ in 0..storm_threads() {
+        for _ in 0..2 * available_parallelism().unwrap().get() {
             scope.spawn(|| {
                 while storming() {
                     begun.0.fetch_add(1, Ordering::SeqCst);
@@ -68,10 +68,6 @@ pub(crate) fn storm<T>(program: &Path, disturb: impl FnOnce(&Begun) -> T) -> (T,
         disturb(&begun)
     });
     (disturbed, begun.now())
-}
-
-pub(crate) fn storm_threads() -> u32 {
-    2 * u32::try_from(available_parallelism().unwrap().get()).expect("few CPUs")
 }
 
 /// The number of execs of a storm that have begun.
