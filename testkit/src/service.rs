@@ -1,6 +1,7 @@
 //! The service as shipped, but in a thread of the test, which stops and reloads it without signals.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -28,24 +29,29 @@ pub struct Running {
     thread: JoinHandle<anyhow::Result<Arc<Snapshot>>>,
 }
 
-/// Runs the service with this source of events.
+/// Runs the service with this source of events. Returns when it has read its configuration and the
+/// files that this names, so that a test can replace them.
 pub fn run_on(source: impl Source + 'static, info: &CaptureInfo, config: &Config) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (commands, commanded) = mpsc::unbounded_channel();
     let (info, config) = (info.clone(), config.clone());
+    let (set_up, is_set_up) = channel();
     let thread = std::thread::spawn(move || {
         let listeners = vec![listener.into()];
-        Daemon::new(
+        let daemon = Daemon::new(
             runtime(),
             source,
             &info,
             Beginning::default(),
             config.resolve()?,
             listeners,
-        )?
-        .run(commanded)
+        )?;
+        set_up.send(()).expect("the test waits");
+        daemon.run(commanded)
     });
+    // Fails if the service cannot start; the thread's result says why.
+    let _ = is_set_up.recv();
     Running {
         address,
         commands,
