@@ -255,6 +255,7 @@ fn save(c: &mut Criterion) {
             let count = TallyCount {
                 count: 123_456,
                 cpu_ns: 123_456_789_000,
+                ..TallyCount::default()
             };
             (subject, count)
         });
@@ -304,9 +305,10 @@ fn snapshot(series: u32) -> Snapshot {
     let counts = Counts {
         execs: 123_456,
         cpu_ns: 123_456_789_000,
+        ..Counts::default()
     };
-    let series_of = |key| SeriesCounts {
-        key,
+    let series_of = |key: Key| SeriesCounts {
+        key: key.into(),
         counts,
         start: Timestamp::from_unix_ms(1_764_000_000_000),
     };

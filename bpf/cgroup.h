@@ -11,7 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include "execsnoop.h"
 
-/* Whether a view, a filter or a column uses unit, slice or container. Set before load. */
+/* Whether a view, a filter or a column uses a label from the cgroup. Set before load. */
 const volatile __u8 with_cgroup = 0;
 
 /* The greatest depth at which cgroups are named; the root is at depth 0. A deeper cgroup

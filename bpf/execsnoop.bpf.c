@@ -26,6 +26,7 @@ const volatile __u8 failure_at_sys_exit = 0;
  * thereby into the skeleton. */
 const struct event *const volatile btf_event;
 const enum kind *const volatile btf_kind;
+const enum outcome *const volatile btf_outcome;
 const struct traced *const volatile btf_traced;
 
 struct {

@@ -23,18 +23,33 @@ enum kind {
 	KIND_MAX,
 };
 
+/* How a process ended. The first that holds, from the last to the first. */
+enum outcome {
+	OUTCOME_NONE = 0,    /* not an exit */
+	OUTCOME_SUCCESS = 1, /* exit status 0 */
+	OUTCOME_ERROR = 2,   /* another exit status */
+	OUTCOME_SIGNAL = 3,  /* killed by a signal */
+	OUTCOME_CRASH = 4, /* killed by a signal of a fault or of abort(3), or a core was
+			    * dumped */
+	OUTCOME_OOM = 5,   /* killed by the kernel's OOM killer */
+	OUTCOME_MAX,
+};
+
+#define OUTCOMES 5
+
 /* What counters group by; also the key of the tally. */
 struct subject {
 	__u64 cgroup_id; /* cgroup v2 id; without cgroup v2, the root's; 0 if not read */
 	__u32 uid;       /* real uid in the initial user namespace */
 	__s32 retval;    /* of an exec: 0; of a failed exec: the negative errno; of an
-			  * exit: the status as in wait(2) */
+			  * exit in the live stream: the status as in wait(2), else 0 */
 	__u8 comm[COMM_LEN];        /* name of the program, after the exec */
 	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NULs if not read */
 	__u8 is_exit;               /* 1 for an exit */
 	__u8 is_cpu_time;           /* 1 for the CPU time of a process */
 	__u8 is_parent_unknown;     /* 1 if parent_comm is asked for but not known */
-	__u8 reserved[5];           /* 0 */
+	__u8 outcome;               /* enum outcome */
+	__u8 reserved[4];           /* 0 */
 };
 
 /* One observation in detail. */
@@ -78,7 +93,8 @@ struct cgroup_name {
 /* The tally's value for a subject. */
 struct tally_count {
 	__u64 count;
-	__u64 cpu_ns; /* CPU time, summed over these KIND_CPU_TIME; 0 for execs */
+	__u64 cpu_ns;      /* CPU time, summed over these KIND_CPU_TIME; 0 for others */
+	__u64 lifetime_ns; /* lifetimes, summed over these exits; 0 for others */
 };
 
 /* The errnos of failed execs are below this. Codes from 512 on are internal to the kernel
@@ -98,6 +114,8 @@ struct failures {
  * either. A status is counted after its lifetime. */
 struct exits {
 	__u64 lifetime_ns;                 /* sum of all lifetimes */
+	__u64 oom_kills;                   /* exits with OUTCOME_OOM */
+	__u64 core_dumps;                  /* exits with a core dump */
 	__u64 lifetimes[LIFETIME_BUCKETS]; /* not cumulative; the last has no bound */
 	__u64 by_code[256];                /* exit statuses */
 	__u64 by_signal[128];              /* signals */
@@ -111,9 +129,10 @@ struct exits {
  *	seen = sent + tallied + unattributed
  *	tallied + unattributed = buffer_full + no_buffer + other
  *
- * The second equation does not hold for KIND_CPU_TIME, which goes to the tally first.
- * Exits and, in the daemon, failures are counted in an array of their own. Their ledgers
- * only have `seen`.
+ * The second equation does not hold for CPU times and, in the daemon, exits, which go to
+ * the tally first.
+ * Exits and failures are counted in arrays of their own as well. If nothing asks for them
+ * by subject, their ledgers only have `seen`.
  *
  * `recovered` is about programs with standby copies (standby.h). Each time that the hook
  * of a program fires, at most one copy claims the run. `recovered` is the number of runs
@@ -135,14 +154,18 @@ struct ledger {
 	__u64 other;        /* output refused with any other error */
 	__s64 recovered;    /* runs that standby copies claimed; see above */
 	__u64 unattributed_cpu_ns; /* CPU time of the unattributed */
-	__u64 seen;                /* all observations */
+	/* Of KIND_EXIT: the unattributed by outcome, from OUTCOME_SUCCESS on, and their
+	 * lifetimes. */
+	__u64 unattributed_exits[OUTCOMES];
+	__u64 unattributed_lifetime_ns;
+	__u64 seen; /* all observations */
 };
 
 _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
 _Static_assert(sizeof(struct traced) == 2024, "struct traced is 2024 bytes");
 _Static_assert(sizeof(struct cgroup_name) == 264, "struct cgroup_name is 264 bytes");
 _Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
-_Static_assert(sizeof(struct exits) == 3208, "struct exits is 3208 bytes");
-_Static_assert(sizeof(struct ledger) == 72, "struct ledger is 72 bytes");
+_Static_assert(sizeof(struct exits) == 3224, "struct exits is 3224 bytes");
+_Static_assert(sizeof(struct ledger) == 120, "struct ledger is 120 bytes");
 
 #endif /* EXECSNOOP_H */

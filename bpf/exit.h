@@ -20,6 +20,9 @@
 /* Whether exits are also sent as events, for the live stream of `execsnoopd trace`. Set
  * before load. */
 const volatile __u8 with_exit_events = 0;
+/* Whether exits are also summed up by subject, because a view or a watch counts them. Set
+ * before load. */
+const volatile __u8 with_exits = 0;
 /* Upper bounds of the buckets of lifetimes in ns, ascending. The last bucket has none.
  * Set before load. */
 const volatile __u64 lifetime_bounds[LIFETIME_BUCKETS - 1] = {};
@@ -97,10 +100,37 @@ static __always_inline __u64 cpu_of_one(struct task_struct *task, __u64 lifetime
 	return run_time(lifetime_ns, BPF_CORE_READ(task, sched_info.run_delay));
 }
 
-/* A function of its own, like count_errno(). */
-static __noinline int count_exit(__u32 status, __u64 lifetime_ns)
+/* The bits of a status as in wait(2): the signal, or 0 for an exit status, and whether a
+ * core was dumped. */
+#define SIGNAL_BITS 0x7f
+#define CORE_BIT    0x80
+
+#define SIGKILL 9
+/* SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS, which have the same
+ * numbers on all architectures with BPF but MIPS (include/uapi/asm-generic/signal.h). */
+#define CRASHES (1U << 4 | 1U << 5 | 1U << 6 | 1U << 7 | 1U << 8 | 1U << 11 | 1U << 31)
+
+/* `is_victim` says whether the OOM killer has chosen the process: mark_oom_victim() in
+ * mm/oom_kill.c sets oom_mm, which stays until signal_struct is freed. A process that
+ * shares the memory of the victim is killed without this mark. */
+static __always_inline __u8 outcome_of(__u32 status, bool is_victim)
 {
-	__u32 zero = 0, bucket = 0, signal = status & 0x7f, code = status >> 8 & 0xff;
+	__u32 signal = status & SIGNAL_BITS;
+
+	if (!signal)
+		return status >> 8 & 0xff ? OUTCOME_ERROR : OUTCOME_SUCCESS;
+	if (signal == SIGKILL && is_victim)
+		return OUTCOME_OOM;
+	if (status & CORE_BIT || (signal < 32 && 1U << signal & CRASHES))
+		return OUTCOME_CRASH;
+	return OUTCOME_SIGNAL;
+}
+
+/* A function of its own, like count_errno(). */
+static __noinline int count_exit(__u32 status, __u64 lifetime_ns, __u8 outcome)
+{
+	__u32 zero = 0, bucket = 0, signal = status & SIGNAL_BITS,
+	      code = status >> 8 & 0xff;
 	struct exits *counts = bpf_map_lookup_elem(&exits, &zero);
 
 	if (!counts)
@@ -109,6 +139,10 @@ static __noinline int count_exit(__u32 status, __u64 lifetime_ns)
 		bucket++;
 	ADD(counts->lifetimes[bucket], 1);
 	ADD(counts->lifetime_ns, lifetime_ns);
+	if (outcome == OUTCOME_OOM)
+		ADD(counts->oom_kills, 1);
+	if (signal && status & CORE_BIT)
+		ADD(counts->core_dumps, 1);
 	if (signal)
 		ADD(counts->by_signal[signal], 1);
 	else
@@ -144,17 +178,24 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 	if (!status && !BPF_CORE_READ(leader, exit_state))
 		status = BPF_CORE_READ(task, exit_code);
 	event.lifetime_ns = bpf_ktime_get_ns() - start_time;
-	count_exit(status, event.lifetime_ns);
+	event.subject.is_exit = 1;
+	event.subject.outcome = outcome_of(status, BPF_CORE_READ(signal, oom_mm) != NULL);
+	count_exit(status, event.lifetime_ns, event.subject.outcome);
 	if (with_exit_events) {
 		bool alone = BPF_CORE_READ(signal, nr_threads) == 1 &&
 			     BPF_CORE_READ(signal, sum_sched_runtime) == 0;
 
-		event.subject.is_exit = 1;
 		event.subject.retval = status;
 		event.cpu_ns = alone ? cpu_of_one(task, event.lifetime_ns)
 				     : cpu_of_group(task, signal);
 		emit(ctx, ledger, &event);
-	} else if (with_parent_comm) {
+		return;
+	}
+	if (with_exits) {
+		describe(&event, leader);
+		sum_up(ctx, ledger, &event);
+	}
+	if (with_parent_comm) {
 		struct parent *slot = begin_parent(BPF_CORE_READ(leader, tgid));
 
 		if (!slot)
@@ -193,9 +234,10 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 	status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 						   : leader->exit_code;
 	event.lifetime_ns = bpf_ktime_get_ns() - leader->start_time;
-	count_exit(status, event.lifetime_ns);
+	event.subject.is_exit = 1;
+	event.subject.outcome = outcome_of(status, signal->oom_mm != NULL);
+	count_exit(status, event.lifetime_ns, event.subject.outcome);
 	if (with_exit_events) {
-		event.subject.is_exit = 1;
 		event.subject.retval = status;
 		if (signal->nr_threads != 1 || signal->sum_sched_runtime != 0)
 			event.cpu_ns = cpu_of_group(task, signal);
@@ -206,7 +248,13 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 			event.cpu_ns =
 				run_time(event.lifetime_ns, task->sched_info.run_delay);
 		emit(ctx, ledger, &event);
-	} else if (with_parent_comm) {
+		return;
+	}
+	if (with_exits) {
+		describe_typed(&event, leader);
+		sum_up(ctx, ledger, &event);
+	}
+	if (with_parent_comm) {
 		struct parent *slot = begin_parent(leader->tgid);
 
 		if (!slot)

@@ -5,7 +5,8 @@
  * tally, which keeps its count by subject. If the tally is full as well, the observation
  * is unattributed: only its number is known.
  *
- * CPU times go to the tally first, and into the buffer only if the tally is full.
+ * CPU times and, in the daemon, exits go to the tally first, and into the buffer only if
+ * the tally is full.
  */
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -103,7 +104,12 @@ static __always_inline struct ledger *count_seen(__u32 kind)
  */
 static __always_inline bool count_in_tally(const struct event *event)
 {
-	struct tally_count first = {.count = 1, .cpu_ns = event->cpu_ns}, *count;
+	struct tally_count first = {
+		.count = 1,
+		.cpu_ns = event->cpu_ns,
+		.lifetime_ns = event->lifetime_ns,
+	};
+	struct tally_count *count;
 	const struct subject *subject = &event->subject;
 	__u32 slot = 0;
 	void *map;
@@ -123,7 +129,11 @@ static __always_inline bool count_in_tally(const struct event *event)
 			return false;
 	}
 	ADD(count->count, 1);
-	ADD(count->cpu_ns, event->cpu_ns);
+	/* Of a constant 0, the compiler drops the addition. */
+	if (event->cpu_ns)
+		ADD(count->cpu_ns, event->cpu_ns);
+	if (event->lifetime_ns)
+		ADD(count->lifetime_ns, event->lifetime_ns);
 	return true;
 }
 
@@ -134,6 +144,17 @@ static __always_inline __u64 ring_flags(void)
 	__u64 at = bpf_ringbuf_query(&ring, BPF_RB_PROD_POS) & (ring_half - 1);
 
 	return at < ring_wakeup ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Keep what is known of an exit that is unattributed. The constant indexes need no bounds
+ * check, which the verifier of 5.10 would forget (see count_errno()). */
+static __always_inline void keep_outcome(struct ledger *ledger, const struct event *event)
+{
+	ADD(ledger->unattributed_lifetime_ns, event->lifetime_ns);
+#pragma unroll
+	for (int i = 0; i < OUTCOMES; i++)
+		if (event->subject.outcome == OUTCOME_SUCCESS + i)
+			ADD(ledger->unattributed_exits[i], 1);
 }
 
 /* Account for an event that the buffer has refused. */
@@ -152,6 +173,8 @@ static __always_inline void overflow(struct ledger *ledger, const struct event *
 	} else {
 		ADD(ledger->unattributed, 1);
 		ADD(ledger->unattributed_cpu_ns, event->cpu_ns);
+		if (event->subject.is_exit)
+			keep_outcome(ledger, event);
 	}
 }
 

@@ -128,6 +128,7 @@ struct signal_struct {
 	int group_exit_code;
 	unsigned int flags;
 	__u64 sum_sched_runtime;
+	struct mm_struct *oom_mm;
 };
 
 /* arch/x86/include/asm/current.h, from 6.2 to 6.14 */

@@ -8,8 +8,9 @@
 //! ```text
 //! bpf/           programs observe execs, exits and CPU times. The event of an exec goes to a
 //!   |            buffer (perf or ring); if the buffer is full, the event is counted in the
-//!   |            tally. The tally also sums up CPU times. Failed execs and exits are only
-//!   |            counted, by errno and by status. The ledger accounts for every observation
+//!   |            tally. The tally also sums up CPU times and, if a view asks for them, exits.
+//!   |            Failed execs and exits are counted by errno and by status. The ledger accounts
+//!   |            for every observation
 //! capture        opens, loads and attaches the programs, then reads their output as bytes
 //!   |
 //! record         turns bytes into typed records
@@ -55,12 +56,14 @@
 //! - *ledger*: the kernel's account: per kind, how many observations were seen and what became
 //!   of each
 //! - *subject*: what distinguishes counts in the kernel: program, parent, user and cgroup
-//! - *tally*: a hash map in the kernel that, by subject, sums up CPU times and counts the events
-//!   that did not fit the buffer
+//! - *tally*: a hash map in the kernel that, by subject, sums up CPU times and exits, and counts the
+//!   events that did not fit the buffer
+//! - *outcome*: how a process ended: `success`, `error`, `signal`, `crash` or `oom`
 //! - *unattributed*: counted in a total, but without a subject: neither the buffer nor the tally
 //!   had room
 //! - *view*: counters grouped by a set of labels, with a limited number of slots, one for each
 //!   series
+//! - *watch*: a counter of the execs that match conditions on labels
 //! - *overflow*: what a view counts as `other` because all its slots are taken
 //! - *yielded*: what scrapes have shown under series of a view that have since been evicted, and
 //!   what was counted before the view existed

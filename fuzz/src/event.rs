@@ -1,7 +1,7 @@
 //! Records of the kernel side: decoding and encoding a record again gives the same bytes.
 
 use execsnoopd::record::{
-    CgroupName, DecodeError, Event, Kind, Ledger, Observation, Subject, TallyCount, Text, Traced,
+    CgroupName, DecodeError, Event, Kind, Ledger, Observation, Subject, Text, Traced,
     decode_cgroup_name, decode_failures, decode_ledger, decode_tally_count, kind,
 };
 
@@ -13,7 +13,8 @@ use testkit::bytes::{encode, encode_count, encode_subject};
 const SUBJECT: usize = 56;
 const EVENT: usize = 88;
 const TRACED: usize = 2024;
-const LEDGER: usize = 72;
+const LEDGER: usize = 120;
+const TALLY_COUNT: usize = 24;
 
 /// The largest number of bytes that a buffer can add to a record: perf records are padded to a
 /// multiple of 8.
@@ -31,7 +32,7 @@ pub fn check(bytes: &[u8]) {
             assert_eq!(encode(&event), clean(&bytes[..EVENT]));
         }
         Err(DecodeError::Length(len)) => assert!(!room(EVENT) && len == bytes.len()),
-        Err(DecodeError::Kind(kind)) => assert_eq!(kind, uncounted(bytes)),
+        Err(error) => assert_eq!(error, uncounted(bytes)),
     }
     match traced {
         Ok(traced) => {
@@ -61,7 +62,7 @@ fn check_what_has_one_size(bytes: &[u8]) {
         assert_eq!(encode_subject(&of(traced)), clean(bytes));
         match subject {
             Ok(subject) => assert_eq!(encode_subject(&of(subject)), clean(bytes)),
-            Err(error) => assert_eq!(error, DecodeError::Kind(uncounted(bytes))),
+            Err(error) => assert_eq!(error, uncounted(bytes)),
         }
     } else {
         assert!(bytes.len() != SUBJECT && subject.is_err());
@@ -76,8 +77,10 @@ fn check_what_has_one_size(bytes: &[u8]) {
         )
     });
     match count {
-        Ok(TallyCount { count, cpu_ns }) => assert_eq!(encode_count(count, cpu_ns), bytes),
-        Err(error) => assert!(bytes.len() != 16 && error == DecodeError::Length(bytes.len())),
+        Ok(count) => assert_eq!(encode_count(&count), bytes),
+        Err(error) => {
+            assert!(bytes.len() != TALLY_COUNT && error == DecodeError::Length(bytes.len()));
+        }
     }
     match ledger {
         Ok(ledger) => assert_eq!(encode_ledger(&ledger), bytes),
@@ -101,14 +104,15 @@ fn check_what_has_one_size(bytes: &[u8]) {
     }
 }
 
-/// Returns the kind of a subject that the kernel side sends only to the live stream.
-fn uncounted(bytes: &[u8]) -> Kind {
+/// Returns what is wrong with a subject that the kernel side of the daemon does not send.
+fn uncounted(bytes: &[u8]) -> DecodeError {
     assert_eq!(bytes[49], 0);
     if bytes[48] > 0 {
-        return Kind::Exit;
+        assert!(!(1..=5).contains(&bytes[51]));
+        return DecodeError::Outcome(bytes[51]);
     }
     assert_ne!(int(bytes, 12), 0);
-    Kind::Failure
+    DecodeError::Kind(Kind::Failure)
 }
 
 /// Returns an event with this subject, because [`encode_subject`] takes an event.
@@ -129,9 +133,10 @@ fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
         ledger.other,
         ledger.recovered.cast_unsigned(),
         ledger.unattributed_cpu_ns,
-        ledger.seen,
     ];
-    fields.map(u64::to_ne_bytes).concat()
+    let last = [ledger.unattributed_lifetime_ns, ledger.seen];
+    let fields = fields.iter().chain(&ledger.unattributed_exits).chain(&last);
+    fields.flat_map(|field| field.to_ne_bytes()).collect()
 }
 
 /// Clears both names of a subject, or of a record that begins with one, after their first NUL.

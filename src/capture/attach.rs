@@ -39,6 +39,8 @@ pub struct Capture {
     pub(super) info: CaptureInfo,
     /// What the programs were loaded from.
     pub(super) fingerprint: String,
+    /// Whether they count exits by subject.
+    pub(super) has_exits_by_subject: bool,
     /// What earlier programs have counted.
     pub(super) base: Base,
     /// What earlier programs have counted and nobody has read yet.
@@ -162,6 +164,7 @@ impl Capture {
             tally,
             info,
             fingerprint: options.fingerprint(),
+            has_exits_by_subject: options.has_exits_by_subject(),
             base: Base::default(),
             leftover: Leftover::default(),
             is_kept: false,

@@ -19,7 +19,9 @@ impl Base {
         let failures = self.failures.iter().map(|(_, count)| count);
         let exits = self.exits.by_status().map(|(_, count)| count);
         let lifetimes = self.exits.lifetimes().iter().copied();
+        let causes = [self.exits.oom_kills(), self.exits.core_dumps()];
         self.ledgers.is_plausible(largest)
+            && causes.into_iter().all(|n| n <= largest)
             && failures.chain(exits).chain(lifetimes).all(|n| n <= largest)
             && self.exits.lifetime_ns() <= u128::MAX / 2
     }

@@ -120,6 +120,7 @@ impl Capture {
             maps: kept.maps,
             tally,
             fingerprint: options.fingerprint(),
+            has_exits_by_subject: options.has_exits_by_subject(),
             base,
             leftover: Leftover::default(),
             is_kept: true,
@@ -211,6 +212,7 @@ fn base_after(old: &Kept, base: Base) -> io::Result<Base> {
     add_ledgers(&old.maps, &mut sums.ledgers)?;
     add_failures(&old.maps, &mut sums.failures)?;
     add_exits(&old.maps, &mut sums.exits)?;
+    sums.ledgers.exits_only_seen = sums.ledgers.exits_in_no_count();
     // Runs that the kernel has skipped are known by the program, which is gone from now on:
     // see `ProgramStats::missed_runs`.
     for kept in &old.programs {

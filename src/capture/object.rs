@@ -110,6 +110,7 @@ pub(super) fn load<'a>(
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
         rodata.with_cgroup = u8::from(options.with_cgroup);
+        rodata.with_exits = u8::from(options.with_exits);
         rodata.parents_mask = PARENTS - 1;
         if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);

@@ -24,8 +24,12 @@ pub struct Options {
     pub exec_hooks: Vec<Vec<Hook>>,
     /// The hooks that may be used for failed execs. None: failed execs are not observed.
     pub failures: Option<FailureHooks>,
-    /// Observe exits of processes, and their CPU time.
+    /// Observe exits of processes.
     pub exits: bool,
+    /// Count exits by subject, too, for the views.
+    pub with_exits: bool,
+    /// Observe the CPU time of processes, too, for the views.
+    pub cpu_time: bool,
     /// Groups of hooks for exits, the preferred one first.
     pub exit_hooks: Vec<Vec<Hook>>,
     /// Groups of hooks for CPU time, the preferred one first.
@@ -74,6 +78,8 @@ impl Options {
             exec_hooks,
             failures,
             exits,
+            with_exits,
+            cpu_time,
             exit_hooks,
             cpu_time_hooks,
             classic,
@@ -81,10 +87,19 @@ impl Options {
             may_skip: _, // the same on each start on this kernel
         } = self;
         let hooks = (exec_hooks, exit_hooks, cpu_time_hooks);
-        let switches = (with_parent_comm, with_cgroup, failures, exits, classic);
+        let switches = (with_parent_comm, with_cgroup, failures, classic);
+        let exits = (exits, with_exits, cpu_time);
         let mut hasher = DefaultHasher::new();
-        format!("{transports:?} {buffer_pages} {hooks:?} {switches:?} {live:?}").hash(&mut hasher);
+        format!("{transports:?} {buffer_pages} {hooks:?} {switches:?} {exits:?} {live:?}")
+            .hash(&mut hasher);
         format!("{}-{:016x}", env!("EXECSNOOP_OBJECT"), hasher.finish())
+    }
+}
+
+impl Options {
+    /// Returns whether the ledger has what became of each exit.
+    pub(super) fn has_exits_by_subject(&self) -> bool {
+        self.with_exits || self.live.exits
     }
 }
 
@@ -104,6 +119,8 @@ impl Default for Options {
             exec_hooks: vec![vec![EXEC_TP_BTF], vec![EXEC_RAW_TP], EXEC_SYS_EXIT.to_vec()],
             failures: Some(FailureHooks::Fexit),
             exits: true,
+            with_exits: false,
+            cpu_time: true,
             exit_hooks: vec![vec![EXIT_TP_BTF], vec![EXIT_LIVE[0]], vec![EXIT_LIVE[1]]],
             cpu_time_hooks: vec![vec![CPU_TP_BTF], vec![CPU_RAW_TP]],
             classic: false,

@@ -40,9 +40,13 @@ impl Source for Capture {
     }
 
     fn ledgers(&mut self) -> io::Result<Ledgers> {
-        let mut sums = self.base.ledgers;
-        add_ledgers(&self.maps, &mut sums)?;
-        Ok(sums)
+        let mut ledgers = Ledgers::default();
+        add_ledgers(&self.maps, &mut ledgers)?;
+        if !self.has_exits_by_subject {
+            ledgers.exits_only_seen = ledgers[Kind::Exit].seen;
+        }
+        ledgers += self.base.ledgers;
+        Ok(ledgers)
     }
 
     fn failures(&mut self) -> io::Result<FailureCounts> {

@@ -38,7 +38,7 @@ pub fn select(options: &Options, facts: &mut impl Facts) -> Result<Selection, Er
         selection.extend(exits.or_note(Note::ExitsOff));
     }
     // In a live stream, the events of exits contain the CPU time.
-    if options.exits && !options.live.exits {
+    if options.exits && options.cpu_time && !options.live.exits {
         let cpu_time = first_of(&options.cpu_time_hooks, facts)?;
         selection.extend(cpu_time.or_note(Note::CpuTimeOff));
     }

@@ -52,13 +52,15 @@ impl Error {
 }
 
 /// Serde's words for Rust types, each with the word for it in TOML.
-const TERMS: [(&str, &str); 9] = [
+const TERMS: [(&str, &str); 11] = [
     ("expected usize", "expected a number from 0"),
     ("expected a sequence", "expected a list"),
     ("expected struct Capture", "expected a table"),
     ("expected struct Web", "expected a table"),
     ("expected struct Log", "expected a table"),
+    ("expected a map", "expected a table"),
     ("invalid type: map", "invalid type: table"),
+    ("invalid type: sequence", "invalid type: list"),
     (
         "wanted exactly 1 element, found 0 elements",
         "expected a table in single brackets",

@@ -3,8 +3,8 @@
 //! The text of `config.toml` and of the web configuration file comes in, values go out. Every key
 //! is optional, except `labels` of a view, and an unknown key is an error. The fields of [`Config`]
 //! are the keys, with their defaults; `config.example.toml` shows them. The thread that starts or
-//! reloads the daemon runs this code. `web.rs`, `view.rs` and `web_file` decide what is valid in
-//! their sections, this file decides the rest.
+//! reloads the daemon runs this code. `web.rs`, `view.rs`, `label.rs`, `watch.rs` and `web_file` decide
+//! what is valid in their sections, this file decides the rest.
 //!
 //! Parsing is pure. [`Config::resolve`] looks up users (NSS), once at the start, once per reload,
 //! and for `--check`. [`Config::resolve_listen`] looks up hosts (DNS); a reload does not call it,
@@ -15,24 +15,33 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::view::{Label, View, grouping, name};
+use self::conditions::Invalid;
+use crate::names::own_label::OwnLabels;
+use crate::pipeline::view::{Label, Metric, View, grouping, name};
+use crate::pipeline::watch::Watch;
 use crate::sys::log::{LogFormat, LogLevel};
 use crate::sys::user;
 
 mod address;
+mod conditions;
 mod error;
 mod file;
+mod label;
 mod readers;
+mod rename;
 mod suggest;
 mod view;
+mod watch;
 mod web;
 pub mod web_file;
 
 pub use self::address::{Address, resolve};
 pub use self::error::{Error, Fault};
 pub use self::file::{DEFAULT_PATH, File};
+pub use self::label::LabelConfig;
 pub use self::readers::notice as permission_notice;
 pub use self::view::{MAX_SERIES, ViewConfig};
+pub use self::watch::WatchConfig;
 pub use self::web::{Listen, MAX_CONNECTIONS, Web};
 
 /// The largest buffer of a CPU in pages: 64 MiB with pages of 4 KiB.
@@ -47,7 +56,9 @@ pub struct Config {
     pub capture: Capture,
     pub web: Web,
     pub log: Log,
+    pub label: Vec<LabelConfig>,
     pub view: Vec<ViewConfig>,
+    pub watch: Vec<WatchConfig>,
 }
 
 /// A configuration whose users have been looked up.
@@ -57,6 +68,10 @@ pub struct Resolved {
     pub config: Config,
     /// The views of `[[view]]`, without counts.
     pub views: Vec<View>,
+    /// The watches of `[[watch]]`, without counts.
+    pub watches: Vec<Watch>,
+    /// The labels of `[[label]]`.
+    pub labels: OwnLabels,
 }
 
 /// Everything that the daemon needs to start.
@@ -120,10 +135,12 @@ impl Default for Config {
             capture: Capture::default(),
             web: Web::default(),
             log: Log::default(),
+            label: Vec::new(),
             view: vec![
                 ViewConfig::by(&[Label::Comm]),
                 ViewConfig::by(&[Label::Uid, Label::User]),
             ],
+            watch: Vec::new(),
         }
     }
 }
@@ -137,6 +154,18 @@ impl Default for Capture {
             exits: true,
             classic: false,
         }
+    }
+}
+
+impl Capture {
+    /// Returns the key of a view that needs what is not captured, and what is wrong.
+    fn fault_of(&self, view: &ViewConfig) -> Option<Invalid> {
+        let metric = view.metrics.iter().find(|metric| metric.is_of_exits())?;
+        (!self.exits).then(|| {
+            let name = metric.name();
+            let message = format!("`{name}` needs `capture.exits = true`");
+            ("metrics".to_owned(), message)
+        })
     }
 }
 
@@ -164,8 +193,7 @@ impl Config {
         let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
         let document = toml::de::DeTable::parse(&file.text)
             .map_err(|error| file.invalid(at(&error), error.message().to_owned()))?;
-        // The defaults contain every key.
-        let known = toml::Table::try_from(Self::default()).unwrap_or_default();
+        let known = Self::known_keys();
         if let Some(unknown) = suggest::unknown(document.get_ref(), &known) {
             return Err(file.invalid(unknown.offset, unknown.to_string()));
         }
@@ -175,6 +203,9 @@ impl Config {
             let message = error::in_terms_of_toml(error.inner().message());
             file.invalid(at(error.inner()), format!("{key}: {message}"))
         })?;
+        config
+            .define_labels()
+            .map_err(|fault| file.locate(&fault))?;
         config.validate().map_err(|fault| file.locate(&fault))?;
         if config.web.config_file != Path::new("") {
             let dir = file.path.parent().unwrap_or(Path::new(""));
@@ -183,14 +214,48 @@ impl Config {
         Ok(config)
     }
 
-    /// Looks up the users of `always` (NSS), which can block.
+    fn known_keys() -> toml::Table {
+        // The defaults contain every key, except those of a label.
+        let label = LabelConfig {
+            name: String::new(),
+            cgroup: String::new(),
+        };
+        let all = Self {
+            label: vec![label],
+            ..Self::default()
+        };
+        toml::Table::try_from(all).unwrap_or_default()
+    }
+
+    /// Completes the labels of views that `[[label]]` defines.
+    fn define_labels(&mut self) -> Result<(), Fault> {
+        for (i, view) in self.view.iter_mut().enumerate() {
+            label::define(&mut view.labels, &self.label)
+                .map_err(|message| Fault::new(&format!("view.{i}.labels"), message))?;
+        }
+        Ok(())
+    }
+
+    /// Looks up the users of views and watches (NSS), which can block.
     pub fn resolve(self) -> Result<Resolved, Fault> {
         let views = self.view.iter().enumerate().map(|(i, view)| {
-            let fault = |message| Fault::unknown(&format!("view.{i}.always"), message);
-            view.resolve().map_err(fault)
+            let fault = |(key, message)| Fault::unknown(&format!("view.{i}.{key}"), message);
+            view.resolve(&self.label).map_err(fault)
         });
+        let watches = self.watch.iter().enumerate().map(|(i, watch)| {
+            let fault = |(key, message)| Fault::unknown(&format!("watch.{i}.{key}"), message);
+            let watch = watch.resolve(&self.label).map_err(fault)?;
+            Ok(if self.capture.exits {
+                watch
+            } else {
+                watch.without_exits()
+            })
+        });
+        let labels = OwnLabels::compile(self.label.iter().map(LabelConfig::own));
         Ok(Resolved {
             views: views.collect::<Result<_, _>>()?,
+            watches: watches.collect::<Result<_, _>>()?,
+            labels: labels.map_err(|unfit| Fault::new("label", unfit.to_string()))?,
             config: self,
         })
     }
@@ -200,10 +265,30 @@ impl Config {
         self.web.resolve()
     }
 
-    /// Returns whether a view has a label that matches.
-    pub fn has_label(&self, matches: impl Fn(Label) -> bool) -> bool {
-        let mut labels = self.view.iter().flat_map(|view| &view.labels);
-        labels.any(|&label| matches(label))
+    /// Returns the labels that views and watches use, each with the key of the table.
+    pub fn labels(&self) -> impl Iterator<Item = (&'static str, Label)> {
+        let views = self.view.iter();
+        let views = views.flat_map(|view| view.used_labels(&self.label));
+        let watches = self.watch.iter();
+        let watches = watches.flat_map(|watch| watch.labels(&self.label));
+        let views = views.map(|label| ("view", label));
+        views.chain(watches.map(|label| ("watch", label)))
+    }
+
+    /// Returns whether a view or a watch uses a label that matches.
+    pub fn has_label(&self, matches: impl Fn(&Label) -> bool) -> bool {
+        self.labels().any(|(_, label)| matches(&label))
+    }
+
+    /// Returns whether a view has a metric that matches.
+    pub fn has_metric(&self, matches: impl Fn(Metric) -> bool) -> bool {
+        let mut metrics = self.view.iter().flat_map(|view| &view.metrics);
+        metrics.any(|&metric| matches(metric))
+    }
+
+    /// Returns whether a view or a watch counts exits.
+    pub fn has_exits(&self) -> bool {
+        self.capture.exits && (self.has_metric(Metric::is_of_exits) || !self.watch.is_empty())
     }
 
     /// Checks everything that needs no look-up. Call it again after flags have replaced values of
@@ -225,15 +310,25 @@ impl Config {
             ));
         }
         faults.extend(self.web.faults());
+        for (i, label) in self.label.iter().enumerate() {
+            if let Some((key, message)) = label.fault(&self.label[..i]) {
+                faults.push(Fault::new(&format!("label.{i}.{key}"), message));
+            }
+        }
         let mut seen: Vec<&ViewConfig> = Vec::new();
         for (i, view) in self.view.iter().enumerate() {
-            if let Some((key, message)) = view.fault() {
+            let not_captured = || self.capture.fault_of(view);
+            let fault = view.fault(&self.label).or_else(not_captured);
+            if let Some((key, message)) = fault {
                 faults.push(Fault::new(&format!("view.{i}.{key}"), message));
             }
             let groups: BTreeSet<_> = grouping(&view.labels).collect();
             let mut others = seen.iter();
-            let same =
-                others.find(|other| grouping(&other.labels).collect::<BTreeSet<_>>() == groups);
+            // Names of labels that are joined can give the name of another label.
+            let same = others.find(|other| {
+                grouping(&other.labels).collect::<BTreeSet<_>>() == groups
+                    || name(&other.labels) == name(&view.labels)
+            });
             if let Some(other) = same {
                 faults.push(Fault::new(
                     &format!("view.{i}.labels"),
@@ -244,6 +339,11 @@ impl Config {
                 ));
             }
             seen.push(view);
+        }
+        for (i, watch) in self.watch.iter().enumerate() {
+            if let Some((key, message)) = watch.fault(&self.watch[..i], &self.label) {
+                faults.push(Fault::new(&format!("watch.{i}.{key}"), message));
+            }
         }
         faults
     }

@@ -27,7 +27,7 @@ pub(super) fn unknown_key(path: &str, nearest: Option<&str>) -> String {
     }
 }
 
-/// Returns the first unknown key of the document.
+/// Returns the first unknown key of the document. A table that is empty in `known` can have any keys.
 pub(super) fn unknown(document: &DeTable<'_>, known: &toml::Table) -> Option<Unknown> {
     unknown_in(document, known, "")
 }
@@ -50,7 +50,9 @@ fn unknown_in(table: &DeTable<'_>, known: &toml::Table, path: &str) -> Option<Un
             });
         };
         let unknown = match (value.get_ref(), expected) {
-            (DeValue::Table(table), toml::Value::Table(known)) => unknown_in(table, known, &path),
+            (DeValue::Table(table), toml::Value::Table(known)) if !known.is_empty() => {
+                unknown_in(table, known, &path)
+            }
             (DeValue::Array(tables), toml::Value::Array(known)) => {
                 let known = known.first().and_then(toml::Value::as_table);
                 tables

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::conditions::{Conditions, Invalid, Users};
+use super::label::LabelConfig;
+use super::rename::RenameConfig;
 use crate::names::parse;
-use crate::pipeline::view::{self, Label, View};
+use crate::pipeline::view::{self, Label, Metric, View};
 
 /// The upper limit of `max_series`.
 pub const MAX_SERIES: usize = 100_000;
@@ -15,6 +18,8 @@ pub const MAX_SERIES: usize = 100_000;
 #[serde(deny_unknown_fields)]
 pub struct ViewConfig {
     pub labels: Vec<Label>,
+    #[serde(default = "ViewConfig::default_metrics")]
+    pub metrics: Vec<Metric>,
     /// The number of slots for series, at most [`MAX_SERIES`]. Execs whose series gets no slot are
     /// counted as `other`.
     #[serde(default = "ViewConfig::default_max_series")]
@@ -28,6 +33,11 @@ pub struct ViewConfig {
     /// In a view with one label: values that have a series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
+    /// What an exec, exit or CPU time must have to be counted in a series. All others are `other`.
+    #[serde(default, rename = "where")]
+    pub filter: Conditions,
+    #[serde(default)]
+    pub rename: RenameConfig,
 }
 
 impl ViewConfig {
@@ -35,11 +45,18 @@ impl ViewConfig {
     pub fn by(labels: &[Label]) -> Self {
         Self {
             labels: labels.to_vec(),
+            metrics: Self::default_metrics(),
             max_series: Self::default_max_series(),
             idle_after: Self::default_idle_after(),
             user_share: Self::default_user_share(),
             always: Vec::new(),
+            filter: Conditions::default(),
+            rename: RenameConfig::default(),
         }
+    }
+
+    fn default_metrics() -> Vec<Metric> {
+        Metric::DEFAULT.to_vec()
     }
 
     fn default_max_series() -> usize {
@@ -54,16 +71,27 @@ impl ViewConfig {
         0.5
     }
 
-    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+    /// Returns the first key with an invalid value, and what is wrong. `defined` are the labels that the
+    /// file defines. Looks up no users.
+    pub(super) fn fault(&self, defined: &[LabelConfig]) -> Option<Invalid> {
+        let of_view = self
+            .own_fault()
+            .map(|(key, message)| (key.to_owned(), message));
+        of_view.or_else(|| self.fault_of_values(defined).err())
+    }
+
+    fn own_fault(&self) -> Option<(&'static str, String)> {
         let labels = &self.labels;
-        let twice = labels
-            .iter()
-            .enumerate()
-            .find(|(i, label)| labels[..*i].contains(label));
+        let twice = first_twice(labels);
+        let metric_twice = first_twice(&self.metrics);
         if labels.is_empty() {
             Some(("labels", "a view needs at least one label".to_owned()))
-        } else if let Some((_, label)) = twice {
+        } else if let Some(label) = twice {
             Some(("labels", format!("`{}` is listed twice", label.name())))
+        } else if self.metrics.is_empty() {
+            Some(("metrics", "a view needs at least one metric".to_owned()))
+        } else if let Some(metric) = metric_twice {
+            Some(("metrics", format!("`{}` is listed twice", metric.name())))
         } else if !(1..=MAX_SERIES).contains(&self.max_series) {
             Some((
                 "max_series",
@@ -92,6 +120,46 @@ impl ViewConfig {
         } else {
             let fault = self.reserved().err().or_else(|| self.doubt());
             fault.map(|message| ("always", message))
+        }
+    }
+
+    /// Checks `where` and `rename`, and that the series of `always` can be counted in.
+    fn fault_of_values(&self, defined: &[LabelConfig]) -> Result<(), Invalid> {
+        let filter = self.filter.matcher(defined, &[], Users::Ignore);
+        let filter = filter.map_err(|(key, message)| (format!("where.{key}"), message))?;
+        let rename = self.rename.compile(&self.labels, defined);
+        let rename = rename.map_err(|(key, message)| (format!("rename.{key}"), message))?;
+        for (value, name) in self.always.iter().zip(self.reserved_names()) {
+            let Some(label) = view::grouping(&self.labels).next() else {
+                break;
+            };
+            let message = if filter.excludes(label, &name) {
+                format!("{value:?} is left out by `where`, so its series would stay 0")
+            } else if let Some((_, rules)) = rename.first()
+                && let new = rules.rename(&name)
+                && *new != *name
+            {
+                let new = String::from_utf8_lossy(&new);
+                format!("{value:?} is renamed by `rename`; write {new:?}")
+            } else {
+                continue;
+            };
+            return Err(("always".to_owned(), message));
+        }
+        Ok(())
+    }
+
+    /// Returns the values of `always` as series have them, except for users.
+    fn reserved_names(&self) -> Vec<Vec<u8>> {
+        match view::grouping(&self.labels).next() {
+            Some(Label::Uid) => self.always.iter().map(|uid| uid.clone().into()).collect(),
+            Some(label) if !self.is_by_user() => {
+                let keys = self.reserved().unwrap_or_default();
+                keys.iter()
+                    .map(|key| key.name_of(label, &self.labels).to_vec())
+                    .collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -125,10 +193,38 @@ impl ViewConfig {
             .collect()
     }
 
-    /// Returns a view without counts, or why a user of `always` was not found.
-    pub(super) fn resolve(&self) -> Result<View, String> {
-        let view = View::new(self.labels.clone(), self.max_series);
-        let view = view.idle_after(self.idle_after).user_share(self.user_share);
-        Ok(view.reserve(self.reserved()?))
+    /// Returns the labels of the view and those that `where` has conditions on. The view must have no
+    /// fault.
+    pub(super) fn used_labels(&self, defined: &[LabelConfig]) -> Vec<Label> {
+        let mut labels = self.filter.labels(defined, &[]).unwrap_or_default();
+        labels.extend(self.labels.iter().cloned());
+        labels
     }
+
+    /// Returns a view without counts, or the key with a user who was not found.
+    pub(super) fn resolve(&self, defined: &[LabelConfig]) -> Result<View, Invalid> {
+        let view = View::new(self.labels.clone(), self.max_series)
+            .with_metrics(self.metrics.clone())
+            .idle_after(self.idle_after)
+            .user_share(self.user_share);
+        let reserved = self.reserved();
+        let mut view = view.reserve(reserved.map_err(|message| ("always".to_owned(), message))?);
+        if !self.filter.is_empty() {
+            let filter = self.filter.matcher(defined, &[], Users::LookUp);
+            view = view.only(filter.map_err(|(key, message)| (format!("where.{key}"), message))?);
+        }
+        let rename = self.rename.compile(&self.labels, defined);
+        let rename = rename.map_err(|(key, message)| (format!("rename.{key}"), message))?;
+        for (label, rules) in rename {
+            view = view.renaming(label, rules);
+        }
+        Ok(view)
+    }
+}
+
+/// Returns the first value that an earlier one equals.
+fn first_twice<T: PartialEq>(values: &[T]) -> Option<&T> {
+    let twice = values.iter().enumerate();
+    let mut twice = twice.filter(|(i, value)| values[..*i].contains(value));
+    twice.next().map(|(_, value)| value)
 }

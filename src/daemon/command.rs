@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::pipeline::aggregator::Changes;
+    use crate::pipeline::change::Changes;
 
     fn reload(load: impl FnOnce() -> Config + Send + 'static) -> Command {
         Command::Reload(Box::new(move || Ok(load().resolve()?)))
@@ -140,7 +140,7 @@ mod tests {
         let obeyed = async { tokio::join!(obey(commanded, &mut reloader), stop) };
         timeout(Duration::from_secs(5), obeyed).await.unwrap();
         assert_eq!(loaded.load(Ordering::SeqCst), 2, "the first and the newest");
-        let views = changes.lock().unwrap().take().unwrap();
-        assert_eq!(views[0].counts().max_series, 9);
+        let change = changes.lock().unwrap().take().unwrap();
+        assert_eq!(change.views[0].counts().max_series, 9);
     }
 }

@@ -19,7 +19,7 @@ use crate::config::{self, Config};
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::saved::{Saved, State};
 use crate::pipeline::saver::Saver;
-use crate::pipeline::view::Label;
+use crate::pipeline::view::{Label, Metric};
 use crate::sys::state_file::StateFile;
 
 /// The name of the descriptor of the saved counts.
@@ -124,8 +124,10 @@ fn options(config: &Config) -> capture::Options {
             config::Transport::Ringbuf => vec![TransportKind::Ring],
         },
         buffer_pages: config.capture.buffer_pages,
-        with_parent_comm: config.has_label(|label| label == Label::ParentComm),
+        with_parent_comm: config.has_label(|label| *label == Label::ParentComm),
         with_cgroup: config.has_label(Label::is_of_cgroup),
+        with_exits: config.has_exits(),
+        cpu_time: config.has_metric(|metric| metric == Metric::CpuSeconds),
         failures: match config.capture.failures {
             config::Failures::Auto => Some(FailureHooks::Fexit),
             config::Failures::Tracepoint => Some(FailureHooks::FexitOrTracepoint),

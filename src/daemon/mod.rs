@@ -10,6 +10,7 @@ mod command;
 mod error;
 mod handover;
 pub mod notify;
+mod observed;
 mod pipeline;
 pub mod reload;
 pub mod signals;
@@ -48,7 +49,8 @@ use crate::http::routes::{self, App};
 use crate::http::server::{Limits, Server};
 use crate::metrics::Metrics;
 use crate::names::users::Users;
-use crate::pipeline::aggregator::{Aggregator, Changes};
+use crate::pipeline::aggregator::Aggregator;
+use crate::pipeline::change::Changes;
 use crate::pipeline::flush::Control;
 use crate::pipeline::flusher::Flusher;
 use crate::pipeline::reader::Reader;
@@ -155,23 +157,25 @@ impl Daemon {
         let config = resolved.config;
         let control = Control::new().context("cannot make an eventfd")?;
         let (sender, messages) = mpsc::channel(CHANNEL);
-        let mut reader =
-            Reader::new(source, control.clone(), sender).continuing(beginning.counts.is_some());
+        let changes = Changes::default();
+        let mut reader = Reader::new(source, control.clone(), sender)
+            .continuing(beginning.counts.is_some())
+            .with_labels(resolved.labels)
+            .with_changes(Arc::clone(&changes));
         drop_privileges(&mut reader)?;
 
         // The privileges are dropped by now. So a file that cannot be read without them is an error
         // at the start, and not only when it is read again.
         let web_config = Live::load(&config.web.config_file)?.map(Arc::new);
-        let changes = Changes::default();
         let aggregator = match beginning.counts {
             Some(counts) => Aggregator::resume(counts, resolved.views),
             None => Aggregator::new(resolved.views),
         };
+        let aggregator = aggregator.with_watches(resolved.watches);
         let aggregator = match beginning.saver {
             Some(saver) => aggregator.with_saver(saver),
             None => aggregator,
         };
-        let aggregator = aggregator.with_changes(Arc::clone(&changes));
         let pipeline = Pipeline::start(reader, messages, aggregator)?;
         let flusher = Flusher::new(control.clone(), pipeline.snapshots.clone());
         let users = Users::default();

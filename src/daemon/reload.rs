@@ -2,9 +2,10 @@
 //!
 //! A reload is all or nothing. Most keys can only change by a restart, for example because loading
 //! programs and binding addresses needs privileges that the daemon has dropped. If such a key has
-//! changed, the whole running configuration stays in effect. Views that are in both configurations
-//! keep their counts.
+//! changed, the whole running configuration stays in effect. Views and watches that are in both
+//! configurations keep their counts.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -12,12 +13,14 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::{self, Config, Resolved};
 use crate::daemon::notify;
-use crate::pipeline::aggregator::Changes;
-use crate::pipeline::view::Label;
+use crate::daemon::observed::Observed;
+use crate::pipeline::change::{Change, Changes};
+use crate::pipeline::view::Metric;
+use crate::pipeline::watch::Watch;
 use crate::sys::{log, thread};
 
 /// How long reading the configuration, with its look-ups, may take before the reload is reported as
@@ -25,7 +28,7 @@ use crate::sys::{log, thread};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The keys that a reload can change.
-const LIVE: [&str; 2] = ["log.level", "view"];
+const LIVE: [&str; 4] = ["label", "log.level", "view", "watch"];
 
 /// Applies changed configurations.
 #[derive(Debug)]
@@ -37,30 +40,6 @@ pub struct Reloader {
     status: String,
     note: watch::Sender<String>,
     patience: Duration,
-}
-
-/// The optional data that the kernel side reads: what the labels of the configuration at the start
-/// need.
-#[derive(Debug, Clone, Copy)]
-struct Observed {
-    parent_comm: bool,
-    cgroup: bool,
-}
-
-impl Observed {
-    fn by(config: &Config) -> Self {
-        Self {
-            parent_comm: config.has_label(|label| label == Label::ParentComm),
-            cgroup: config.has_label(Label::is_of_cgroup),
-        }
-    }
-
-    fn has(self, label: Label) -> bool {
-        match label {
-            Label::ParentComm => self.parent_comm,
-            label => self.cgroup || !label.is_of_cgroup(),
-        }
-    }
 }
 
 impl Reloader {
@@ -136,12 +115,27 @@ impl Reloader {
     }
 
     fn apply(&mut self, loaded: Resolved) -> anyhow::Result<()> {
-        let Resolved { config, views, .. } = loaded;
+        let Resolved {
+            config,
+            views,
+            mut watches,
+            labels,
+        } = loaded;
         let refusals = self.refusals(&config)?;
         if !refusals.is_empty() {
             bail!("{}", refusals.join("; "));
         }
-        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(views);
+        if config.has_exits() && !self.observed.exits {
+            warn!(
+                "watches count no exits until a restart: the kernel side was started without a watch"
+            );
+            watches = watches.into_iter().map(Watch::without_exits).collect();
+        }
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Change {
+            views,
+            watches,
+            labels,
+        });
         log::set_level(config.log.level);
         self.running = config;
         Ok(())
@@ -157,11 +151,20 @@ impl Reloader {
             .filter(|key| !LIVE.contains(&key.as_str()))
             .map(|key| format!("{key} can only change by a restart"))
             .collect();
-        for label in Label::ALL {
-            if config.has_label(|used| used == label) && !self.observed.has(label) {
+        let used: BTreeSet<_> = config.labels().collect();
+        for (table, label) in used {
+            if !self.observed.has(&label) {
                 refusals.push(format!(
-                    "view: the label `{}` needs a restart: the kernel side was started without it",
+                    "{table}: the label `{}` needs a restart: the kernel side was started without it",
                     label.name()
+                ));
+            }
+        }
+        for metric in Metric::ALL {
+            if config.has_metric(|used| used == metric) && !self.observed.counts(metric) {
+                refusals.push(format!(
+                    "view: the metric `{}` needs a restart: the kernel side was started without it",
+                    metric.name()
                 ));
             }
         }
@@ -195,7 +198,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::pipeline::view::View;
+    use crate::names::own_label::OwnLabel;
+    use crate::pipeline::view::{Label, View};
 
     fn config(text: &str) -> Config {
         Config::parse(text, Path::new("config.toml")).unwrap()
@@ -214,7 +218,7 @@ mod tests {
     }
 
     fn taken(changes: &Changes) -> Option<Vec<View>> {
-        changes.lock().unwrap().take()
+        changes.lock().unwrap().take().map(|change| change.views)
     }
 
     #[tokio::test]
@@ -238,6 +242,15 @@ mod tests {
         let (mut reloader, changes) = reloader("");
         let text = "log.level = \"debug\"\ncapture.exits = false\nweb.listen = [\":1\"]\n\
                     [[view]]\nlabels = [\"unit\", \"parent_comm\"]\n";
+        // A metric that the kernel side was not started for is refused, too.
+        let metrics = "[[view]]\nlabels = [\"comm\"]\nmetrics = [\"execs\", \"exits\"]\n";
+        reloader.reload(move || Ok(resolved(metrics))).await;
+        assert!(taken(&changes).is_none());
+        assert_eq!(
+            *reloader.note().borrow(),
+            "; configuration not reloaded: view: the metric `exits` needs a restart: \
+             the kernel side was started without it"
+        );
         let loaded = resolved(text);
         reloader.reload(move || Ok(loaded)).await;
         assert_eq!(reloader.successful.get(), 0.0);
@@ -294,6 +307,57 @@ mod tests {
             assert_eq!(reloader.successful.get(), 1.0);
             assert!(taken(&changes).is_some());
         }
+    }
+
+    #[tokio::test]
+    async fn a_label_that_is_defined_anew_is_applied_with_its_views() {
+        let text = |pattern: &str| {
+            format!(
+                "[[label]]\nname = \"job\"\ncgroup = \"{pattern}\"\n\
+                 [[view]]\nlabels = [\"job\"]\n"
+            )
+        };
+        let (mut reloader, changes) = reloader(&text("/job_([0-9]+)"));
+        let loaded = resolved(&text("/job-([0-9]+)"));
+        reloader.reload(move || Ok(loaded)).await;
+        assert_eq!(reloader.successful.get(), 1.0);
+        let job = Label::Own(OwnLabel::new("job", "/job-([0-9]+)"));
+        assert_eq!(taken(&changes).unwrap()[0].labels(), [job]);
+
+        // The kernel side reads cgroups only if a label at the start needs them.
+        let (mut reloader, _) = self::reloader("");
+        let loaded = resolved(&text("/job_([0-9]+)"));
+        reloader.reload(move || Ok(loaded)).await;
+        assert_eq!(
+            *reloader.note().borrow(),
+            "; configuration not reloaded: \
+             view: the label `job` needs a restart: the kernel side was started without it"
+        );
+    }
+
+    #[tokio::test]
+    async fn watches_count_exits_if_the_kernel_side_was_started_for_them() {
+        let watch = "[[watch]]\nname = \"w\"\ncomm = [\"sh\"]\n";
+        let no_exits = "capture.exits = false\n";
+        for (start, expected) in [
+            ("", [false; 2]),
+            (
+                "[[view]]\nlabels = [\"comm\"]\nmetrics = [\"cpu_seconds\", \"exits\"]\n",
+                [true; 2],
+            ),
+            ("[[watch]]\nname = \"v\"\nuid = [0]\n", [true; 2]),
+        ] {
+            let (mut reloader, changes) = reloader(start);
+            let more = watch.replace("\"w\"", "\"x\"");
+            let loaded = resolved(&format!("{watch}{more}"));
+            reloader.reload(move || Ok(loaded)).await;
+            assert_eq!(reloader.successful.get(), 1.0);
+            let watches = changes.lock().unwrap().take().unwrap().watches;
+            let have = watches.iter().map(Watch::has_exits).collect::<Vec<_>>();
+            assert_eq!(have, expected, "{start}");
+        }
+        let watches = resolved(&format!("{no_exits}{watch}")).watches;
+        assert!(!watches[0].has_exits());
     }
 
     #[tokio::test]

@@ -149,7 +149,7 @@ pub(super) fn value(labels: Vec<Label>, n: f64) -> Sample {
     Sample::new(labels, Value::Number(n))
 }
 
-pub(super) fn pair(name: &'static str, value: impl Into<String>) -> Label {
+pub(super) fn pair(name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Label {
     Label {
         name: name.into(),
         value: value.into(),
@@ -180,4 +180,9 @@ pub(super) fn histogram(
     };
     let sample = Sample::new(vec![], Value::Histogram(histogram.into()));
     family(name, help, FamilyKind::Histogram, vec![sample])
+}
+
+/// Converts nanoseconds to seconds, the unit of Prometheus.
+pub(super) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }

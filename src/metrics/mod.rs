@@ -2,7 +2,8 @@
 //!
 //! A snapshot and the names of its users come in, and an answer in one of two formats goes out, at
 //! most once per flush and format, on the runtime's thread. The names and help texts of all metrics
-//! are in this file and in `views`, which describe each metric once, as a [`families::Family`].
+//! are in this file and in `views`, `watches`, `continuity` and `pipeline`, which describe each metric
+//! once, as a [`families::Family`].
 //! [`text`] and [`protobuf`] encode the families.
 //!
 //! The families are built from the snapshot and not kept in the vectors of the `prometheus`
@@ -16,9 +17,9 @@ use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 
 use crate::capture::CaptureInfo;
-use crate::capture::source::ProgramStats;
 use crate::names::errno;
 use crate::names::users::UserNames;
+use crate::pipeline::per_second;
 use crate::pipeline::snapshot::Snapshot;
 use crate::record::{Kind, LIFETIME_BUCKETS, WaitStatus};
 use crate::sys::log;
@@ -26,15 +27,17 @@ use crate::sys::log;
 mod continuity;
 pub mod families;
 mod format;
+mod pipeline;
 pub mod protobuf;
 #[cfg(test)]
 mod tests;
 pub mod text;
 mod views;
+mod watches;
 
 pub use self::format::Format;
 
-use self::families::{Family, Sample, count, counter, gauge, histogram, pair, plain, value};
+use self::families::{Family, count, counter, gauge, histogram, pair, plain, seconds, value};
 
 /// Errors that have a sample, of value 0, before they first occur.
 const USUAL_ERRNOS: [Errno; 5] = [
@@ -139,13 +142,16 @@ impl Execs<'_> {
         }
         if self.capture_info.observes(Kind::Exit) {
             families.extend(Self::exits(snapshot));
+            families.extend(Self::exits_by_view(snapshot));
         }
         if self.capture_info.observes(Kind::CpuTime) {
             families.extend(Self::cpu_time(snapshot));
         }
         families.extend(self.views(snapshot));
+        let has_exits = self.capture_info.observes(Kind::Exit);
+        families.extend(watches::families(&snapshot.watches, has_exits));
         families.extend(continuity::families(&snapshot.continuity));
-        families.extend(self.pipeline(snapshot));
+        families.extend(pipeline::families(snapshot, self.capture_info));
         families
     }
 
@@ -161,10 +167,17 @@ impl Execs<'_> {
                 },
                 [plain(snapshot.execs)],
             ),
+            histogram(
+                "execsnoop_execs_per_second",
+                "Execs in each second since counting began.",
+                &per_second::BUCKETS.map(|bound| bound as f64),
+                snapshot.per_second.seconds(),
+                snapshot.per_second.execs() as f64,
+            ),
             counter(
                 "execsnoop_lost_events_total",
-                "Execs and CPU times whose event was lost, and with it the time. They are still \
-                 counted.",
+                "Execs, exits and CPU times whose event was lost, and with it the time. They are \
+                 still counted.",
                 snapshot
                     .lost()
                     .map(|(reason, n)| count(vec![pair("reason", reason.name())], n)),
@@ -226,12 +239,44 @@ impl Execs<'_> {
                 "Processes that exited, by exit status or signal.",
                 samples.collect::<Vec<_>>(),
             ),
+            counter(
+                "execsnoop_oom_kills_total",
+                "Processes that the kernel's OOM killer has killed.",
+                [plain(exits.oom_kills())],
+            ),
+            counter(
+                "execsnoop_core_dumps_total",
+                "Processes of which the kernel has dumped a core.",
+                [plain(exits.core_dumps())],
+            ),
             histogram(
                 "execsnoop_process_lifetime_seconds",
                 "Time from fork to exit of processes.",
                 &LIFETIME_BUCKETS,
                 exits.lifetimes(),
                 exits.lifetime_ns() as f64 / 1e9,
+            ),
+        ]
+    }
+
+    fn exits_by_view(snapshot: &Snapshot) -> Vec<Family> {
+        let mut metrics = snapshot.views.iter().flat_map(|view| &view.metrics);
+        let mut watches = snapshot.watches.iter();
+        if !metrics.any(|metric| metric.is_of_exits()) && !watches.any(|of| of.exits.is_some()) {
+            return Vec::new();
+        }
+        vec![
+            counter(
+                "execsnoop_unattributed_exits_total",
+                "Exits that every view counts as `other` and no watch counts, because their process \
+                 is not known.",
+                [plain(snapshot.unattributed_exits.iter().sum())],
+            ),
+            counter(
+                "execsnoop_exits_without_outcome_total",
+                "Exits in execsnoop_exits_total that no view and no watch counts: those before one of \
+                 them first had exits, and those that a killed daemon had received and not saved.",
+                [plain(snapshot.exits_without_outcome)],
             ),
         ]
     }
@@ -251,100 +296,4 @@ impl Execs<'_> {
             ),
         ]
     }
-
-    fn pipeline(&self, snapshot: &Snapshot) -> Vec<Family> {
-        let flush = &snapshot.flush;
-        let hooks = self.capture_info.hooks.iter().map(|hook| {
-            let labels = vec![
-                pair("event", hook.kind.name()),
-                pair("program", hook.program),
-                pair("type", hook.program_type),
-            ];
-            value(labels, 1.0)
-        });
-        let mut families = vec![
-            gauge(
-                "execsnoop_hook_info",
-                "The BPF program in use for each kind of event, and its type.",
-                hooks.collect::<Vec<_>>(),
-            ),
-            gauge(
-                "execsnoop_transport_info",
-                "The transport of events from the kernel.",
-                [value(
-                    vec![pair("transport", self.capture_info.transport.name())],
-                    1.0,
-                )],
-            ),
-            gauge(
-                "execsnoop_buffer_bytes",
-                "Total size of the buffers of all CPUs.",
-                [value(vec![], self.capture_info.buffer_bytes as f64)],
-            ),
-            counter(
-                "execsnoop_reader_wakeups_total",
-                "How often the reader thread woke up.",
-                [plain(flush.wakeups)],
-            ),
-            counter(
-                "execsnoop_reader_batches_total",
-                "Batches of events and counts that the reader sent to the aggregator.",
-                [plain(flush.batches)],
-            ),
-            gauge(
-                "execsnoop_channel_depth",
-                "Batches waiting between reader and aggregator.",
-                [value(vec![], snapshot.channel_depth as f64)],
-            ),
-            gauge(
-                "execsnoop_build_info",
-                "The version in use.",
-                [value(
-                    vec![
-                        pair("arch", std::env::consts::ARCH),
-                        pair("version", env!("CARGO_PKG_VERSION")),
-                    ],
-                    1.0,
-                )],
-            ),
-        ];
-        families.extend(programs(snapshot));
-        families
-    }
-}
-
-fn programs(snapshot: &Snapshot) -> Vec<Family> {
-    let programs = &snapshot.flush.programs;
-    let by_program = |of: &dyn Fn(&ProgramStats) -> f64| -> Vec<Sample> {
-        programs
-            .iter()
-            .map(|stats| value(vec![pair("program", stats.name)], of(stats)))
-            .collect()
-    };
-    let mut families = Vec::new();
-    if !programs.is_empty() {
-        families.push(counter(
-            "execsnoop_program_missed_runs_total",
-            "How often the kernel skipped a BPF program. A standby copy may have observed the event.",
-            by_program(&|stats| stats.missed_runs as f64),
-        ));
-    }
-    // The kernel counts these only if kernel.bpf_stats_enabled is set.
-    if programs.iter().any(|stats| stats.runs > 0) {
-        families.push(counter(
-            "execsnoop_program_runs_total",
-            "How often a BPF program ran while kernel.bpf_stats_enabled was set.",
-            by_program(&|stats| stats.runs as f64),
-        ));
-        families.push(counter(
-            "execsnoop_program_run_seconds_total",
-            "Time spent in a BPF program while kernel.bpf_stats_enabled was set.",
-            by_program(&|stats| seconds(stats.run_time_ns)),
-        ));
-    }
-    families
-}
-
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
 }

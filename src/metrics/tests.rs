@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::capture::TransportKind;
 use crate::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF};
@@ -8,11 +10,15 @@ use crate::sys::clock::Timestamp;
 /// A snapshot in which each family of a view has several samples.
 fn snapshot(execs: u64) -> Snapshot {
     let series = |uid| SeriesCounts {
-        key: Key {
+        key: Arc::new(Key {
             uid,
             ..Key::default()
+        }),
+        counts: Counts {
+            execs,
+            cpu_ns: 1,
+            ..Counts::default()
         },
-        counts: Counts { execs, cpu_ns: 1 },
         start: Timestamp::default(),
     };
     let view = |labels: &[Label]| ViewCounts {

@@ -1,26 +1,24 @@
 //! The metric families of the views.
 
-use super::families::{Family, Label as Pair, count, counter, gauge, pair, value};
-use super::{Execs, seconds};
+use super::Execs;
+use super::families::{Family, Label as Pair, Sample, count, counter, gauge, pair, seconds, value};
 use crate::names::escape::OTHER;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{self, Label};
-use crate::record::Kind;
+use crate::pipeline::view::{self, Counts, Label, Metric};
+use crate::record::{Kind, Outcome};
 
 impl Execs<'_> {
     pub(super) fn views(&self, snapshot: &Snapshot) -> Vec<Family> {
         let mut families = Vec::new();
         let (mut series, mut limit, mut overflow) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut yielded_execs, mut yielded_cpu) = (Vec::new(), Vec::new());
+        let mut yielded = Metric::ALL.map(|_| Vec::new());
         for view in &snapshot.views {
             let name = view::name(&view.labels);
             let label = || vec![pair("view", &name)];
             series.push(value(label(), view.series.len() as f64));
             limit.push(value(label(), view.max_series as f64));
             overflow.push(count(label(), view.overflow.execs).since(view.start));
-            yielded_execs.push(count(label(), view.yielded.execs));
-            yielded_cpu.push(value(label(), seconds(view.yielded.cpu_ns)));
 
             // `other` exists from the start.
             let mut all = vec![Series {
@@ -29,29 +27,21 @@ impl Execs<'_> {
                 start: Some(view.start),
             }];
             all.extend(series::series(view, self.names));
-            let pairs = |series: &Series| label_pairs(&view.labels, series.values.clone());
-            let cpu = all.iter().map(|series| {
-                let sample = value(pairs(series), seconds(series.counts.cpu_ns));
-                sample.since(series.start)
-            });
-            let cpu: Vec<_> = cpu.collect();
-            let execs = all.into_iter().map(|series| {
-                let labels = label_pairs(&view.labels, series.values);
-                count(labels, series.counts.execs).since(series.start)
-            });
-            let execs: Vec<_> = execs.collect();
             let by = label_list(&view.labels);
-            families.push(counter(
-                format!("execsnoop_execs_by_{name}_total"),
-                format!("Execs by {by}."),
-                execs,
-            ));
-            if self.capture_info.observes(Kind::CpuTime) {
-                families.push(counter(
-                    format!("execsnoop_cpu_seconds_by_{name}_total"),
-                    format!("CPU time of processes that were reaped, by {by}."),
-                    cpu,
-                ));
+            for (metric, yielded) in Metric::ALL.into_iter().zip(&mut yielded) {
+                if !view.metrics.contains(&metric) || !self.observes(metric) {
+                    continue;
+                }
+                yielded.extend(samples(metric, label(), &view.yielded));
+                let of = |series: &Series| {
+                    let labels = label_pairs(&view.labels, series.values.clone());
+                    let samples = samples(metric, labels, &series.counts).into_iter();
+                    let start = series.start;
+                    samples.map(move |sample| sample.since(start))
+                };
+                let (name, help) = name_and_help(metric, &name, &by);
+                let samples = all.iter().flat_map(of);
+                families.push(counter(name, help, samples.collect::<Vec<_>>()));
             }
         }
         if !snapshot.views.is_empty() {
@@ -70,31 +60,79 @@ impl Execs<'_> {
                 "Execs counted as `other` in a view because all its slots were taken.",
                 overflow,
             ));
+        }
+        for (metric, yielded) in Metric::ALL.into_iter().zip(yielded) {
+            let (what, unit) = match metric {
+                Metric::Execs => ("Execs", "execs"),
+                Metric::CpuSeconds => ("CPU time", "cpu_seconds"),
+                Metric::Exits => ("Exits", "exits"),
+                Metric::LifetimeSeconds => ("Lifetimes", "lifetime_seconds"),
+            };
             families.push(counter(
-                "execsnoop_series_yielded_execs_total",
-                "Execs of a view that were scraped under series evicted since, or counted before the view existed.",
-                yielded_execs,
+                format!("execsnoop_series_yielded_{unit}_total"),
+                format!(
+                    "{what} of a view that were scraped under series evicted since, or counted \
+                     before the view existed."
+                ),
+                yielded,
             ));
-            if self.capture_info.observes(Kind::CpuTime) {
-                families.push(counter(
-                    "execsnoop_series_yielded_cpu_seconds_total",
-                    "CPU time of a view that was scraped under series evicted since, or counted before the view existed.",
-                    yielded_cpu,
-                ));
-            }
         }
         families
+    }
+
+    fn observes(&self, metric: Metric) -> bool {
+        match metric {
+            Metric::Execs => true,
+            Metric::CpuSeconds => self.capture_info.observes(Kind::CpuTime),
+            Metric::Exits | Metric::LifetimeSeconds => self.capture_info.observes(Kind::Exit),
+        }
+    }
+}
+
+fn name_and_help(metric: Metric, view: &str, by: &str) -> (String, String) {
+    let (what, help) = match metric {
+        Metric::Execs => ("execs", "Execs"),
+        Metric::CpuSeconds => ("cpu_seconds", "CPU time of processes that were reaped,"),
+        Metric::Exits => ("exits", "Processes that exited, by outcome and"),
+        Metric::LifetimeSeconds => (
+            "lifetime_seconds",
+            "Time from fork to exit of processes that exited,",
+        ),
+    };
+    let help = match metric {
+        Metric::Exits => format!("{help} {by}."),
+        _ => format!("{help} by {by}."),
+    };
+    (format!("execsnoop_{what}_by_{view}_total"), help)
+}
+
+/// Returns the samples of a metric: one, or one for each outcome.
+fn samples(metric: Metric, labels: Vec<Pair>, counts: &Counts) -> Vec<Sample> {
+    match metric {
+        Metric::Execs => vec![count(labels, counts.execs)],
+        Metric::CpuSeconds => vec![value(labels, seconds(counts.cpu_ns))],
+        Metric::LifetimeSeconds => vec![value(labels, seconds(counts.lifetime_ns))],
+        Metric::Exits => {
+            let exits = Outcome::ALL.into_iter().zip(counts.exits);
+            exits
+                .map(|(outcome, exits)| {
+                    let mut labels = labels.clone();
+                    labels.push(pair("outcome", outcome.name()));
+                    count(labels, exits)
+                })
+                .collect()
+        }
     }
 }
 
 fn label_pairs(labels: &[Label], values: Vec<String>) -> Vec<Pair> {
     let pairs = labels.iter().zip(values);
     pairs
-        .map(|(label, value)| pair(label.name(), value))
+        .map(|(label, value)| pair(label.to_name(), value))
         .collect()
 }
 
 fn label_list(labels: &[Label]) -> String {
-    let names: Vec<_> = labels.iter().map(|label| label.name()).collect();
+    let names: Vec<_> = labels.iter().map(Label::name).collect();
     names.join(", ")
 }

@@ -1,4 +1,4 @@
-//! Finds the systemd unit, the slice and the container that a cgroup's path names.
+//! Finds the systemd unit, the slice, the container and the pod that a cgroup's path names.
 //!
 //! Units and slices are those that `systemctl status PID` shows: systemd names a cgroup after its
 //! unit (`cg_path_get_unit()` and `cg_path_get_slice()` in systemd's `src/basic/cgroup-util.c`). A
@@ -9,6 +9,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::own_label::{OwnLabel, OwnLabels};
+use super::pod;
 use crate::record::{CgroupName, nul_terminated};
 
 /// Suffixes of the units that have processes (`systemd.unit(5)`).
@@ -23,7 +25,10 @@ pub(super) const CONTAINER_ID: usize = 64;
 /// The number of digits that `docker ps` shows.
 pub(super) const SHORT_ID: usize = 12;
 
-/// The unit, slice and container that a cgroup belongs to; empty if it belongs to none.
+/// The parent of the cgroups of Podman's pods, with the cgroupfs driver.
+const PODMAN_PARENT: &[u8] = b"libpod_parent";
+
+/// The unit, slice, container and pod that a cgroup belongs to; empty if it belongs to none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cgroup {
     /// systemd's unit, such as `ssh.service`.
@@ -33,6 +38,11 @@ pub struct Cgroup {
     /// The first 12 digits of the outermost container's id, which is the one that the host's
     /// runtime knows.
     pub container: Arc<[u8]>,
+    /// The UID of the outermost pod, as Kubernetes' API writes it. That of a static pod is the hash
+    /// of its configuration.
+    pub pod_uid: Arc<[u8]>,
+    /// The values of the labels that the configuration defines.
+    own: Box<[(OwnLabel, Arc<[u8]>)]>,
 }
 
 impl Cgroup {
@@ -51,12 +61,33 @@ impl Cgroup {
             }
         }
         let slice = slice.or(unit.map(|_| ROOT_SLICE)).unwrap_or_default();
-        let container = names().find_map(container_id).unwrap_or_default();
+        let above = || [&b""[..]].into_iter().chain(names());
+        let container = names()
+            .zip(above())
+            .find_map(|(name, parent)| container_id(name, parent));
         Self {
             unit: unit.unwrap_or_default().into(),
             slice: slice.into(),
-            container: container.into(),
+            container: container.unwrap_or_default().into(),
+            pod_uid: pod::uid(names()).unwrap_or_default().into(),
+            own: Box::default(),
         }
+    }
+
+    /// Parses a path like [`of_path`](Self::of_path), and evaluates the labels that the configuration
+    /// defines.
+    pub fn labelled(path: &[u8], labels: &OwnLabels) -> Self {
+        Self {
+            own: labels.values(path),
+            ..Self::of_path(path)
+        }
+    }
+
+    /// Returns the value of a label that the configuration defines, or None if the cgroup was read
+    /// without it.
+    pub fn own(&self, label: &OwnLabel) -> Option<&Arc<[u8]>> {
+        let mut own = self.own.iter();
+        own.find_map(|(of, value)| (of == label).then_some(value))
     }
 }
 
@@ -105,12 +136,12 @@ fn is_named(name: &[u8], suffix: &[u8]) -> bool {
 /// `cri-containerd-<id>.scope`, `crio-<id>`, `libpod-<id>.scope`, or
 /// `<slice>:cri-containerd:<id>`, which results if the cgroupfs driver is given a name in the
 /// form of the systemd driver. A container's monitor (`crio-conmon-<id>.scope`) is outside the
-/// container.
-fn container_id(name: &[u8]) -> Option<&[u8]> {
+/// container. With the cgroupfs driver, the cgroup of a Podman pod is named after the pod's id.
+fn container_id<'a>(name: &'a [u8], parent: &[u8]) -> Option<&'a [u8]> {
     let name = name.strip_suffix(b".scope").unwrap_or(name);
     let (runtime, id) = name.split_at(name.len().checked_sub(CONTAINER_ID)?);
     let is_runtime = match runtime {
-        [] => true,
+        [] => parent != PODMAN_PARENT,
         [.., b'-' | b':'] => !runtime.ends_with(b"-conmon-"),
         _ => false,
     };
@@ -239,6 +270,11 @@ mod tests {
                 "user-1000.slice",
             ),
             ("/libpod_parent/libpod-ID", "", ""),
+            (
+                "/libpod_parent/ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff/libpod-ID",
+                "",
+                "",
+            ),
             // A container in a container: the host's runtime knows the outer one.
             (
                 "/docker/ID/kubelet.slice/kubelet-kubepods.slice/cri-containerd-ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff.scope",
@@ -259,6 +295,8 @@ mod tests {
             "/docker/0123456789ab",
             "/docker/0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
             "/docker/xID",
+            "/libpod_parent/ID",
+            "/libpod_parent/ID/libpod-conmon-ID",
         ] {
             let path = path.replace("ID", ID);
             assert_eq!(&*Cgroup::of_path(path.as_bytes()).container, b"", "{path}");

@@ -5,6 +5,7 @@
 
 use super::cgroup::{CONTAINER_ID, SHORT_ID, UNITS};
 use super::escape::{printable, unescape};
+use super::own_label::MAX_VALUE;
 use crate::record::Comm;
 
 /// The longest name of a cgroup in bytes (`NAME_MAX`).
@@ -118,6 +119,29 @@ pub fn container(text: &str) -> Result<Vec<u8>, String> {
              9 and a to f"
         )),
     }
+}
+
+/// Parses the UID of a pod, as Kubernetes' API writes it. The empty UID stands for processes outside any
+/// pod.
+pub fn pod_uid(text: &str) -> Result<Vec<u8>, String> {
+    let is_of_uid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if text.bytes().all(is_of_uid) && text.len() <= MAX_CGROUP_NAME {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "{text:?} is not the UID of a pod, which is written as          123e4567-e89b-12d3-a456-426614174000 (metadata.uid)"
+    ))
+}
+
+/// Parses a value of a label that the configuration defines.
+pub fn own(text: &str) -> Result<Vec<u8>, String> {
+    let value = unescape(text);
+    if value.len() > MAX_VALUE {
+        return Err(format!(
+            "{text:?} is longer than the {MAX_VALUE} bytes that a value can have"
+        ));
+    }
+    Ok(value)
 }
 
 /// Returns why a unit of this name is unlikely to have processes. A cgroup with this name can

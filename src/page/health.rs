@@ -265,6 +265,7 @@ mod tests {
             overflow: Counts {
                 execs: 1000 + other,
                 cpu_ns: 0,
+                ..Counts::default()
             },
             ..ViewCounts::default()
         };

@@ -114,6 +114,7 @@ pub(super) fn counts(summary: &Summary, time: &str) -> String {
         (figures(summary))
         (chart::chart(&summary.recent, summary.capture_info.is_classic()))
         div.tables {
+            @if !summary.watches.is_empty() { (tables::watches(&summary.watches)) }
             @for view in &summary.views { (tables::view(view, summary)) }
             @if !tables::has_unit(summary) { (tables::how_to_see_units(summary)) }
             (tables::failures(summary))

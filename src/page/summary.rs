@@ -7,7 +7,8 @@ use crate::names::users::UserNames;
 use crate::pipeline::history::History;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::{Loss, Snapshot};
-use crate::pipeline::view::{self, Counts, Label};
+use crate::pipeline::view::{self, Counts, Label, Metric};
+use crate::pipeline::watch::WatchCounts;
 use crate::record::{Kind, WaitStatus};
 
 /// The number of series shown of each view.
@@ -28,6 +29,7 @@ pub struct Summary {
     pub exits: Option<Exits>,
     /// The views in the order of the configuration.
     pub views: Vec<Top>,
+    pub watches: Vec<WatchCounts>,
     pub account: Account,
     pub capture_info: CaptureInfo,
 }
@@ -51,6 +53,10 @@ pub struct Exits {
     pub signals: Vec<(String, u64)>,
     /// Exits by signals that are not in `signals`.
     pub other_signals: u64,
+    /// Exits by SIGKILL of processes that the OOM killer had chosen.
+    pub oom_kills: u64,
+    /// Exits by a signal that dumped a core.
+    pub core_dumps: u64,
     /// CPU time of the processes that were reaped, in nanoseconds; None if there is no view to count
     /// it.
     pub cpu_ns: Option<u64>,
@@ -67,6 +73,8 @@ impl Exits {
 #[derive(Debug)]
 pub struct Top {
     pub labels: Vec<Label>,
+    /// Whether the view counts exits, and they are observed.
+    pub has_exits: bool,
     /// The series with the most execs, in descending order.
     pub series: Vec<Series>,
     /// The number of series that are not in `series`.
@@ -116,7 +124,14 @@ impl Summary {
             exits: capture_info
                 .observes(Kind::Exit)
                 .then(|| exits(snapshot, capture_info.observes(Kind::CpuTime))),
-            views: views.map(|view| top(view, snapshot, names)).collect(),
+            views: views
+                .map(|view| Top {
+                    has_exits: view.metrics.contains(&Metric::Exits)
+                        && capture_info.observes(Kind::Exit),
+                    ..top(view, snapshot, names)
+                })
+                .collect(),
+            watches: snapshot.watches.clone(),
             account: Account {
                 differences: differences
                     .filter(|(kind, _)| capture_info.observes(*kind))
@@ -171,6 +186,8 @@ fn exits(snapshot: &Snapshot, has_cpu_time: bool) -> Exits {
         failed,
         signals,
         other_signals: rest.iter().map(|(_, n)| n).sum(),
+        oom_kills: exits.oom_kills(),
+        core_dumps: exits.core_dumps(),
         cpu_ns: has_cpu_time
             .then(|| snapshot.views.first().map(of_view))
             .flatten(),
@@ -191,6 +208,7 @@ fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
     }
     Top {
         labels: view.labels.clone(),
+        has_exits: false,
         series,
         more: more.len(),
         of_more,
@@ -228,9 +246,13 @@ mod tests {
             comm: std::array::from_fn(|i| if i == 0 { n } else { 0 }),
             ..Key::default()
         };
-        let counts = |execs| Counts { execs, cpu_ns: 1 };
+        let counts = |execs| Counts {
+            execs,
+            cpu_ns: 1,
+            ..Counts::default()
+        };
         let series = (1..=14).map(|n| SeriesCounts {
-            key: key(b'a' + n),
+            key: key(b'a' + n).into(),
             counts: counts(u64::from(n / 2)),
             start: Timestamp::default(),
         });

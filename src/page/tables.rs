@@ -1,4 +1,6 @@
-//! Tables of the views, of failures by errno, and of process exits.
+//! Tables of the views, of the watches, of failures by errno, and of process exits.
+
+use std::time::{Duration, UNIX_EPOCH};
 
 use maud::{Markup, html};
 
@@ -8,7 +10,17 @@ use crate::names::errno;
 use crate::names::escape::OTHER;
 use crate::page::summary::{Summary, Top};
 use crate::pipeline::view::{self, Counts, Label, grouping};
-use crate::record::Kind;
+use crate::pipeline::watch::WatchCounts;
+use crate::record::{Kind, Outcome};
+use crate::sys::clock::Timestamp;
+
+/// The outcomes of processes that were not successful, with the headings of their columns.
+const UNSUCCESSFUL: [(Outcome, &str); 4] = [
+    (Outcome::Error, "Failed"),
+    (Outcome::Signal, "Killed"),
+    (Outcome::Crash, "Crashed"),
+    (Outcome::Oom, "OOM"),
+];
 
 /// The table of a view's busiest series.
 pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
@@ -21,6 +33,9 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                 td { (count(counts.execs)) }
                 (part(counts.execs, summary.execs))
                 @if has_cpu { td { data value=(counts.cpu_ns as f64 / 1e9) { (seconds(counts.cpu_ns)) } } }
+                @if view.has_exits {
+                    @for (outcome, _) in UNSUCCESSFUL { td { (count(counts.exits[outcome.index()])) } }
+                }
             }
         }
     };
@@ -38,11 +53,14 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                 table aria-labelledby=(id) {
                     thead {
                         tr {
-                            @for label in &view.labels { th scope="col" { (column(*label)) } }
+                            @for label in &view.labels { th scope="col" { (column(label)) } }
                             th.number scope="col" { (execs(summary.capture_info.is_classic())) }
                             td.bar {}
                             th.number scope="col" { "Share" }
                             @if has_cpu { th.number scope="col" { "CPU s" } }
+                            @if view.has_exits {
+                                @for (_, heading) in UNSUCCESSFUL { th.number scope="col" { (heading) } }
+                            }
                         }
                     }
                     tbody {
@@ -60,6 +78,52 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
             }
         }
     }
+}
+
+/// What the watches have counted.
+pub(super) fn watches(watches: &[WatchCounts]) -> Markup {
+    let has_exits = watches.iter().any(|watch| watch.exits.is_some());
+    html! {
+        section aria-labelledby="watches" {
+            h2 #watches { "Watches" }
+            table aria-labelledby="watches" {
+                thead {
+                    tr {
+                        th scope="col" { "Watch" }
+                        th.number scope="col" { "Execs" }
+                        th.number scope="col" { "Last exec" }
+                        @if has_exits {
+                            th.number scope="col" { "Last success" }
+                            th.number scope="col" { "Not successful" }
+                        }
+                    }
+                }
+                tbody {
+                    @for watch in watches {
+                        tr {
+                            th scope="row" { bdi title=(watch.name) { (watch.name) } }
+                            td { (count(watch.execs)) }
+                            td { (moment(watch.last_exec)) }
+                            @if let Some((exits, last)) = watch.exits {
+                                td { (moment(last[Outcome::Success.index()])) }
+                                td { (count(UNSUCCESSFUL.iter().map(|(outcome, _)| exits[outcome.index()]).sum())) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A time to the second, in UTC, or a dash if there is none.
+fn moment(time: Option<Timestamp>) -> Markup {
+    let Some(time) = time else {
+        return html! { "–" };
+    };
+    let time = UNIX_EPOCH + Duration::from_millis(time.unix_ms());
+    let time = humantime::format_rfc3339_seconds(time).to_string();
+    html! { time datetime=(time) { (time.replace('T', " ").replace('Z', "")) } }
 }
 
 /// Returns whether any view has the unit as a label.
@@ -147,6 +211,8 @@ pub(super) fn exits(summary: &Summary) -> Markup {
     let signals = exits.signals.iter();
     rows.extend(signals.map(|(name, n)| (&**name, signal(name), *n)));
     rows.push(("other signals", "", exits.other_signals));
+    rows.push(("out of memory", "among SIGKILL", exits.oom_kills));
+    rows.push(("core dumped", "among the signals", exits.core_dumps));
     rows.retain(|(_, _, n)| *n > 0);
     html! {
         section aria-labelledby="exits" {
@@ -233,6 +299,8 @@ fn heading(labels: &[Label]) -> String {
         Label::Unit => "units",
         Label::Slice => "slices",
         Label::Container => "containers",
+        Label::PodUid => "pods",
+        Label::Own(own) => own.name(),
     });
     let names: Vec<_> = names.collect();
     let text = match names.split_last() {
@@ -244,7 +312,7 @@ fn heading(labels: &[Label]) -> String {
     format!("{}{rest}", first.to_uppercase())
 }
 
-fn column(label: Label) -> &'static str {
+fn column(label: &Label) -> &str {
     match label {
         Label::Comm => "Program",
         Label::ParentComm => "Parent",
@@ -253,5 +321,7 @@ fn column(label: Label) -> &'static str {
         Label::Unit => "Unit",
         Label::Slice => "Slice",
         Label::Container => "Container",
+        Label::PodUid => "Pod UID",
+        Label::Own(own) => own.name(),
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -25,6 +26,8 @@ pub struct Flush {
     pub before: Ledgers,
     /// The ledgers when the flush ended. The number accounted for must be at most their `seen`.
     pub after: Ledgers,
+    /// When `after` was read: the time of `CLOCK_MONOTONIC`.
+    pub ended: Duration,
     pub failures: FailureCounts,
     pub exits: ExitCounts,
     /// Observations, from events and from the tally, that could not be decoded.

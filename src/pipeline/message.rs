@@ -1,7 +1,11 @@
 //! The messages from the reader to the aggregator.
 
+use std::time::Duration;
+
 use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::flush::Flush;
+use crate::pipeline::view::View;
+use crate::pipeline::watch::Watch;
 use crate::record::{Event, Kind, Subject, TallyCount};
 
 #[derive(Debug)]
@@ -10,6 +14,13 @@ pub enum Message<O = Event> {
     Events(Vec<O>, Cgroups),
     /// Counts by subject, from the tally, and their cgroups.
     Tally(Vec<(Subject, TallyCount)>, Cgroups),
+    /// The kernel side has seen this number of execs `at` this time of `CLOCK_MONOTONIC`. The previous
+    /// number was still the same at `unchanged_until`.
+    Seen {
+        unchanged_until: Duration,
+        at: Duration,
+        execs: u64,
+    },
     /// The messages before this one contain everything observed before the flush began.
     Flushed(Box<Flush>),
     /// The counts continue those of an earlier daemon. What was delivered, but is not in the messages
@@ -21,6 +32,9 @@ pub enum Message<O = Event> {
         /// Those among them that this daemon could not decode.
         undecodable: u64,
     },
+    /// Views and watches that replace the current ones. The cgroups of the messages after this one have
+    /// their labels.
+    Change(Vec<View>, Vec<Watch>),
     /// Nothing has been observed for a tick.
     Idle,
 }

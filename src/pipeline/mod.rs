@@ -5,19 +5,24 @@
 //! pipeline: `reader` drains, decodes and orders observations and sends them as
 //! [`Message`](message::Message)s over a bounded channel, and `aggregator` counts them. A scrape
 //! requests a flush through [`Control`](flush::Control) and waits for the snapshot that answers
-//! it. `aggregator` decides what is counted, and `view` under which series.
+//! it. `aggregator` decides what is counted, `view` under which series, and `watch` by which conditions.
 
 pub mod aggregator;
 pub mod cgroup_cache;
+pub mod change;
 pub mod continuity;
 pub mod flush;
 pub mod flusher;
 pub mod history;
+pub mod matcher;
 pub mod message;
 pub(crate) mod missed;
+pub mod per_second;
 pub mod reader;
 pub mod saved;
 pub mod saver;
+mod seen;
 pub mod series;
 pub mod snapshot;
 pub mod view;
+pub mod watch;

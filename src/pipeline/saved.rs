@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::history::History;
 use crate::pipeline::missed::Missed;
+use crate::pipeline::per_second::PerSecond;
 use crate::pipeline::view::{Counts, SavedView};
+use crate::pipeline::watch::{MAX_WATCHES, SavedWatch};
 use crate::record::{Kind, Ledgers, WaitStatus};
 use crate::sys::clock::Timestamp;
 
@@ -35,19 +37,19 @@ pub struct Saved {
     pub(super) failure_starts: BTreeMap<i32, Timestamp>,
     pub(super) totals: Totals,
     pub(super) recent: History,
+    pub(super) per_second: PerSecond,
     pub(super) views: Vec<SavedView>,
+    pub(super) watches: Vec<SavedWatch>,
 }
 
 /// What is counted for all views together.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub(super) struct Totals {
-    /// Execs with a subject.
-    pub(super) execs: u64,
+    /// What is counted with a subject.
+    pub(super) attributed: Counts,
     /// Execs in cgroups whose name is not known.
     pub(super) unknown_cgroup_execs: u64,
-    /// CPU time with a subject, in nanoseconds.
-    pub(super) cpu_ns: u64,
-    /// Processes whose CPU time is in `cpu_ns`.
+    /// Processes whose CPU time is in `attributed`.
     pub(super) cpu_times: u64,
     /// Those among them whose parent's name is in use and not known.
     pub(super) unknown_parents: u64,
@@ -99,29 +101,29 @@ impl Saved {
         if !totals.is_plausible() {
             return Err(Error::Implausible("the totals"));
         }
-        let attributed = totals.attributed();
+        let attributed = totals.attributed;
         let unattributed = totals.unattributed();
         let total = attributed.execs + unattributed.execs;
         if !self.recent.is_plausible(total) {
             return Err(Error::Implausible("the execs of the last minutes"));
         }
+        if !self.per_second.is_plausible(LARGEST) {
+            return Err(Error::Implausible("the execs per second"));
+        }
         let mut views = self.views.iter();
         if !views.all(|view| view.adds_up(attributed, unattributed)) {
             return Err(Error::Implausible("the counts of a view"));
+        }
+        let mut watches = self.watches.iter();
+        if self.watches.len() > MAX_WATCHES || !watches.all(|watch| watch.is_plausible(attributed))
+        {
+            return Err(Error::Implausible("the counts of a watch"));
         }
         Ok(())
     }
 }
 
 impl Totals {
-    /// Returns what is counted with a subject.
-    pub(super) fn attributed(&self) -> Counts {
-        Counts {
-            execs: self.execs,
-            cpu_ns: self.cpu_ns,
-        }
-    }
-
     /// Returns what is counted without a subject.
     pub(super) fn unattributed(&self) -> Counts {
         let of_kernel = self.ledgers[Kind::Exec].unattributed;
@@ -129,12 +131,14 @@ impl Totals {
         Counts {
             execs: of_kernel + of_reader + self.missed.count,
             cpu_ns: self.ledgers[Kind::CpuTime].unattributed_cpu_ns,
+            exits: self.ledgers[Kind::Exit].unattributed_exits,
+            lifetime_ns: self.ledgers[Kind::Exit].unattributed_lifetime_ns,
         }
     }
 
     /// Returns all execs.
     pub(super) fn total(&self) -> u64 {
-        self.execs + self.unattributed().execs
+        self.attributed.execs + self.unattributed().execs
     }
 
     /// Returns what earlier daemons lost.
@@ -145,11 +149,12 @@ impl Totals {
     /// Finds out what earlier daemons lost: what the kernel side has `delivered` by kind, and what is
     /// not counted, of which the current daemon could not decode `undecodable`.
     pub(super) fn settle(&mut self, delivered: &[u64; Kind::ALL.len()], undecodable: u64) {
-        for kind in [Kind::Exec, Kind::CpuTime] {
+        for kind in [Kind::Exec, Kind::Exit, Kind::CpuTime] {
             let index = kind.index() as usize;
             let counted = match kind {
                 Kind::CpuTime => self.cpu_times,
-                _ => self.execs + undecodable,
+                Kind::Exit => self.attributed.exits.iter().sum(),
+                _ => self.attributed.execs + undecodable,
             };
             let lost = delivered[index].saturating_sub(counted);
             self.lost[index] = self.lost[index].max(lost);
@@ -158,14 +163,19 @@ impl Totals {
 
     fn is_plausible(&self) -> bool {
         let counts = [
-            self.execs,
+            self.attributed.execs,
             self.unknown_cgroup_execs,
             self.cpu_times,
             self.unknown_parents,
             self.undecodable,
         ];
         let mut missed = [&self.missed].into_iter().chain(&self.missed_at_most);
-        counts.iter().chain(&self.lost).all(|n| *n <= LARGEST)
+        let exits = &self.attributed.exits;
+        counts
+            .iter()
+            .chain(exits)
+            .chain(&self.lost)
+            .all(|n| *n <= LARGEST)
             && missed.all(|missed| missed.is_plausible(LARGEST))
             && self.ledgers.is_plausible(LARGEST)
     }

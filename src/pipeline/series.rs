@@ -6,7 +6,6 @@ use crate::names::escape;
 use crate::names::users::{UserNames, Users, Wanted};
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{self, Counts, Key, Label, SeriesCounts, ViewCounts};
-use crate::record::nul_terminated;
 use crate::sys::clock::Timestamp;
 
 /// A series of a view.
@@ -77,32 +76,29 @@ fn start(labels: &[Label], series: &SeriesCounts, names: &UserNames) -> Option<T
 }
 
 /// Returns the counts of everything that had no series when it was counted, because all slots were
-/// taken or the subject is not known. The sum of the series, `other` and [`ViewCounts::yielded`] is
+/// taken, the view's filter left it out or the subject is not known. The sum of the series, `other` and [`ViewCounts::yielded`] is
 /// the total.
 pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
-    let mut other = Counts {
-        execs: snapshot
-            .unattributed
-            .saturating_sub(view.unattributed_before.execs),
-        cpu_ns: snapshot
-            .unattributed_cpu_ns
-            .saturating_sub(view.unattributed_before.cpu_ns),
+    let unattributed = Counts {
+        execs: snapshot.unattributed,
+        cpu_ns: snapshot.unattributed_cpu_ns,
+        exits: snapshot.unattributed_exits,
+        lifetime_ns: snapshot.unattributed_lifetime_ns,
     };
+    let unattributed = unattributed.only(&view.metrics);
+    let mut other = unattributed.saturating_sub(view.unattributed_before);
     other += view.overflow;
+    other += view.filtered;
     other
 }
 
 fn values(labels: &[Label], key: &Key, names: &UserNames) -> Vec<String> {
     let is_alone = view::is_by_user_alone(labels);
     let value = |label: &Label| match label {
-        Label::Comm => escape::escape(nul_terminated(&key.comm)),
-        Label::ParentComm => escape::escape(nul_terminated(&key.parent_comm)),
         Label::Uid => key.uid.to_string(),
         Label::User if is_alone => escape::escape(names.alone(key.uid)),
         Label::User => escape::escape(names.beside_uid(key.uid)),
-        Label::Unit => escape::escape(key.unit.as_deref().unwrap_or_default()),
-        Label::Slice => escape::escape(key.slice.as_deref().unwrap_or_default()),
-        Label::Container => escape::escape(key.container.as_deref().unwrap_or_default()),
+        label => escape::escape(key.name_of(label, labels)),
     };
     labels.iter().map(value).collect()
 }
@@ -155,12 +151,16 @@ mod tests {
     /// A snapshot with the uids 1 to `uids`, each with `execs` execs in each view, and with 5
     /// unattributed execs.
     fn snapshot(request: u64, uids: u32, execs: u64) -> Snapshot {
-        let counts = Counts { execs, cpu_ns: 0 };
+        let counts = Counts {
+            execs,
+            cpu_ns: 0,
+            ..Counts::default()
+        };
         let series = |uid| SeriesCounts {
-            key: Key {
+            key: Arc::new(Key {
                 uid,
                 ..Key::default()
-            },
+            }),
             counts,
             start: Timestamp::from_unix_ms(u64::from(uid)),
         };

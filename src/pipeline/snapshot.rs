@@ -6,8 +6,10 @@ use std::sync::Arc;
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
-use crate::pipeline::view::ViewCounts;
-use crate::record::{Kind, WaitStatus};
+use crate::pipeline::per_second::PerSecond;
+use crate::pipeline::view::{Exits, ViewCounts};
+use crate::pipeline::watch::WatchCounts;
+use crate::record::{Kind, Ledger, WaitStatus};
 use crate::sys::clock::Timestamp;
 
 /// All counts at one flush.
@@ -18,6 +20,7 @@ pub struct Snapshot {
     /// All execs.
     pub execs: u64,
     pub recent: History,
+    pub per_second: PerSecond,
     /// Execs in the total whose program, user and cgroup are not known.
     pub unattributed: u64,
     /// Execs whose program and user are known, but not the name of their cgroup.
@@ -29,6 +32,13 @@ pub struct Snapshot {
     pub missed_at_most: [u64; Kind::ALL.len()],
     /// CPU time that is counted without a subject, in nanoseconds.
     pub unattributed_cpu_ns: u64,
+    /// Exits that are counted without a subject, if a view counts exits.
+    pub unattributed_exits: Exits,
+    /// Their lifetimes, in nanoseconds.
+    pub unattributed_lifetime_ns: u64,
+    /// Exits that are in no count by outcome: those from before any view counted exits, and those that
+    /// a killed daemon had received and not saved.
+    pub exits_without_outcome: u64,
     /// Processes whose CPU time is counted without the name of their parent, although a view asks for
     /// it.
     pub unknown_parents: u64,
@@ -37,6 +47,8 @@ pub struct Snapshot {
     pub differences: [i64; Kind::ALL.len()],
     /// The views in the order of the configuration.
     pub views: Vec<ViewCounts>,
+    /// The watches in the order of the configuration.
+    pub watches: Vec<WatchCounts>,
     /// By status of `flush.exits`: the beginning of the last flush without such an exit.
     pub exit_starts: BTreeMap<WaitStatus, Timestamp>,
     /// By errno of `flush.failures`: the beginning of the last flush without such a failure.
@@ -49,15 +61,18 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the number of execs and CPU times whose event was lost, by reason. They are still
+    /// Returns the number of execs, exits and CPU times whose event was lost, by reason. They are still
     /// counted.
     pub fn lost(&self) -> [(Loss, u64); 4] {
         let after = &self.flush.after;
-        let (execs, cpu_times) = (&after[Kind::Exec], &after[Kind::CpuTime]);
+        let of = |field: fn(&Ledger) -> u64| {
+            let kinds = [Kind::Exec, Kind::Exit, Kind::CpuTime];
+            kinds.map(|kind| field(&after[kind])).iter().sum()
+        };
         [
-            (Loss::BufferFull, execs.buffer_full + cpu_times.buffer_full),
-            (Loss::NoBuffer, execs.no_buffer + cpu_times.no_buffer),
-            (Loss::Other, execs.other + cpu_times.other),
+            (Loss::BufferFull, of(|ledger| ledger.buffer_full)),
+            (Loss::NoBuffer, of(|ledger| ledger.no_buffer)),
+            (Loss::Other, of(|ledger| ledger.other)),
             (Loss::Undecodable, self.flush.undecodable),
         ]
     }

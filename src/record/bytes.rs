@@ -22,6 +22,9 @@ pub enum DecodeError {
     /// An observation of a kind that the programs of the daemon do not send.
     #[error("kind {name}: such observations are not sent", name = .0.name())]
     Kind(Kind),
+    /// An exit without an outcome that this version knows.
+    #[error("an exit with outcome {0}")]
+    Outcome(u8),
 }
 
 /// A type for which every bit pattern is a valid value.

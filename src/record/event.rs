@@ -2,6 +2,7 @@
 
 use super::bytes::{DecodeError, exact, padded};
 use super::kind::Kind;
+use super::outcome::Outcome;
 use crate::bpf::types;
 
 /// An observation with its details: `struct event` of `bpf/execsnoop.h`.
@@ -34,8 +35,8 @@ pub trait Observation: Sized + Send + 'static {
 }
 
 impl Observation for Event {
-    const KINDS: &'static [Kind] = &[Kind::Exec, Kind::CpuTime];
-    // CPU times are always in the tally, and each drain waits for the kernel (capture/tally.rs). An
+    const KINDS: &'static [Kind] = &[Kind::Exec, Kind::Exit, Kind::CpuTime];
+    // CPU times and exits are always in the tally, and each drain waits for the kernel (capture/tally.rs). An
     // observation takes at most one entry, so this is a quarter of them.
     const TALLY_PENDING: u64 = 4096;
 
@@ -84,6 +85,9 @@ fn checked(subject: Subject) -> Result<Subject, DecodeError> {
     let kind = kind(&subject);
     if !Event::KINDS.contains(&kind) {
         return Err(DecodeError::Kind(kind));
+    }
+    if kind == Kind::Exit && Outcome::of(&subject).is_none() {
+        return Err(DecodeError::Outcome(subject.outcome));
     }
     Ok(until_nul(subject))
 }

@@ -62,6 +62,8 @@ pub struct ExitCounts {
     by_signal: [u64; 128],
     lifetimes: [u64; LIFETIME_BUCKETS.len() + 1],
     lifetime_ns: u128,
+    oom_kills: u64,
+    core_dumps: u64,
 }
 
 impl ExitCounts {
@@ -83,6 +85,16 @@ impl ExitCounts {
         self.lifetime_ns
     }
 
+    /// Returns the number of processes that the kernel's OOM killer has killed.
+    pub fn oom_kills(&self) -> u64 {
+        self.oom_kills
+    }
+
+    /// Returns the number of processes of which the kernel has dumped a core.
+    pub fn core_dumps(&self) -> u64 {
+        self.core_dumps
+    }
+
     /// Returns the number of exits.
     pub fn total(&self) -> u64 {
         self.by_status().map(|(_, count)| count).sum()
@@ -94,6 +106,13 @@ impl ExitCounts {
             WaitStatus::Exited(code) => self.by_code[usize::from(code)] += count,
             WaitStatus::Signaled(signal) => self.by_signal[usize::from(signal)] += count,
         }
+    }
+
+    /// Counts processes with the outcome [`Oom`](super::Outcome::Oom), and those with a core dump, which
+    /// [`add`](Self::add) counts by status.
+    pub fn add_causes(&mut self, oom_kills: u64, core_dumps: u64) {
+        self.oom_kills += oom_kills;
+        self.core_dumps += core_dumps;
     }
 
     /// Counts the lifetime of one process.
@@ -111,6 +130,8 @@ impl Default for ExitCounts {
             by_signal: [0; 128],
             lifetimes: Default::default(),
             lifetime_ns: 0,
+            oom_kills: 0,
+            core_dumps: 0,
         }
     }
 }
@@ -131,6 +152,7 @@ impl std::ops::AddAssign for ExitCounts {
         add(&mut self.by_signal, &cpu.by_signal);
         add(&mut self.lifetimes, &cpu.lifetimes);
         self.lifetime_ns += cpu.lifetime_ns;
+        self.add_causes(cpu.oom_kills, cpu.core_dumps);
     }
 }
 
@@ -173,6 +195,8 @@ pub fn decode_exits(bytes: &[u8]) -> Result<ExitCounts, DecodeError> {
         by_signal: exits.by_signal,
         lifetimes: exits.lifetimes,
         lifetime_ns: exits.lifetime_ns.into(),
+        oom_kills: exits.oom_kills,
+        core_dumps: exits.core_dumps,
     })
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{DecodeError, exact};
 use super::kind::Kind;
+use super::outcome::Outcome;
 use crate::bpf::types;
 
 /// The kernel's account of one CPU and kind: `struct ledger` of `bpf/execsnoop.h`.
@@ -13,18 +14,35 @@ pub type Ledger = types::ledger;
 
 const KINDS: usize = types::kind::KIND_MAX.0 as usize;
 
-/// The fields of a ledger, in the order of `bpf/execsnoop.h`.
-type Fields = [u64; 9];
+/// The fields of a ledger, in the order of `bpf/execsnoop.h`, and those of them that are an array.
+type Fields = ([u64; 10], [u64; Outcome::ALL.len()]);
 
 /// The ledgers of all kinds.
+///
+/// An exit is counted in its ledger's `sent`, `tallied` or `unattributed` only if it was counted by
+/// subject, because a view or a watch asked for exits. The sum of these and of `exits_only_seen` is
+/// `seen`.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
-#[serde(from = "[Fields; KINDS]", into = "[Fields; KINDS]")]
-pub struct Ledgers([Ledger; KINDS]);
+#[serde(from = "(u64, [Fields; KINDS])", into = "(u64, [Fields; KINDS])")]
+pub struct Ledgers {
+    of: [Ledger; KINDS],
+    /// Exits that were not counted by subject.
+    pub exits_only_seen: u64,
+}
 
 impl Ledgers {
+    /// Returns how many exits that were seen are in no other count of their ledger. While no program
+    /// is running, these are the ones that were not counted by subject.
+    pub fn exits_in_no_count(&self) -> u64 {
+        let exits = &self[Kind::Exit];
+        let counted = exits.sent + exits.tallied + exits.unattributed;
+        exits.seen.saturating_sub(counted)
+    }
+
     /// Returns whether no count is above `largest`.
     pub fn is_plausible(&self, largest: u64) -> bool {
-        self.0.iter().all(|ledger| {
+        let are_plausible = self.of.iter().all(|ledger| {
+            let exits = ledger.unattributed_exits.into_iter();
             let counts = [
                 ledger.sent,
                 ledger.tallied,
@@ -35,8 +53,12 @@ impl Ledgers {
                 ledger.recovered.unsigned_abs(),
                 ledger.seen,
             ];
-            counts.into_iter().all(|count| count <= largest)
-        })
+            counts
+                .into_iter()
+                .chain(exits)
+                .all(|count| count <= largest)
+        });
+        are_plausible && self.exits_only_seen <= largest
     }
 }
 
@@ -44,13 +66,13 @@ impl Index<Kind> for Ledgers {
     type Output = Ledger;
 
     fn index(&self, kind: Kind) -> &Ledger {
-        &self.0[kind.index() as usize]
+        &self.of[kind.index() as usize]
     }
 }
 
 impl IndexMut<Kind> for Ledgers {
     fn index_mut(&mut self, kind: Kind) -> &mut Ledger {
-        &mut self.0[kind.index() as usize]
+        &mut self.of[kind.index() as usize]
     }
 }
 
@@ -66,13 +88,29 @@ impl std::ops::AddAssign for Ledger {
         self.unattributed_cpu_ns = self
             .unattributed_cpu_ns
             .wrapping_add(cpu.unattributed_cpu_ns);
+        let exits = self.unattributed_exits.iter_mut();
+        for (sum, count) in exits.zip(cpu.unattributed_exits) {
+            *sum += count;
+        }
+        self.unattributed_lifetime_ns = self
+            .unattributed_lifetime_ns
+            .wrapping_add(cpu.unattributed_lifetime_ns);
         self.seen += cpu.seen;
     }
 }
 
-impl From<[Fields; KINDS]> for Ledgers {
-    fn from(ledgers: [Fields; KINDS]) -> Self {
-        Self(ledgers.map(|fields| {
+impl std::ops::AddAssign for Ledgers {
+    fn add_assign(&mut self, more: Self) {
+        for (sum, ledger) in self.of.iter_mut().zip(more.of) {
+            *sum += ledger;
+        }
+        self.exits_only_seen += more.exits_only_seen;
+    }
+}
+
+impl From<(u64, [Fields; KINDS])> for Ledgers {
+    fn from((exits_only_seen, ledgers): (u64, [Fields; KINDS])) -> Self {
+        let of = ledgers.map(|(fields, unattributed_exits)| {
             let [
                 sent,
                 tallied,
@@ -82,6 +120,7 @@ impl From<[Fields; KINDS]> for Ledgers {
                 other,
                 recovered,
                 unattributed_cpu_ns,
+                unattributed_lifetime_ns,
                 seen,
             ] = fields;
             Ledger {
@@ -93,16 +132,22 @@ impl From<[Fields; KINDS]> for Ledgers {
                 other,
                 recovered: recovered.cast_signed(),
                 unattributed_cpu_ns,
+                unattributed_exits,
+                unattributed_lifetime_ns,
                 seen,
             }
-        }))
+        });
+        Self {
+            of,
+            exits_only_seen,
+        }
     }
 }
 
-impl From<Ledgers> for [Fields; KINDS] {
+impl From<Ledgers> for (u64, [Fields; KINDS]) {
     fn from(ledgers: Ledgers) -> Self {
-        ledgers.0.map(|ledger| {
-            [
+        let of = ledgers.of.map(|ledger| {
+            let fields = [
                 ledger.sent,
                 ledger.tallied,
                 ledger.unattributed,
@@ -111,9 +156,12 @@ impl From<Ledgers> for [Fields; KINDS] {
                 ledger.other,
                 ledger.recovered.cast_unsigned(),
                 ledger.unattributed_cpu_ns,
+                ledger.unattributed_lifetime_ns,
                 ledger.seen,
-            ]
-        })
+            ];
+            (fields, ledger.unattributed_exits)
+        });
+        (ledgers.exits_only_seen, of)
     }
 }
 

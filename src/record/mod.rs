@@ -10,6 +10,7 @@ mod exits;
 mod failures;
 mod kind;
 mod ledger;
+mod outcome;
 mod traced;
 
 pub use self::bytes::DecodeError;
@@ -21,6 +22,7 @@ pub use self::exits::{ExitCounts, LIFETIME_BUCKETS, WaitStatus, decode_exits, li
 pub use self::failures::{FailureCounts, decode_failures};
 pub use self::kind::Kind;
 pub use self::ledger::{Ledger, Ledgers, decode_ledger};
+pub use self::outcome::Outcome;
 pub use self::traced::{Text, Traced};
 
 #[cfg(test)]

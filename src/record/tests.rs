@@ -14,6 +14,7 @@ proptest! {
                 prop_assert!(nul_terminated(&event.subject.comm).len() <= 16);
             }
             Err(DecodeError::Length(len)) => prop_assert!(!fits && len == bytes.len()),
+            Err(DecodeError::Outcome(outcome)) => prop_assert!(fits && !(1..=5).contains(&outcome)),
             Err(DecodeError::Kind(kind)) => prop_assert!(fits && !Event::KINDS.contains(&kind)),
         }
         let _ = (Event::decode_subject(&bytes), Traced::decode_subject(&bytes));

@@ -263,7 +263,10 @@ impl Table {
                 ));
             }
             Message::Flushed(flush) => self.account = Some(flush),
-            Message::Settled { .. } | Message::Idle => {}
+            Message::Seen { .. }
+            | Message::Settled { .. }
+            | Message::Change(..)
+            | Message::Idle => {}
         }
         Ok(())
     }

@@ -319,6 +319,13 @@ int main(int argc, char **argv)
 		signal(n, SIG_DFL);
 		raise(n);
 	}
+	WAY("hog") {
+		/* Until the OOM killer comes. */
+		for (volatile char *block; (block = malloc(1 << 20));)
+			for (long i = 0; i < 1 << 20; i += 4096)
+				block[i] = 1;
+		return 98;
+	}
 	WAY("burn") {
 		burn((void *)n);
 		return 0;

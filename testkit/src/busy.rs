@@ -1,5 +1,6 @@
 //! Made-up counts of a busy host, for tests of the page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use execsnoopd::pipeline::history::{History, SPAN};
@@ -11,6 +12,7 @@ pub fn busy() -> Snapshot {
     let counts = |execs: u64, cpu_ms: u64| Counts {
         execs,
         cpu_ns: cpu_ms * 1_000_000,
+        ..Counts::default()
     };
     let comm = |name: &str| {
         let mut key = Key::default();
@@ -52,7 +54,7 @@ pub fn busy() -> Snapshot {
         (33, 87_068, 10_210_000),
     ];
     let series = |key, counts| SeriesCounts {
-        key,
+        key: Arc::new(key),
         counts,
         start: Timestamp::default(),
     };

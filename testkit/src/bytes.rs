@@ -2,7 +2,7 @@
 //! check that the decoder agrees with it. Tests and benchmarks also create events this way, without
 //! a kernel.
 
-use execsnoopd::record::Event;
+use execsnoopd::record::{Event, TallyCount};
 
 /// The 88 bytes of a `struct event`.
 pub fn encode(event: &Event) -> Vec<u8> {
@@ -28,12 +28,15 @@ pub fn encode_subject(event: &Event) -> Vec<u8> {
     bytes.push(subject.is_exit);
     bytes.push(subject.is_cpu_time);
     bytes.push(subject.is_parent_unknown);
+    bytes.push(subject.outcome);
     bytes.extend(subject.reserved);
     assert_eq!(bytes.len(), 56);
     bytes
 }
 
-/// The 16 bytes of a `struct tally_count`.
-pub fn encode_count(count: u64, cpu_ns: u64) -> Vec<u8> {
-    [count.to_ne_bytes(), cpu_ns.to_ne_bytes()].concat()
+/// The 24 bytes of a `struct tally_count`.
+pub fn encode_count(count: &TallyCount) -> Vec<u8> {
+    [count.count, count.cpu_ns, count.lifetime_ns]
+        .map(u64::to_ne_bytes)
+        .concat()
 }

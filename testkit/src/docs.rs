@@ -6,6 +6,7 @@ use std::path::Path;
 use execsnoopd::config::Config;
 
 pub const ALERTS: &str = include_str!("../../docs/alerts.md");
+pub const COOKBOOK: &str = include_str!("../../docs/cookbook.md");
 pub const DASHBOARD: &str = include_str!("../../docs/dashboard.md");
 pub const FLEET: &str = include_str!("../../docs/fleet.md");
 pub const KUBERNETES: &str = include_str!("../../docs/kubernetes.md");
@@ -20,11 +21,10 @@ pub fn fenced(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// The daemon's configuration that the alerts need.
-pub fn config_for_alerts() -> Config {
-    let blocks = fenced(ALERTS, "toml");
-    assert_eq!(blocks.len(), 1);
-    Config::parse(&blocks[0], Path::new("docs/alerts.md")).expect("the configuration is valid")
+/// The configuration of the packages, which has the watches of the alerts.
+pub fn packaged_config() -> Config {
+    let text = include_str!("../../config.example.toml");
+    Config::parse(text, Path::new("config.example.toml")).expect("the configuration is valid")
 }
 
 /// The types of the metrics in docs/metrics.md, by metric name. Rows without a type are ignored:

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use execsnoopd::capture::source::{ProgramStats, Source};
-use execsnoopd::record::{Event, ExitCounts, FailureCounts, Kind, Ledgers};
+use execsnoopd::record::{Event, ExitCounts, FailureCounts, Kind, Ledgers, TallyCount};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::bytes::encode_count;
+use crate::bytes::{encode_count, encode_subject};
 
 /// The contents of the kernel side. Tests fill it, the reader drains it.
 #[derive(Debug, Default)]
@@ -50,7 +50,26 @@ impl Kernel {
         ledger.seen += count;
         ledger.buffer_full += count;
         ledger.tallied += count;
-        self.tally.push((key, encode_count(count, cpu_ns)));
+        let count = TallyCount {
+            count,
+            cpu_ns,
+            lifetime_ns: 0,
+        };
+        self.tally.push((key, encode_count(&count)));
+    }
+
+    /// Does what a BPF program does when a process exits and a view counts exits.
+    pub fn exit_of(&mut self, subject: &Event, wait_status: i32, lifetime_ns: u64) {
+        self.exit(wait_status, lifetime_ns);
+        self.ledgers.exits_only_seen -= 1;
+        self.ledgers[Kind::Exit].tallied += 1;
+        let count = TallyCount {
+            count: 1,
+            cpu_ns: 0,
+            lifetime_ns,
+        };
+        let key = encode_subject(subject);
+        self.tally.push((key, encode_count(&count)));
     }
 
     /// Does what a BPF program does when the tally is full, too.
@@ -61,9 +80,10 @@ impl Kernel {
         ledger.unattributed += count;
     }
 
-    /// Does what a BPF program does when a process exits.
+    /// Does what a BPF program does when a process exits and no view counts exits.
     pub fn exit(&mut self, wait_status: i32, lifetime_ns: u64) {
         self.ledgers[Kind::Exit].seen += 1;
+        self.ledgers.exits_only_seen += 1;
         self.exits.add_lifetime(lifetime_ns);
         self.exits.add(wait_status, 1);
     }

@@ -151,13 +151,19 @@ impl Scrape {
         }
         let total = self.value("execsnoop_execs_total");
         let views = self.sums_of_views();
-        assert!(!views.is_empty());
+        let exits = self.of_views("exits");
+        assert!(!views.is_empty() || !exits.is_empty(), "no view");
         for (view, sum) in views {
             assert_eq!(sum, total, "{view}");
         }
         let cpu = self.cpu_of_views();
         let of_first = cpu.values().next();
         assert!(cpu.values().all(|sum| Some(sum) == of_first), "{cpu:?}");
+        for (view, sum) in exits {
+            let without_outcome = self.value("execsnoop_exits_without_outcome_total");
+            let total = self.sum("execsnoop_exits_total");
+            assert_eq!(sum + without_outcome, total, "{view}");
+        }
     }
 
     /// The execs that scrapes have shown in series evicted since, and those before the view existed.
@@ -180,7 +186,7 @@ impl Scrape {
     fn of_views(&self, what: &str) -> BTreeMap<&str, f64> {
         // CPU time is counted in whole nanoseconds, whose sum does not depend on the order.
         let exact = |value: f64| match what {
-            "cpu_seconds" => (value * 1e9).round(),
+            "cpu_seconds" | "lifetime_seconds" => (value * 1e9).round(),
             _ => value,
         };
         let (prefix, mut sums) = (format!("execsnoop_{what}_by_"), BTreeMap::new());
@@ -195,7 +201,12 @@ impl Scrape {
             let view = family.strip_prefix(&prefix);
             let view = view.and_then(|view| view.strip_suffix("_total"));
             let view = view.expect("the family of a view");
-            *sum += exact(self.value(&yielded(what, view)));
+            let of_view = |(name, value): (&str, f64)| {
+                let view = format!("{{view=\"{view}\"");
+                name.contains(&view).then(|| exact(value))
+            };
+            let yielded = format!("execsnoop_series_yielded_{what}_total");
+            *sum += self.family(&yielded).filter_map(of_view).sum::<f64>();
         }
         sums
     }

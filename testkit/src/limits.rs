@@ -73,6 +73,15 @@ impl Limited {
         command
     }
 
+    /// Makes the OOM killer kill all processes of the cgroup together. Only version 2 can do it.
+    pub fn kill_as_a_group(&self) {
+        assert_eq!(
+            self.version, 2,
+            "cgroups of version 1 have no memory.oom.group"
+        );
+        self.write(["", "memory.oom.group"], "1");
+    }
+
     /// Moves a process into the cgroup.
     pub fn add(&self, pid: u32) {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string()).unwrap();

@@ -100,6 +100,7 @@ fn many_names_of_a_thousand_users_lose_no_count_and_evict_no_series_in_use() {
         assert_eq!(execs, each, "{sample}");
     }
     let grown = daemon.peak_kib() - peak_before;
+    println!("grew by {grown} KiB");
     assert!(grown < 6 * 1024, "grew by {grown} KiB");
     daemon.stop();
 }

@@ -4,6 +4,7 @@
 mod clock; // the time of day is set while the daemon counts
 mod hotplug; // CPUs go offline and come online
 mod memory; // clients do not read, and memory is limited
+mod outcomes; // the OOM killer, of a whole cgroup and of the host
 mod totals; // totals where nothing else executes
 
 /// Compiles the programs for the guests, which have no compiler: `make test-vm` runs this test on the

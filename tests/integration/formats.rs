@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use execsnoopd::config::Config;
 use execsnoopd::metrics::{Format, Metrics};
@@ -34,10 +35,11 @@ fn both_formats_contain_the_same_families_labels_and_values() {
         let mut key = Key::default();
         key.comm[..comm.len()].copy_from_slice(comm);
         snapshot.views[0].series.push(SeriesCounts {
-            key,
+            key: key.into(),
             counts: Counts {
                 execs: u64::MAX,
                 cpu_ns: 1,
+                ..Counts::default()
             },
             start: Timestamp::default(),
         });
@@ -106,13 +108,14 @@ fn gunzip(gzip: &[u8]) -> Vec<u8> {
 fn each_counter_has_the_start_timestamp_of_its_series() {
     let at = |second: u64| Timestamp::from_unix_ms(second * 1000 + 250);
     let series = |uid, second| SeriesCounts {
-        key: Key {
+        key: Arc::new(Key {
             uid,
             ..Key::default()
-        },
+        }),
         counts: Counts {
             execs: 1,
             cpu_ns: 1,
+            ..Counts::default()
         },
         start: at(second),
     };
@@ -145,6 +148,7 @@ fn each_counter_has_the_start_timestamp_of_its_series() {
     for (sample, second) in [
         ("execs_total", 10),
         ("process_lifetime_seconds", 10),
+        ("execs_per_second", 10),
         ("lost_events_total{reason=\"other\"}", 10),
         ("execs_by_uid_total{uid=\"other\"}", 10),
         ("execs_by_uid_total{uid=\"7\"}", 30),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use execsnoopd::config::Config;
-use testkit::docs::config_for_alerts;
+use testkit::docs::packaged_config;
 use testkit::pod::manifest;
 
 const DOCKERFILE: &str = include_str!("../../packaging/container/Dockerfile");
@@ -36,7 +36,7 @@ fn the_prometheusrule_contains_the_packaged_rules() {
 }
 
 #[test]
-fn a_pod_listens_on_the_port_of_its_manifest_and_has_the_views_of_the_alerts() {
+fn a_pod_listens_on_the_port_of_its_manifest_and_has_the_views_and_watches_of_the_packages() {
     let address = format!(":{}", manifest("containerPort"));
     let pod = config("kubernetes/base/config.toml");
     let image = config("container/config.toml");
@@ -50,9 +50,11 @@ fn a_pod_listens_on_the_port_of_its_manifest_and_has_the_views_of_the_alerts() {
     let port = format!("\n              port: {}\n", probes.trim_start_matches(':'));
     assert_eq!(DAEMON_SET.matches(&port).count(), 2, "both probes");
     assert!(DOCKERFILE.contains(&format!("\nEXPOSE {}\n", manifest("containerPort"))));
-    for view in config_for_alerts().view {
+    let packaged = packaged_config();
+    for view in packaged.view {
         assert!(pod.view.contains(&view), "{view:?}");
     }
+    assert_eq!([pod.watch, image.watch], [&packaged.watch[..]; 2]);
 }
 
 #[test]

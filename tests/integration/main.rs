@@ -4,6 +4,7 @@
 mod architecture; // imports point in one direction
 mod command_line; // arguments, messages and exit statuses
 mod connections; // which clients are served when all connections are in use
+mod cookbook; // the configurations in docs/cookbook.md
 mod formats; // the text and the protobuf format of the metrics
 mod http; // answers to valid and invalid requests
 mod kubernetes; // the manifests agree with the program

@@ -1,9 +1,11 @@
 //! From the bytes of events to a scrape: the whole service, with a source that the test fills.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use execsnoopd::config::Config;
-use execsnoopd::record::Kind;
+use execsnoopd::config::{Config, ViewConfig};
+use execsnoopd::pipeline::view::{Label, Metric};
+use execsnoopd::record::{Kind, Outcome};
 use proptest::prelude::*;
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::event;
@@ -238,6 +240,131 @@ fn exits_are_counted_by_status_with_lifetime_and_cpu_time_is_in_every_view() {
     );
     assert_eq!(scrape.value("execsnoop_execs_total"), 0.0);
     scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+/// A configuration with a view by `comm` that has these metrics.
+fn with_metrics(metrics: &[Metric]) -> Config {
+    let mut by_comm = ViewConfig::by(&[Label::Comm]);
+    by_comm.metrics = metrics.to_vec();
+    Config {
+        view: vec![by_comm],
+        ..Config::default()
+    }
+}
+
+#[test]
+fn exits_are_counted_by_outcome_with_their_lifetimes_in_a_view_that_asks_for_them() {
+    let service = Service::start(&with_metrics(&[Metric::Exits, Metric::LifetimeSeconds]));
+    let exit = |outcome: Outcome| {
+        let mut exit = event(b"worker", 7, 1);
+        exit.subject.is_exit = 1;
+        exit.subject.outcome = outcome.in_kernel();
+        exit
+    };
+    let second = 1_000_000_000;
+    service.kernel(|kernel| {
+        kernel.exit(0, second); // before a view counted exits
+        kernel.exit_of(&exit(Outcome::Success), 0, second);
+        (0..3).for_each(|_| kernel.exit_of(&exit(Outcome::Crash), 11, second / 2));
+        // The tally was full, and the buffer was not.
+        kernel.exit(9, second);
+        kernel.ledgers.exits_only_seen -= 1;
+        kernel.ledgers[Kind::Exit].sent += 1;
+        let mut killed = exit(Outcome::Oom);
+        killed.lifetime_ns = second;
+        kernel.events.push_back(encode(&killed));
+        kernel.exits.add_causes(1, 2);
+        // Both were full.
+        kernel.exit(15, 2 * second);
+        kernel.ledgers.exits_only_seen -= 1;
+        let ledger = &mut kernel.ledgers[Kind::Exit];
+        ledger.unattributed += 1;
+        ledger.unattributed_exits[Outcome::Signal.index()] += 1;
+        ledger.unattributed_lifetime_ns += 2 * second;
+    });
+    let scrape = Scrape::of(service.address);
+    for (comm, counts, lifetime) in [
+        ("worker", [1.0, 0.0, 0.0, 3.0, 1.0], 3.5),
+        ("other", [0.0, 0.0, 1.0, 0.0, 0.0], 2.0),
+    ] {
+        for (outcome, count) in Outcome::ALL.into_iter().zip(counts) {
+            let name = outcome.name();
+            let labels = format!("{{comm=\"{comm}\",outcome=\"{name}\"}}");
+            let sample = format!("execsnoop_exits_by_comm_total{labels}");
+            assert_eq!(scrape.value(&sample), count, "{sample}");
+        }
+        let sample = format!("execsnoop_lifetime_seconds_by_comm_total{{comm=\"{comm}\"}}");
+        assert_eq!(scrape.value(&sample), lifetime);
+    }
+    for (sample, count) in [
+        ("execsnoop_oom_kills_total", 1.0),
+        ("execsnoop_core_dumps_total", 2.0),
+        ("execsnoop_unattributed_exits_total", 1.0),
+        ("execsnoop_exits_without_outcome_total", 1.0),
+        (
+            "execsnoop_series_yielded_exits_total{view=\"comm\",outcome=\"success\"}",
+            0.0,
+        ),
+        (
+            "execsnoop_series_yielded_lifetime_seconds_total{view=\"comm\"}",
+            0.0,
+        ),
+    ] {
+        assert_eq!(scrape.value(sample), count, "{sample}");
+    }
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn a_view_exposes_only_the_metrics_that_it_asks_for() {
+    let service = Service::start(&with_metrics(&[Metric::Execs]));
+    let mut freed = event(b"freed", 7, 1);
+    freed.subject.is_cpu_time = 1;
+    freed.cpu_ns = 5;
+    service.kernel(|kernel| {
+        kernel.emit(encode(&event(b"prog", 0, 1)));
+        kernel.emit_as(Kind::CpuTime, encode(&freed));
+        kernel.exit(0, 5);
+    });
+    let scrape = Scrape::of(service.address);
+    assert_eq!(scrape.execs_of("prog"), 1.0);
+    let names = scrape.all().map(|(sample, _)| sample);
+    let of_view = |sample: &&str| sample.contains("comm=\"") || sample.contains("view=\"");
+    let names: BTreeSet<_> = names.filter(of_view).collect();
+    let expected = [
+        "execsnoop_execs_by_comm_total{comm=\"other\"}",
+        "execsnoop_execs_by_comm_total{comm=\"prog\"}",
+        "execsnoop_series_limit{view=\"comm\"}",
+        "execsnoop_series_overflow_total{view=\"comm\"}",
+        "execsnoop_series_yielded_execs_total{view=\"comm\"}",
+        "execsnoop_series{view=\"comm\"}",
+    ];
+    assert_eq!(names, expected.into());
+    service.stop().unwrap();
+}
+
+#[test]
+fn every_exec_that_the_kernel_side_saw_is_in_the_execs_per_second_when_its_second_has_ended() {
+    let service = Service::start(&Config::default());
+    service.kernel(|kernel| {
+        (0..5).for_each(|_| kernel.emit(encode(&event(b"seen", 0, 1))));
+        kernel.tally(encode_subject(&event(b"tallied", 0, 0)), 7);
+        kernel.fail_to_attribute(Kind::Exec, 3);
+        kernel.emit(b"undecodable".to_vec());
+    });
+    service.await_sample("execsnoop_execs_per_second_sum", 16.0);
+    let scrape = Scrape::of(service.address);
+    let counts: Vec<f64> = ["0", "1", "2", "5", "10", "20", "50000", "+Inf"]
+        .iter()
+        .map(|le| scrape.value(&format!("execsnoop_execs_per_second_bucket{{le=\"{le}\"}}")))
+        .collect();
+    assert!(counts.is_sorted(), "{counts:?}");
+    // All of them were seen at once, at most 16 in each of at least one second.
+    assert!(counts[0] < counts[5], "{counts:?}");
+    assert_eq!(counts[5], counts[7]);
+    assert_eq!(scrape.value("execsnoop_execs_per_second_count"), counts[7]);
     service.stop().unwrap();
 }
 

@@ -3,9 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use execsnoopd::names::own_label::{OwnLabel, OwnLabels};
+use execsnoopd::pipeline::change::{Change, Changes};
 use execsnoopd::pipeline::flush::Control;
 use execsnoopd::pipeline::message::Message;
 use execsnoopd::pipeline::reader::{Error, Reader};
+use execsnoopd::pipeline::view::{Label, View};
+use execsnoopd::record::Event;
 use testkit::bytes::encode;
 use testkit::fake::{Fake, Kernel, event};
 use tokio::sync::mpsc;
@@ -40,7 +44,9 @@ impl Running {
                 Message::Flushed(flush) if flush.request >= request => return times,
                 Message::Flushed(_)
                 | Message::Tally(..)
+                | Message::Seen { .. }
                 | Message::Settled { .. }
+                | Message::Change(..)
                 | Message::Idle => {}
             }
         }
@@ -157,4 +163,56 @@ fn a_reader_without_an_aggregator_ends() {
     drop(running.messages);
     running.control.request_flush();
     assert!(matches!(running.thread.join().unwrap(), Err(Error::Closed)));
+}
+
+#[test]
+fn views_reach_the_aggregator_before_the_first_cgroup_with_their_labels() {
+    let job = |pattern: &str| OwnLabel::new("job", pattern);
+    let labels = |pattern| OwnLabels::compile([job(pattern)]).unwrap();
+    let mut event = event(b"prog", 0, 1);
+    event.subject.cgroup_id = 7;
+    let mut kernel = Kernel::default();
+    kernel.cgroups.insert(7, b"/job_42".to_vec());
+    let (source, kernel) = Fake::new(kernel);
+    let control = Control::new().unwrap();
+    let (sender, mut messages) = mpsc::channel(16);
+    let changes = Changes::default();
+    let reader = Reader::<_, Event>::new(source, control.clone(), sender)
+        .with_labels(labels("/job_(.*)"))
+        .with_changes(Arc::clone(&changes));
+    let thread = std::thread::spawn(move || reader.run());
+    let mut flush = || {
+        let request = control.request_flush();
+        let mut until = Vec::new();
+        loop {
+            match messages.blocking_recv().expect("the reader lives") {
+                Message::Flushed(flush) if flush.request >= request => return until,
+                Message::Flushed(_) | Message::Seen { .. } | Message::Idle => {}
+                message => until.push(message),
+            }
+        }
+    };
+    for (pattern, expected) in [("/job_(.*)", "42"), ("/(.*)", "job_42"), ("/(job)", "job")] {
+        let label = job(pattern);
+        if expected != "42" {
+            let change = Change {
+                views: vec![View::new(vec![Label::Own(label.clone())], 9)],
+                watches: vec![],
+                labels: labels(pattern),
+            };
+            *changes.lock().unwrap() = Some(change);
+            let [Message::Change(views, _)] = &flush()[..] else {
+                panic!("a flush after a change shows the change");
+            };
+            assert_eq!(views[0].labels(), [Label::Own(label.clone())]);
+        }
+        kernel.lock().unwrap().emit(encode(&event));
+        let [Message::Events(_, cgroups)] = &flush()[..] else {
+            panic!("one event");
+        };
+        let value = cgroups[&7].own(&label).expect("the label is evaluated");
+        assert_eq!(std::str::from_utf8(value), Ok(expected));
+    }
+    control.stop();
+    thread.join().unwrap().unwrap();
 }

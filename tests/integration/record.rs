@@ -1,7 +1,7 @@
 //! The decoder agrees with testkit's encoder, which implements the layout of `bpf/execsnoop.h`
 //! independently.
 
-use execsnoopd::record::{DecodeError, Event, Kind, Observation, kind, nul_terminated};
+use execsnoopd::record::{DecodeError, Event, Kind, Observation, Outcome, kind, nul_terminated};
 use proptest::prelude::*;
 use testkit::bytes::encode;
 
@@ -45,7 +45,7 @@ fn bytes_after_the_nul_of_a_name_are_dropped() {
 }
 
 #[test]
-fn failed_execs_and_exits_are_rejected() {
+fn failed_execs_and_exits_without_an_outcome_are_rejected() {
     let mut failure = sample();
     failure.subject.retval = -2;
     assert_eq!(
@@ -56,12 +56,29 @@ fn failed_execs_and_exits_are_rejected() {
     exit.subject.is_exit = 1;
     assert_eq!(
         Event::decode(&encode(&exit)).unwrap_err(),
-        DecodeError::Kind(Kind::Exit)
+        DecodeError::Outcome(0)
     );
     let mut freed = sample();
     freed.subject.is_cpu_time = 1;
     let freed = Event::decode(&encode(&freed)).unwrap();
     assert_eq!(kind(&freed.subject), Kind::CpuTime);
+}
+
+#[test]
+fn an_exit_has_the_outcome_that_the_kernel_side_gave_it() {
+    let mut exit = sample();
+    exit.subject.is_exit = 1;
+    for (code, outcome) in (1..).zip(Outcome::ALL) {
+        exit.subject.outcome = code;
+        let subject = Event::decode(&encode(&exit)).unwrap().subject;
+        assert_eq!(kind(&subject), Kind::Exit);
+        assert_eq!(Outcome::of(&subject), Some(outcome));
+    }
+    exit.subject.outcome = 6;
+    assert_eq!(
+        Event::decode(&encode(&exit)).unwrap_err(),
+        DecodeError::Outcome(6)
+    );
 }
 
 proptest! {

@@ -13,7 +13,8 @@ use axum::routing::get;
 use execsnoopd::config::Config;
 use execsnoopd::daemon::{Beginning, Daemon};
 use execsnoopd::http::server::{Limits, Server};
-use execsnoopd::record::Kind;
+use execsnoopd::pipeline::view::Label;
+use execsnoopd::record::{Kind, Outcome};
 use testkit::bytes::{encode, encode_subject};
 use testkit::fake::{Fake, Kernel, event};
 use testkit::http::{Scrape, connect, request};
@@ -76,14 +77,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn an_aggregator_that_panics_ends_the_service() {
     let service = Service::start(&Config::default());
     Scrape::of(service.address);
-    // The sum of the CPU time overflows, which panics in a debug build.
     let mut exit = event(b"forever", 0, 1);
-    exit.subject.is_cpu_time = 1;
-    exit.cpu_ns = u64::MAX;
+    exit.subject.is_exit = 1;
+    exit.subject.outcome = Outcome::Success.in_kernel();
     service.kernel(|kernel| {
-        kernel.emit_as(Kind::CpuTime, encode(&exit));
-        kernel.emit_as(Kind::CpuTime, encode(&exit));
+        kernel.exit_of(&exit, 0, 1);
+        kernel.ledgers[Kind::Exit].unattributed_exits[0] = u64::MAX;
     });
+    Scrape::of(service.address);
+    // A view that is added begins with the sum of both, which overflows. This panics in a debug build.
+    let mut config = Config::default();
+    config.view[0].labels = vec![Label::Comm, Label::Uid];
+    service.reload(&config);
+    service.kernel(|kernel| kernel.emit(encode(&event(b"next", 0, 1))));
     let error = service.wait().unwrap_err().to_string();
     assert!(error.contains("aggregator thread panicked"), "{error}");
 }

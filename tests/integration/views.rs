@@ -1,5 +1,6 @@
 //! Views: their labels, reserved series, and a reload that changes them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use execsnoopd::config::{Config, ViewConfig};
@@ -51,6 +52,53 @@ fn a_view_by_user_alone_has_one_series_for_all_uids_of_a_name() {
 }
 
 #[test]
+fn a_view_that_filters_and_renames_keeps_its_sum() {
+    let text = "[[view]]\nlabels = [\"unit\", \"comm\"]\nmetrics = [\"execs\", \"cpu_seconds\"]\n\
+        where = { unit = [\"*.service\"], not_comm = [\"kworker*\"] }\n\
+        rename = { comm = [[\"^python3\\\\.[0-9]+$\", \"python3\"], [\"^(.*)-[0-9a-f]{8,}$\", \"$1-*\"]] }\n";
+    let service = Service::start(&Config::parse(text, Path::new("config.toml")).unwrap());
+    service.kernel(|kernel| {
+        kernel
+            .cgroups
+            .insert(1, b"/system.slice/web.service".to_vec());
+        kernel
+            .cgroups
+            .insert(2, b"/user.slice/session.scope".to_vec());
+        for (comm, cgroup_id) in [
+            (&b"python3.9"[..], 1),
+            (b"python3.11", 1),
+            (b"job-deadbeef01", 1),
+            (b"job-12345678", 1),
+            (b"kworker-fake", 1),
+            (b"python3.11", 2),
+            (b"python3.11", 3), // of an unknown name
+        ] {
+            let mut event = event(comm, 0, 1);
+            event.subject.cgroup_id = cgroup_id;
+            kernel.emit(encode(&event));
+        }
+    });
+    let scrape = Scrape::of(service.address);
+    let execs = |unit: &str, comm: &str| {
+        let sample =
+            format!("execsnoop_execs_by_unit_comm_total{{unit=\"{unit}\",comm=\"{comm}\"}}");
+        scrape.find(&sample)
+    };
+    assert_eq!(execs("web.service", "python3"), Some(2.0));
+    assert_eq!(execs("web.service", "job-*"), Some(2.0));
+    assert_eq!(execs("other", "other"), Some(3.0));
+    assert_eq!(
+        scrape.family("execsnoop_execs_by_unit_comm_total").count(),
+        3
+    );
+    // Taken slots are not the reason.
+    let overflow = scrape.value("execsnoop_series_overflow_total{view=\"unit_comm\"}");
+    assert_eq!(overflow, 0.0);
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
 fn execs_in_a_cgroup_without_a_known_name_are_unknown_in_a_view_by_unit() {
     let service = Service::start(&config_with_view(&[Label::Unit, Label::Slice], 10));
     service.kernel(|kernel| {
@@ -78,6 +126,86 @@ fn execs_in_a_cgroup_without_a_known_name_are_unknown_in_a_view_by_unit() {
     );
     assert_eq!(scrape.value("execsnoop_unknown_cgroup_execs_total"), 2.0);
     scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
+fn execs_without_a_cgroup_are_counted_as_unknown_where_a_view_shows_them_so() {
+    for (labels, unknown) in [(&[Label::PodUid][..], 3.0), (&[Label::Comm], 0.0)] {
+        let service = Service::start(&config_with_view(labels, 10));
+        service.kernel(|kernel| kernel.tally(encode_subject(&event(b"sh", 0, 1)), 3));
+        let scrape = Scrape::of(service.address);
+        assert_eq!(
+            scrape.value("execsnoop_unknown_cgroup_execs_total"),
+            unknown
+        );
+        if unknown > 0.0 {
+            let sample = "execsnoop_execs_by_pod_uid_total{pod_uid=\"unknown\"}";
+            assert_eq!(scrape.value(sample), unknown);
+        }
+        service.stop().unwrap();
+    }
+}
+
+/// A configuration with a view by a label of its own.
+fn config_with_label(pattern: &str) -> Config {
+    let text = format!(
+        "[[label]]\nname = \"slurm_job\"\ncgroup = \"{pattern}\"\n\
+         [[view]]\nlabels = [\"slurm_job\", \"comm\"]\n"
+    );
+    Config::parse(&text, Path::new("config.toml")).unwrap()
+}
+
+#[test]
+fn a_label_of_the_configuration_is_evaluated_again_when_its_definition_changes() {
+    const METRIC: &str = "execsnoop_execs_by_slurm_job_comm_total";
+    let execute = |service: &Service, cgroup_id| {
+        service.kernel(|kernel| {
+            let mut event = event(b"sim", 0, 1);
+            event.subject.cgroup_id = cgroup_id;
+            kernel.emit(encode(&event));
+            kernel.tally(encode_subject(&event), 1);
+        });
+    };
+    let of_job = |scrape: &Scrape, job: &str| {
+        scrape.find(&format!("{METRIC}{{slurm_job=\"{job}\",comm=\"sim\"}}"))
+    };
+    let service = Service::start(&config_with_label("/job_([0-9]+)"));
+    service.kernel(|kernel| {
+        let paths = [
+            (1, "/slurm/job_42/step_0"),
+            (2, "/slurm/job_43"),
+            (3, "/other"),
+        ];
+        let paths = paths.map(|(id, path)| (id, path.as_bytes().to_vec()));
+        kernel.cgroups.extend(paths);
+    });
+    (1..=4).for_each(|id| execute(&service, id));
+    let before = Scrape::of(service.address);
+    for job in ["42", "43", "", "unknown"] {
+        assert_eq!(of_job(&before, job), Some(2.0), "{job:?}");
+    }
+    assert_eq!(before.value("execsnoop_unknown_cgroup_execs_total"), 2.0);
+
+    // The same definition: the view continues.
+    service.reload(&config_with_label("/job_([0-9]+)"));
+    service.await_sample(RELOADED, 1.0);
+    execute(&service, 1);
+    let same = Scrape::of(service.address);
+    assert_eq!(of_job(&same, "42"), Some(4.0));
+
+    // Another one: cgroups that have been seen before have new values.
+    service.reload(&config_with_label("/(job_[0-9]+)"));
+    service.await_sample(
+        "execsnoop_series_yielded_execs_total{view=\"slurm_job_comm\"}",
+        10.0,
+    );
+    execute(&service, 1);
+    let after = Scrape::of(service.address);
+    assert_eq!(of_job(&after, "job_42"), Some(2.0));
+    assert_eq!(of_job(&after, "42"), None);
+    assert_eq!(after.increase(&same, METRIC), 2.0);
+    after.assert_ledger_closes();
     service.stop().unwrap();
 }
 

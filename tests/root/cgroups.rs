@@ -1,4 +1,4 @@
-//! Execs by unit, slice and container, in real cgroups.
+//! Execs by unit, slice, container, pod and a label of the configuration, in real cgroups.
 
 use std::thread::scope;
 
@@ -13,7 +13,9 @@ const VIEWS: &str = "\
     [[view]]\nlabels = [\"slice\"]\n\
     [[view]]\nlabels = [\"container\"]\n\
     [[view]]\nlabels = [\"unit\", \"comm\"]\n\
-    [[view]]\nlabels = [\"container\", \"comm\"]\n";
+    [[view]]\nlabels = [\"container\", \"comm\"]\n\
+    [[view]]\nlabels = [\"pod_uid\", \"job\"]\n\
+    [[label]]\nname = \"job\"\ncgroup = \"/job-([0-9]+)(?:/|$)\"\n";
 
 const ID: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
 
@@ -48,8 +50,14 @@ fn a_cgroup_that_is_removed_at_once_keeps_its_name(transport: &str) {
     let in_container = Cgroup::new(&format!("docker-{transport}/{ID}/init"));
     in_container.exec_times(&program, TIMES);
     drop(in_container);
+    let uid = format!("{transport}-1c4d-4b2b-8a2f-3a1d8b7d0c11");
+    let in_pod = Cgroup::new(&format!("kubepods/burstable/pod{uid}/job-42"));
+    in_pod.exec_times(&program, TIMES);
+    drop(in_pod);
     let scrape = daemon.scrape();
     let times = f64::from(TIMES);
+    let of_job = format!("execsnoop_execs_by_pod_uid_job_total{{pod_uid=\"{uid}\",job=\"42\"}}");
+    assert_eq!(scrape.value(&of_job), times);
     assert_eq!(execs(&scrape, "unit", &unit), times);
     assert_eq!(execs(&scrape, "slice", &slice), times);
     assert_eq!(execs(&scrape, "container", &ID[..12]), times);

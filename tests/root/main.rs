@@ -20,6 +20,8 @@ mod hooks; // hooks and standby programs that this kernel may not need
 mod image; // the container image, with the privileges of a pod
 mod log; // a log that cannot be written
 mod namespaces; // pid, user and time namespaces
+mod outcomes; // how processes end, by view
+mod per_second; // execs in each second
 mod privileges; // capabilities
 mod refusals; // system calls that fail during the start
 mod replaced; // daemons with another build or configuration than the one before
@@ -32,6 +34,7 @@ mod survival; // restarts and kills that the counts survive
 mod systemd; // notifications, reloads, passed sockets
 mod trace; // the live table
 mod users; // names of users while the name service hangs
+mod watches; // counts of execs that match conditions
 mod ways; // every way to execute a program
 mod web; // the web configuration of the unprivileged daemon
 

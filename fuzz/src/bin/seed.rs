@@ -22,6 +22,7 @@ use execsnoopd::capture::options::FailureHooks;
 use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{Capture, KernelSide, Live, Options, TransportKind};
 use execsnoopd::names::cgroup::Cgroup;
+use execsnoopd::names::own_label::OwnLabel;
 use execsnoopd::pipeline::aggregator::Aggregator;
 use execsnoopd::pipeline::continuity::Continuity;
 use execsnoopd::pipeline::flush::Flush;
@@ -68,6 +69,7 @@ fn state(directory: &Path) -> Result<()> {
         vec![Label::Comm],
         vec![Label::Unit, Label::Comm],
         vec![Label::Uid],
+        vec![Label::PodUid, Label::Own(OwnLabel::new("job", "/(job)"))],
     ];
     let views = views.map(|labels| View::new(labels, 3));
     let mut aggregator = Aggregator::new(views.into());

@@ -1,6 +1,9 @@
 use super::*;
 
+mod labels;
 mod values;
+mod views;
+mod watches;
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
@@ -93,8 +96,15 @@ fn an_empty_file_means_the_defaults() {
 }
 
 #[test]
-fn the_example_file_has_the_defaults() {
-    assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
+fn the_example_file_has_the_defaults_and_two_watches() {
+    let example = parse(EXAMPLE).unwrap();
+    let names: Vec<_> = example.watch.iter().map(|watch| &watch.name).collect();
+    assert_eq!(names, ["service-user-shell", "network-tool"]);
+    let without_watches = Config {
+        watch: Vec::new(),
+        ..example
+    };
+    assert_eq!(without_watches, Config::default());
 }
 
 #[test]

@@ -50,6 +50,11 @@ fn an_invalid_label_or_duration_is_refused_with_line_and_key() {
     for (text, line, key) in [
         ("[[view]]\nlabels = [\"command\"]", 2, "view.0.labels"),
         (
+            "[[label]]\nname = \"a\"\ncgroup = \"(a)\"\n[[view]]\nlabels = [\"comm\",\n\"b\"]",
+            5,
+            "view.0.labels",
+        ),
+        (
             "[[view]]\nlabels = [\"uid\"]\n[[view]]\nlabels = [\"comm\"]\nidle_after = \"1 fortnight\"",
             5,
             "view.1.idle_after",
@@ -100,6 +105,26 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             "[[view]]\nlabels = [\"comm\", \"comm\"]",
             2,
             "view.0.labels",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nmetrics = []",
+            3,
+            "view.0.metrics",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nmetrics = [\"exits\", \"execs\", \"exits\"]",
+            3,
+            "view.0.metrics",
+        ),
+        (
+            "[[view]]\nlabels = [\"comm\"]\nmetrics = [\"exit\"]",
+            3,
+            "view.0.metrics",
+        ),
+        (
+            "[capture]\nexits = false\n[[view]]\nlabels = [\"comm\"]\nmetrics = [\"lifetime_seconds\"]",
+            5,
+            "view.0.metrics",
         ),
         (
             "[[view]]\nlabels = [\"comm\"]\nmax_series = 0",

@@ -1,8 +1,26 @@
-//! Compares what the kernel side has seen with what is counted.
+//! Counts observations, and compares what the kernel side has seen with what is counted.
 
 use std::collections::BTreeMap;
 
+use crate::pipeline::view::Counts;
+use crate::record::{self, Kind, Outcome, Subject, TallyCount};
 use crate::sys::clock::Timestamp;
+
+/// Returns what observations of a subject add to the counts of the views.
+pub(super) fn counts_of(subject: &Subject, of: TallyCount) -> Counts {
+    let mut counts = Counts::default();
+    match record::kind(subject) {
+        Kind::CpuTime => counts.cpu_ns = of.cpu_ns,
+        Kind::Exit => {
+            if let Some(outcome) = Outcome::of(subject) {
+                counts.exits[outcome.index()] = of.count;
+                counts.lifetime_ns = of.lifetime_ns;
+            }
+        }
+        Kind::Exec | Kind::Failure => counts.execs = of.count,
+    }
+    counts
+}
 
 /// Sets `start` as the start of what is counted for the first time.
 pub(super) fn start_new<K: Ord>(

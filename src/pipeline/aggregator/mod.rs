@@ -3,41 +3,33 @@
 //! It shares no state. At each flush it publishes a [`Snapshot`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
 use crate::capture::KernelSide;
-use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::message::Message;
 use crate::pipeline::missed::{missing, missing_at_most};
+use crate::pipeline::per_second::PerSecond;
 use crate::pipeline::saved::{Saved, Totals};
 use crate::pipeline::saver::Saver;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{Counts, View};
+use crate::pipeline::view::{Exits, View};
+use crate::pipeline::watch::{Hit, Watch, Watches};
 use crate::record::{self, Event, Kind, Subject, TallyCount, WaitStatus};
 use crate::sys::clock::{self, Timestamp};
 
 mod account;
+mod context;
 #[cfg(test)]
 mod tests;
 
-use self::account::{difference, start_new};
-
-/// New views, without counts, that are to replace the current ones. If the aggregator has not taken
-/// them when further views arrive, it takes only the latter.
-pub type Changes = Arc<Mutex<Option<Vec<View>>>>;
-
-/// What the observations of a message have in common.
-struct Context<'a> {
-    /// Time since the start.
-    now: Duration,
-    cgroups: &'a Cgroups,
-}
+use self::account::{counts_of, difference, start_new};
+use self::context::Context;
 
 /// The counts, in total and by view.
 #[derive(Debug)]
@@ -46,8 +38,9 @@ pub struct Aggregator {
     start: Timestamp,
     totals: Totals,
     recent: History,
+    per_second: PerSecond,
     views: Vec<View>,
-    changes: Changes,
+    watches: Watches,
     flush: Flush,
     exit_starts: BTreeMap<WaitStatus, Timestamp>,
     failure_starts: BTreeMap<i32, Timestamp>,
@@ -66,8 +59,9 @@ impl Aggregator {
             start,
             totals: Totals::default(),
             recent: History::default(),
+            per_second: PerSecond::starting(clock::now()),
             views: views.collect(),
-            changes: Changes::default(),
+            watches: Watches::default(),
             flush: Flush {
                 began: start,
                 ..Flush::default()
@@ -99,11 +93,13 @@ impl Aggregator {
             undecodable_before: saved.totals.undecodable,
             totals: saved.totals,
             recent: saved.recent,
+            per_second: saved.per_second.continuing(clock::now()),
             flush,
             start: saved.start,
             exit_starts: saved.exit_starts,
             failure_starts: saved.failure_starts,
             views: old,
+            watches: Watches::resume(saved.watches),
             ..Self::new(Vec::new())
         };
         aggregator.change_views(views);
@@ -120,7 +116,9 @@ impl Aggregator {
             failure_starts: self.failure_starts.clone(),
             totals: self.totals.clone(),
             recent: self.recent.clone(),
+            per_second: self.per_second.clone(),
             views: self.views.iter().map(View::saved).collect(),
+            watches: self.watches.saved(),
         }
     }
 
@@ -128,6 +126,13 @@ impl Aggregator {
     #[must_use]
     pub fn with_continuity(mut self, continuity: Arc<Continuity>) -> Self {
         self.continuity = continuity;
+        self
+    }
+
+    /// Sets the watches. Those that were saved with the same definition continue.
+    #[must_use]
+    pub fn with_watches(mut self, watches: Vec<Watch>) -> Self {
+        self.watches.change(watches, self.flush.began);
         self
     }
 
@@ -141,12 +146,6 @@ impl Aggregator {
         self
     }
 
-    /// Makes the aggregator replace its views with those in `changes`, if any, before each message.
-    #[must_use]
-    pub fn with_changes(self, changes: Changes) -> Self {
-        Self { changes, ..self }
-    }
-
     /// Counts until the last sender is dropped, and publishes a snapshot at each flush. Returns the
     /// final counts.
     pub fn run(
@@ -155,14 +154,6 @@ impl Aggregator {
         snapshots: &watch::Sender<Arc<Snapshot>>,
     ) -> Arc<Snapshot> {
         while let Some(message) = messages.blocking_recv() {
-            let changed = self
-                .changes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(views) = changed {
-                self.change_views(views);
-            }
             let is_idle = matches!(message, Message::Idle);
             let is_scrape = matches!(&message, Message::Flushed(flush) if flush.is_scrape);
             let is_flushed = self.apply(message);
@@ -205,23 +196,26 @@ impl Aggregator {
     fn apply_at(&mut self, message: Message, now: Duration) -> bool {
         match message {
             Message::Events(events, cgroups) => {
-                let context = Context {
-                    now,
-                    cgroups: &cgroups,
-                };
+                let context = Context::new(now, &cgroups);
                 for event in &events {
                     self.count_event(event, &context);
                 }
                 false
             }
             Message::Tally(counts, cgroups) => {
-                let context = Context {
-                    now,
-                    cgroups: &cgroups,
-                };
+                let context = Context::new(now, &cgroups);
                 for (subject, count) in &counts {
                     self.count(subject, *count, &context);
                 }
+                false
+            }
+            Message::Seen {
+                unchanged_until,
+                at,
+                execs,
+            } => {
+                self.per_second.unchanged(unchanged_until);
+                self.per_second.read(at, execs);
                 false
             }
             Message::Flushed(flush) => {
@@ -236,6 +230,11 @@ impl Aggregator {
                 self.totals.settle(&delivered, undecodable);
                 false
             }
+            Message::Change(views, watches) => {
+                self.change_views(views);
+                self.watches.change(watches, self.flush.began);
+                false
+            }
             Message::Idle => false,
         }
     }
@@ -244,6 +243,8 @@ impl Aggregator {
         flush.undecodable += self.undecodable_before;
         let totals = &mut self.totals;
         totals.ledgers = flush.after;
+        self.per_second
+            .read(flush.ended, flush.after[Kind::Exec].seen);
         totals.undecodable = flush.undecodable;
         totals.missed.update(missing(&flush), now);
         for (missed, kind) in totals.missed_at_most.iter_mut().zip(Kind::ALL) {
@@ -268,7 +269,7 @@ impl Aggregator {
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
         let unattributed = self.totals.unattributed();
-        let mut so_far = self.totals.attributed();
+        let mut so_far = self.totals.attributed;
         so_far += unattributed;
         let mut old = std::mem::take(&mut self.views);
         self.views = views
@@ -276,7 +277,9 @@ impl Aggregator {
             .map(|view| view.starting(self.flush.began))
             .map(
                 |view| match old.iter().position(|old| old.has_labels(view.labels())) {
-                    Some(same) => view.continuing(old.swap_remove(same), now),
+                    Some(same) => {
+                        view.continuing(old.swap_remove(same), now, (so_far, unattributed))
+                    }
                     None => view.beginning_with(so_far, unattributed),
                 },
             )
@@ -287,25 +290,33 @@ impl Aggregator {
         let count = TallyCount {
             count: 1,
             cpu_ns: event.cpu_ns,
+            lifetime_ns: event.lifetime_ns,
         };
         self.count(&event.subject, count, context);
     }
 
     fn count(&mut self, subject: &Subject, of: TallyCount, context: &Context<'_>) {
         let totals = &mut self.totals;
-        let mut counts = Counts::default();
+        let counts = counts_of(subject, of);
+        totals.attributed += counts;
         if record::kind(subject) == Kind::CpuTime {
             totals.cpu_times += of.count;
-            totals.cpu_ns += of.cpu_ns;
             totals.unknown_parents += u64::from(subject.is_parent_unknown > 0) * of.count;
-            counts.cpu_ns = of.cpu_ns;
-        } else {
-            totals.execs += of.count;
-            counts.execs = of.count;
         }
         let cgroup = context.cgroups.get(&subject.cgroup_id).map(Arc::as_ref);
-        if cgroup.is_none() && subject.cgroup_id != 0 {
+        // The id is 0 if the kernel side observed this before a label from the cgroup was in use.
+        let are_cgroups_known =
+            || self.views.iter().any(View::is_by_cgroup) || self.watches.are_by_cgroup();
+        if cgroup.is_none() && (subject.cgroup_id != 0 || are_cgroups_known()) {
             totals.unknown_cgroup_execs += counts.execs;
+        }
+        if counts.execs > 0 || counts.exits != Exits::default() {
+            let hit = Hit {
+                counts,
+                at: context.time,
+                now: context.now,
+            };
+            self.watches.count(subject, cgroup, &hit);
         }
         for view in &mut self.views {
             view.add(subject, cgroup, context.now, counts);
@@ -316,29 +327,42 @@ impl Aggregator {
         let flush = self.flush.clone();
         let totals = &self.totals;
         let unattributed = totals.unattributed();
-        let cpu_times = &flush.after[Kind::CpuTime];
         let differences = Kind::ALL.map(|kind| {
-            let accounted = match kind {
+            let (before, after) = (flush.before[kind].seen, flush.after[kind].seen);
+            let of = |accounted| difference(before, after, accounted);
+            let unattributed = flush.after[kind].unattributed + totals.lost_of(kind);
+            match kind {
                 // Execs that no program observed are not in `seen`.
-                Kind::Exec => totals.total() - totals.missed.count,
-                Kind::Failure => flush.failures.total(),
-                Kind::Exit => flush.exits.total(),
-                Kind::CpuTime => totals.cpu_times + cpu_times.unattributed + totals.lost_of(kind),
-            };
-            difference(flush.before[kind].seen, flush.after[kind].seen, accounted)
+                Kind::Exec => of(totals.total() - totals.missed.count),
+                Kind::Failure => of(flush.failures.total()),
+                // Exits are counted by status, and by subject if a view asks for it.
+                Kind::Exit => {
+                    let by_subject = totals.attributed.exits.iter().sum::<u64>()
+                        + unattributed
+                        + flush.after.exits_only_seen;
+                    let differences = [of(flush.exits.total()), of(by_subject)];
+                    differences.into_iter().find(|n| *n != 0).unwrap_or(0)
+                }
+                Kind::CpuTime => of(totals.cpu_times + unattributed),
+            }
         });
         Snapshot {
             start: self.start,
             execs: totals.total(),
             recent: self.recent.clone(),
+            per_second: self.per_second.clone(),
             unattributed: unattributed.execs,
             unattributed_cpu_ns: unattributed.cpu_ns,
+            unattributed_exits: unattributed.exits,
+            unattributed_lifetime_ns: unattributed.lifetime_ns,
+            exits_without_outcome: totals.lost_of(Kind::Exit) + flush.after.exits_only_seen,
             unknown_parents: totals.unknown_parents,
             unknown_cgroup_execs: totals.unknown_cgroup_execs,
             missed: totals.missed.count,
             missed_at_most: totals.missed_at_most.each_ref().map(|missed| missed.count),
             differences,
             views: self.views.iter().map(View::counts).collect(),
+            watches: self.watches.counts(),
             exit_starts: self.exit_starts.clone(),
             failure_starts: self.failure_starts.clone(),
             continuity: Arc::clone(&self.continuity),

@@ -5,14 +5,17 @@ use nix::errno::Errno;
 
 use super::*;
 use crate::capture::source::ProgramStats;
+use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::missed::IN_FLIGHT;
+use crate::pipeline::saved::State;
 use crate::pipeline::series;
+use crate::pipeline::view::{Counts, Metric};
 use crate::pipeline::view::{Key, Label, ViewCounts};
-use crate::record::Ledger;
+use crate::record::{Ledger, Outcome};
 
 fn keys_and_counts(view: &ViewCounts) -> Vec<(Key, Counts)> {
     let series = view.series.iter();
-    series.map(|of| (of.key.clone(), of.counts)).collect()
+    series.map(|of| (Key::clone(&of.key), of.counts)).collect()
 }
 
 #[test]
@@ -29,6 +32,7 @@ fn the_total_contains_events_and_tallied_undecodable_and_unattributed_execs() {
     let four = TallyCount {
         count: 4,
         cpu_ns: 0,
+        ..TallyCount::default()
     };
     assert!(!aggregator.apply(Message::Events(vec![Event::default(); 3], Cgroups::new())));
     assert!(!aggregator.apply(Message::Tally(
@@ -57,6 +61,7 @@ fn the_total_contains_events_and_tallied_undecodable_and_unattributed_execs() {
     let execs = Counts {
         execs: 7,
         cpu_ns: 0,
+        ..Counts::default()
     };
     assert_eq!(
         keys_and_counts(&snapshot.views[0]),
@@ -162,6 +167,7 @@ fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
     let total = |times: u64| Counts {
         execs: 3 * times,
         cpu_ns: 3 * 7 * times,
+        ..Counts::default()
     };
     for is_cpu_time in [0, 1] {
         observe(&mut aggregator, is_cpu_time);
@@ -196,6 +202,7 @@ fn cpu_time_is_counted_from_events_and_the_tally_and_without_a_subject() {
     let tallied = TallyCount {
         count: 2,
         cpu_ns: 600,
+        ..TallyCount::default()
     };
     aggregator.apply(Message::Events(vec![freed], Cgroups::new()));
     aggregator.apply(Message::Tally(
@@ -223,7 +230,11 @@ fn cpu_time_is_counted_from_events_and_the_tally_and_without_a_subject() {
     assert_eq!(snapshot.differences, [0; 4]);
     assert_eq!(snapshot.unattributed_cpu_ns, 50);
     assert_eq!(snapshot.unknown_parents, 2);
-    let cpu = |cpu_ns| Counts { execs: 0, cpu_ns };
+    let cpu = |cpu_ns| Counts {
+        execs: 0,
+        cpu_ns,
+        ..Counts::default()
+    };
     let [by_comm, by_uid] = &snapshot.views[..] else {
         panic!("two views");
     };
@@ -231,6 +242,52 @@ fn cpu_time_is_counted_from_events_and_the_tally_and_without_a_subject() {
     assert_eq!(series::other(by_comm, &snapshot), cpu(50));
     assert_eq!(by_uid.yielded, cpu(950));
     assert_eq!(series::other(by_uid, &snapshot), cpu(0));
+}
+
+#[test]
+fn a_metric_that_a_reload_adds_to_a_view_begins_at_0_and_the_sum_is_still_the_total() {
+    let view = |metrics: &[Metric]| {
+        let view = View::new(vec![Label::Comm], 5);
+        vec![view.with_metrics(metrics.to_vec())]
+    };
+    let mut aggregator = Aggregator::new(view(&[Metric::Execs]));
+    let exit = |aggregator: &mut Aggregator| {
+        let mut event = Event {
+            lifetime_ns: 9,
+            ..Event::default()
+        };
+        aggregator.apply(Message::Events(vec![event], Cgroups::new()));
+        event.subject.is_exit = 1;
+        event.subject.outcome = Outcome::Error.in_kernel();
+        aggregator.apply(Message::Events(vec![event; 2], Cgroups::new()));
+    };
+    let counts = |execs, errors| Counts {
+        execs,
+        exits: [0, errors, 0, 0, 0],
+        ..Counts::default()
+    };
+    let of_view = |aggregator: &Aggregator| {
+        let view = &aggregator.snapshot().views[0];
+        (view.series[0].counts, view.yielded)
+    };
+    exit(&mut aggregator);
+    assert_eq!(of_view(&aggregator), (counts(1, 0), counts(0, 0)));
+    aggregator.change_views(view(&[Metric::Exits]));
+    exit(&mut aggregator);
+    assert_eq!(of_view(&aggregator), (counts(2, 2), counts(0, 2)));
+    let saved = State {
+        continuity: Continuity::default(),
+        counts: aggregator.saved(),
+    };
+    let saved = State::decode(&saved.encode().unwrap()).unwrap().counts;
+    let mut aggregator = Aggregator::resume(saved, view(&[Metric::Exits]));
+    exit(&mut aggregator);
+    assert_eq!(of_view(&aggregator), (counts(3, 4), counts(0, 2)));
+    // What is no longer asked for is forgotten, and begins again.
+    aggregator.change_views(view(&[Metric::Execs]));
+    assert_eq!(of_view(&aggregator), (counts(3, 0), counts(0, 0)));
+    aggregator.change_views(view(&[Metric::Execs, Metric::Exits]));
+    assert_eq!(of_view(&aggregator), (counts(3, 0), counts(0, 6)));
 }
 
 #[test]

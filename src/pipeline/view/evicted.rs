@@ -8,21 +8,30 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use super::counts::Counts;
+use crate::record::Outcome;
 
 /// The number of entries in a set.
 const WAYS: usize = 4;
 
-/// The number of sets. With entries of 16 bytes, the table has 32 KiB. It is allocated when it is
-/// first needed.
+/// The number of sets. With entries of 16 bytes, the table has 32 KiB, and with those of exits, 96 KiB.
+/// Each part is allocated when it is first needed.
 const SETS: usize = 512;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     /// The part of the hash that does not select the set.
     hash: u32,
-    /// Execs, at most `u32::MAX`. An entry without execs and CPU time is unused.
+    /// Execs, at most `u32::MAX`. An entry without counts is unused.
     execs: u32,
     cpu_ns: u64,
+}
+
+/// What an entry has of exits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct OfExits {
+    lifetime_ns: u64,
+    /// Exits by outcome, each at most `u32::MAX`.
+    exits: [u32; Outcome::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +40,17 @@ pub(super) struct Evicted {
     hasher: RandomState,
     /// In each set, the newest entry is first.
     sets: Vec<[Entry; WAYS]>,
+    /// In the same order. Empty if no entry has any.
+    of_exits: Vec<[OfExits; WAYS]>,
+}
+
+fn counts(entry: Entry, of_exits: OfExits) -> Counts {
+    Counts {
+        execs: entry.execs.into(),
+        cpu_ns: entry.cpu_ns,
+        exits: of_exits.exits.map(u64::from),
+        lifetime_ns: of_exits.lifetime_ns,
+    }
 }
 
 impl Evicted {
@@ -42,13 +62,25 @@ impl Evicted {
         if self.sets.is_empty() {
             self.sets = vec![Default::default(); SETS];
         }
+        let limited = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let of_exits = OfExits {
+            lifetime_ns: shown.lifetime_ns,
+            exits: shown.exits.map(limited),
+        };
+        if of_exits != OfExits::default() && self.of_exits.is_empty() {
+            self.of_exits = vec![Default::default(); SETS];
+        }
         let (hash, set) = self.find(name);
-        set.rotate_right(1);
-        set[0] = Entry {
+        self.sets[set].rotate_right(1);
+        self.sets[set][0] = Entry {
             hash,
-            execs: u32::try_from(shown.execs).unwrap_or(u32::MAX),
+            execs: limited(shown.execs),
             cpu_ns: shown.cpu_ns,
         };
+        if let Some(entries) = self.of_exits.get_mut(set) {
+            entries.rotate_right(1);
+            entries[0] = of_exits;
+        }
     }
 
     /// Removes and returns what the last scrape showed of a series, or 0 if that is not known.
@@ -57,26 +89,35 @@ impl Evicted {
             return Counts::default();
         }
         let (hash, set) = self.find(name);
-        let found = set
-            .iter()
-            .position(|entry| entry.hash == hash && (entry.execs > 0 || entry.cpu_ns > 0));
-        let Some(found) = found else {
+        let of_exits = |way: usize| {
+            self.of_exits
+                .get(set)
+                .map_or_else(OfExits::default, |of| of[way])
+        };
+        let mut entries = self.sets[set].iter().enumerate();
+        let found = entries.find_map(|(way, entry)| {
+            let counts = counts(*entry, of_exits(way));
+            (entry.hash == hash && counts != Counts::default()).then_some((way, counts))
+        });
+        let Some((way, counts)) = found else {
             return Counts::default();
         };
-        set[found..].rotate_left(1);
-        let entry = std::mem::take(&mut set[WAYS - 1]);
-        Counts {
-            execs: entry.execs.into(),
-            cpu_ns: entry.cpu_ns,
+        // The entry becomes the oldest one, and unused.
+        self.sets[set][way..].rotate_left(1);
+        self.sets[set][WAYS - 1] = Entry::default();
+        if let Some(entries) = self.of_exits.get_mut(set) {
+            entries[way..].rotate_left(1);
+            entries[WAYS - 1] = OfExits::default();
         }
+        counts
     }
 
-    /// Returns the part of a name's hash that identifies it within its set, and the set.
-    fn find(&mut self, name: &impl Hash) -> (u32, &mut [Entry; WAYS]) {
+    /// Returns the part of a name's hash that identifies it within its set, and the index of the set.
+    fn find(&self, name: &impl Hash) -> (u32, usize) {
         let hash = self.hasher.hash_one(name);
         let [a, b, c, d, rest @ ..] = hash.to_le_bytes();
         let set = u32::from_le_bytes([a, b, c, d]) as usize % SETS;
-        (u32::from_le_bytes(rest), &mut self.sets[set])
+        (u32::from_le_bytes(rest), set)
     }
 }
 
@@ -88,6 +129,8 @@ mod tests {
         Counts {
             execs: n,
             cpu_ns: 2 * n,
+            exits: [0, n / 2, n / 3, n / 5, n / 7].map(|exits| exits.min(u32::MAX.into())),
+            lifetime_ns: 3 * n,
         }
     }
 

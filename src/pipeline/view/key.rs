@@ -1,16 +1,20 @@
 //! The labels of a view, and the key that distinguishes its series.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::encoding;
+use crate::names::own_label::OwnLabel;
 use crate::names::parse;
-use crate::record::Comm;
+use crate::record::{Comm, nul_terminated};
+
+/// The longest name of a program in bytes: `TASK_COMM_LEN` of `linux/sched.h`, less the NUL byte.
+pub const MAX_COMM: usize = size_of::<Comm>() - 1;
 
 /// A label by which a view can group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Label {
     /// The name of the program after the exec.
     Comm,
@@ -26,10 +30,15 @@ pub enum Label {
     Slice,
     /// The short ID of the container.
     Container,
+    /// The UID of the Kubernetes pod.
+    PodUid,
+    /// A label that the configuration defines.
+    Own(OwnLabel),
 }
 
 impl Label {
-    pub const ALL: [Self; 7] = [
+    /// The labels that every configuration has.
+    pub const ALL: [Self; 8] = [
         Self::Comm,
         Self::ParentComm,
         Self::Uid,
@@ -37,10 +46,27 @@ impl Label {
         Self::Unit,
         Self::Slice,
         Self::Container,
+        Self::PodUid,
     ];
 
     /// Returns the name in the configuration, which is also that of the Prometheus label.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Own(own) => own.name(),
+            label => label.fixed_name(),
+        }
+    }
+
+    /// Returns the [`name`](Self::name) without a copy of it if it is always the same.
+    pub fn to_name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Own(own) => own.name().to_owned().into(),
+            label => label.fixed_name().into(),
+        }
+    }
+
+    /// Returns the name of a label that every configuration has.
+    fn fixed_name(&self) -> &'static str {
         match self {
             Self::Comm => "comm",
             Self::ParentComm => "parent_comm",
@@ -49,26 +75,75 @@ impl Label {
             Self::Unit => "unit",
             Self::Slice => "slice",
             Self::Container => "container",
+            Self::PodUid => "pod_uid",
+            Self::Own(_) => "",
         }
     }
 
-    /// Returns the label with this [`name`](Self::name).
-    pub(super) fn named(name: &str) -> Option<Self> {
+    /// Returns the label of [`ALL`](Self::ALL) with this [`name`](Self::name).
+    pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|label| label.name() == name)
     }
 
-    /// Returns whether the value comes from the name of the cgroup.
-    pub fn is_of_cgroup(self) -> bool {
-        matches!(self, Self::Unit | Self::Slice | Self::Container)
+    /// Returns the label as it is saved: its name, and the expression of a label that the
+    /// configuration defines. No name contains a `=`.
+    pub(in crate::pipeline) fn saved(&self) -> String {
+        match self {
+            Self::Own(own) => format!("{}={}", own.name(), own.pattern()),
+            label => label.name().to_owned(),
+        }
     }
+
+    /// Returns the label that was saved, or None if this version does not have it.
+    pub(super) fn from_saved(text: &str) -> Option<Self> {
+        match text.split_once('=') {
+            Some((name, pattern)) => Some(Self::Own(OwnLabel::new(name, pattern))),
+            None => Self::named(text),
+        }
+    }
+
+    /// Returns whether the value comes from the path of the cgroup.
+    pub fn is_of_cgroup(&self) -> bool {
+        matches!(
+            self,
+            Self::Unit | Self::Slice | Self::Container | Self::PodUid | Self::Own(_)
+        )
+    }
+}
+
+/// Labels are written by their names.
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+/// A name that is not in [`Label::ALL`] gives a label without an expression. The configuration replaces
+/// it with the label that it defines.
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        Ok(Self::named(&name).unwrap_or_else(|| Self::Own(OwnLabel::new(name, ""))))
+    }
+}
+
+/// Returns the labels among these that the configuration defines, in the order of [`Key::own`].
+pub(super) fn own(labels: &[Label]) -> Vec<OwnLabel> {
+    let own = labels.iter().filter_map(|label| match label {
+        Label::Own(own) => Some(own.clone()),
+        _ => None,
+    });
+    let mut own: Vec<_> = own.collect();
+    own.sort();
+    own
 }
 
 /// Returns the labels that distinguish series. If `uid` is among the labels, `user` is left out,
 /// because a uid has only one name.
-pub fn grouping(labels: &[Label]) -> impl Iterator<Item = Label> {
+pub fn grouping(labels: &[Label]) -> impl Iterator<Item = &Label> {
     let by_uid = labels.contains(&Label::Uid);
-    let labels = labels.iter().copied();
-    labels.filter(move |&label| label != Label::User || !by_uid)
+    let labels = labels.iter();
+    labels.filter(move |label| **label != Label::User || !by_uid)
 }
 
 /// Returns whether `user` is among the labels and `uid` is not.
@@ -97,6 +172,8 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
         Label::Unit => key.unit = Some(parse::unit(value)?.into()),
         Label::Slice => key.slice = Some(parse::slice(value)?.into()),
         Label::Container => key.container = Some(parse::container(value)?.into()),
+        Label::PodUid => key.pod_uid = Some(parse::pod_uid(value)?.into()),
+        Label::Own(_) => key.own = Box::new([parse::own(value)?.into()]),
     }
     Ok(key)
 }
@@ -115,17 +192,44 @@ pub struct Key {
     pub slice: Option<Arc<[u8]>>,
     #[serde(with = "encoding::cgroup_name")]
     pub container: Option<Arc<[u8]>>,
+    #[serde(with = "encoding::cgroup_name")]
+    pub pod_uid: Option<Arc<[u8]>>,
+    /// The values of the labels that the configuration defines, in the order of the definitions.
+    #[serde(with = "encoding::own")]
+    pub own: Box<[Arc<[u8]>]>,
 }
 
 impl Key {
     /// Returns whether the key can be that of a series in a view with these labels.
     pub(super) fn is_of(&self, labels: &[Label]) -> bool {
         let has = |label| labels.contains(&label);
+        let is_own = |label: &&Label| matches!(label, Label::Own(_));
         (has(Label::Comm) || self.comm == Comm::default())
             && (has(Label::ParentComm) || self.parent_comm == Comm::default())
             && (has(Label::Uid) || has(Label::User) || self.uid == 0)
             && has(Label::Unit) == self.unit.is_some()
             && has(Label::Slice) == self.slice.is_some()
             && has(Label::Container) == self.container.is_some()
+            && has(Label::PodUid) == self.pod_uid.is_some()
+            && labels.iter().filter(is_own).count() == self.own.len()
+    }
+
+    /// Returns the value of one of `labels`, those of the view, which is a name. It is empty for the
+    /// label of a user.
+    pub fn name_of(&self, label: &Label, labels: &[Label]) -> &[u8] {
+        let value = match label {
+            Label::Comm => return nul_terminated(&self.comm),
+            Label::ParentComm => return nul_terminated(&self.parent_comm),
+            Label::Unit => self.unit.as_ref(),
+            Label::Slice => self.slice.as_ref(),
+            Label::Container => self.container.as_ref(),
+            Label::PodUid => self.pod_uid.as_ref(),
+            Label::Own(_) => {
+                let is_before = |other: &&Label| matches!(other, Label::Own(_)) && *other < label;
+                self.own.get(labels.iter().filter(is_before).count())
+            }
+            Label::Uid | Label::User => None,
+        };
+        value.map_or(&[], |value| value)
     }
 }

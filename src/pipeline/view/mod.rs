@@ -1,59 +1,63 @@
-//! A view: execs and CPU time by a set of labels, with a bounded number of series.
+//! A view: execs, CPU time and exits by a set of labels, with a bounded number of series.
 //!
-//! `slots` decides which series is evicted for a new one. `returning` counts in how many different
-//! seconds each name without a slot was seen. `one_series` and `evicted` make the counts add up for a
-//! Prometheus that sees only scrapes.
+//! `naming` decides under which names something is counted, and `slots`, which series is evicted for a
+//! new one. `returning` counts in how many different seconds each name without a slot was seen.
+//! `one_series` and `evicted` make the counts add up for a Prometheus that sees only scrapes.
+//! `continuing` keeps the counts across a reload and a restart.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::names::cgroup::Cgroup;
+use crate::names::rename::Rules;
 use crate::pipeline::history::History;
+use crate::pipeline::matcher::Matcher;
 use crate::record::Subject;
 use crate::sys::clock::Timestamp;
 
+mod continuing;
 mod counts;
 mod encoding;
 mod evicted;
-mod key;
+pub(in crate::pipeline) mod key;
+mod metric;
+mod naming;
 mod one_series;
 mod returning;
 mod saved;
 mod slots;
+mod stored;
 
-pub use self::counts::{Counts, SeriesCounts, ViewCounts};
-pub use self::key::{Key, Label, grouping, is_by_user_alone, key_of, name};
+pub use self::counts::{Counts, Exits, SeriesCounts, ViewCounts};
+pub use self::key::{Key, Label, MAX_COMM, grouping, is_by_user_alone, key_of, name};
+pub use self::metric::Metric;
 pub use self::saved::SavedView;
 
 use self::evicted::Evicted;
+use self::naming::Naming;
 use self::one_series::{NO_USER, Series};
 use self::returning::Returning;
 use self::slots::{Newcomer, Slots};
 
-/// The label values of a cgroup that is not known. No unit, slice or container has this name.
-static UNKNOWN: LazyLock<Cgroup> = LazyLock::new(|| {
-    let name: Arc<[u8]> = b"unknown".as_slice().into();
-    Cgroup {
-        unit: Arc::clone(&name),
-        slice: Arc::clone(&name),
-        container: name,
-    }
-});
-
 /// The series of a view and their counts.
 #[derive(Debug)]
 pub struct View {
-    labels: Vec<Label>,
+    naming: Naming,
+    /// What an observation must have to be counted in a series.
+    filter: Option<Matcher>,
+    metrics: Vec<Metric>,
     max_series: usize,
     /// Series that are never evicted.
-    reserved: HashMap<Key, Series>,
+    reserved: HashMap<Arc<Key>, Series>,
     /// The other series.
     slots: Slots,
     /// Names without a slot.
     returning: Returning,
     evicted: Evicted,
     overflow: Counts,
+    /// What the filter has left out.
+    filtered: Counts,
     /// When the view, and with it `overflow`, began.
     start: Timestamp,
     /// The start of a series that begins now: when the last flush began.
@@ -70,13 +74,16 @@ impl View {
     /// A view without counts, in which no series ever counts as idle and a user can keep every slot.
     pub fn new(labels: Vec<Label>, max_series: usize) -> Self {
         Self {
-            labels,
+            naming: Naming::by(labels),
+            filter: None,
+            metrics: Metric::DEFAULT.to_vec(),
             max_series,
             reserved: HashMap::new(),
             slots: Slots::new(u32::MAX, max_series),
             returning: Returning::default(),
             evicted: Evicted::default(),
             overflow: Counts::default(),
+            filtered: Counts::default(),
             start: Timestamp::default(),
             flushed: Timestamp::default(),
             yielded: Counts::default(),
@@ -84,6 +91,28 @@ impl View {
             recent_other: History::default(),
             other_recorded: 0,
         }
+    }
+
+    /// Sets the metrics of the view, without which it has the default ones.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Vec<Metric>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Sets what an observation must have to be counted in a series. All others are counted in `other`.
+    #[must_use]
+    pub fn only(self, matcher: Matcher) -> Self {
+        Self {
+            filter: Some(matcher),
+            ..self
+        }
+    }
+
+    /// Sets the rules by which the values of a label are renamed, in the series that begin from now on.
+    #[must_use]
+    pub fn renaming(mut self, label: Label, rules: Rules) -> Self {
+        self.naming.rename(label, rules);
+        self
     }
 
     /// Sets how long a series must have been idle before any new one can evict it.
@@ -107,7 +136,7 @@ impl View {
     /// Adds series that exist from the start and are never evicted.
     #[must_use]
     pub fn reserve(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
-        let begin = |key| (key, Series::new(Timestamp::default(), NO_USER, 0));
+        let begin = |key| (Arc::new(key), Series::new(Timestamp::default(), NO_USER, 0));
         self.reserved.extend(keys.into_iter().map(begin));
         self
     }
@@ -127,87 +156,30 @@ impl View {
     #[must_use]
     pub fn beginning_with(self, before: Counts, unattributed_before: Counts) -> Self {
         Self {
-            yielded: before,
-            unattributed_before,
+            yielded: before.only(&self.metrics),
+            unattributed_before: unattributed_before.only(&self.metrics),
             ..self
         }
     }
 
-    /// Takes over the counts of `old`, which must group by the same labels. `now` is the time since
-    /// the start. If `old` has more series than this view has slots, the next new series evicts
-    /// several.
-    #[must_use]
-    pub fn continuing(self, old: Self, now: Duration) -> Self {
-        let now = whole_seconds(now);
-        let (mut slots, mut evicted) = (old.slots, old.evicted);
-        slots.idle_after = self.slots.idle_after;
-        slots.per_user = self.slots.per_user;
-        for (key, mut series) in old.reserved {
-            series.created = now;
-            series.last_used = now;
-            slots.insert(key, series);
-        }
-        let mut reserved = self.reserved;
-        for (key, series) in &mut reserved {
-            *series = match slots.remove(key) {
-                Some(so_far) => so_far,
-                None => Series::new(self.start, NO_USER, now).returning(evicted.take(key)),
-            };
-        }
-        Self {
-            labels: self.labels,
-            max_series: self.max_series,
-            reserved,
-            slots,
-            evicted,
-            ..old
-        }
-    }
-
-    pub(super) fn saved(&self) -> SavedView {
-        SavedView {
-            reserved: self.reserved.iter().map(|(k, v)| (k.clone(), *v)).collect(),
-            series: self.slots.iter().map(|(k, v)| (k.clone(), *v)).collect(),
-            start: self.start,
-            flushed: self.flushed,
-            overflow: self.overflow,
-            yielded: self.yielded,
-            unattributed_before: self.unattributed_before,
-            recent_other: self.recent_other.clone(),
-            other_recorded: self.other_recorded,
-            ..SavedView::without_counts(&self.labels)
-        }
-    }
-
-    /// Returns the view that was saved, for a new view to [continue](Self::continuing), or None if
-    /// this version does not have one of its labels. `now` is the time since the start.
-    pub(super) fn resume(saved: SavedView, now: Duration) -> Option<Self> {
-        let now = whole_seconds(now);
-        let mut view = Self::new(saved.labels()?, 0);
-        for (key, series) in saved.series {
-            view.slots.insert(key, series.not_after(now));
-        }
-        Some(Self {
-            reserved: saved.reserved.into_iter().collect(),
-            start: saved.start,
-            flushed: saved.flushed,
-            overflow: saved.overflow,
-            yielded: saved.yielded,
-            unattributed_before: saved.unattributed_before,
-            recent_other: saved.recent_other,
-            other_recorded: saved.other_recorded,
-            ..view
-        })
-    }
-
     /// Returns whether a view with these labels has the same metrics and series in Prometheus.
     pub fn has_labels(&self, labels: &[Label]) -> bool {
-        let set = |labels: &[Label]| labels.iter().copied().collect::<BTreeSet<_>>();
-        name(&self.labels) == name(labels) && set(&self.labels) == set(labels)
+        let same = |a: &[Label], b: &[Label]| a.iter().all(|label| b.contains(label));
+        let own: &[Label] = &self.naming.labels;
+        name(own) == name(labels) && same(own, labels) && same(labels, own)
     }
 
     pub fn labels(&self) -> &[Label] {
-        &self.labels
+        &self.naming.labels
+    }
+
+    /// Returns whether the view depends on the path of the cgroup.
+    pub(super) fn is_by_cgroup(&self) -> bool {
+        let filtered = self.filter.iter().flat_map(Matcher::labels);
+        self.labels()
+            .iter()
+            .chain(filtered)
+            .any(Label::is_of_cgroup)
     }
 
     /// Tells the view when the last flush began.
@@ -215,10 +187,21 @@ impl View {
         self.flushed = began;
     }
 
-    /// Adds `more` to the series of a subject, or to the overflow if it has no series and gets no
-    /// slot. `now` is the time since the start. `cgroup` is the subject's cgroup, if it is known.
+    /// Adds `more` to the series of a subject, or to what has no series: if the filter leaves it out, or
+    /// if it gets no slot. `now` is the time since the start. `cgroup` is the subject's cgroup, if it is known. Does
+    /// nothing if the view has no metric for it.
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
-        let key = self.key(subject, cgroup);
+        let more = more.only(&self.metrics);
+        if more == Counts::default() {
+            return;
+        }
+        if let Some(filter) = &self.filter
+            && !filter.matches(subject, cgroup)
+        {
+            self.filtered += more;
+            return;
+        }
+        let key = self.naming.key(subject, cgroup);
         let now = whole_seconds(now);
         if let Some(series) = self.reserved.get_mut(&key) {
             self.overflow += series.count(more, now);
@@ -240,7 +223,7 @@ impl View {
         if self.is_full() {
             // In a view by user alone, uids with the same name are shown as one series. It would
             // decrease if one of them were evicted.
-            if seconds == 0 || is_by_user_alone(&self.labels) {
+            if seconds == 0 || is_by_user_alone(&self.naming.labels) {
                 self.overflow += more;
                 return;
             }
@@ -258,13 +241,13 @@ impl View {
         let mut series = Series::new(self.flushed, user, now).returning(self.evicted.take(&key));
         series.seconds = seconds;
         self.overflow += series.count(more, now);
-        self.slots.insert(key, series);
+        self.slots.insert(Arc::new(key), series);
     }
 
     fn remove(&mut self, key: &Key, series: &Series) {
         self.evicted.keep(key, series.last_shown());
         let shown = series.shown();
-        let unseen = series.counts - shown;
+        let unseen = series.counts() - shown;
         self.yielded += shown;
         self.overflow += unseen;
         // They had a series when they happened.
@@ -288,36 +271,22 @@ impl View {
     pub fn counts(&self) -> ViewCounts {
         let series = self.reserved.iter().chain(self.slots.iter());
         let series = series.map(|(key, series)| SeriesCounts {
-            key: key.clone(),
-            counts: series.counts,
+            key: Arc::clone(key),
+            counts: series.counts(),
             start: series.start,
         });
         ViewCounts {
-            labels: self.labels.clone(),
+            labels: self.naming.labels.clone(),
+            metrics: self.metrics.clone(),
             series: series.collect(),
             overflow: self.overflow,
+            filtered: self.filtered,
             start: self.start,
             yielded: self.yielded,
             unattributed_before: self.unattributed_before,
             recent_other: self.recent_other.clone(),
             max_series: self.max_series,
         }
-    }
-
-    fn key(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> Key {
-        let cgroup = cgroup.unwrap_or(&UNKNOWN);
-        let mut key = Key::default();
-        for label in &self.labels {
-            match label {
-                Label::Comm => key.comm = subject.comm,
-                Label::ParentComm => key.parent_comm = subject.parent_comm,
-                Label::Uid | Label::User => key.uid = subject.uid,
-                Label::Unit => key.unit = Some(Arc::clone(&cgroup.unit)),
-                Label::Slice => key.slice = Some(Arc::clone(&cgroup.slice)),
-                Label::Container => key.container = Some(Arc::clone(&cgroup.container)),
-            }
-        }
-        key
     }
 }
 

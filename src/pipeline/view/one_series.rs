@@ -13,6 +13,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
+use super::metric::Metric;
+use super::stored::StoredCounts;
 use crate::sys::clock::Timestamp;
 
 /// The `user` of a series that counts towards no user's share. No process has this uid, `(uid_t)-1`.
@@ -20,12 +22,12 @@ pub(super) const NO_USER: u32 = u32::MAX;
 
 /// Times are in seconds since the start of the daemon, except for `start`, which is that of
 /// [`SeriesCounts`](super::SeriesCounts).
-#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 pub(super) struct Series {
-    pub(super) counts: Counts,
+    counts: StoredCounts,
     pub(super) start: Timestamp,
     /// The counts in the last scrape that showed a series of this name.
-    last_shown: Counts,
+    last_shown: StoredCounts,
     /// Whether that scrape showed this series, and not one that has been evicted since.
     is_shown: bool,
     /// The user whose process was counted first.
@@ -41,9 +43,9 @@ impl Series {
     /// A series that has counted nothing.
     pub(super) fn new(start: Timestamp, user: u32, now: u32) -> Self {
         Self {
-            counts: Counts::default(),
+            counts: StoredCounts::default(),
             start,
-            last_shown: Counts::default(),
+            last_shown: StoredCounts::default(),
             is_shown: false,
             user,
             seconds: 0,
@@ -56,7 +58,20 @@ impl Series {
     /// Sets the counts in the last scrape before the eviction of an earlier series of this name.
     #[must_use]
     pub(super) fn returning(self, last_shown: Counts) -> Self {
-        Self { last_shown, ..self }
+        Self {
+            last_shown: last_shown.into(),
+            ..self
+        }
+    }
+
+    /// Forgets the counts of all other metrics, but not those of execs.
+    pub(super) fn keep_only(&mut self, metrics: &[Metric]) {
+        self.counts.set(self.counts().only(metrics));
+        self.last_shown.set(self.last_shown().only(metrics));
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts.get()
     }
 
     /// Adds `more`, and returns what has to be counted as `other` instead.
@@ -67,8 +82,10 @@ impl Series {
             self.last_exec = now;
         }
         self.last_used = now;
-        let added = more.min(self.limit() - self.counts);
-        self.counts += added;
+        let mut counts = self.counts();
+        let added = more.min(self.limit() - counts);
+        counts += added;
+        self.counts.set(counts);
         more - added
     }
 
@@ -84,8 +101,8 @@ impl Series {
 
     /// Returns whether a series that was saved keeps the limits of one that has counted.
     pub(super) fn is_plausible(&self) -> bool {
-        let limit = self.limit();
-        self.counts == self.counts.min(limit) && self.shown() == self.shown().min(self.counts)
+        let (counts, shown) = (self.counts(), self.shown());
+        counts == counts.min(self.limit()) && shown == shown.min(counts)
     }
 
     /// Returns the highest counts that the next scrape can show.
@@ -97,22 +114,25 @@ impl Series {
                 last_shown - 1
             }
         };
+        let last_shown = self.last_shown();
         Counts {
-            execs: below(self.last_shown.execs, 1),
-            cpu_ns: below(self.last_shown.cpu_ns, 0),
+            execs: below(last_shown.execs, 1),
+            cpu_ns: below(last_shown.cpu_ns, 0),
+            exits: last_shown.exits.map(|exits| below(exits, 0)),
+            lifetime_ns: below(last_shown.lifetime_ns, 0),
         }
     }
 
     /// Records that a scrape shows the counts.
     pub(super) fn show(&mut self) {
-        self.last_shown = self.counts;
+        self.last_shown.set(self.counts());
         self.is_shown = true;
     }
 
     /// Returns the part of the counts that a scrape has shown.
     pub(super) fn shown(&self) -> Counts {
         if self.is_shown {
-            self.last_shown
+            self.last_shown()
         } else {
             Counts::default()
         }
@@ -120,6 +140,6 @@ impl Series {
 
     /// Returns the counts in the last scrape that showed a series of this name.
     pub(super) fn last_shown(&self) -> Counts {
-        self.last_shown
+        self.last_shown.get()
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use super::key::{Key, Label};
+use super::metric::Metric;
 use super::one_series::Series;
 use crate::pipeline::history::History;
 use crate::sys::clock::Timestamp;
@@ -18,13 +19,17 @@ use crate::sys::clock::Timestamp;
 /// limited to what Prometheus takes for a reset; its start timestamp tells that it is a new one.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 pub struct SavedView {
-    /// By name, so that a label that is added to [`Label`] does not change the others.
+    /// By name, so that a label that is added to [`Label`] does not change the others
+    /// ([`Label::saved`]).
     pub(super) labels: Vec<String>,
+    /// By name, too.
+    pub(super) metrics: Vec<String>,
     pub(super) start: Timestamp,
     pub(super) flushed: Timestamp,
     pub(super) reserved: Vec<(Key, Series)>,
     pub(super) series: Vec<(Key, Series)>,
     pub(super) overflow: Counts,
+    pub(super) filtered: Counts,
     pub(super) yielded: Counts,
     pub(super) unattributed_before: Counts,
     pub(super) recent_other: History,
@@ -32,15 +37,17 @@ pub struct SavedView {
 }
 
 impl SavedView {
-    pub(super) fn without_counts(labels: &[Label]) -> Self {
-        let labels = labels.iter().map(|label| label.name().to_owned());
+    pub(super) fn without_counts(labels: &[Label], metrics: &[Metric]) -> Self {
+        let metrics = metrics.iter().map(|metric| metric.name().to_owned());
         Self {
-            labels: labels.collect(),
+            labels: labels.iter().map(Label::saved).collect(),
+            metrics: metrics.collect(),
             start: Timestamp::default(),
             flushed: Timestamp::default(),
             reserved: Vec::new(),
             series: Vec::new(),
             overflow: Counts::default(),
+            filtered: Counts::default(),
             yielded: Counts::default(),
             unattributed_before: Counts::default(),
             recent_other: History::default(),
@@ -50,7 +57,12 @@ impl SavedView {
 
     /// Returns the labels, or None if this version does not have one of them.
     pub(super) fn labels(&self) -> Option<Vec<Label>> {
-        self.labels.iter().map(|name| Label::named(name)).collect()
+        self.labels.iter().map(|l| Label::from_saved(l)).collect()
+    }
+
+    /// Returns the metrics, or None if this version does not have one of them.
+    pub(super) fn metrics(&self) -> Option<Vec<Metric>> {
+        self.metrics.iter().map(|n| Metric::named(n)).collect()
     }
 
     /// Returns whether a view that counted `attributed`, and of which `unattributed` has no subject,
@@ -63,23 +75,39 @@ impl SavedView {
             keys().all(|key| distinct.insert(key) && labels.as_ref().is_none_or(|l| key.is_of(l)));
 
         let series = self.reserved.iter().chain(&self.series);
-        let mut counts = series
-            .map(|(_, series)| &series.counts)
-            .chain([&self.overflow, &self.yielded]);
+        let mut counts = series.map(|(_, series)| series.counts()).chain([
+            self.overflow,
+            self.filtered,
+            self.yielded,
+        ]);
+        // Times may overflow: their sums are compared as they wrap around.
+        let are_summable = |sum: &Counts, more: &Counts| {
+            let exits = sum.exits.iter().zip(&more.exits);
+            sum.execs.checked_add(more.execs).is_some()
+                && exits.into_iter().all(|(a, b)| a.checked_add(*b).is_some())
+        };
         let sum = counts.try_fold(Counts::default(), |mut sum, counts| {
-            sum.execs.checked_add(counts.execs)?;
-            sum += *counts;
-            Some(sum)
+            are_summable(&sum, &counts).then(|| {
+                sum += counts;
+                sum
+            })
         });
         let before = self.unattributed_before;
-        let expected = attributed.execs.checked_add(before.execs);
+        // A view with a metric that this version does not have is not continued.
+        let metrics = self.metrics().unwrap_or_default();
+        let attributed = attributed.only(&metrics);
+        let expected = are_summable(&attributed, &before).then(|| {
+            let mut sum = attributed;
+            sum += before;
+            sum
+        });
         let other = self.overflow.execs.saturating_add(unattributed.execs);
         let mut series = self.reserved.iter().chain(&self.series);
         are_keys
             && series.all(|(_, series)| series.is_plausible())
             && before.execs <= unattributed.execs
-            && sum.is_some_and(|sum| Some(sum.execs) == expected)
-            && sum.is_some_and(|sum| sum.cpu_ns == attributed.cpu_ns.wrapping_add(before.cpu_ns))
+            && sum.is_some()
+            && sum == expected
             && self.other_recorded <= other - before.execs
             && self.recent_other.is_plausible(self.other_recorded)
     }

@@ -6,21 +6,23 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::names::rename::Rules;
 use crate::pipeline::aggregator::Aggregator;
 use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::flush::Flush;
+use crate::pipeline::matcher::{Condition, Matcher};
 use crate::pipeline::message::Message;
 use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{Counts, Key, Label, View, ViewCounts, key_of, name};
-use crate::record::{Kind, Subject, TallyCount};
+use crate::pipeline::view::{Counts, Key, Label, Metric, View, ViewCounts, key_of, name};
+use crate::record::{Kind, Outcome, Subject, TallyCount};
 
 #[derive(Debug, Clone)]
 enum Step {
     Count {
         comm: u8,
         uid: u32,
-        is_cpu_time: bool,
+        what: What,
         times: u64,
     },
     Unattributed(u64),
@@ -31,13 +33,23 @@ enum Step {
     Reload(Vec<Settings>),
 }
 
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Exec,
+    CpuTime,
+    Exit(Outcome),
+}
+
 #[derive(Debug, Clone)]
 struct Settings {
     labels: Vec<Label>,
+    metrics: Vec<Metric>,
     max_series: usize,
     idle_after: u64,
     user_share: f64,
     always: Vec<&'static str>,
+    is_filtered: bool,
+    is_renamed: bool,
 }
 
 const LABELS: [&[Label]; 6] = [
@@ -54,24 +66,38 @@ impl Settings {
         // Only a view by `comm` can have these values.
         let always = self.always.iter();
         let reserved = always.filter_map(|value| key_of(&self.labels, value).ok());
-        View::new(self.labels.clone(), self.max_series)
+        let mut view = View::new(self.labels.clone(), self.max_series)
+            .with_metrics(self.metrics.clone())
             .idle_after(Duration::from_secs(self.idle_after))
             .user_share(self.user_share)
-            .reserve(reserved)
+            .reserve(reserved);
+        if self.is_filtered {
+            let condition = Condition::of_names(Label::Comm, true, &["b", "f"]).unwrap();
+            view = view.only(Matcher::new(vec![condition]));
+        }
+        if self.is_renamed && self.labels.contains(&Label::Comm) {
+            view = view.renaming(Label::Comm, Rules::compile([("[b-d]", "a")], 15).unwrap());
+        }
+        view
     }
 }
 
 fn settings() -> impl Strategy<Value = Vec<Settings>> {
     let labels = proptest::sample::select(LABELS.to_vec());
     let always = proptest::sample::subsequence(vec!["a", "b"], 0..=2);
-    let view = (labels, 2_usize..5, 0_u64..3, 0.1..=1.0, always);
+    let metrics = proptest::sample::subsequence(Metric::ALL.to_vec(), 1..=4);
+    let names = (always, any::<bool>(), any::<bool>());
+    let view = (labels, metrics, 2_usize..5, 0_u64..3, 0.1..=1.0, names);
     let view = view.prop_map(
-        |(labels, max_series, idle_after, user_share, always)| Settings {
+        |(labels, metrics, max_series, idle_after, user_share, names)| Settings {
             labels: labels.to_vec(),
+            metrics,
             max_series,
             idle_after,
             user_share,
-            always,
+            always: names.0,
+            is_filtered: names.1,
+            is_renamed: names.2,
         },
     );
     proptest::collection::vec(view, 0..4).prop_map(|mut views| {
@@ -83,14 +109,18 @@ fn settings() -> impl Strategy<Value = Vec<Settings>> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let count = (b'a'..b'g', 0_u32..4, any::<bool>(), 1_u64..8).prop_map(
-        |(comm, uid, is_cpu_time, times)| Step::Count {
+    let what = prop_oneof![
+        2 => Just(What::Exec),
+        1 => Just(What::CpuTime),
+        1 => proptest::sample::select(Outcome::ALL.to_vec()).prop_map(What::Exit),
+    ];
+    let count =
+        (b'a'..b'g', 0_u32..4, what, 1_u64..8).prop_map(|(comm, uid, what, times)| Step::Count {
             comm,
             uid,
-            is_cpu_time,
+            what,
             times,
-        },
-    );
+        });
     prop_oneof![
         20 => count,
         1 => (0_u64..3).prop_map(Step::Unattributed),
@@ -101,10 +131,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// What distinguishes the series of a view for Prometheus: the name of the metric and the labels.
-type Identity = (String, BTreeSet<Label>);
+type Identity = (String, BTreeSet<Label>, Vec<&'static str>);
 
-fn identity(labels: &[Label]) -> Identity {
-    (name(labels), labels.iter().copied().collect())
+fn identity(labels: &[Label], metrics: &[Metric]) -> Identity {
+    let metrics = metrics.iter().map(|metric| metric.name());
+    let set = labels.iter().cloned().collect();
+    (name(labels), set, metrics.collect())
 }
 
 /// A Prometheus that scrapes one view. Each series begins at 0 for it, as with start timestamps.
@@ -136,7 +168,7 @@ impl Prometheus {
         let others = view
             .series
             .iter()
-            .map(|of| (Some(of.key.clone()), of.counts));
+            .map(|of| (Some(Key::clone(&of.key)), of.counts));
         let series: Vec<_> = others
             .chain([(None, series::other(view, snapshot))])
             .collect();
@@ -145,6 +177,11 @@ impl Prometheus {
             let since = |last, now| if now < last { now } else { now - last };
             self.increase.execs += since(last.execs, now.execs);
             self.increase.cpu_ns += since(last.cpu_ns, now.cpu_ns);
+            self.increase.lifetime_ns += since(last.lifetime_ns, now.lifetime_ns);
+            let exits = last.exits.into_iter().zip(now.exits);
+            for (sum, (last, now)) in self.increase.exits.iter_mut().zip(exits) {
+                *sum += since(last, now);
+            }
             let may_have_returned = !self.present.contains(key) || has_evicted;
             self.hidden += u64::from(may_have_returned && last.execs == 1 && now.execs > 0);
         }
@@ -159,7 +196,8 @@ fn check(view: &ViewCounts, snapshot: &Snapshot, total: Counts) {
     for series in &view.series {
         sum += series.counts;
     }
-    assert_eq!(sum, total, "{view:?}");
+    let counted = |counts: Counts| counts.only(&view.metrics);
+    assert_eq!(counted(sum), counted(total), "{view:?}");
 }
 
 proptest! {
@@ -174,16 +212,24 @@ proptest! {
         let mut scraped: HashMap<Identity, Prometheus> = HashMap::new();
         for step in steps {
             match step {
-                Step::Count { comm, uid, is_cpu_time, times } => {
+                Step::Count { comm, uid, what, times } => {
                     let mut subject = Subject { uid, ..Subject::default() };
                     subject.comm[0] = comm;
-                    let mut count = TallyCount { count: times, cpu_ns: 0 };
-                    if is_cpu_time {
-                        subject.is_cpu_time = 1;
-                        count.cpu_ns = times;
-                        total.cpu_ns += times;
-                    } else {
-                        total.execs += times;
+                    let mut count = TallyCount { count: times, ..TallyCount::default() };
+                    match what {
+                        What::Exec => total.execs += times,
+                        What::CpuTime => {
+                            subject.is_cpu_time = 1;
+                            count.cpu_ns = times;
+                            total.cpu_ns += times;
+                        }
+                        What::Exit(outcome) => {
+                            subject.is_exit = 1;
+                            subject.outcome = outcome.in_kernel();
+                            count.lifetime_ns = 2 * times;
+                            total.exits[outcome.index()] += times;
+                            total.lifetime_ns += 2 * times;
+                        }
                     }
                     let tally = vec![(subject, count)];
                     aggregator.apply(Message::Tally(tally, Cgroups::new()));
@@ -191,8 +237,14 @@ proptest! {
                 Step::Unattributed(times) => {
                     flush.after[Kind::Exec].unattributed += times;
                     flush.after[Kind::CpuTime].unattributed_cpu_ns += 3 * times;
+                    let exits = &mut flush.after[Kind::Exit];
+                    exits.unattributed += times;
+                    exits.unattributed_exits[Outcome::Crash.index()] += times;
+                    exits.unattributed_lifetime_ns += 5 * times;
                     total.execs += times;
                     total.cpu_ns += 3 * times;
+                    total.exits[Outcome::Crash.index()] += times;
+                    total.lifetime_ns += 5 * times;
                     aggregator.apply(Message::Flushed(Box::new(flush.clone())));
                 }
                 Step::Pass(seconds) => aggregator.began -= Duration::from_secs(seconds),
@@ -200,7 +252,7 @@ proptest! {
                     aggregator.change_views(views.iter().map(Settings::view).collect());
                     // A view that was removed, and is added again later, begins anew.
                     scraped.retain(|labels, _| {
-                        views.iter().any(|view| identity(&view.labels) == *labels)
+                        views.iter().any(|view| identity(&view.labels, &view.metrics) == *labels)
                     });
                 }
                 Step::Flush { is_scrape } => {
@@ -213,11 +265,14 @@ proptest! {
                         if !is_scrape {
                             continue;
                         }
-                        let prometheus = scraped.entry(identity(&view.labels)).or_default();
+                        let prometheus = scraped
+                            .entry(identity(&view.labels, &view.metrics))
+                            .or_default();
                         prometheus.scrape(view, &snapshot);
-                        let expected = total - prometheus.before;
+                        let expected = total.only(&view.metrics) - prometheus.before;
                         let increase = prometheus.increase;
-                        prop_assert_eq!(increase.cpu_ns, expected.cpu_ns);
+                        let all_but_execs = |counts: Counts| Counts { execs: 0, ..counts };
+                        prop_assert_eq!(all_but_execs(increase), all_but_execs(expected));
                         prop_assert!(increase.execs <= expected.execs);
                         let missing = expected.execs - increase.execs;
                         prop_assert!(missing <= prometheus.hidden, "{missing}");

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::names::cgroup::Cgroup;
+use crate::names::own_label::{OwnLabel, OwnLabels};
 use crate::pipeline::saved::State;
 use crate::pipeline::view::SeriesCounts;
 use crate::sys::state_file::StateFile;
@@ -19,11 +20,16 @@ fn state_of(counts: Saved) -> State {
     State::decode(&state.encode().unwrap()).unwrap()
 }
 
+fn own() -> OwnLabel {
+    OwnLabel::new("first", "^/([^/]+)")
+}
+
 fn views() -> Vec<View> {
     let labels = [
         vec![Label::Comm],
         vec![Label::Uid, Label::User],
         vec![Label::Unit, Label::ParentComm],
+        vec![Label::PodUid, Label::Own(own())],
     ];
     labels.map(|labels| View::new(labels, 1000)).into()
 }
@@ -42,7 +48,8 @@ fn event(comm: u8, uid: u32, is_cpu_time: bool) -> Event {
 }
 
 fn events(events: Vec<Event>) -> Message {
-    let cgroup = Arc::new(Cgroup::of_path(b"/system.slice/ssh.service"));
+    let labels = OwnLabels::compile([own()]).unwrap();
+    let cgroup = Arc::new(Cgroup::labelled(b"/system.slice/ssh.service", &labels));
     Message::Events(events, Cgroups::from([(1, cgroup)]))
 }
 
@@ -160,10 +167,12 @@ fn views_with_other_labels_begin_as_after_a_reload() {
     let one = Counts {
         execs: 1,
         cpu_ns: 7,
+        ..Counts::default()
     };
     let without_subject = Counts {
         execs: 4,
         cpu_ns: 9,
+        ..Counts::default()
     };
     let mut all = one;
     all += without_subject;
@@ -200,7 +209,7 @@ fn what_an_earlier_daemon_lost_is_unattributed_exactly_once() {
         let counted = aggregator.totals.clone();
         // An exec waits in the buffer, 2 execs in the tally, and one observation is undecodable.
         aggregator.apply(events(vec![event(b'a', 1, false)]));
-        let so_far = counted.execs + 1 + counted.undecodable + 1;
+        let so_far = counted.attributed.execs + 1 + counted.undecodable + 1;
         aggregator.apply(Message::Settled {
             delivered: [so_far + lost[0], 0, 0, counted.cpu_times + lost[1]],
             undecodable: 1,
@@ -211,6 +220,7 @@ fn what_an_earlier_daemon_lost_is_unattributed_exactly_once() {
                 TallyCount {
                     count: 2,
                     cpu_ns: 0,
+                    ..TallyCount::default()
                 },
             )],
             Cgroups::new(),
@@ -261,6 +271,40 @@ fn times_go_on_and_are_never_in_the_future() {
 }
 
 #[test]
+fn the_execs_per_second_go_on_after_a_restart() {
+    let mut aggregator = Aggregator::new(views());
+    // The clock of the readings begins at 0, long before this test.
+    aggregator.per_second = PerSecond::starting(Duration::ZERO);
+    let ms = Duration::from_millis;
+    let seen = |unchanged_until, at, execs| Message::Seen {
+        unchanged_until: ms(unchanged_until),
+        at: ms(at),
+        execs,
+    };
+    aggregator.apply(seen(0, 400, 5));
+    aggregator.apply(seen(1_000, 1_300, 7));
+    // The next daemon does not know when the count was read last.
+    let mut resumed = Aggregator::resume(saved(&aggregator), views());
+    resumed.apply(seen(0, 3_000, 3_407));
+    let mut flush = flushed([
+        Ledger {
+            seen: 3_500,
+            ..Ledger::default()
+        },
+        Ledger::default(),
+    ]);
+    flush.ended = ms(3_900);
+    resumed.apply(Message::Flushed(Box::new(flush)));
+
+    let mut expected = PerSecond::starting(Duration::ZERO);
+    for (at, execs) in [(1_000, 5), (2_000, 1_407), (3_000, 3_407), (3_900, 3_500)] {
+        expected.read(ms(at), execs);
+    }
+    assert_eq!(resumed.snapshot().per_second, expected);
+    assert_eq!(expected.execs(), 3_407);
+}
+
+#[test]
 fn an_implausible_state_is_refused() {
     let mut aggregator = Aggregator::new(views());
     aggregator.apply(events(vec![event(b'a', 1, false), event(b'b', 1, true)]));
@@ -287,10 +331,16 @@ fn an_implausible_state_is_refused() {
         refused(&state.encode().unwrap())
     };
     let of_view = "the counts of a view are not plausible";
-    assert_eq!(change(&|state| state.counts.totals.execs += 1), of_view);
-    assert_eq!(change(&|state| state.counts.totals.cpu_ns += 1), of_view);
     assert_eq!(
-        change(&|state| state.counts.totals.execs = u64::MAX),
+        change(&|state| state.counts.totals.attributed.execs += 1),
+        of_view
+    );
+    assert_eq!(
+        change(&|state| state.counts.totals.attributed.cpu_ns += 1),
+        of_view
+    );
+    assert_eq!(
+        change(&|state| state.counts.totals.attributed.execs = u64::MAX),
         "the totals are not plausible"
     );
     assert_eq!(
@@ -300,6 +350,10 @@ fn an_implausible_state_is_refused() {
     assert_eq!(
         change(&|state| state.counts.recent.add(Duration::ZERO, 2)),
         "the execs of the last minutes are not plausible"
+    );
+    assert_eq!(
+        change(&|state| state.counts.per_second.read(Duration::ZERO, u64::MAX)),
+        "the execs per second are not plausible"
     );
     assert_eq!(
         change(&|state| {
@@ -360,6 +414,7 @@ fn counts_are_saved_when_nothing_more_is_observed_and_at_the_end() {
                 .unwrap()
                 .counts
                 .totals
+                .attributed
                 .execs
         }
     };
@@ -401,7 +456,7 @@ fn counts_are_saved_before_a_scrape_shows_them() {
             std::thread::yield_now();
         }
         let state = State::decode(&reader.read().unwrap()).unwrap();
-        assert_eq!(state.counts.totals.execs, request);
+        assert_eq!(state.counts.totals.attributed.execs, request);
     }
     drop(sender);
     running.join().unwrap();
@@ -413,4 +468,27 @@ fn a_state_that_cannot_be_written_ends_nothing() {
     let file = StateFile::from_fd(pipe.into());
     let messages = vec![events(vec![event(b'a', 1, false)]), Message::Idle];
     assert_eq!(run(file, messages, || ()).execs, 1);
+}
+
+#[test]
+fn a_view_with_a_label_that_was_defined_anew_begins_after_a_restart_as_after_a_reload() {
+    let by = |pattern| {
+        vec![View::new(
+            vec![Label::Own(OwnLabel::new("first", pattern))],
+            5,
+        )]
+    };
+    let mut aggregator = Aggregator::new(by("^/([^/]+)"));
+    aggregator.apply(events(vec![event(b'a', 1, false); 3]));
+    let saved = saved(&aggregator);
+    let same = Aggregator::resume(saved.clone(), by("^/([^/]+)")).snapshot();
+    assert_eq!(
+        (same.views[0].series.len(), same.views[0].yielded.execs),
+        (1, 0)
+    );
+    let other = Aggregator::resume(saved, by("^/([^/]+)/")).snapshot();
+    assert_eq!(
+        (other.views[0].series.len(), other.views[0].yielded.execs),
+        (0, 3)
+    );
 }

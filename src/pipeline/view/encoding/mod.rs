@@ -3,3 +3,4 @@
 mod bytes;
 pub(super) mod cgroup_name;
 pub(super) mod comm;
+pub(super) mod own;

@@ -16,6 +16,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::RandomState;
+use std::sync::Arc;
 
 use super::key::Key;
 use super::one_series::{NO_USER, Series};
@@ -51,13 +52,13 @@ pub(super) struct Slots {
     pub(super) idle_after: u32,
     /// The number of slots that a user can keep.
     pub(super) per_user: usize,
-    /// The hash has a random seed, because users choose the names. Keys are boxed because up to
-    /// half of a hash map's memory is unused.
-    series: HashMap<Box<Key>, Series, RandomState>,
+    /// The hash has a random seed, because users choose the names. Series are boxed because up to
+    /// half of a hash map's memory is unused. Snapshots share the keys.
+    series: HashMap<Arc<Key>, Box<Series>, RandomState>,
     /// The number of series by user.
     users: HashMap<u32, usize>,
     /// The weakest series at the time they were listed. The weakest one is last.
-    weakest: Vec<(Rank, Box<Key>)>,
+    weakest: Vec<(Rank, Arc<Key>)>,
     listed_at: Option<u32>,
     /// Whether any series has left `weakest` since it was listed.
     has_changed: bool,
@@ -80,23 +81,23 @@ impl Slots {
         self.series.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Series)> {
-        self.series.iter().map(|(key, series)| (&**key, series))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<Key>, &Series)> {
+        self.series.iter().map(|(key, series)| (key, &**series))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
-        self.series.values_mut()
+        self.series.values_mut().map(Box::as_mut)
     }
 
     pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Series> {
-        self.series.get_mut(key)
+        self.series.get_mut(key).map(Box::as_mut)
     }
 
-    pub(super) fn insert(&mut self, key: Key, series: Series) {
+    pub(super) fn insert(&mut self, key: Arc<Key>, series: Series) {
         if series.user != NO_USER {
             *self.users.entry(series.user).or_default() += 1;
         }
-        self.series.insert(Box::new(key), series);
+        self.series.insert(key, Box::new(series));
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<Series> {
@@ -107,11 +108,11 @@ impl Slots {
                 self.users.remove(&series.user);
             }
         }
-        Some(series)
+        Some(*series)
     }
 
     /// Removes and returns the weakest series if the newcomer can evict it.
-    pub(super) fn evict_for(&mut self, newcomer: Newcomer, now: u32) -> Option<(Box<Key>, Series)> {
+    pub(super) fn evict_for(&mut self, newcomer: Newcomer, now: u32) -> Option<(Arc<Key>, Series)> {
         if newcomer.seconds == 0 {
             return None;
         }
@@ -167,7 +168,7 @@ impl Slots {
         ranked.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
         self.weakest = ranked
             .into_iter()
-            .map(|(rank, key)| (rank, key.clone()))
+            .map(|(rank, key)| (rank, Arc::clone(key)))
             .collect();
         self.listed_at = Some(now);
         self.has_changed = false;

@@ -21,6 +21,7 @@ fn a_series_without_an_exec_is_evicted_at_once_by_an_exec_and_by_nothing_else() 
     let cpu = Counts {
         execs: 0,
         cpu_ns: 5,
+        ..Counts::default()
     };
     let mut view = View::new(vec![Label::Comm], 3);
     for comm in *b"abcd" {
@@ -39,7 +40,8 @@ fn a_series_without_an_exec_is_evicted_at_once_by_an_exec_and_by_nothing_else() 
         counts.yielded,
         Counts {
             execs: 0,
-            cpu_ns: 15
+            cpu_ns: 15,
+            ..Counts::default()
         }
     );
     assert_eq!(counts.overflow, cpu);

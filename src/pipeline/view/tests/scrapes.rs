@@ -41,7 +41,11 @@ fn a_series_that_returns_is_first_shown_with_less_than_before() {
         ((1, 80), (9, 1), (9, 1)),
         ((0, 1), (1, 1), (1, 0)),
     ] {
-        let counts = |(execs, cpu_ns)| Counts { execs, cpu_ns };
+        let counts = |(execs, cpu_ns)| Counts {
+            execs,
+            cpu_ns,
+            ..Counts::default()
+        };
         let mut view = with_one_slot();
         view.add(&subject(b'a', 0), None, NOW, counts(before));
         view.show();
@@ -75,15 +79,16 @@ fn a_reload_keeps_what_a_scrape_has_shown() {
     count(&mut view, b'a', 5);
     view.show();
     // `a` is no longer reserved, and is evicted.
-    let mut view = with_one_slot().continuing(view, NOW);
+    let mut view = with_one_slot().continuing(view, NOW, Default::default());
     count(&mut view, b'a', 1);
     count(&mut view, b'b', 1);
     assert_eq!(view.counts().yielded, execs(5));
     assert_eq!(view.counts().overflow, execs(1));
     // It returns, because it is reserved again.
-    let mut view = View::new(vec![Label::Comm], 2)
-        .reserve([key])
-        .continuing(view, NOW);
+    let mut view =
+        View::new(vec![Label::Comm], 2)
+            .reserve([key])
+            .continuing(view, NOW, Default::default());
     count(&mut view, b'a', 7);
     assert_eq!(execs_of(&view.counts(), b'a'), Some(4));
     assert_eq!(view.counts().overflow, execs(1 + 3));

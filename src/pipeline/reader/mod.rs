@@ -5,6 +5,7 @@
 //! only place where details can be lost.
 
 use std::io;
+use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,17 +15,19 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::capture::source::Source;
+use crate::names::own_label::OwnLabels;
 use crate::pipeline::cgroup_cache::CgroupCache;
+use crate::pipeline::change::Changes;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
+use crate::pipeline::seen::{Seen, until_next_second};
 use crate::record::{self, Event, Kind, Ledger, Ledgers, Observation};
 use crate::sys::clock::{self, Timestamp};
 
+mod settle;
+
 /// How long events can stay in the buffers if nothing wakes the reader.
-const IDLE_TICK: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
+const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// The pause before the second drain of a flush. One drain can miss observations that the ledger has
 /// as seen: a program has not sent the event yet, or the event is newer than the drain. Each pause
@@ -57,11 +60,13 @@ pub struct Reader<S, O = Event> {
     source: S,
     control: Control,
     channel: mpsc::Sender<Message<O>>,
-    tick: Timespec,
+    tick: Duration,
+    seen: Seen,
     /// Events that happened after the drain that read them had begun. They wait for the next
     /// drain, because a buffer that was read before theirs may by now contain older events.
     held_back: Vec<O>,
     cgroups: CgroupCache,
+    changes: Changes,
     /// Observations received from the buffers and the tally, except those in `held_back`.
     delivered: u64,
     tallied: u64,
@@ -84,8 +89,10 @@ impl<S: Source, O: Observation> Reader<S, O> {
             control,
             channel,
             tick: IDLE_TICK,
+            seen: Seen::default(),
             held_back: Vec::new(),
             cgroups: CgroupCache::default(),
+            changes: Changes::default(),
             delivered: 0,
             tallied: 0,
             answered: 0,
@@ -104,19 +111,33 @@ impl<S: Source, O: Observation> Reader<S, O> {
         Self { continues, ..self }
     }
 
+    /// Sets the labels that the configuration defines.
+    #[must_use]
+    pub fn with_labels(mut self, labels: OwnLabels) -> Self {
+        self.cgroups.set_labels(labels);
+        self
+    }
+
+    /// Makes the reader take up what is in `changes`, if anything, before each drain.
+    #[must_use]
+    pub fn with_changes(self, changes: Changes) -> Self {
+        Self { changes, ..self }
+    }
+
     /// Sets how long events can stay in the buffers if nothing wakes the reader. The default is
     /// a second.
     #[must_use]
-    pub fn with_tick(mut self, tick: Duration) -> Self {
-        self.tick = Timespec::try_from(tick).unwrap_or(IDLE_TICK);
-        self
+    pub fn with_tick(self, tick: Duration) -> Self {
+        Self { tick, ..self }
     }
 
     /// Reads until [`Control::stop`], then stops the source, flushes once more and drops the sender of
     /// the channel.
     pub fn run(mut self) -> Result<(), Error> {
         while !self.control.is_stopped() {
+            // A flush that is requested after a change shows the change.
             let request = self.control.requested();
+            self.take_up_change()?;
             let sent = self.batches;
             if request > self.answered {
                 self.flush(request, Duration::MAX)?;
@@ -135,20 +156,34 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.flush(request, LAST_FLUSH)
     }
 
-    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for four
+    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for six
     /// messages, because there is no receiver yet.
     pub fn flush_now(&mut self) -> Result<(), Error> {
         self.flush(self.answered, Duration::ZERO)
     }
 
-    /// Sleeps until a buffer is half full, there is a request, or the tick has passed.
+    /// Passes on new views in the order of the messages, so that they count only cgroups with their own
+    /// labels.
+    fn take_up_change(&mut self) -> Result<(), Error> {
+        let changes = self.changes.lock();
+        let change = changes.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(change) = change {
+            self.cgroups.set_labels(change.labels);
+            self.send(Message::Change(change.views, change.watches))?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps until a buffer is half full, there is a request, the tick has passed, or a second ends.
     fn wait(&mut self) -> Result<(), Error> {
         let buffers = self.source.wakeup_fd();
         let mut fds = [
             PollFd::from_borrowed_fd(buffers, PollFlags::IN),
             PollFd::from_borrowed_fd(self.control.wakeup_fd(), PollFlags::IN),
         ];
-        match poll(&mut fds, Some(&self.tick)) {
+        let timeout = self.tick.min(until_next_second(clock::now()));
+        let timeout = Timespec::try_from(timeout).ok();
+        match poll(&mut fds, timeout.as_ref()) {
             // EINTR: a signal handler ran. An early drain does no harm.
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed("cannot wait for events")(errno.into())),
@@ -167,7 +202,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let before = self.ledgers()?;
         let waiting_since = Instant::now();
         let mut pause = FIRST_PAUSE;
-        let (failures, exits, after) = loop {
+        let (failures, exits, after, ended) = loop {
             self.drain(1)?;
             let failures = self.source.failures();
             let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
@@ -179,15 +214,19 @@ impl<S: Source, O: Observation> Reader<S, O> {
                 self.drain_tally()?;
                 self.continues = !self.settle()?;
             }
+            let ended = clock::now();
             let after = self.ledgers()?;
-            let delivered = self.delivered + of_all::<O>(&after, |ledger| ledger.unattributed);
+            self.note_seen(ended, &after)?;
+            let delivered = self.delivered
+                + of_all::<O>(&after, |ledger| ledger.unattributed)
+                + after.exits_only_seen;
             let all = !self.continues
                 && delivered >= of_all::<O>(&before, |ledger| ledger.seen)
                 && failures.total() >= before[Kind::Failure].seen
                 && exits.total() >= before[Kind::Exit].seen;
             let is_over = waiting_since.elapsed() >= patience;
             if all || (is_over && !self.continues) {
-                break (failures, exits, after);
+                break (failures, exits, after, ended);
             }
             if is_over || (!self.stopping && self.control.is_stopped()) {
                 return Ok(());
@@ -202,6 +241,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             began,
             before,
             after,
+            ended,
             failures,
             exits,
             undecodable: self.undecodable,
@@ -212,48 +252,14 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.send(Message::Flushed(Box::new(flush)))
     }
 
-    /// Finds out how much the kernel side has delivered so far, to this daemon or to an earlier one.
-    /// Returns false if a program counted during the call: then try again.
-    fn settle(&mut self) -> Result<bool, Error> {
-        let before = self.ledgers()?;
-        self.drain_events()?;
-        let mut pending = [0; Kind::ALL.len()];
-        self.source
-            .peek_tally(&mut |key, value| {
-                let kind =
-                    O::decode_subject(key).map_or(Kind::Exec, |subject| record::kind(&subject));
-                let count = record::decode_tally_count(value).map_or(1, |value| value.count);
-                pending[kind.index() as usize] += count;
-            })
-            .map_err(failed("cannot read the tally"))?;
-        let after = self.ledgers()?;
-        let is_quiet = O::KINDS.iter().all(|&kind| {
-            let ledger = &before[kind];
-            let accounted = ledger.sent + ledger.tallied + ledger.unattributed;
-            ledger.seen == accounted && ledger.seen == after[kind].seen
-        });
-        if !is_quiet {
-            return Ok(false);
-        }
-        let tallied = of_all::<O>(&after, |ledger| ledger.tallied);
-        self.tallied = tallied.saturating_sub(pending.iter().sum());
-        self.delivered = of_all::<O>(&after, |ledger| ledger.sent) + self.tallied;
-        let delivered = Kind::ALL.map(|kind| {
-            let all = after[kind].sent + after[kind].tallied;
-            all.saturating_sub(pending[kind.index() as usize])
-        });
-        self.send(Message::Settled {
-            delivered,
-            undecodable: self.undecodable,
-        })?;
-        Ok(true)
-    }
-
     /// Drains the buffers and, if at least `pending` observations are in it, the tally.
     fn drain(&mut self, pending: u64) -> Result<(), Error> {
         self.drain_events()?;
         // Less than `self.tallied` while a program has counted in the tally, but not yet here.
-        let tallied = of_all::<O>(&self.ledgers()?, |ledger| ledger.tallied);
+        let now = clock::now();
+        let ledgers = self.ledgers()?;
+        self.note_seen(now, &ledgers)?;
+        let tallied = of_all::<O>(&ledgers, |ledger| ledger.tallied);
         if tallied < self.tallied + pending {
             return Ok(());
         }
@@ -330,6 +336,11 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let ids = counts.iter().map(|(subject, _)| subject.cgroup_id);
         let cgroups = self.cgroups.among(ids, &mut self.source);
         self.send(Message::Tally(counts, cgroups))
+    }
+
+    fn note_seen(&mut self, now: Duration, ledgers: &Ledgers) -> Result<(), Error> {
+        let message = self.seen.read(now, ledgers[Kind::Exec].seen);
+        message.map_or(Ok(()), |message| self.send(message))
     }
 
     fn ledgers(&mut self) -> Result<Ledgers, Error> {

@@ -1,0 +1,118 @@
+//! Tests of `where` and `rename` of a view.
+
+use super::*;
+
+fn view(labels: &str, keys: &str) -> String {
+    format!("[[view]]\nlabels = [{labels}]\n{keys}\n")
+}
+
+#[test]
+fn a_view_can_filter_and_rename() {
+    let text = view(
+        "\"unit\", \"comm\"",
+        "where = { unit = [\"*.service\"], not_comm = [\"kworker*\"], not_parent_comm = [\"cron\"] }\n\
+         rename = { comm = [[\"^python3\\\\.[0-9]+$\", \"python3\"], [\"^(.*)-[0-9a-f]{8,}$\", \"$1-*\"]] }",
+    );
+    let (_, resolved) = load(&text).unwrap();
+    assert!(
+        resolved
+            .config
+            .has_label(|label| *label == Label::ParentComm)
+    );
+    let written = toml::to_string(&resolved.config).unwrap();
+    assert_eq!(parse(&written).unwrap(), resolved.config);
+
+    // As tables, which end with the next header.
+    let text = view("\"comm\"", "[view.where]\nuid = [\"1000-65535\"]\n")
+        + "[view.rename]\ncomm = [[\"^x.*\", \"x\"]]\n"
+        + "[[view]]\nlabels = [\"uid\"]\n";
+    assert_eq!(load(&text).unwrap().1.views.len(), 2);
+}
+
+#[test]
+fn a_filter_or_a_rule_of_no_use_is_refused_with_line_key_and_remedy() {
+    for (labels, keys, expected) in [
+        (
+            "\"comm\"",
+            "where = { unti = [\"a.service\"] }",
+            "x.toml:3: view.0.where.unti: there is no label `unti`; did you mean `unit`?",
+        ),
+        (
+            "\"comm\"",
+            "where = { comm = [] }",
+            "x.toml:3: view.0.where.comm: needs at least one value",
+        ),
+        (
+            "\"comm\"",
+            "[view.where]\nuid = [\"9-5\"]",
+            "x.toml:4: view.0.where.uid: the range \"9-5\" is empty; write \"5-9\"",
+        ),
+        (
+            "\"comm\"",
+            "where = { not_user = [\"nobody-of-that-name\"] }",
+            "x.toml:3: view.0.where.not_user: \"nobody-of-that-name\" is neither a uid",
+        ),
+        (
+            "\"comm\"",
+            "where = [\"comm\"]",
+            "x.toml:3: view.0.where: invalid type: list, expected a table",
+        ),
+        (
+            "\"comm\"",
+            "rename = { unit = [[\"a\", \"b\"]] }",
+            "x.toml:3: view.0.rename.unit: `unit` is not a label of this view",
+        ),
+        (
+            "\"uid\"",
+            "rename = { uid = [[\"0\", \"root\"]] }",
+            "x.toml:3: view.0.rename.uid: `uid` cannot be renamed, because users are counted by",
+        ),
+        (
+            "\"comm\"",
+            "rename = { comm = [[\"a\", \"b\", \"c\"]] }",
+            "x.toml:3: view.0.rename.comm: a rule consists of an expression and the new name",
+        ),
+        (
+            "\"comm\"",
+            "rename = { comm = [[\"a\", \"other\"]] }",
+            "x.toml:3: view.0.rename.comm: \"a\" cannot become \"other\", which has a meaning of its own",
+        ),
+        (
+            "\"comm\"",
+            "rename = { comm = [[\"(a\", \"b\"]] }",
+            "x.toml:3: view.0.rename.comm: \"(a\" is not a regular expression: unclosed group",
+        ),
+        (
+            "\"comm\"",
+            "rename = { comm = [[\"^(a)$\", \"$1x\"]] }",
+            "x.toml:3: view.0.rename.comm: \"^(a)$\" has no group `1x`; write ${1}x",
+        ),
+        (
+            "\"comm\"",
+            "rename = { comm = [[\"a\", \"sixteen-bytes-ab\"]] }",
+            "x.toml:3: view.0.rename.comm: \"sixteen-bytes-ab\" is too long",
+        ),
+        (
+            "\"unit\"",
+            "always = [\"ssh\"]\nwhere = { not_unit = [\"ssh*\"] }",
+            "x.toml:3: view.0.always: \"ssh\" is left out by `where`",
+        ),
+        (
+            "\"uid\"",
+            "always = [\"0\"]\nwhere = { uid = [\"1-9\"] }",
+            "x.toml:3: view.0.always: \"0\" is left out by `where`",
+        ),
+        (
+            "\"comm\"",
+            "always = [\"python3.11\"]\nrename = { comm = [[\"^python3.*$\", \"python3\"]] }",
+            "x.toml:3: view.0.always: \"python3.11\" is renamed by `rename`; write \"python3\"",
+        ),
+    ] {
+        let message = refused(&view(labels, keys));
+        assert!(message.starts_with(expected), "{message}");
+    }
+    assert_eq!(
+        refused("[[view]]\nlabels = [\"comm\"]\nwehre = {}\n"),
+        "x.toml:3: unknown key `view.wehre`; did you mean `where`?"
+    );
+}

@@ -1,0 +1,21 @@
+//! What the observations of a message have in common.
+
+use std::time::Duration;
+
+use crate::pipeline::cgroup_cache::Cgroups;
+use crate::sys::clock::Timestamp;
+
+pub(super) struct Context<'a> {
+    /// Time since the start.
+    pub(super) now: Duration,
+    /// The same as a wall-clock time.
+    pub(super) time: Timestamp,
+    pub(super) cgroups: &'a Cgroups,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(now: Duration, cgroups: &'a Cgroups) -> Self {
+        let time = Timestamp::now();
+        Self { now, time, cgroups }
+    }
+}
