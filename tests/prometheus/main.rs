@@ -3,6 +3,8 @@
 
 mod alerts; // each alert fires under its cause, and no other alert does
 mod attacks; // no scrape is missed under attack
+mod bursts; // execs per second in queries
+mod cookbook; // the questions of the cookbook have the answers that it shows
 mod dashboard; // the Grafana dashboard is well-formed and documented
 mod dashboard_data; // each panel of the dashboard shows data
 mod first_execs; // the first exec of a program counts in Prometheus

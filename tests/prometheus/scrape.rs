@@ -46,7 +46,13 @@ impl Drop for BpfStats {
 fn every_metric_is_documented_and_every_documented_metric_exists() {
     let _stats = BpfStats::enable();
     // With tracefs, failed execs can be observed on every host.
-    let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
+    let (daemon, _config) = with_tracefs(
+        "[capture]\nfailures = \"tracepoint\"\n\
+         [[view]]\nlabels = [\"comm\"]\n\
+         metrics = [\"execs\", \"cpu_seconds\", \"exits\", \"lifetime_seconds\"]\n\
+         [[view]]\nlabels = [\"uid\", \"user\"]\n\
+         [[watch]]\nname = \"any\"\nuid = [0]\n",
+    );
     assert!(Command::new("true").status().unwrap().success());
     let text = get(daemon.address, "/metrics").text();
     assert_eq!(types_scraped(&text), metric_types());

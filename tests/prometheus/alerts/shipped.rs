@@ -1,21 +1,24 @@
-//! Tests of the alerts without `for`, with the unchanged rules of the package.
+//! Tests of the alerts without `for`, with the unchanged rules and the configuration of the package.
 
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use testkit::daemon::configured;
-use testkit::docs::config_for_alerts;
-use testkit::programs::{Programs, exec_times};
+use testkit::compiled::ways;
+use testkit::daemon::{configured, field};
+use testkit::docs::packaged_config;
+use testkit::programs::{Programs, exec, exec_times};
 use testkit::prometheus::Prometheus;
 
 /// The alerts that this file tests.
-pub(crate) const DRIVEN: [&str; 2] = ["ExecsnoopSeriesOverflow", "ExecsnoopServiceUserShell"];
+pub(crate) const DRIVEN: [&str; 3] = [
+    "ExecsnoopSeriesOverflow",
+    "ExecsnoopServiceUserShell",
+    "ExecsnoopNetworkTool",
+];
 
 /// A service user, which need not have a name on this host.
 const SERVICE_UID: u32 = 33;
-
-const SHELLS: &str = "instance_uid_parent_comm_comm:execsnoop_service_user_shells:total\
-                      {uid=\"33\", comm=\"sh\"}";
 
 /// Selects firing alerts with these labels. Alerts with `for` take longer to fire than this test
 /// runs.
@@ -23,22 +26,23 @@ fn firing(alerts: &str) -> String {
     format!("ALERTS{{alertstate=\"firing\", {alerts}}}")
 }
 
-fn shell_of_a_service_user() {
-    let status = Command::new("/bin/sh")
-        .args(["-c", "exit 0"])
+/// Executes a shell as a service user, from a program with this name.
+fn shell_of_a_service_user(parent: &Path) {
+    let status = Command::new(parent)
+        .args(["posix_spawn", "/bin/sh", "1"])
+        .stdin(Stdio::null())
         .uid(SERVICE_UID)
         .gid(SERVICE_UID)
         .status();
-    assert!(status.expect("sh can be executed").success());
+    assert!(status.expect("the program can be executed").success());
 }
 
 #[test]
-fn a_storm_and_a_service_users_shell_fire_the_shipped_alerts_and_no_others() {
+fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_no_others() {
     let programs = Programs::new();
-    let mut config = config_for_alerts();
-    config.view[0].max_series = 200; // more programs than the host executes during the test
-    let (daemon, _config) = configured(&toml::to_string(&config).unwrap());
-    shell_of_a_service_user();
+    let mut config = packaged_config();
+    config.view[0].max_series = 200; // fewer slots than the storm has names
+    let (mut daemon, _config) = configured(&toml::to_string(&config).unwrap());
     let prometheus = Prometheus::start(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
          rule_files: [rules/execsnoopd.*.yml]\n\
@@ -46,23 +50,41 @@ fn a_storm_and_a_service_users_shell_fire_the_shipped_alerts_and_no_others() {
          - targets: ['{}']\n",
         daemon.address
     ));
-    // The series of shells must exist before the test's second shell: for a first shell, the alert
-    // fires only if the daemon was already scraped ten minutes before.
-    prometheus.query_until_there(SHELLS);
+    // Programs that may start a shell: a container runtime, of an exec probe, and sshd.
+    for parent in ["runc", "containerd-shim", "conmon", "crun", "sshd-session"] {
+        shell_of_a_service_user(&programs.copied(ways(), parent));
+    }
+    for watch in ["service-user-shell", "network-tool"] {
+        let execs = format!("execsnoop_watch_execs_total{{watch=\"{watch}\"}} == 0");
+        prometheus.query_until_there(&execs);
+    }
     prometheus.query_until_there("execsnoop_series_overflow_total{view=\"comm\"}");
     let quiet = prometheus.query_until_there(&format!("absent({})", firing("")));
     assert!(quiet.contains(",\"1\"]"), "{quiet}");
 
+    // The view is full of other names by the time of the shell.
     for name in 0..1000 {
         exec_times(&programs.named(format!("storm-{name}")), 2);
     }
-    shell_of_a_service_user();
+    shell_of_a_service_user(&programs.copied(ways(), "nginx"));
+    exec(&programs.named("ncat"));
 
-    let [overflow, shell] = DRIVEN;
+    let [overflow, shell, tool] = DRIVEN;
     let overflow = format!("alertname=\"{overflow}\", view=\"comm\", severity=\"info\"");
     prometheus.query_until_there(&firing(&overflow));
-    let shell = format!("alertname=\"{shell}\", uid=\"33\", comm=\"sh\"");
+    let shell = format!("alertname=\"{shell}\", severity=\"critical\"");
     prometheus.query_until_there(&firing(&shell));
+    let tool = format!("alertname=\"{tool}\", severity=\"warning\"");
+    prometheus.query_until_there(&firing(&tool));
     let others = format!("alertname!~\"{}\"", DRIVEN.join("|"));
     prometheus.query_until_there(&format!("absent({})", firing(&others)));
+
+    let execs = daemon
+        .scrape()
+        .value("execsnoop_watch_execs_total{watch=\"service-user-shell\"}");
+    assert_eq!(execs, 1.0);
+    let line = daemon.await_log("matches a watch");
+    assert_eq!(field(&line, "watch"), "service-user-shell");
+    assert_eq!(field(&line, "parent_comm"), "nginx");
+    assert_eq!(field(&line, "uid"), "33");
 }

@@ -93,6 +93,16 @@ impl Site {
         }
     }
 
+    /// Repeats the cause until the alert has fired at any time.
+    #[track_caller]
+    pub(crate) fn drive_once(&self, alert: &Alert, cause: impl Fn()) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.fired().contains(alert) {
+            assert!(Instant::now() < deadline, "{alert:?} stays quiet");
+            cause();
+        }
+    }
+
     #[track_caller]
     pub(crate) fn await_firing(&self, alert: &Alert) {
         self.prometheus.query_until_there(&firing(alert));
@@ -130,17 +140,25 @@ fn firing((name, host): &Alert) -> String {
     format!("ALERTS{{alertstate=\"firing\", alertname=\"{name}\", instance=\"{host}\", {OURS}}}")
 }
 
-/// Returns the recorded series of a host with a constant rate of execs for half an hour, which stands
-/// for more than a day at 60 times the speed.
+/// Returns the recorded series of a host with a constant rate of execs, without bursts, for half an
+/// hour, which stands for more than a day at 60 times the speed.
 fn history(host: &str) -> String {
-    let name = "instance:execsnoop_execs:rate5m";
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs();
     let labels = format!("job=\"execsnoopd\",instance=\"{host}\"");
-    let samples: Vec<_> = (now - 30 * 60..now - 10)
-        .map(|time| format!("{name}{{{labels}}} {USUAL} {time}\n"))
-        .collect();
-    format!("# TYPE {name} gauge\n{}# EOF\n", samples.concat())
+    let families = [
+        ("instance:execsnoop_execs:rate5m", USUAL),
+        ("instance:execsnoop_burst_seconds:increase10m", 0),
+    ];
+    let families = families.map(|(name, value)| {
+        let samples =
+            (now - 30 * 60..now - 10).map(|time| format!("{name}{{{labels}}} {value} {time}\n"));
+        format!(
+            "# TYPE {name} gauge\n{}",
+            samples.collect::<Vec<_>>().concat()
+        )
+    });
+    format!("{}# EOF\n", families.concat())
 }
