@@ -23,6 +23,7 @@ const RANGE: u64 = 600;
 
 const UNIT: &str = "on-the-dashboard.service";
 const CONTAINER: &str = "dadadadadadadadadadadadadadadadadadadadadadadadadadadadadadadada";
+const POD: &str = "2d9ab3e4-1c4d-4b2b-8a2f-3a1d8b7d0c11";
 const UID: u32 = 47_110;
 
 /// The panels that may show 0: on a healthy host, the first two do. The daemon's CPU time is measured
@@ -74,9 +75,11 @@ fn load(programs: &Programs, names: &[PathBuf], daemon: &Daemon) {
     for path in [
         format!("system.slice/{UNIT}"),
         format!("system.slice/docker-{CONTAINER}.scope"),
+        format!("kubepods/pod{POD}"),
     ] {
         Cgroup::new(&path).exec_times(&program, 100);
     }
+    Cgroup::new(&format!("system.slice/{UNIT}")).exec_times(Path::new("/bin/false"), 3);
     assert!(
         Command::new(programs.path().join("absent"))
             .status()
@@ -109,7 +112,8 @@ fn every_panel_shows_what_happened() {
         .map(|n| programs.named(format!("shown-{n}")))
         .collect();
     let capture = "[capture]\nfailures = \"tracepoint\"\nbuffer_pages = 1\n";
-    let (daemon, _config) = with_tracefs(&format!("{capture}{}", config_text()));
+    let watch = format!("[[watch]]\nname = \"on the dashboard\"\nuid = [{UID}]\n");
+    let (daemon, _config) = with_tracefs(&format!("{capture}{watch}{}", config_text()));
     let prometheus = scraping(&daemon);
     // In the first round, series begin; in the second, they increase.
     for _ in 0..2 {
@@ -148,6 +152,19 @@ fn every_panel_shows_what_happened() {
         ("Programs in the range", "\"comm\":\"shown-0\"".to_owned()),
         ("Execs by user", format!("\"uid\":\"{UID}\"")),
         ("Users in the range", format!("\"uid\":\"{UID}\"")),
+        (
+            "Execs that match a watch",
+            "\"watch\":\"on the dashboard\"".to_owned(),
+        ),
+        (
+            "Watches in the range",
+            "\"watch\":\"on the dashboard\"".to_owned(),
+        ),
+        (
+            "Processes of services that did not succeed",
+            "\"outcome\":\"error\"".to_owned(),
+        ),
+        ("Execs by pod", format!("\"pod_uid\":\"{POD}\"")),
         ("Execs by service", format!("\"unit\":\"{UNIT}\"")),
         ("Services in the range", format!("\"unit\":\"{UNIT}\"")),
         (
@@ -196,6 +213,8 @@ fn panels_without_data_name_what_they_need_instead_of_showing_0() {
             "Needs capture.exits",
             "Needs a view: labels = [\"unit\"]",
             "Needs a view: labels = [\"container\"]",
+            "Needs a view: labels = [\"pod_uid\"]",
+            "Needs a watch in the configuration",
         ];
         let says_so = says_so
             .iter()
