@@ -111,6 +111,6 @@ fn unread_answers_fit_in_24_mib_with_the_default_configuration() {
 fn unread_answers_fit_in_the_memory_limit_of_a_pod() {
     const POD: &str = include_str!("../../packaging/kubernetes/base/config.toml");
     // `root::image` tests that this is the limit of the manifest.
-    let views = ["comm", "uid", "container_comm", "uid_parent_comm_comm"];
+    let views = ["comm", "uid", "container_comm"];
     withstand(64 << 20, POD, &views);
 }
