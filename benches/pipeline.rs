@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -136,6 +137,41 @@ fn aggregate_new_names(c: &mut Criterion) {
                 BatchSize::SmallInput,
             );
         });
+    }
+    group.finish();
+}
+
+/// A view with twenty rules for new names, the last of which applies. Names that were seen before have
+/// known new names, so the rules are evaluated for new names only.
+fn aggregate_renamed(c: &mut Criterion) {
+    let rule = |n| match n {
+        20 => "[\"^program-([0-9]+)$\", \"p-$1\"]".to_owned(),
+        n => format!("[\"^tool{n}-[0-9a-f]+[.][0-9]+$\", \"tool{n}\"]"),
+    };
+    let mut group = c.benchmark_group("aggregate_renamed");
+    group.throughput(Throughput::Elements(EVENTS as u64));
+    for rules in [0, 20] {
+        let rules: Vec<String> = (21 - rules..=20).map(rule).collect();
+        let rename = match rules.len() {
+            0 => String::new(),
+            _ => format!("rename = {{ comm = [{}] }}\n", rules.join(", ")),
+        };
+        let text = format!("[[view]]\nlabels = [\"comm\"]\n{rename}");
+        let config = Config::parse(&text, Path::new("bench.toml")).expect("it is valid");
+        // More names than the last ones whose new names are kept.
+        for comms in [200, 1_000_000] {
+            let events = events(comms);
+            let views = config.clone().resolve().expect("it names no users").views;
+            let mut aggregator = Aggregator::new(views);
+            let id = BenchmarkId::new(format!("{} rules", rules.len()), comms);
+            group.bench_function(id, |b| {
+                b.iter_batched(
+                    || Message::Events(events.clone(), Cgroups::new()),
+                    |message| aggregator.apply(message),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
     }
     group.finish();
 }
@@ -366,7 +402,7 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = decode, aggregate, aggregate_new_names, decode_and_aggregate, data_flow, save,
-        scrape
+    targets = decode, aggregate, aggregate_new_names, aggregate_renamed, decode_and_aggregate,
+        data_flow, save, scrape
 }
 criterion_main!(pipeline);

@@ -5,7 +5,7 @@
 //! pipeline: `reader` drains, decodes and orders observations and sends them as
 //! [`Message`](message::Message)s over a bounded channel, and `aggregator` counts them. A scrape
 //! requests a flush through [`Control`](flush::Control) and waits for the snapshot that answers
-//! it. `aggregator` decides what is counted, `view` under which series, and `watch` by which conditions.
+//! it. `aggregator` decides what is counted, `view` in which series, and `watch` on which conditions.
 
 pub mod aggregator;
 pub mod cgroup_cache;

@@ -76,8 +76,8 @@ fn start(labels: &[Label], series: &SeriesCounts, names: &UserNames) -> Option<T
 }
 
 /// Returns the counts of everything that had no series when it was counted, because all slots were
-/// taken, the view's filter left it out or the subject is not known. The sum of the series, `other` and [`ViewCounts::yielded`] is
-/// the total.
+/// taken, the view's filter left it out or the subject is not known. The sum of the series, `other`
+/// and [`ViewCounts::yielded`] is the total.
 pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
     let unattributed = Counts {
         execs: snapshot.unattributed,

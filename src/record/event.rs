@@ -36,8 +36,8 @@ pub trait Observation: Sized + Send + 'static {
 
 impl Observation for Event {
     const KINDS: &'static [Kind] = &[Kind::Exec, Kind::Exit, Kind::CpuTime];
-    // CPU times and exits are always in the tally, and each drain waits for the kernel (capture/tally.rs). An
-    // observation takes at most one entry, so this is a quarter of them.
+    // CPU times and exits are always in the tally, and each drain waits for the kernel
+    // (capture/tally.rs). An observation takes at most one entry, so this is a quarter of them.
     const TALLY_PENDING: u64 = 4096;
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

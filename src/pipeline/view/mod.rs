@@ -187,9 +187,9 @@ impl View {
         self.flushed = began;
     }
 
-    /// Adds `more` to the series of a subject, or to what has no series: if the filter leaves it out, or
-    /// if it gets no slot. `now` is the time since the start. `cgroup` is the subject's cgroup, if it is known. Does
-    /// nothing if the view has no metric for it.
+    /// Adds `more` to the series of a subject, or to what has no series if the filter leaves it out or
+    /// it gets no slot. `now` is the time since the start. `cgroup` is the subject's cgroup, if it is
+    /// known. Does nothing if the view has no metric for it.
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
         let more = more.only(&self.metrics);
         if more == Counts::default() {
