@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use execsnoopd::config::{Config, Error};
+use execsnoopd::config::{Config, Error, LabelConfig};
 
 use crate::hint;
 
@@ -43,14 +43,25 @@ fn check_line(text: &str, line: usize, message: &str) {
         return;
     };
     if let Some(nearest) = nearest {
-        let known = toml::Table::try_from(Config::default()).expect("a table");
-        assert!(has_key(&known, nearest), "there is no key {nearest}");
+        assert!(has_key(&known_keys(), nearest), "there is no key {nearest}");
     }
     let is_bare = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if key.chars().all(is_bare) && !text.contains('\\') {
         let last = key.rsplit('.').next().unwrap_or(key);
         assert!(found.contains(last), "{last} is not on line {line}");
     }
+}
+
+/// A table with every key. The defaults have no label, whose keys are required.
+fn known_keys() -> toml::Table {
+    let config = Config {
+        label: vec![LabelConfig {
+            name: String::new(),
+            cgroup: String::new(),
+        }],
+        ..Config::default()
+    };
+    toml::Table::try_from(config).expect("a table")
 }
 
 fn has_key(table: &toml::Table, name: &str) -> bool {
