@@ -19,7 +19,7 @@ const POD: &str = "5d1c7a0e-3f52-4f0c-9a7e-0d4b1f6a2c33";
 
 /// What replaces the day of `offset`, in seconds. The host has been scraped for longer before a new program is
 /// executed.
-const DAY: u64 = 10;
+const DAY: u64 = 40;
 
 /// Executes a program once in the cgroup at this path, by a shell that is executed outside of it.
 fn exec_in(mut shell: Command, path: &str, program: &Path, args: &[&str]) {
