@@ -189,8 +189,7 @@ impl Execs<'_> {
             ),
             counter(
                 "execsnoop_unknown_cgroup_execs_total",
-                "Execs in cgroups whose name is not known. Views by unit, slice or container count \
-                 them as `unknown`.",
+                "Execs in cgroups whose name is not known. Their labels from the cgroup are `unknown`.",
                 [plain(snapshot.unknown_cgroup_execs)],
             ),
             gauge(
