@@ -172,6 +172,38 @@ static long long cpu_ns_of(int who)
 	       (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL;
 }
 
+static void run_on_cpu(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity");
+}
+
+/*
+ * Returns the CPU on which a process ran last. A zombie may not have left it yet, and then uses
+ * CPU time that wait4(2) does not report. It has left the CPU once the caller runs there.
+ */
+static int cpu_of(pid_t pid)
+{
+	char path[32], stat[1024] = "";
+	FILE *file;
+	char *field;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "r");
+	if (!file || !fgets(stat, sizeof(stat), file))
+		fail(path);
+	fclose(file);
+	/* The name is field 2, and can contain spaces. The CPU is field 39. */
+	field = strrchr(stat, ')');
+	for (int i = 2; i < 39; i++)
+		field = strchr(field + 1, ' ');
+	return atoi(field);
+}
+
 /*
  * Run a program this often, one run after the other, and wait for all of its descendants.
  * Prints the CPU time that wait4(2) reports for them, in ns: the kernel adds up what it
@@ -180,11 +212,16 @@ static long long cpu_ns_of(int who)
  */
 static int measure(char **argv, long times, int is_held)
 {
+	cpu_set_t cpus;
 	siginfo_t info;
 
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
 		fail("subreaper");
+	if (sched_getaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_getaffinity");
 	for (long i = 0; i < times; i++) {
+		if (sched_setaffinity(0, sizeof(cpus), &cpus))
+			fail("sched_setaffinity");
 		pid_t child = fork();
 		if (!child) {
 			execv(argv[0], argv);
@@ -197,8 +234,11 @@ static int measure(char **argv, long times, int is_held)
 			fflush(stdout);
 			getchar();
 		}
-		while (wait4(-1, NULL, __WALL, NULL) > 0)
-			;
+		while (!waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | __WALL)) {
+			run_on_cpu(cpu_of(info.si_pid));
+			if (wait4(info.si_pid, NULL, __WALL, NULL) != info.si_pid)
+				fail("wait4");
+		}
 	}
 	printf("%lld\n", cpu_ns_of(RUSAGE_CHILDREN));
 	return 0;
@@ -212,22 +252,12 @@ static long now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void run_on_cpu_0(void)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(0, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		fail("sched_setaffinity");
-}
-
 /* Executes the program repeatedly on CPU 0 for this time. Prints the number of execs. */
 static int storm(const char *program, long ms)
 {
 	long until = now_ms() + ms, execs = 0;
 
-	run_on_cpu_0();
+	run_on_cpu(0);
 	for (; now_ms() < until; execs++) {
 		pid_t child = vfork();
 		if (!child) {
@@ -502,7 +532,7 @@ int main(int argc, char **argv)
 		/* Alternates between up to 20 ms of work and up to 60 ms of sleep, on CPU 0 and for
 		 * N ms. */
 		long until = now_ms() + n;
-		run_on_cpu_0();
+		run_on_cpu(0);
 		srand(getpid());
 		while (now_ms() < until) {
 			long busy_until = now_ms() + rand() % 20;
