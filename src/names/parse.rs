@@ -129,7 +129,8 @@ pub fn pod_uid(text: &str) -> Result<Vec<u8>, String> {
         return Ok(text.into());
     }
     Err(format!(
-        "{text:?} is not the UID of a pod, which is written as          123e4567-e89b-12d3-a456-426614174000 (metadata.uid)"
+        "{text:?} is not the UID of a pod, which is written as \
+         123e4567-e89b-12d3-a456-426614174000 (metadata.uid)"
     ))
 }
 

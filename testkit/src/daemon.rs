@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::sleep;
@@ -14,6 +15,10 @@ use tempfile::TempDir;
 
 use crate::http::Scrape;
 use crate::paths;
+
+/// The number of names that [`exec_names`] executes between two scrapes. The tally has room for
+/// three times as many (`bpf/ledger.h`).
+const NAMES_BETWEEN_SCRAPES: u32 = 5_000;
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -242,4 +247,20 @@ pub fn configured(config: &str) -> (Daemon, TempDir) {
 /// A daemon with this transport. The text of `config` follows in the section `[capture]`.
 pub fn with_transport(transport: &str, config: &str) -> (Daemon, TempDir) {
     configured(&format!("[capture]\ntransport = \"{transport}\"\n{config}"))
+}
+
+/// Executes this number of programs, each with a new name that begins with `program`, as up to a
+/// thousand users. `ways` is [`ways`](crate::compiled::ways) or a copy of it. A scrape now and then
+/// empties the tally, which has room for the names of two such storms at a time. So no exec is
+/// unattributed, however slow the daemon is.
+pub fn exec_names(daemon: SocketAddr, ways: &Path, program: &Path, number: u32) {
+    let mut left = number;
+    while left > 0 {
+        let round = left.min(NAMES_BETWEEN_SCRAPES);
+        let mut storm = Command::new(ways);
+        storm.arg("names").arg(program).arg(round.to_string());
+        assert!(storm.status().expect("ways can be executed").success());
+        Scrape::of(daemon);
+        left -= round;
+    }
 }

@@ -3,13 +3,12 @@
 //! observes the whole host.
 
 use std::fmt::Write;
-use std::process::Command;
 use std::thread::{ScopedJoinHandle, scope, sleep};
 use std::time::{Duration, Instant};
 
 use testkit::cgroups::Cgroup;
 use testkit::compiled::ways;
-use testkit::daemon::configured;
+use testkit::daemon::{configured, exec_names};
 use testkit::http::{Scrape, get};
 use testkit::programs::Programs;
 
@@ -19,6 +18,8 @@ const PROGRAMS: u32 = 100_000;
 const VARIABLE: &str = "EXECSNOOPD_QUESTION_PROGRAMS";
 /// Programs for each cgroup.
 const PROGRAMS_PER_CGROUP: u32 = 100;
+/// Like the names between two scrapes, the cgroups between two scrapes fit into the tally.
+const CGROUPS_BETWEEN_SCRAPES: u32 = 1_000;
 const THREADS: u32 = 2;
 const USERS: u32 = 1000;
 const WATCHES: u32 = 64;
@@ -69,31 +70,30 @@ fn every_question_is_answered_exactly_while_names_users_and_cgroups_come_and_go(
     } / THREADS;
     let cgroups = programs_each * THREADS / PROGRAMS_PER_CGROUP;
     let programs = Programs::new();
-    let churning = programs.named("churning");
+    let churning = &programs.named("churning");
     let (daemon, _config) = configured(&config());
-    daemon.scrape();
+    let address = daemon.address;
+    Scrape::of(address);
     let peak_before = daemon.peak_kib();
     let mut slowest = Duration::ZERO;
     scope(|scope| {
         let mut storms: Vec<ScopedJoinHandle<'_, ()>> = Vec::new();
         for thread in 0..THREADS {
             let program = programs.path().join(format!("s{thread}"));
-            storms.push(scope.spawn(move || {
-                let mut storm = Command::new(ways());
-                storm.arg("names").arg(program);
-                let status = storm.arg(programs_each.to_string()).status();
-                assert!(status.unwrap().success());
-            }));
+            storms.push(scope.spawn(move || exec_names(address, ways(), &program, programs_each)));
         }
-        storms.push(scope.spawn(|| {
+        storms.push(scope.spawn(move || {
             for n in 0..cgroups {
                 let path = format!("churning.slice/churn-{n}.service/job_{n}");
-                Cgroup::new(&path).exec_times(&churning, 1);
+                Cgroup::new(&path).exec_times(churning, 1);
+                if n % CGROUPS_BETWEEN_SCRAPES == 0 {
+                    Scrape::of(address);
+                }
             }
         }));
         while !storms.iter().all(ScopedJoinHandle::is_finished) {
             let began = Instant::now();
-            let answer = get(daemon.address, "/metrics");
+            let answer = get(address, "/metrics");
             slowest = slowest.max(began.elapsed());
             Scrape::parse(&answer.text()).assert_ledger_closes();
             sleep(Duration::from_secs(1));

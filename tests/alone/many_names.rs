@@ -1,13 +1,12 @@
 //! Storms of new names. They run alone, because every daemon observes the whole host: the names would
 //! fill the views of the daemons that other tests start.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{ScopedJoinHandle, scope, sleep};
 use std::time::{Duration, Instant};
 
 use testkit::compiled::ways;
-use testkit::daemon::configured;
+use testkit::daemon::{configured, exec_names};
 use testkit::http::Scrape;
 use testkit::programs::{Programs, exec, exec_as, exec_times, go};
 use testkit::set_on_drop::SetOnDrop;
@@ -44,14 +43,8 @@ fn many_names_of_a_thousand_users_lose_no_count_and_evict_no_series_in_use() {
         let storms: Vec<_> = (0..THREADS)
             .map(|i| {
                 let program = programs.path().join(format!("s{i}"));
-                scope.spawn(move || {
-                    let mut storm = Command::new(ways());
-                    storm
-                        .arg("names")
-                        .arg(program)
-                        .arg(programs_each.to_string());
-                    assert!(storm.status().unwrap().success());
-                })
+                let address = daemon.address;
+                scope.spawn(move || exec_names(address, ways(), &program, programs_each))
             })
             .collect();
         // A user of the storm who is seen in more than twice as many seconds as root or this user
@@ -178,6 +171,7 @@ fn a_program_executed_every_second_has_a_series_in_a_storm_of_new_names() {
     let programs = Programs::new();
     let returning = programs.named("every-second");
     let (daemon, _config) = configured("");
+    let address = daemon.address;
     let is_over = AtomicBool::new(false);
     let (has_series_after, executed, scrape) = scope(|scope| {
         scope.spawn(|| {
@@ -186,9 +180,7 @@ fn a_program_executed_every_second_has_a_series_in_a_storm_of_new_names() {
                     break;
                 }
                 let program = programs.path().join(format!("r{round}"));
-                let mut storm = Command::new(ways());
-                storm.arg("names").arg(program).arg("2000");
-                assert!(storm.status().unwrap().success());
+                exec_names(address, ways(), &program, 2_000);
             }
         });
         let _over = SetOnDrop(&is_over);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use testkit::compiled::ways;
-use testkit::daemon::{Daemon, configured, field};
+use testkit::daemon::{Daemon, configured, exec_names, field};
 use testkit::http::{Scrape, request};
 use testkit::limits::Limited;
 use testkit::programs::{Programs, exec, exec_as, exec_times};
@@ -186,9 +186,8 @@ fn many_names_of_a_thousand_users_fit_in_a_memory_cgroup_of_24_mib() {
     scope(|scope| {
         for i in 0..2 {
             let names = programs.path().join(format!("m{i}"));
-            let mut storm = Command::new(&storm);
-            storm.arg("names").arg(names).arg(EACH.to_string());
-            scope.spawn(move || assert!(storm.status().unwrap().success()));
+            let (address, storm) = (daemon.address, &storm);
+            scope.spawn(move || exec_names(address, storm, &names, EACH));
         }
     });
     exec_as(&known, Some(700_800));
