@@ -21,6 +21,9 @@
  * whether they observe failures. Set before load. */
 const volatile __u8 exec_at_sys_exit = 0;
 const volatile __u8 failure_at_sys_exit = 0;
+/* Whether failed execs are also summed up by subject, because a view counts them. Set
+ * before load. */
+const volatile __u8 with_failures = 0;
 
 /* Never read. No map contains these types, so only a variable puts them into the BTF and
  * thereby into the skeleton. */
@@ -108,6 +111,29 @@ static __noinline int count_errno(__u64 err)
 	return 0;
 }
 
+/* A function of its own, like count_errno(). */
+static __noinline int count_unattributed_errno(__u64 err)
+{
+	struct failures *counts;
+	__u32 zero = 0;
+
+	counts = bpf_map_lookup_elem(&failures, &zero);
+	if (counts && err < ERRNO_MAX)
+		ADD(counts->unattributed[err], 1);
+	return 0;
+}
+
+/* Account for a failed exec of which user space needs only the number by subject. */
+static __always_inline void sum_up_failure(struct ledger *ledger, struct event *event)
+{
+	if (count_in_tally(&failure_tally_in_use, event)) {
+		ADD(ledger->tallied, 1);
+	} else {
+		count_unattributed_errno(-event->subject.retval);
+		ADD(ledger->unattributed, 1);
+	}
+}
+
 /* Observe an exec of the current task if it returned an error. `path` is in the caller's
  * memory. */
 static __always_inline void observe_return(void *ctx, long ret, const char *path)
@@ -118,12 +144,12 @@ static __always_inline void observe_return(void *ctx, long ret, const char *path
 
 	if (ret >= 0 || -ret >= ERRNO_MAX)
 		return; /* succeeded, or restarted: see ERRNO_MAX */
-	if (with_failure_events) {
+	if (with_failure_events || with_failures) {
 		describe(&event, task);
 		event.subject.retval = ret;
-		if (!is_wanted(&event, task))
-			return;
 	}
+	if (with_failure_events && !is_wanted(&event, task))
+		return;
 	ledger = count_seen(KIND_FAILURE);
 	if (!ledger)
 		return;
@@ -132,6 +158,8 @@ static __always_inline void observe_return(void *ctx, long ret, const char *path
 		emit_failed(ledger, &event, path);
 	else if (with_failure_events)
 		emit(ctx, ledger, &event);
+	else if (with_failures)
+		sum_up_failure(ledger, &event);
 }
 
 /*

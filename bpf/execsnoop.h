@@ -106,6 +106,7 @@ struct tally_count {
  * do not affect anything else. */
 struct failures {
 	__u64 by_errno[ERRNO_MAX];
+	__u64 unattributed[ERRNO_MAX]; /* those among them that are unattributed */
 };
 
 #define LIFETIME_BUCKETS 16
@@ -130,7 +131,7 @@ struct exits {
  *	tallied + unattributed = buffer_full + no_buffer + other
  *
  * The second equation does not hold for CPU times and, in the daemon, exits, which go to
- * the tally first.
+ * the tally first, nor for failures in the daemon, which go to a tally only.
  * Exits and failures are counted in arrays of their own as well. If nothing asks for them
  * by subject, their ledgers only have `seen`.
  *
@@ -165,6 +166,7 @@ _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
 _Static_assert(sizeof(struct traced) == 2024, "struct traced is 2024 bytes");
 _Static_assert(sizeof(struct cgroup_name) == 264, "struct cgroup_name is 264 bytes");
 _Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
+_Static_assert(sizeof(struct failures) == 4096, "struct failures is 4096 bytes");
 _Static_assert(sizeof(struct exits) == 3224, "struct exits is 3224 bytes");
 _Static_assert(sizeof(struct ledger) == 120, "struct ledger is 120 bytes");
 

@@ -6,7 +6,8 @@
  * is unattributed: only its number is known.
  *
  * CPU times and, in the daemon, exits go to the tally first, and into the buffer only if
- * the tally is full.
+ * the tally is full. Failed execs have a tally of their own, because a process can fail
+ * to execute a million times per second, under ever new names.
  */
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -74,6 +75,26 @@ struct {
 	.values = {[0] = &tally_a},
 };
 
+/* The same for failed execs. User space sets the size of the two maps. */
+struct failure_tally {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct subject);
+	__type(value, struct tally_count);
+};
+
+struct failure_tally failure_tally_a SEC(".maps");
+struct failure_tally failure_tally_b SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct failure_tally);
+} failure_tally_in_use SEC(".maps") = {
+	.values = {[0] = &failure_tally_a},
+};
+
 /* Atomic even for per-CPU values: an interrupt, and on some kernels another task, can run
  * a program between the load and the store. */
 #define ADD(counter, n) __sync_fetch_and_add(&(counter), n)
@@ -102,7 +123,7 @@ static __always_inline struct ledger *count_seen(__u32 kind)
 
 /* Returns false if the tally is full or the kernel refuses the entry for another reason.
  */
-static __always_inline bool count_in_tally(const struct event *event)
+static __always_inline bool count_in_tally(void *in_use, const struct event *event)
 {
 	struct tally_count first = {
 		.count = 1,
@@ -114,7 +135,7 @@ static __always_inline bool count_in_tally(const struct event *event)
 	__u32 slot = 0;
 	void *map;
 
-	map = bpf_map_lookup_elem(&tally_in_use, &slot);
+	map = bpf_map_lookup_elem(in_use, &slot);
 	if (!map)
 		return false;
 	count = bpf_map_lookup_elem(map, subject);
@@ -168,7 +189,7 @@ static __always_inline void overflow(struct ledger *ledger, const struct event *
 		ADD(ledger->no_buffer, 1);
 	else
 		ADD(ledger->other, 1);
-	if (count_in_tally(event)) {
+	if (count_in_tally(&tally_in_use, event)) {
 		ADD(ledger->tallied, 1);
 	} else {
 		ADD(ledger->unattributed, 1);
@@ -198,7 +219,7 @@ static __always_inline void emit(void *ctx, struct ledger *ledger, struct event 
  * costs less than an event. If the tally is full, an event has the sum of one. */
 static __always_inline void sum_up(void *ctx, struct ledger *ledger, struct event *event)
 {
-	if (count_in_tally(event))
+	if (count_in_tally(&tally_in_use, event))
 		ADD(ledger->tallied, 1);
 	else
 		emit(ctx, ledger, event);

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use libbpf_rs::{Link, MapHandle};
+use libbpf_rs::{Link, MapCore, MapHandle};
 use nix::unistd::{SysconfVar, sysconf};
 use tracing::info;
 
@@ -36,11 +36,13 @@ pub struct Capture {
     pub(super) buffer: Box<dyn Buffer>,
     pub(super) maps: Maps,
     pub(super) tally: Tally,
+    /// Only if failed execs are counted by subject.
+    pub(super) failure_tally: Option<Tally>,
     pub(super) info: CaptureInfo,
     /// What the programs were loaded from.
     pub(super) fingerprint: String,
-    /// Whether they count exits by subject.
-    pub(super) has_exits_by_subject: bool,
+    /// The kinds that they count by subject.
+    pub(super) by_subject: Vec<Kind>,
     /// What earlier programs have counted.
     pub(super) base: Base,
     /// What earlier programs have counted and nobody has read yet.
@@ -155,16 +157,19 @@ impl Capture {
             transport: kind,
             buffer_bytes: buffer.bytes(),
         };
-        let tally = tally_of(&maps).map_err(|e| Error::setup("opening the tally", &e))?;
+        let opening = |e| Error::setup("opening the tally", &e);
+        let tally = tally_of(&maps).map_err(opening)?;
+        let failure_tally = failure_tally_of(&maps).map_err(opening)?;
         Ok(Self {
             links,
             programs,
             buffer,
             maps,
             tally,
+            failure_tally,
             info,
             fingerprint: options.fingerprint(),
-            has_exits_by_subject: options.has_exits_by_subject(),
+            by_subject: options.by_subject(),
             base: Base::default(),
             leftover: Leftover::default(),
             is_kept: false,
@@ -206,6 +211,15 @@ pub(super) fn open_buffer(
 pub(super) fn tally_of(maps: &Maps) -> io::Result<Tally> {
     let turns = [&maps.tally_a, &maps.tally_b].map(Arc::clone);
     Tally::new(Arc::clone(&maps.tally_in_use), turns)
+}
+
+/// Returns the tally of failed execs, unless it has only the room that every map has.
+pub(super) fn failure_tally_of(maps: &Maps) -> io::Result<Option<Tally>> {
+    if maps.failure_tally_a.max_entries() <= 1 {
+        return Ok(None);
+    }
+    let turns = [&maps.failure_tally_a, &maps.failure_tally_b].map(Arc::clone);
+    Tally::new(Arc::clone(&maps.failure_tally_in_use), turns).map(Some)
 }
 
 /// The number of CPUs up to which the size of the ring buffer grows. All CPUs share the ring buffer and

@@ -16,7 +16,8 @@ pub struct Base {
 impl Base {
     /// Returns whether no count is above `largest`.
     pub fn is_plausible(&self, largest: u64) -> bool {
-        let failures = self.failures.iter().map(|(_, count)| count);
+        let failures = self.failures.iter().chain(self.failures.unattributed());
+        let failures = failures.map(|(_, count)| count);
         let exits = self.exits.by_status().map(|(_, count)| count);
         let lifetimes = self.exits.lifetimes().iter().copied();
         let causes = [self.exits.oom_kills(), self.exits.core_dumps()];

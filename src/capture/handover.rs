@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::attach::{Attached, Capture, Leftover, open_buffer, prepare, tally_of};
+use super::attach::{
+    Attached, Capture, Leftover, failure_tally_of, open_buffer, prepare, tally_of,
+};
 use super::base::Base;
 use super::buffer::Buffer as _;
 use super::buffer::ring::Ring;
@@ -25,6 +27,8 @@ use super::maps;
 use super::options::{Options, TransportKind};
 use super::read::{add_exits, add_failures, add_ledgers};
 use super::stats::Program;
+use super::tally::Tally;
+use crate::record::Kind;
 use crate::sys::clock;
 
 /// How a daemon has continued with the kernel side of an earlier one.
@@ -91,6 +95,8 @@ impl Capture {
     fn adopt(options: &Options, kept: Kept, base: Base) -> Result<(Self, Duration), Error> {
         let failed = |what: &'static str| move |e: io::Error| Error::setup(what, &e);
         let tally = tally_of(&kept.maps).map_err(failed("opening the tally"))?;
+        let failure_tally = failure_tally_of(&kept.maps);
+        let failure_tally = failure_tally.map_err(failed("opening the tally of failed execs"))?;
         let buffer = open_buffer(kept.transport, &kept.maps, options.buffer_pages)?;
         let mut links = Vec::new();
         let mut programs = Vec::new();
@@ -119,8 +125,9 @@ impl Capture {
             buffer,
             maps: kept.maps,
             tally,
+            failure_tally,
             fingerprint: options.fingerprint(),
-            has_exits_by_subject: options.has_exits_by_subject(),
+            by_subject: options.by_subject(),
             base,
             leftover: Leftover::default(),
             is_kept: true,
@@ -171,6 +178,7 @@ impl Replacement {
         // What can fail comes before the pause, as nothing is observed after an error behind it.
         let mut leftover = Leftover::default();
         let mut tally = tally_of(&old.maps).map_err(failed)?;
+        let mut failure_tally = failure_tally_of(&old.maps).map_err(failed)?;
         let mut ring = match old.transport {
             TransportKind::Ring => {
                 let ring = Ring::open(&old.maps.buffer);
@@ -179,17 +187,21 @@ impl Replacement {
             TransportKind::Perf => None,
         };
         let paused_since = old.maps.pause().map_err(failed)?;
-        let mut drain = || {
-            tally.drain(&mut |subject, count| {
-                leftover.tally.push((subject.to_vec(), count.to_vec()));
-            })
+        let entries = &mut leftover.tally;
+        let mut drain = |tally: &mut Tally| {
+            tally.drain(&mut |subject, count| entries.push((subject.to_vec(), count.to_vec())))
         };
         // The first drain waits for the programs that were running.
-        drain().map_err(failed)?;
+        drain(&mut tally).map_err(failed)?;
         new.maps.unpause().map_err(failed)?;
         let unobserved = clock::now().saturating_sub(paused_since);
         // The second one takes what the earlier daemon had begun to drain.
-        drain().map_err(failed)?;
+        drain(&mut tally).map_err(failed)?;
+        for _turn in 0..2 {
+            if let Some(tally) = &mut failure_tally {
+                drain(tally).map_err(failed)?;
+            }
+        }
         if let Some(ring) = &mut ring {
             let events = &mut leftover.events;
             ring.drain(&mut |event| events.push(event.to_vec()))
@@ -212,7 +224,13 @@ fn base_after(old: &Kept, base: Base) -> io::Result<Base> {
     add_ledgers(&old.maps, &mut sums.ledgers)?;
     add_failures(&old.maps, &mut sums.failures)?;
     add_exits(&old.maps, &mut sums.exits)?;
-    sums.ledgers.exits_only_seen = sums.ledgers.exits_in_no_count();
+    // No program is running. What is not accounted for was not counted by subject.
+    for kind in Kind::ALL {
+        let ledgers = &mut sums.ledgers;
+        ledgers.set_only_seen(kind, 0);
+        let counted = ledgers.accounted(kind);
+        ledgers.set_only_seen(kind, ledgers[kind].seen.saturating_sub(counted));
+    }
     // Runs that the kernel has skipped are known by the program, which is gone from now on:
     // see `ProgramStats::missed_runs`.
     for kept in &old.programs {

@@ -21,6 +21,9 @@ const BSS: &str = "execsnoo.bss";
 /// The only entry of that map.
 const BSS_KEY: [u8; 4] = 0_u32.to_ne_bytes();
 
+/// The number of maps of [`Maps`].
+const NUMBER: usize = 12;
+
 /// The maps of a loaded object, through duplicated descriptors that outlive the object. Those that
 /// others use as well are shared, because each descriptor counts against a limit.
 #[derive(Debug)]
@@ -34,12 +37,15 @@ pub(super) struct Maps {
     pub(super) tally_in_use: Arc<MapHandle>,
     pub(super) tally_a: Arc<MapHandle>,
     pub(super) tally_b: Arc<MapHandle>,
+    pub(super) failure_tally_in_use: Arc<MapHandle>,
+    pub(super) failure_tally_a: Arc<MapHandle>,
+    pub(super) failure_tally_b: Arc<MapHandle>,
     /// Its first word is `paused_since` (`bpf/ledger.h`).
     bss: MapHandle,
 }
 
 /// Returns the names of the maps of [`Maps`].
-pub(super) fn names(transport: TransportKind) -> [&'static str; 9] {
+pub(super) fn names(transport: TransportKind) -> [&'static str; NUMBER] {
     let buffer = match transport {
         TransportKind::Perf => "events",
         TransportKind::Ring => "ring",
@@ -53,6 +59,9 @@ pub(super) fn names(transport: TransportKind) -> [&'static str; 9] {
         "tally_in_use",
         "tally_a",
         "tally_b",
+        "failure_tally_in_use",
+        "failure_tally_a",
+        "failure_tally_b",
         BSS,
     ]
 }
@@ -78,6 +87,9 @@ impl Maps {
             tally_in_use: own(&maps.tally_in_use)?.into(),
             tally_a: own(&maps.tally_a)?.into(),
             tally_b: own(&maps.tally_b)?.into(),
+            failure_tally_in_use: own(&maps.failure_tally_in_use)?.into(),
+            failure_tally_a: own(&maps.failure_tally_a)?.into(),
+            failure_tally_b: own(&maps.failure_tally_b)?.into(),
             bss: own(&maps.bss)?,
         })
     }
@@ -109,8 +121,8 @@ impl Maps {
     }
 
     /// Returns the descriptors in the order of [`names`].
-    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 9] {
-        let maps: [&MapHandle; 9] = [
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; NUMBER] {
+        let maps: [&MapHandle; NUMBER] = [
             &self.buffer,
             &self.ledgers,
             &self.failures,
@@ -119,6 +131,9 @@ impl Maps {
             &self.tally_in_use,
             &self.tally_a,
             &self.tally_b,
+            &self.failure_tally_in_use,
+            &self.failure_tally_a,
+            &self.failure_tally_b,
             &self.bss,
         ];
         maps.map(AsFd::as_fd)

@@ -27,6 +27,10 @@ const RING_HEADER: usize = 8;
 /// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
+/// The number of combinations of program, user, cgroup and error in each turn of the tally of failed
+/// execs, at some 130 bytes each.
+const FAILURES: u32 = 16_384;
+
 /// Slots for the names of parents of processes that have exited, 24 bytes each. A power of two, and
 /// at least the default of `kernel.pid_max`, with which no two processes share a slot.
 const PARENTS: u32 = 32_768;
@@ -111,6 +115,7 @@ pub(super) fn load<'a>(
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
         rodata.with_cgroup = u8::from(options.with_cgroup);
         rodata.with_exits = u8::from(options.with_exits);
+        rodata.with_failures = u8::from(options.with_failures);
         rodata.parents_mask = PARENTS - 1;
         if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);
@@ -138,6 +143,14 @@ pub(super) fn load<'a>(
         let names = &mut open.maps.cgroup_names;
         let entries = lru_entries(CGROUP_NAMES, cpus);
         names.set_max_entries(entries).map_err(&configuring)?;
+    }
+    if options.with_failures {
+        for tally in [
+            &mut open.maps.failure_tally_a,
+            &mut open.maps.failure_tally_b,
+        ] {
+            tally.set_max_entries(FAILURES).map_err(&configuring)?;
+        }
     }
     let has_cpu_time = hooks.iter().any(|hook| hook.kind == Kind::CpuTime);
     if options.with_parent_comm && has_cpu_time {

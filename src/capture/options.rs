@@ -7,7 +7,7 @@ use crate::capture::hook::{
     CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook,
 };
 use crate::capture::preemption;
-use crate::record::Comm;
+use crate::record::{Comm, Kind};
 
 #[allow(clippy::struct_excessive_bools)] // independent switches
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub exec_hooks: Vec<Vec<Hook>>,
     /// The hooks that may be used for failed execs. None: failed execs are not observed.
     pub failures: Option<FailureHooks>,
+    /// Count failed execs by subject, too, for the views.
+    pub with_failures: bool,
     /// Observe exits of processes.
     pub exits: bool,
     /// Count exits by subject, too, for the views.
@@ -77,6 +79,7 @@ impl Options {
             with_cgroup,
             exec_hooks,
             failures,
+            with_failures,
             exits,
             with_exits,
             cpu_time,
@@ -87,6 +90,7 @@ impl Options {
             may_skip: _, // the same on each start on this kernel
         } = self;
         let hooks = (exec_hooks, exit_hooks, cpu_time_hooks);
+        let failures = (failures, with_failures);
         let switches = (with_parent_comm, with_cgroup, failures, classic);
         let exits = (exits, with_exits, cpu_time);
         let mut hasher = DefaultHasher::new();
@@ -97,9 +101,14 @@ impl Options {
 }
 
 impl Options {
-    /// Returns whether the ledger has what became of each exit.
-    pub(super) fn has_exits_by_subject(&self) -> bool {
-        self.with_exits || self.live.exits
+    /// Returns the kinds of which the ledger has what became of each observation.
+    pub(super) fn by_subject(&self) -> Vec<Kind> {
+        let is_by_subject = |kind: &Kind| match kind {
+            Kind::Exec | Kind::CpuTime => true,
+            Kind::Exit => self.with_exits || self.live.exits,
+            Kind::Failure => self.with_failures || self.live.failures,
+        };
+        Kind::ALL.into_iter().filter(is_by_subject).collect()
     }
 }
 
@@ -118,6 +127,7 @@ impl Default for Options {
             with_cgroup: false,
             exec_hooks: vec![vec![EXEC_TP_BTF], vec![EXEC_RAW_TP], EXEC_SYS_EXIT.to_vec()],
             failures: Some(FailureHooks::Fexit),
+            with_failures: false,
             exits: true,
             with_exits: false,
             cpu_time: true,

@@ -29,21 +29,31 @@ impl Source for Capture {
         for (subject, count) in self.leftover.tally.drain(..) {
             entry(&subject, &count);
         }
-        self.tally.drain(entry)
+        self.tally.drain(entry)?;
+        match &mut self.failure_tally {
+            Some(tally) => tally.drain(entry),
+            None => Ok(()),
+        }
     }
 
     fn peek_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         for (subject, count) in &self.leftover.tally {
             entry(subject, count);
         }
-        self.tally.peek(entry)
+        self.tally.peek(entry)?;
+        match &self.failure_tally {
+            Some(tally) => tally.peek(entry),
+            None => Ok(()),
+        }
     }
 
     fn ledgers(&mut self) -> io::Result<Ledgers> {
         let mut ledgers = Ledgers::default();
         add_ledgers(&self.maps, &mut ledgers)?;
-        if !self.has_exits_by_subject {
-            ledgers.exits_only_seen = ledgers[Kind::Exit].seen;
+        for kind in Kind::ALL {
+            if !self.by_subject.contains(&kind) {
+                ledgers.set_only_seen(kind, ledgers[kind].seen);
+            }
         }
         ledgers += self.base.ledgers;
         Ok(ledgers)

@@ -160,11 +160,16 @@ impl Default for Capture {
 impl Capture {
     /// Returns the key of a view that needs what is not captured, and what is wrong.
     fn fault_of(&self, view: &ViewConfig) -> Option<Invalid> {
-        let metric = view.metrics.iter().find(|metric| metric.is_of_exits())?;
-        (!self.exits).then(|| {
+        view.metrics.iter().find_map(|metric| {
+            let needed = match metric {
+                Metric::Exits | Metric::LifetimeSeconds if !self.exits => "capture.exits = true",
+                Metric::Failures if self.failures == Failures::Off => {
+                    "capture.failures = \"auto\" or \"tracepoint\""
+                }
+                _ => return None,
+            };
             let name = metric.name();
-            let message = format!("`{name}` needs `capture.exits = true`");
-            ("metrics".to_owned(), message)
+            Some(("metrics".to_owned(), format!("`{name}` needs `{needed}`")))
         })
     }
 }
@@ -284,6 +289,11 @@ impl Config {
     pub fn has_metric(&self, matches: impl Fn(Metric) -> bool) -> bool {
         let mut metrics = self.view.iter().flat_map(|view| &view.metrics);
         metrics.any(|&metric| matches(metric))
+    }
+
+    /// Returns whether a view counts failed execs.
+    pub fn has_failures(&self) -> bool {
+        self.has_metric(|metric| metric == Metric::Failures)
     }
 
     /// Returns whether a view or a watch counts exits.

@@ -129,22 +129,17 @@ impl ViewConfig {
         let filter = filter.map_err(|(key, message)| (format!("where.{key}"), message))?;
         let rename = self.rename.compile(&self.labels, defined);
         let rename = rename.map_err(|(key, message)| (format!("rename.{key}"), message))?;
+        if !rename.is_empty() {
+            // A value of `always` can be a new name, of which `where` knows nothing.
+            return Ok(());
+        }
+        let label = view::grouping(&self.labels).next();
         for (value, name) in self.always.iter().zip(self.reserved_names()) {
-            let Some(label) = view::grouping(&self.labels).next() else {
-                break;
-            };
-            let message = if filter.excludes(label, &name) {
-                format!("{value:?} is left out by `where`, so its series would stay 0")
-            } else if let Some((_, rules)) = rename.first()
-                && let new = rules.rename(&name)
-                && *new != *name
-            {
-                let new = String::from_utf8_lossy(&new);
-                format!("{value:?} is renamed by `rename`; write {new:?}")
-            } else {
-                continue;
-            };
-            return Err(("always".to_owned(), message));
+            if label.is_some_and(|label| filter.excludes(label, &name)) {
+                let message =
+                    format!("{value:?} is left out by `where`, so its series would stay 0");
+                return Err(("always".to_owned(), message));
+            }
         }
         Ok(())
     }
@@ -203,12 +198,10 @@ impl ViewConfig {
 
     /// Returns a view without counts, or the key with a user who was not found.
     pub(super) fn resolve(&self, defined: &[LabelConfig]) -> Result<View, Invalid> {
-        let view = View::new(self.labels.clone(), self.max_series)
+        let mut view = View::new(self.labels.clone(), self.max_series)
             .with_metrics(self.metrics.clone())
             .idle_after(self.idle_after)
             .user_share(self.user_share);
-        let reserved = self.reserved();
-        let mut view = view.reserve(reserved.map_err(|message| ("always".to_owned(), message))?);
         if !self.filter.is_empty() {
             let filter = self.filter.matcher(defined, &[], Users::LookUp);
             view = view.only(filter.map_err(|(key, message)| (format!("where.{key}"), message))?);
@@ -218,7 +211,8 @@ impl ViewConfig {
         for (label, rules) in rename {
             view = view.renaming(label, rules);
         }
-        Ok(view)
+        let reserved = self.reserved();
+        Ok(view.reserve(reserved.map_err(|message| ("always".to_owned(), message))?))
     }
 }
 

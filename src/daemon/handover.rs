@@ -126,6 +126,7 @@ fn options(config: &Config) -> capture::Options {
         buffer_pages: config.capture.buffer_pages,
         with_parent_comm: config.has_label(|label| *label == Label::ParentComm),
         with_cgroup: config.has_label(Label::is_of_cgroup),
+        with_failures: config.has_failures(),
         with_exits: config.has_exits(),
         cpu_time: config.has_metric(|metric| metric == Metric::CpuSeconds),
         failures: match config.capture.failures {

@@ -12,6 +12,7 @@ pub(super) struct Observed {
     cgroup: bool,
     pub(super) exits: bool,
     cpu_time: bool,
+    failures: bool,
 }
 
 impl Observed {
@@ -20,6 +21,7 @@ impl Observed {
             parent_comm: config.has_label(|label| *label == Label::ParentComm),
             cgroup: config.has_label(Label::is_of_cgroup),
             exits: config.has_exits(),
+            failures: config.has_failures(),
             cpu_time: config.has_metric(|metric| metric == Metric::CpuSeconds),
         }
     }
@@ -29,6 +31,7 @@ impl Observed {
             Metric::Execs => true,
             Metric::CpuSeconds => self.cpu_time,
             Metric::Exits | Metric::LifetimeSeconds => self.exits,
+            Metric::Failures => self.failures,
         }
     }
 

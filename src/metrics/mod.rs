@@ -21,6 +21,7 @@ use crate::names::errno;
 use crate::names::users::UserNames;
 use crate::pipeline::per_second;
 use crate::pipeline::snapshot::Snapshot;
+use crate::pipeline::view::Metric;
 use crate::record::{Kind, LIFETIME_BUCKETS, WaitStatus};
 use crate::sys::log;
 
@@ -139,6 +140,7 @@ impl Execs<'_> {
         let mut families = self.totals(snapshot);
         if self.capture_info.observes(Kind::Failure) {
             families.extend(Self::failures(snapshot));
+            families.extend(Self::failures_by_view(snapshot));
         }
         if self.capture_info.observes(Kind::Exit) {
             families.extend(Self::exits(snapshot));
@@ -218,6 +220,17 @@ impl Execs<'_> {
             "Failed execs by error.",
             samples.collect::<Vec<_>>(),
         )]
+    }
+
+    fn failures_by_view(snapshot: &Snapshot) -> Option<Family> {
+        let mut metrics = snapshot.views.iter().flat_map(|view| &view.metrics);
+        metrics.any(|metric| *metric == Metric::Failures).then(|| {
+            counter(
+                "execsnoop_unattributed_exec_failures_total",
+                "Failed execs of which it is not known who failed.",
+                [plain(snapshot.failures_without_subject)],
+            )
+        })
     }
 
     fn exits(snapshot: &Snapshot) -> Vec<Family> {

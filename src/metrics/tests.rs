@@ -19,6 +19,7 @@ fn snapshot(execs: u64) -> Snapshot {
             cpu_ns: 1,
             ..Counts::default()
         },
+        failures: None,
         start: Timestamp::default(),
     };
     let view = |labels: &[Label]| ViewCounts {

@@ -2,10 +2,11 @@
 
 use super::Execs;
 use super::families::{Family, Label as Pair, Sample, count, counter, gauge, pair, seconds, value};
+use crate::names::errno;
 use crate::names::escape::OTHER;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{self, Counts, Label, Metric};
+use crate::pipeline::view::{self, Counts, Failures, Label, Metric};
 use crate::record::{Kind, Outcome};
 
 impl Execs<'_> {
@@ -24,6 +25,7 @@ impl Execs<'_> {
             let mut all = vec![Series {
                 values: vec![OTHER.to_owned(); view.labels.len()],
                 counts: series::other(view, snapshot),
+                failures: view.failures.other(&snapshot.unattributed_failures),
                 start: Some(view.start),
             }];
             all.extend(series::series(view, self.names));
@@ -32,12 +34,13 @@ impl Execs<'_> {
                 if !view.metrics.contains(&metric) || !self.observes(metric) {
                     continue;
                 }
-                yielded.extend(samples(metric, label(), &view.yielded));
+                let failures = view.failures.yielded.with_every_error();
+                yielded.extend(samples(metric, label(), &view.yielded, &failures));
                 let of = |series: &Series| {
                     let labels = label_pairs(&view.labels, series.values.clone());
-                    let samples = samples(metric, labels, &series.counts).into_iter();
-                    let start = series.start;
-                    samples.map(move |sample| sample.since(start))
+                    let samples = samples(metric, labels, &series.counts, &series.failures);
+                    let start = series.start.map(|start| view.start_of(metric, start));
+                    samples.into_iter().map(move |sample| sample.since(start))
                 };
                 let (name, help) = name_and_help(metric, &name, &by);
                 let samples = all.iter().flat_map(of);
@@ -57,7 +60,8 @@ impl Execs<'_> {
             ));
             families.push(counter(
                 "execsnoop_series_overflow_total",
-                "Execs counted as `other` in a view because all its slots were taken.",
+                "Execs counted as `other` in a view because all its slots were taken, or because they \
+                 would have hidden that a series of the same name was evicted.",
                 overflow,
             ));
         }
@@ -67,6 +71,7 @@ impl Execs<'_> {
                 Metric::CpuSeconds => ("CPU time", "cpu_seconds"),
                 Metric::Exits => ("Exits", "exits"),
                 Metric::LifetimeSeconds => ("Lifetimes", "lifetime_seconds"),
+                Metric::Failures => ("Failed execs", "exec_failures"),
             };
             families.push(counter(
                 format!("execsnoop_series_yielded_{unit}_total"),
@@ -85,6 +90,7 @@ impl Execs<'_> {
             Metric::Execs => true,
             Metric::CpuSeconds => self.capture_info.observes(Kind::CpuTime),
             Metric::Exits | Metric::LifetimeSeconds => self.capture_info.observes(Kind::Exit),
+            Metric::Failures => self.capture_info.observes(Kind::Failure),
         }
     }
 }
@@ -98,20 +104,30 @@ fn name_and_help(metric: Metric, view: &str, by: &str) -> (String, String) {
             "lifetime_seconds",
             "Time from fork to exit of processes that exited,",
         ),
+        Metric::Failures => ("exec_failures", "Failed execs by error and"),
     };
     let help = match metric {
-        Metric::Exits => format!("{help} {by}."),
+        Metric::Exits | Metric::Failures => format!("{help} {by}."),
         _ => format!("{help} by {by}."),
     };
     (format!("execsnoop_{what}_by_{view}_total"), help)
 }
 
-/// Returns the samples of a metric: one, or one for each outcome.
-fn samples(metric: Metric, labels: Vec<Pair>, counts: &Counts) -> Vec<Sample> {
+/// Returns the samples of a metric: one, or one for each outcome, or for each error that has occurred.
+fn samples(metric: Metric, labels: Vec<Pair>, counts: &Counts, failures: &Failures) -> Vec<Sample> {
     match metric {
         Metric::Execs => vec![count(labels, counts.execs)],
         Metric::CpuSeconds => vec![value(labels, seconds(counts.cpu_ns))],
         Metric::LifetimeSeconds => vec![value(labels, seconds(counts.lifetime_ns))],
+        Metric::Failures => failures
+            .iter()
+            .map(|(errno, number)| {
+                let mut labels = labels.clone();
+                let errno = errno.map_or_else(|| OTHER.to_owned(), errno::name);
+                labels.push(pair("errno", errno));
+                count(labels, number)
+            })
+            .collect(),
         Metric::Exits => {
             let exits = Outcome::ALL.into_iter().zip(counts.exits);
             exits

@@ -254,6 +254,7 @@ mod tests {
         let series = (1..=14).map(|n| SeriesCounts {
             key: key(b'a' + n).into(),
             counts: counts(u64::from(n / 2)),
+            failures: None,
             start: Timestamp::default(),
         });
         let snapshot = Snapshot {

@@ -1,5 +1,6 @@
 //! Conditions on the labels of an observation.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
@@ -73,7 +74,8 @@ impl Matcher {
     pub fn definition(&self) -> String {
         let mut text = String::new();
         for condition in &self.0 {
-            let values: Vec<_> = match &condition.values {
+            // Neither their order nor their number matters.
+            let values: BTreeSet<_> = match &condition.values {
                 Values::Uids(uids) => uids.iter().map(|uids| format!("{uids:?}")).collect(),
                 Values::Names(globs) => globs.iter().map(Glob::to_string).collect(),
             };
@@ -283,9 +285,14 @@ mod tests {
     fn only_equal_matchers_have_equal_definitions() {
         let sh = || of(Label::Comm, false, &["sh", "a*"]);
         let uids = |uids| Condition::of_uids(Label::Uid, false, vec![uids]);
-        let same = [vec![sh(), uids(0..=9)], vec![uids(0..=9), sh()]];
-        let [a, b] = same.map(|conditions| Matcher::new(conditions).definition());
-        assert_eq!(a, b);
+        let reordered = of(Label::Comm, false, &["a*", "sh", "a*"]);
+        let same = [
+            vec![sh(), uids(0..=9)],
+            vec![uids(0..=9), sh()],
+            vec![reordered, uids(0..=9)],
+        ];
+        let [a, b, c] = same.map(|conditions| Matcher::new(conditions).definition());
+        assert_eq!([&a, &a], [&b, &c]);
         let others = [
             vec![sh()],
             vec![of(Label::Comm, true, &["sh", "a*"]), uids(0..=9)],

@@ -9,7 +9,7 @@ use crate::pipeline::continuity::Continuity;
 use crate::pipeline::history::History;
 use crate::pipeline::missed::Missed;
 use crate::pipeline::per_second::PerSecond;
-use crate::pipeline::view::{Counts, SavedView};
+use crate::pipeline::view::{Before, Counts, Failures, SavedView};
 use crate::pipeline::watch::{MAX_WATCHES, SavedWatch};
 use crate::record::{Kind, Ledgers, WaitStatus};
 use crate::sys::clock::Timestamp;
@@ -47,6 +47,9 @@ pub struct Saved {
 pub(super) struct Totals {
     /// What is counted with a subject.
     pub(super) attributed: Counts,
+    pub(super) attributed_failures: Failures,
+    /// Failed execs that the kernel side counted without a subject.
+    pub(super) unattributed_failures: Failures,
     /// Execs in cgroups whose name is not known.
     pub(super) unknown_cgroup_execs: u64,
     /// Processes whose CPU time is in `attributed`.
@@ -111,7 +114,8 @@ impl Saved {
             return Err(Error::Implausible("the execs per second"));
         }
         let mut views = self.views.iter();
-        if !views.all(|view| view.adds_up(attributed, unattributed)) {
+        let failures = &totals.attributed_failures;
+        if !views.all(|view| view.adds_up(attributed, unattributed, failures)) {
             return Err(Error::Implausible("the counts of a view"));
         }
         let mut watches = self.watches.iter();
@@ -136,6 +140,21 @@ impl Totals {
         }
     }
 
+    /// Returns everything that was counted until now.
+    pub(super) fn so_far(&self) -> Before {
+        let unattributed = self.unattributed();
+        let mut counts = self.attributed;
+        counts += unattributed;
+        let mut failures = self.attributed_failures;
+        failures += &self.unattributed_failures;
+        Before {
+            counts,
+            unattributed,
+            failures,
+            unattributed_failures: self.unattributed_failures,
+        }
+    }
+
     /// Returns all execs.
     pub(super) fn total(&self) -> u64 {
         self.attributed.execs + self.unattributed().execs
@@ -149,12 +168,13 @@ impl Totals {
     /// Finds out what earlier daemons lost: what the kernel side has `delivered` by kind, and what is
     /// not counted, of which the current daemon could not decode `undecodable`.
     pub(super) fn settle(&mut self, delivered: &[u64; Kind::ALL.len()], undecodable: u64) {
-        for kind in [Kind::Exec, Kind::Exit, Kind::CpuTime] {
+        for kind in Kind::ALL {
             let index = kind.index() as usize;
             let counted = match kind {
                 Kind::CpuTime => self.cpu_times,
                 Kind::Exit => self.attributed.exits.iter().sum(),
-                _ => self.attributed.execs + undecodable,
+                Kind::Failure => self.attributed_failures.total(),
+                Kind::Exec => self.attributed.execs + undecodable,
             };
             let lost = delivered[index].saturating_sub(counted);
             self.lost[index] = self.lost[index].max(lost);
@@ -171,6 +191,11 @@ impl Totals {
         ];
         let mut missed = [&self.missed].into_iter().chain(&self.missed_at_most);
         let exits = &self.attributed.exits;
+        let failures = [&self.attributed_failures, &self.unattributed_failures];
+        let mut failures = failures.into_iter().flat_map(Failures::iter);
+        if !failures.all(|(_, number)| number <= LARGEST) {
+            return false;
+        }
         counts
             .iter()
             .chain(exits)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::names::escape;
 use crate::names::users::{UserNames, Users, Wanted};
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{self, Counts, Key, Label, SeriesCounts, ViewCounts};
+use crate::pipeline::view::{self, Counts, Failures, Key, Label, SeriesCounts, ViewCounts};
 use crate::sys::clock::Timestamp;
 
 /// A series of a view.
@@ -14,6 +14,7 @@ pub struct Series {
     /// The label values, in the order of the view's labels.
     pub values: Vec<String>,
     pub counts: Counts,
+    pub failures: Failures,
     /// When the series had not counted anything yet. A series that continues the counts of an earlier
     /// one, because the name of its user has changed, has no such time.
     pub start: Option<Timestamp>,
@@ -47,26 +48,33 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
             .map(|series| Series {
                 values: values(labels, &series.key, names),
                 counts: series.counts,
+                failures: failures(series),
                 start: start(labels, series, names),
             })
             .collect();
     }
-    let mut merged: HashMap<Vec<String>, (Counts, Timestamp)> = HashMap::new();
-    for SeriesCounts { key, counts, start } in series {
-        let (sum, first) = merged
-            .entry(values(labels, key, names))
-            .or_insert((Counts::default(), *start));
-        *sum += *counts;
-        *first = (*first).min(*start);
+    let mut merged: HashMap<Vec<String>, (Counts, Failures, Timestamp)> = HashMap::new();
+    for one in series {
+        let (counts, of_failures, first) = merged
+            .entry(values(labels, &one.key, names))
+            .or_insert((Counts::default(), Failures::default(), one.start));
+        *counts += one.counts;
+        *of_failures += &failures(one);
+        *first = (*first).min(one.start);
     }
     let series = merged.into_iter();
     series
-        .map(|(values, (counts, start))| Series {
+        .map(|(values, (counts, failures, start))| Series {
             values,
             counts,
+            failures,
             start: Some(start),
         })
         .collect()
+}
+
+fn failures(series: &SeriesCounts) -> Failures {
+    series.failures.as_deref().copied().unwrap_or_default()
 }
 
 fn start(labels: &[Label], series: &SeriesCounts, names: &UserNames) -> Option<Timestamp> {
@@ -162,6 +170,7 @@ mod tests {
                 ..Key::default()
             }),
             counts,
+            failures: None,
             start: Timestamp::from_unix_ms(u64::from(uid)),
         };
         let view = |labels: &[Label]| ViewCounts {

@@ -7,7 +7,7 @@ use crate::pipeline::continuity::Continuity;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::history::History;
 use crate::pipeline::per_second::PerSecond;
-use crate::pipeline::view::{Exits, ViewCounts};
+use crate::pipeline::view::{Exits, Failures, ViewCounts};
 use crate::pipeline::watch::WatchCounts;
 use crate::record::{Kind, Ledger, WaitStatus};
 use crate::sys::clock::Timestamp;
@@ -39,6 +39,10 @@ pub struct Snapshot {
     /// Exits that are in no count by outcome: those from before any view counted exits, and those that
     /// a killed daemon had received and not saved.
     pub exits_without_outcome: u64,
+    /// Failed execs that the kernel side counted without a subject, by error.
+    pub unattributed_failures: Failures,
+    /// Their number, and that of those that an earlier daemon had received and not saved.
+    pub failures_without_subject: u64,
     /// Processes whose CPU time is counted without the name of their parent, although a view asks for
     /// it.
     pub unknown_parents: u64,

@@ -5,7 +5,6 @@
 
 use std::mem::size_of;
 
-use super::kind::Kind;
 use crate::bpf::types;
 
 /// The most bytes of padding that can follow an event in a perf record: the kernel pads raw samples to
@@ -19,9 +18,6 @@ pub enum DecodeError {
     /// The length does not fit this type of record.
     #[error("{0} bytes")]
     Length(usize),
-    /// An observation of a kind that the programs of the daemon do not send.
-    #[error("kind {name}: such observations are not sent", name = .0.name())]
-    Kind(Kind),
     /// An exit without an outcome that this version knows.
     #[error("an exit with outcome {0}")]
     Outcome(u8),

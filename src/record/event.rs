@@ -19,9 +19,6 @@ pub type Comm = [u8; 16];
 
 /// A record in the buffer: an event, perhaps with further details.
 pub trait Observation: Sized + Send + 'static {
-    /// The kinds that are sent as records. The other kinds are only counted.
-    const KINDS: &'static [Kind];
-
     /// How many observations may be in the tally before it is drained without a flush.
     const TALLY_PENDING: u64;
 
@@ -35,8 +32,7 @@ pub trait Observation: Sized + Send + 'static {
 }
 
 impl Observation for Event {
-    const KINDS: &'static [Kind] = &[Kind::Exec, Kind::Exit, Kind::CpuTime];
-    // CPU times and exits are always in the tally, and each drain waits for the kernel
+    // CPU times, exits and failures are always in the tally, and each drain waits for the kernel
     // (capture/tally.rs). An observation takes at most one entry, so this is a quarter of them.
     const TALLY_PENDING: u64 = 4096;
 
@@ -82,11 +78,7 @@ pub fn nul_terminated(name: &[u8]) -> &[u8] {
 }
 
 fn checked(subject: Subject) -> Result<Subject, DecodeError> {
-    let kind = kind(&subject);
-    if !Event::KINDS.contains(&kind) {
-        return Err(DecodeError::Kind(kind));
-    }
-    if kind == Kind::Exit && Outcome::of(&subject).is_none() {
+    if kind(&subject) == Kind::Exit && Outcome::of(&subject).is_none() {
         return Err(DecodeError::Outcome(subject.outcome));
     }
     Ok(until_nul(subject))

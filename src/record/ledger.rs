@@ -19,24 +19,31 @@ type Fields = ([u64; 10], [u64; Outcome::ALL.len()]);
 
 /// The ledgers of all kinds.
 ///
-/// An exit is counted in its ledger's `sent`, `tallied` or `unattributed` only if it was counted by
-/// subject, because a view or a watch asked for exits. The sum of these and of `exits_only_seen` is
-/// `seen`.
+/// An exit or a failed exec is counted in its ledger's `sent`, `tallied` or `unattributed` only if it
+/// was counted by subject, because a view or a watch asked for it. The sum of these and of those that
+/// were [only seen](Self::only_seen) is `seen`.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
-#[serde(from = "(u64, [Fields; KINDS])", into = "(u64, [Fields; KINDS])")]
+#[serde(from = "[(Fields, u64); KINDS]", into = "[(Fields, u64); KINDS]")]
 pub struct Ledgers {
     of: [Ledger; KINDS],
-    /// Exits that were not counted by subject.
-    pub exits_only_seen: u64,
+    only_seen: [u64; KINDS],
 }
 
 impl Ledgers {
-    /// Returns how many exits that were seen are in no other count of their ledger. While no program
-    /// is running, these are the ones that were not counted by subject.
-    pub fn exits_in_no_count(&self) -> u64 {
-        let exits = &self[Kind::Exit];
-        let counted = exits.sent + exits.tallied + exits.unattributed;
-        exits.seen.saturating_sub(counted)
+    /// Returns how many observations of a kind were not counted by subject, because nothing asked for
+    /// it.
+    pub fn only_seen(&self, kind: Kind) -> u64 {
+        self.only_seen[kind.index() as usize]
+    }
+
+    pub fn set_only_seen(&mut self, kind: Kind, number: u64) {
+        self.only_seen[kind.index() as usize] = number;
+    }
+
+    /// Returns how many observations of a kind are accounted for by their ledger.
+    pub fn accounted(&self, kind: Kind) -> u64 {
+        let ledger = &self[kind];
+        ledger.sent + ledger.tallied + ledger.unattributed + self.only_seen(kind)
     }
 
     /// Returns whether no count is above `largest`.
@@ -58,7 +65,7 @@ impl Ledgers {
                 .chain(exits)
                 .all(|count| count <= largest)
         });
-        are_plausible && self.exits_only_seen <= largest
+        are_plausible && self.only_seen.iter().all(|n| *n <= largest)
     }
 }
 
@@ -104,13 +111,16 @@ impl std::ops::AddAssign for Ledgers {
         for (sum, ledger) in self.of.iter_mut().zip(more.of) {
             *sum += ledger;
         }
-        self.exits_only_seen += more.exits_only_seen;
+        for (sum, only_seen) in self.only_seen.iter_mut().zip(more.only_seen) {
+            *sum += only_seen;
+        }
     }
 }
 
-impl From<(u64, [Fields; KINDS])> for Ledgers {
-    fn from((exits_only_seen, ledgers): (u64, [Fields; KINDS])) -> Self {
-        let of = ledgers.map(|(fields, unattributed_exits)| {
+impl From<[(Fields, u64); KINDS]> for Ledgers {
+    fn from(ledgers: [(Fields, u64); KINDS]) -> Self {
+        let only_seen = ledgers.map(|(_, only_seen)| only_seen);
+        let of = ledgers.map(|((fields, unattributed_exits), _)| {
             let [
                 sent,
                 tallied,
@@ -137,16 +147,14 @@ impl From<(u64, [Fields; KINDS])> for Ledgers {
                 seen,
             }
         });
-        Self {
-            of,
-            exits_only_seen,
-        }
+        Self { of, only_seen }
     }
 }
 
-impl From<Ledgers> for (u64, [Fields; KINDS]) {
+impl From<Ledgers> for [(Fields, u64); KINDS] {
     fn from(ledgers: Ledgers) -> Self {
-        let of = ledgers.of.map(|ledger| {
+        let mut only_seen = ledgers.only_seen.into_iter();
+        ledgers.of.map(|ledger| {
             let fields = [
                 ledger.sent,
                 ledger.tallied,
@@ -159,9 +167,9 @@ impl From<Ledgers> for (u64, [Fields; KINDS]) {
                 ledger.unattributed_lifetime_ns,
                 ledger.seen,
             ];
-            (fields, ledger.unattributed_exits)
-        });
-        (ledgers.exits_only_seen, of)
+            let only_seen = only_seen.next().unwrap_or_default();
+            ((fields, ledger.unattributed_exits), only_seen)
+        })
     }
 }
 

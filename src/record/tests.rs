@@ -15,7 +15,6 @@ proptest! {
             }
             Err(DecodeError::Length(len)) => prop_assert!(!fits && len == bytes.len()),
             Err(DecodeError::Outcome(outcome)) => prop_assert!(fits && !(1..=5).contains(&outcome)),
-            Err(DecodeError::Kind(kind)) => prop_assert!(fits && !Event::KINDS.contains(&kind)),
         }
         let _ = (Event::decode_subject(&bytes), Traced::decode_subject(&bytes));
         let _ = (decode_tally_count(&bytes), decode_ledger(&bytes), decode_failures(&bytes), decode_exits(&bytes), decode_cgroup_name(&bytes));

@@ -4,7 +4,6 @@ use std::mem::size_of;
 
 use super::bytes::{DecodeError, exact, padded};
 use super::event::{Event, Observation, Subject, nul_terminated, until_nul};
-use super::kind::Kind;
 use crate::bpf::types;
 
 /// An exec, a failed exec or an exit in the live stream of `execsnoopd trace`.
@@ -25,7 +24,6 @@ pub struct Text {
 }
 
 impl Observation for Traced {
-    const KINDS: &'static [Kind] = &Kind::ALL;
     const TALLY_PENDING: u64 = 1;
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

@@ -20,7 +20,7 @@ pub const MAX_LEN: usize = 32 << 20;
 const MAGIC: [u8; 8] = *b"execsnp\0";
 
 /// The version of the header and of what is encoded in the state. It changes with either.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 const HEADER: usize = 32;
 

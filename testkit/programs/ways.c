@@ -559,6 +559,18 @@ int main(int argc, char **argv)
 			fail("open for writing");
 		return fail_times(program, n, ETXTBSY);
 	}
+	WAY("names-that-fail") {
+		/* Fails to execute PROGRAM, which is a symbolic link to itself, N times, each time
+		 * under a new name. */
+		char name[16];
+		for (long i = 0; i < n; i++) {
+			snprintf(name, sizeof(name), "fails-%ld", i);
+			prctl(PR_SET_NAME, name);
+			if (fail_times(program, 1, ELOOP))
+				return 99;
+		}
+		return 0;
+	}
 	WAY("ELOOP") return fail_times(program, n, ELOOP);
 	WAY("ENAMETOOLONG") {
 		static char name[8192];

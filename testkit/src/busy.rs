@@ -56,6 +56,7 @@ pub fn busy() -> Snapshot {
     let series = |key, counts| SeriesCounts {
         key: Arc::new(key),
         counts,
+        failures: None,
         start: Timestamp::default(),
     };
     let view = |labels: &[Label], series| ViewCounts {

@@ -61,7 +61,7 @@ impl Kernel {
     /// Does what a BPF program does when a process exits and a view counts exits.
     pub fn exit_of(&mut self, subject: &Event, wait_status: i32, lifetime_ns: u64) {
         self.exit(wait_status, lifetime_ns);
-        self.ledgers.exits_only_seen -= 1;
+        self.only_seen(Kind::Exit, -1);
         self.ledgers[Kind::Exit].tallied += 1;
         let count = TallyCount {
             count: 1,
@@ -83,15 +83,36 @@ impl Kernel {
     /// Does what a BPF program does when a process exits and no view counts exits.
     pub fn exit(&mut self, wait_status: i32, lifetime_ns: u64) {
         self.ledgers[Kind::Exit].seen += 1;
-        self.ledgers.exits_only_seen += 1;
+        self.only_seen(Kind::Exit, 1);
         self.exits.add_lifetime(lifetime_ns);
         self.exits.add(wait_status, 1);
     }
 
-    /// Does what a BPF program does for an exec that fails.
+    /// Does what a BPF program does for an exec that fails if no view counts failed execs.
     pub fn fail(&mut self, errno: i32, count: u64) {
         self.ledgers[Kind::Failure].seen += count;
+        self.only_seen(Kind::Failure, count.cast_signed());
         self.failures.add(errno, count);
+    }
+
+    /// Does what a BPF program does for an exec of this subject that fails if a view counts failed
+    /// execs.
+    pub fn fail_of(&mut self, subject: &Event, count: u64) {
+        self.ledgers[Kind::Failure].seen += count;
+        self.ledgers[Kind::Failure].tallied += count;
+        self.failures.add(-subject.subject.retval, count);
+        let count = TallyCount {
+            count,
+            ..TallyCount::default()
+        };
+        self.tally
+            .push((encode_subject(subject), encode_count(&count)));
+    }
+
+    /// Adds to the observations that are not counted by subject.
+    pub fn only_seen(&mut self, kind: Kind, more: i64) {
+        let sum = self.ledgers.only_seen(kind).strict_add_signed(more);
+        self.ledgers.set_only_seen(kind, sum);
     }
 }
 

@@ -171,6 +171,17 @@ impl Scrape {
                 "{sum} + {without_outcome} of {total}"
             );
         }
+        // The same holds for failed execs.
+        let failures = self.of_views("exec_failures");
+        let of_first = failures.values().next();
+        assert!(
+            failures.values().all(|sum| Some(sum) == of_first),
+            "{failures:?}"
+        );
+        if let Some(sum) = of_first {
+            let total = self.sum("execsnoop_exec_failures_total");
+            assert!(*sum <= total, "{sum} of {total}");
+        }
         let lifetimes = self.of_views("lifetime_seconds");
         let of_first = lifetimes.values().next();
         let are_equal = lifetimes.values().all(|sum| Some(sum) == of_first);

@@ -41,6 +41,7 @@ fn both_formats_contain_the_same_families_labels_and_values() {
                 cpu_ns: 1,
                 ..Counts::default()
             },
+            failures: None,
             start: Timestamp::default(),
         });
     }
@@ -117,6 +118,7 @@ fn each_counter_has_the_start_timestamp_of_its_series() {
             cpu_ns: 1,
             ..Counts::default()
         },
+        failures: None,
         start: at(second),
     };
     let view = |labels: &[Label], second| ViewCounts {

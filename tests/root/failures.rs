@@ -1,25 +1,51 @@
 //! Failed execs, which fexit programs count where the kernel supports them, and tracepoints elsewhere;
 //! and the classic mode, which counts attempts.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::thread::scope;
 
+use rustix::process::Signal;
+use testkit::compiled::ways;
 use testkit::daemon::{Daemon, code};
 use testkit::guest::in_a_guest;
 use testkit::host;
 use testkit::http::Scrape;
 use testkit::mounts::{in_mount_namespace, with_tracefs};
-use testkit::programs::{Programs, exec_times, go, set_executable};
+use testkit::programs::{Programs, exec_times, set_executable};
 
 fn failures(scrape: &Scrape, errno: &str) -> f64 {
     let sample = format!("execsnoop_exec_failures_total{{errno=\"{errno}\"}}");
     scrape.find(&sample).unwrap_or(0.0)
 }
 
+const BY_COMM: &str = "execsnoop_exec_failures_by_comm_total";
+const UNATTRIBUTED: &str = "execsnoop_unattributed_exec_failures_total";
+
+/// A configuration with a view that counts failed execs.
+const WITH_VIEW: &str = "[capture]\nfailures = \"tracepoint\"\n[[view]]\nlabels = [\"comm\"]\n\
+    metrics = [\"execs\", \"failures\"]\n";
+
+/// The failed execs of a program.
+fn failures_of(scrape: &Scrape, comm: &str, errno: &str) -> f64 {
+    scrape.value(&format!("{BY_COMM}{{comm=\"{comm}\",errno=\"{errno}\"}}"))
+}
+
 /// Makes an exec of `program` fail with `errno` this many times, in one process.
 fn fail(errno: &str, program: &Path, times: u32) {
-    let status = go(errno, program, times);
+    fail_as(ways(), errno, program, times);
+}
+
+/// Does the same as a copy of [`ways`].
+fn fail_as(ways: &Path, errno: &str, program: &Path, times: u32) {
+    let mut command = Command::new(ways);
+    let status = command
+        .arg(errno)
+        .arg(program)
+        .arg(times.to_string())
+        .status();
+    let status = status.expect("the copy can be executed");
     assert!(status.success(), "{errno}: {status}");
 }
 
@@ -32,8 +58,8 @@ fn every_failure_is_counted_by_its_error() {
     set_executable(&not_a_program);
     let busy = programs.copied(testkit::compiled::nop(), "busy");
     let endless = programs.path().join("endless");
-    std::os::unix::fs::symlink(&endless, &endless).unwrap();
-    let ways: [(&str, &Path, u32); 8] = [
+    symlink(&endless, &endless).unwrap();
+    let errors: [(&str, &Path, u32); 8] = [
         ("ENOENT", &busy, 3),
         ("EACCES", &busy, 5),
         ("ENOEXEC", &not_a_program, 7),
@@ -44,7 +70,7 @@ fn every_failure_is_counted_by_its_error() {
         ("ETXTBSY", &busy, 23),
     ];
     let before = daemon.scrape();
-    for (errno, program, times) in ways {
+    for (errno, program, times) in errors {
         fail(errno, program, times);
     }
     // A check (AT_EXECVE_CHECK) executes nothing, so it is no failed exec. Before Linux 6.14 its error
@@ -52,7 +78,7 @@ fn every_failure_is_counted_by_its_error() {
     fail("failing-check", &endless, 29);
     let after = daemon.scrape();
     assert_eq!(failures(&after, "EINVAL"), failures(&before, "EINVAL"));
-    for (errno, _, times) in ways {
+    for (errno, _, times) in errors {
         let counted = failures(&after, errno) - failures(&before, errno);
         if matches!(errno, "ENOENT" | "EACCES") && !in_a_guest() {
             // Searching PATH for a program causes the same failures, so other programs may add some.
@@ -70,16 +96,89 @@ fn no_exec_loses_its_count_or_its_details_in_a_flood_of_failures() {
     const FAILURES: u32 = 1_000_000;
     const EXECS: u32 = 1_000;
     let programs = Programs::new();
-    let (daemon, _config) = with_tracefs("[capture]\nfailures = \"tracepoint\"\n");
+    let (daemon, _config) = with_tracefs(WITH_VIEW);
     let program = programs.named("in-the-flood");
+    let flooding = programs.copied(ways(), "flooding");
     scope(|scope| {
-        scope.spawn(|| fail("ENAMETOOLONG", &program, FAILURES));
+        scope.spawn(|| fail_as(&flooding, "ENAMETOOLONG", &program, FAILURES));
         scope.spawn(|| exec_times(&program, EXECS));
     });
     let scrape = daemon.scrape();
     assert_eq!(failures(&scrape, "ENAMETOOLONG"), f64::from(FAILURES));
+    let of_flooding = failures_of(&scrape, "flooding", "ENAMETOOLONG");
+    assert_eq!(of_flooding, f64::from(FAILURES));
+    assert_eq!(scrape.value(UNATTRIBUTED), 0.0);
     assert_eq!(scrape.execs_of("in-the-flood"), f64::from(EXECS));
     assert_eq!(scrape.sum("execsnoop_lost_events_total"), 0.0);
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn a_view_counts_who_failed_and_with_which_error_while_the_reader_is_stopped() {
+    let programs = Programs::new();
+    let (daemon, _config) = with_tracefs(WITH_VIEW);
+    let program = programs.copied(ways(), "fails");
+    let endless = programs.path().join("endless");
+    symlink(&endless, &endless).unwrap();
+    daemon.signal(Signal::STOP);
+    let errors = [
+        ("ENOENT", 3),
+        ("ELOOP", 5),
+        ("ENAMETOOLONG", 7),
+        ("EFAULT", 9),
+    ];
+    for (errno, times) in errors {
+        fail_as(&program, errno, &endless, times);
+    }
+    // An exec that succeeds belongs to the program that it executes.
+    let succeeds = programs.named("succeeds");
+    exec_times(&succeeds, 2);
+    daemon.signal(Signal::CONT);
+    let scrape = daemon.scrape();
+    for (errno, times) in errors {
+        assert_eq!(
+            failures_of(&scrape, "fails", errno),
+            f64::from(times),
+            "{errno}"
+        );
+    }
+    let of_fails = scrape
+        .family(BY_COMM)
+        .filter(|(sample, _)| sample.contains("comm=\"fails\""));
+    assert_eq!(of_fails.count(), errors.len());
+    assert_eq!(failures_of(&scrape, "other", "ELOOP"), 0.0);
+    assert_eq!(scrape.execs_of("fails"), 4.0);
+    assert_eq!(scrape.execs_of("succeeds"), 2.0);
+    assert_eq!(scrape.value(UNATTRIBUTED), 0.0);
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn failures_under_more_names_than_the_tally_holds_are_other_and_hide_no_exec() {
+    // The tally has room for 16 384 names.
+    const NAMES: u32 = 20_000;
+    let programs = Programs::new();
+    let (daemon, _config) = with_tracefs(WITH_VIEW);
+    let endless = programs.path().join("endless");
+    symlink(&endless, &endless).unwrap();
+    let visible = programs.named("not-hidden");
+    daemon.signal(Signal::STOP);
+    fail("names-that-fail", &endless, NAMES);
+    exec_times(&visible, 3);
+    daemon.signal(Signal::CONT);
+    let scrape = daemon.scrape();
+    assert_eq!(failures(&scrape, "ELOOP"), f64::from(NAMES));
+    let unattributed = scrape.value(UNATTRIBUTED);
+    assert!(
+        (3_616.0..=f64::from(NAMES)).contains(&unattributed),
+        "{unattributed}"
+    );
+    let by_comm = scrape
+        .family(BY_COMM)
+        .filter(|(sample, _)| sample.contains("ELOOP"));
+    assert_eq!(by_comm.map(|(_, n)| n).sum::<f64>(), f64::from(NAMES));
+    assert_eq!(scrape.execs_of("not-hidden"), 3.0);
+    assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
     scrape.assert_ledger_closes();
 }
 

@@ -15,7 +15,7 @@ use testkit::daemon::{Daemon, field};
 use testkit::http::{Scrape, get};
 use testkit::mounts::in_mount_namespace;
 use testkit::paths::public_dir;
-use testkit::programs::{Programs, exec, exec_as, exec_times, go};
+use testkit::programs::{Programs, exec, exec_as, exec_times};
 use testkit::set_on_drop::SetOnDrop;
 use testkit::store::Store;
 
@@ -309,23 +309,41 @@ fn history_of(daemon: &Daemon) -> Vec<String> {
 #[test]
 fn failures_continue() {
     const FAILURES: &str = "execsnoop_exec_failures_total{errno=\"ENAMETOOLONG\"}";
+    const OF_VIEW: &str =
+        "execsnoop_exec_failures_by_comm_total{comm=\"fails-on\",errno=\"ENAMETOOLONG\"}";
+    const TRACEPOINT: &str = "[capture]\nfailures = \"tracepoint\"\n";
+    const VIEW: &str = "[[view]]\nlabels = [\"comm\"]\nmetrics = [\"execs\", \"failures\"]\n";
     let programs = Programs::new();
-    let program = programs.named("unused");
+    let program = programs.copied(ways(), "fails-on");
     let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null";
-    let (command, _dir) = in_mount_namespace(mount, "[capture]\nfailures = \"tracepoint\"\n");
+    let [without, with] = [TRACEPOINT.to_owned(), format!("{TRACEPOINT}{VIEW}")]
+        .map(|config| in_mount_namespace(mount, &config));
     let store = Store::new();
-    for (times, handover) in [(17, 0.0), (5, 1.0), (3, 2.0)] {
-        let daemon = store.spawn(&command);
+    // Failures that were counted before the view asked for them are in the total only.
+    for (command, times, of_view, handover) in [
+        (&without.0, 17, None, [0.0, 0.0]),
+        (&with.0, 5, Some(5.0), [0.0, 1.0]),
+        (&with.0, 3, Some(8.0), [1.0, 1.0]),
+        (&without.0, 2, None, [1.0, 2.0]),
+        (&with.0, 1, Some(1.0), [1.0, 3.0]),
+    ] {
+        let daemon = store.spawn(command);
         let before = daemon.scrape().find(FAILURES).unwrap_or(0.0);
-        assert!(go("ENAMETOOLONG", &program, times).success());
+        let mut failing = Command::new(&program);
+        failing.args(["ENAMETOOLONG", "-", &times.to_string()]);
+        assert!(failing.status().unwrap().success());
         let scrape = daemon.scrape();
         assert_eq!(scrape.value(FAILURES), before + f64::from(times));
-        assert_eq!(handovers(&scrape), [handover, 0.0]);
+        assert_eq!(scrape.find(OF_VIEW), of_view);
+        assert_eq!(handovers(&scrape), handover);
         scrape.assert_ledger_closes();
         daemon.stop();
     }
-    let daemon = store.spawn(&command);
-    assert_eq!(daemon.scrape().value(FAILURES), 25.0);
+    let daemon = store.spawn(&with.0);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.value(FAILURES), 28.0);
+    assert_eq!(scrape.value(OF_VIEW), 1.0);
+    scrape.assert_ledger_closes();
 }
 
 #[test]

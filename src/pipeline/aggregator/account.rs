@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pipeline::view::Counts;
+use crate::pipeline::view::{Counts, Failures};
 use crate::record::{self, Kind, Outcome, Subject, TallyCount};
 use crate::sys::clock::Timestamp;
 
@@ -17,9 +17,19 @@ pub(super) fn counts_of(subject: &Subject, of: TallyCount) -> Counts {
                 counts.lifetime_ns = of.lifetime_ns;
             }
         }
-        Kind::Exec | Kind::Failure => counts.execs = of.count,
+        Kind::Exec => counts.execs = of.count,
+        Kind::Failure => {} // see `Failures`
     }
     counts
+}
+
+/// Returns numbers by errno as views count them.
+pub(super) fn failures_of(by_errno: impl Iterator<Item = (i32, u64)>) -> Failures {
+    let mut failures = Failures::default();
+    for (errno, number) in by_errno {
+        failures += &Failures::of(errno, number);
+    }
+    failures
 }
 
 /// Sets `start` as the start of what is counted for the first time.

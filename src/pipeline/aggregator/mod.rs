@@ -18,7 +18,7 @@ use crate::pipeline::per_second::PerSecond;
 use crate::pipeline::saved::{Saved, Totals};
 use crate::pipeline::saver::Saver;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{Exits, View};
+use crate::pipeline::view::{Exits, Failures, View};
 use crate::pipeline::watch::{Hit, Watch, Watches};
 use crate::record::{self, Event, Kind, Subject, TallyCount, WaitStatus};
 use crate::sys::clock::{self, Timestamp};
@@ -28,7 +28,7 @@ mod context;
 #[cfg(test)]
 mod tests;
 
-use self::account::{counts_of, difference, start_new};
+use self::account::{counts_of, difference, failures_of, start_new};
 use self::context::Context;
 
 /// The counts, in total and by view.
@@ -246,6 +246,7 @@ impl Aggregator {
         self.per_second
             .read(flush.ended, flush.after[Kind::Exec].seen);
         totals.undecodable = flush.undecodable;
+        totals.unattributed_failures = failures_of(flush.failures.unattributed());
         totals.missed.update(missing(&flush), now);
         for (missed, kind) in totals.missed_at_most.iter_mut().zip(Kind::ALL) {
             missed.update(missing_at_most(&flush, kind), now);
@@ -268,19 +269,15 @@ impl Aggregator {
     /// the total.
     pub fn change_views(&mut self, views: Vec<View>) {
         let now = self.began.elapsed();
-        let unattributed = self.totals.unattributed();
-        let mut so_far = self.totals.attributed;
-        so_far += unattributed;
+        let before = self.totals.so_far();
         let mut old = std::mem::take(&mut self.views);
         self.views = views
             .into_iter()
             .map(|view| view.starting(self.flush.began))
             .map(
                 |view| match old.iter().position(|old| old.has_labels(view.labels())) {
-                    Some(same) => {
-                        view.continuing(old.swap_remove(same), now, (so_far, unattributed))
-                    }
-                    None => view.beginning_with(so_far, unattributed),
+                    Some(same) => view.continuing(old.swap_remove(same), now, &before),
+                    None => view.beginning_with(&before),
                 },
             )
             .collect();
@@ -296,6 +293,10 @@ impl Aggregator {
     }
 
     fn count(&mut self, subject: &Subject, of: TallyCount, context: &Context<'_>) {
+        if record::kind(subject) == Kind::Failure {
+            self.count_failures(subject, of.count, context);
+            return;
+        }
         let totals = &mut self.totals;
         let counts = counts_of(subject, of);
         totals.attributed += counts;
@@ -323,6 +324,15 @@ impl Aggregator {
         }
     }
 
+    fn count_failures(&mut self, subject: &Subject, number: u64, context: &Context<'_>) {
+        let failures = Failures::of(-subject.retval, number);
+        self.totals.attributed_failures += &failures;
+        let cgroup = context.cgroups.get(&subject.cgroup_id).map(Arc::as_ref);
+        for view in &mut self.views {
+            view.add_failures(subject, cgroup, context.now, &failures);
+        }
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         let flush = self.flush.clone();
         let totals = &self.totals;
@@ -331,17 +341,23 @@ impl Aggregator {
             let (before, after) = (flush.before[kind].seen, flush.after[kind].seen);
             let of = |accounted| difference(before, after, accounted);
             let unattributed = flush.after[kind].unattributed + totals.lost_of(kind);
+            let without_subject = unattributed + flush.after.only_seen(kind);
+            // Exits are counted by status, failed execs by error, and both by subject if a view asks for
+            // it.
+            let either = |total, by_subject: u64| {
+                let differences = [of(total), of(by_subject + without_subject)];
+                differences.into_iter().find(|n| *n != 0).unwrap_or(0)
+            };
             match kind {
                 // Execs that no program observed are not in `seen`.
                 Kind::Exec => of(totals.total() - totals.missed.count),
-                Kind::Failure => of(flush.failures.total()),
-                // Exits are counted by status, and by subject if a view asks for it.
+                Kind::Failure => {
+                    let by_subject = totals.attributed_failures.total();
+                    either(flush.failures.total(), by_subject)
+                }
                 Kind::Exit => {
-                    let by_subject = totals.attributed.exits.iter().sum::<u64>()
-                        + unattributed
-                        + flush.after.exits_only_seen;
-                    let differences = [of(flush.exits.total()), of(by_subject)];
-                    differences.into_iter().find(|n| *n != 0).unwrap_or(0)
+                    let by_subject = totals.attributed.exits.iter().sum();
+                    either(flush.exits.total(), by_subject)
                 }
                 Kind::CpuTime => of(totals.cpu_times + unattributed),
             }
@@ -355,7 +371,10 @@ impl Aggregator {
             unattributed_cpu_ns: unattributed.cpu_ns,
             unattributed_exits: unattributed.exits,
             unattributed_lifetime_ns: unattributed.lifetime_ns,
-            exits_without_outcome: totals.lost_of(Kind::Exit) + flush.after.exits_only_seen,
+            exits_without_outcome: totals.lost_of(Kind::Exit) + flush.after.only_seen(Kind::Exit),
+            unattributed_failures: totals.unattributed_failures,
+            failures_without_subject: flush.after[Kind::Failure].unattributed
+                + totals.lost_of(Kind::Failure),
             unknown_parents: totals.unknown_parents,
             unknown_cgroup_execs: totals.unknown_cgroup_execs,
             missed: totals.missed.count,

@@ -156,7 +156,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.flush(request, LAST_FLUSH)
     }
 
-    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for six
+    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for nine
     /// messages, because there is no receiver yet.
     pub fn flush_now(&mut self) -> Result<(), Error> {
         self.flush(self.answered, Duration::ZERO)
@@ -217,11 +217,12 @@ impl<S: Source, O: Observation> Reader<S, O> {
             let ended = clock::now();
             let after = self.ledgers()?;
             self.note_seen(ended, &after)?;
+            let only_seen = Kind::ALL.into_iter().map(|kind| after.only_seen(kind));
             let delivered = self.delivered
-                + of_all::<O>(&after, |ledger| ledger.unattributed)
-                + after.exits_only_seen;
+                + of_all(&after, |ledger| ledger.unattributed)
+                + only_seen.sum::<u64>();
             let all = !self.continues
-                && delivered >= of_all::<O>(&before, |ledger| ledger.seen)
+                && delivered >= of_all(&before, |ledger| ledger.seen)
                 && failures.total() >= before[Kind::Failure].seen
                 && exits.total() >= before[Kind::Exit].seen;
             let is_over = waiting_since.elapsed() >= patience;
@@ -259,7 +260,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let now = clock::now();
         let ledgers = self.ledgers()?;
         self.note_seen(now, &ledgers)?;
-        let tallied = of_all::<O>(&ledgers, |ledger| ledger.tallied);
+        let tallied = of_all(&ledgers, |ledger| ledger.tallied);
         if tallied < self.tallied + pending {
             return Ok(());
         }
@@ -358,7 +359,10 @@ impl<S: Source, O: Observation> Reader<S, O> {
     }
 }
 
-/// Returns the sum of a field over the kinds that the transport carries.
-fn of_all<O: Observation>(ledgers: &Ledgers, field: impl Fn(&Ledger) -> u64) -> u64 {
-    O::KINDS.iter().map(|&kind| field(&ledgers[kind])).sum()
+/// Returns the sum of a field over all kinds.
+fn of_all(ledgers: &Ledgers, field: impl Fn(&Ledger) -> u64) -> u64 {
+    Kind::ALL
+        .into_iter()
+        .map(|kind| field(&ledgers[kind]))
+        .sum()
 }

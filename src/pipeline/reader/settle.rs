@@ -21,20 +21,16 @@ impl<S: Source, O: Observation> Reader<S, O> {
             })
             .map_err(failed("cannot read the tally"))?;
         let after = self.ledgers()?;
-        let is_quiet = O::KINDS.iter().all(|&kind| {
-            let ledger = &before[kind];
-            let mut accounted = ledger.sent + ledger.tallied + ledger.unattributed;
-            if kind == Kind::Exit {
-                accounted += before.exits_only_seen;
-            }
-            ledger.seen == accounted && ledger.seen == after[kind].seen
+        let is_quiet = Kind::ALL.into_iter().all(|kind| {
+            let seen = before[kind].seen;
+            seen == before.accounted(kind) && seen == after[kind].seen
         });
         if !is_quiet {
             return Ok(false);
         }
-        let tallied = of_all::<O>(&after, |ledger| ledger.tallied);
+        let tallied = of_all(&after, |ledger| ledger.tallied);
         self.tallied = tallied.saturating_sub(pending.iter().sum());
-        self.delivered = of_all::<O>(&after, |ledger| ledger.sent) + self.tallied;
+        self.delivered = of_all(&after, |ledger| ledger.sent) + self.tallied;
         let delivered = Kind::ALL.map(|kind| {
             let all = after[kind].sent + after[kind].tallied;
             all.saturating_sub(pending[kind.index() as usize])

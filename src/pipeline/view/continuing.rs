@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::counts::Counts;
+use super::failures::OfView as FailuresOfView;
 use super::key::Key;
 use super::metric::Metric;
 use super::one_series::{NO_USER, Series};
 use super::saved::SavedView;
-use super::{View, whole_seconds};
+use super::{Before, View, whole_seconds};
+use crate::sys::clock::Timestamp;
 
 impl View {
-    /// Changes the metrics of a view that has counted. A metric that is added begins like that of a
+    /// Changes the metrics of a view that has counted. A metric that is added begins now, like that of a
     /// [new view](Self::beginning_with).
-    fn change_metrics(&mut self, metrics: Vec<Metric>, before: Counts, unattributed: Counts) {
+    fn change_metrics(&mut self, metrics: Vec<Metric>, now: Timestamp, before: &Before) {
         let series = self.reserved.values_mut().chain(self.slots.iter_mut());
         series.for_each(|series| series.keep_only(&metrics));
         for counts in [
@@ -26,23 +27,28 @@ impl View {
         }
         let mut added = metrics.clone();
         added.retain(|metric| *metric != Metric::Execs && !self.metrics.contains(metric));
-        self.yielded.set(before, &added);
-        self.unattributed_before.set(unattributed, &added);
+        self.yielded.set(before.counts, &added);
+        self.unattributed_before.set(before.unattributed, &added);
+        if !metrics.contains(&Metric::Failures) {
+            self.failures = FailuresOfView::default();
+        } else if added.contains(&Metric::Failures) {
+            self.failures.yielded = before.failures;
+            self.failures.unattributed_before = before.unattributed_failures;
+        }
+        for metric in added {
+            self.added[metric.index()] = now;
+        }
         self.metrics = metrics;
     }
 
     /// Takes over the counts of `old`, which must group by the same labels. `now` is the time since
-    /// the start. `before` and `unattributed` are as in [`beginning_with`](Self::beginning_with). Series
+    /// the start. `before` is as in [`beginning_with`](Self::beginning_with). Series
     /// that the new filter would leave out, or that have another name now, are kept until they are
-    /// evicted. If `old` has more series than this view has slots, the next new series evicts several.
+    /// evicted. If `old` has more series than this view has slots, the next new series evicts several,
+    /// except in a view by user alone, which keeps them all.
     #[must_use]
-    pub fn continuing(
-        self,
-        mut old: Self,
-        now: Duration,
-        (before, unattributed): (Counts, Counts),
-    ) -> Self {
-        old.change_metrics(self.metrics, before, unattributed);
+    pub fn continuing(self, mut old: Self, now: Duration, before: &Before) -> Self {
+        old.change_metrics(self.metrics, self.start, before);
         let now = whole_seconds(now);
         let (mut slots, mut evicted) = (old.slots, old.evicted);
         slots.idle_after = self.slots.idle_after;
@@ -81,17 +87,19 @@ impl View {
             filtered: self.filtered,
             yielded: self.yielded,
             unattributed_before: self.unattributed_before,
+            failures: self.failures.clone(),
             recent_other: self.recent_other.clone(),
             other_recorded: self.other_recorded,
-            ..SavedView::without_counts(&self.naming.labels, &self.metrics)
+            ..SavedView::without_counts(&self.naming.labels, &self.metrics, &self.added)
         }
     }
 
     /// Returns the view that was saved, for a new view to [continue](Self::continuing), or None if
-    /// this version does not have one of its labels. `now` is the time since the start.
+    /// this version does not have one of its labels or metrics. `now` is the time since the start.
     pub(in crate::pipeline) fn resume(saved: SavedView, now: Duration) -> Option<Self> {
         let now = whole_seconds(now);
-        let mut view = Self::new(saved.labels()?, 0).with_metrics(saved.metrics()?);
+        let (metrics, added) = saved.metrics()?;
+        let mut view = Self::new(saved.labels()?, 0).with_metrics(metrics);
         for (key, series) in saved.series {
             view.slots.insert(Arc::new(key), series.not_after(now));
         }
@@ -101,12 +109,14 @@ impl View {
                 .into_iter()
                 .map(|(k, v)| (Arc::new(k), v))
                 .collect(),
+            added,
             start: saved.start,
             flushed: saved.flushed,
             overflow: saved.overflow,
             filtered: saved.filtered,
             yielded: saved.yielded,
             unattributed_before: saved.unattributed_before,
+            failures: saved.failures,
             recent_other: saved.recent_other,
             other_recorded: saved.other_recorded,
             ..view

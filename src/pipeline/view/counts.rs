@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::failures::{self, Failures};
 use super::key::{Key, Label};
-use super::metric::Metric;
+use super::metric::{Added, Metric};
 use crate::pipeline::history::History;
 use crate::record::Outcome;
 use crate::sys::clock::Timestamp;
@@ -47,6 +48,7 @@ impl Counts {
                 Metric::CpuSeconds => self.cpu_ns = to.cpu_ns,
                 Metric::Exits => self.exits = to.exits,
                 Metric::LifetimeSeconds => self.lifetime_ns = to.lifetime_ns,
+                Metric::Failures => {} // counted apart, see `Failures`
             }
         }
     }
@@ -103,6 +105,8 @@ impl std::ops::AddAssign for Counts {
 pub struct SeriesCounts {
     pub key: Arc<Key>,
     pub counts: Counts,
+    /// Only if there are any.
+    pub failures: Option<Box<Failures>>,
     /// When the series had not counted anything yet: the beginning of the last flush without it.
     pub start: Timestamp,
 }
@@ -113,6 +117,8 @@ pub struct SeriesCounts {
 pub struct ViewCounts {
     pub labels: Vec<Label>,
     pub metrics: Vec<Metric>,
+    /// When each metric was added, in the order of [`Metric::ALL`].
+    pub added: Added,
     /// In no particular order.
     pub series: Vec<SeriesCounts>,
     /// What had no slot when it was counted, or whose series was evicted before a scrape showed it.
@@ -126,10 +132,18 @@ pub struct ViewCounts {
     pub yielded: Counts,
     /// What is unattributed in `yielded`.
     pub unattributed_before: Counts,
+    pub failures: failures::OfView,
     /// The execs of the last minutes that had no series.
     pub recent_other: History,
     /// The number of slots.
     pub max_series: usize,
+}
+
+impl ViewCounts {
+    /// Returns when the counter of a metric began, for a series with this start.
+    pub fn start_of(&self, metric: Metric, series: Timestamp) -> Timestamp {
+        series.max(self.added[metric.index()])
+    }
 }
 
 impl Default for ViewCounts {
@@ -137,12 +151,14 @@ impl Default for ViewCounts {
         Self {
             labels: Vec::new(),
             metrics: Metric::DEFAULT.to_vec(),
+            added: Added::default(),
             series: Vec::new(),
             overflow: Counts::default(),
             filtered: Counts::default(),
             start: Timestamp::default(),
             yielded: Counts::default(),
             unattributed_before: Counts::default(),
+            failures: failures::OfView::default(),
             recent_other: History::default(),
             max_series: 0,
         }

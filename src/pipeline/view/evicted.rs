@@ -8,13 +8,14 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use super::counts::Counts;
+use super::failures::Failures;
 use crate::record::Outcome;
 
 /// The number of entries in a set.
 const WAYS: usize = 4;
 
 /// The number of sets. With entries of 16 bytes, the table has 32 KiB, and with those of exits, 96 KiB.
-/// Each part is allocated when it is first needed.
+/// Failed execs take 320 KiB more. Each part is allocated when it is first needed.
 const SETS: usize = 512;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +43,8 @@ pub(super) struct Evicted {
     sets: Vec<[Entry; WAYS]>,
     /// In the same order. Empty if no entry has any.
     of_exits: Vec<[OfExits; WAYS]>,
+    /// The same.
+    of_failures: Vec<[Failures; WAYS]>,
 }
 
 fn counts(entry: Entry, of_exits: OfExits) -> Counts {
@@ -55,8 +58,8 @@ fn counts(entry: Entry, of_exits: OfExits) -> Counts {
 
 impl Evicted {
     /// Keeps what the last scrape showed of a series.
-    pub(super) fn keep(&mut self, name: &impl Hash, shown: Counts) {
-        if shown == Counts::default() {
+    pub(super) fn keep(&mut self, name: &impl Hash, shown: Counts, failures: Failures) {
+        if shown == Counts::default() && failures == Failures::default() {
             return;
         }
         if self.sets.is_empty() {
@@ -70,6 +73,9 @@ impl Evicted {
         if of_exits != OfExits::default() && self.of_exits.is_empty() {
             self.of_exits = vec![Default::default(); SETS];
         }
+        if failures != Failures::default() && self.of_failures.is_empty() {
+            self.of_failures = vec![Default::default(); SETS];
+        }
         let (hash, set) = self.find(name);
         self.sets[set].rotate_right(1);
         self.sets[set][0] = Entry {
@@ -81,12 +87,16 @@ impl Evicted {
             entries.rotate_right(1);
             entries[0] = of_exits;
         }
+        if let Some(entries) = self.of_failures.get_mut(set) {
+            entries.rotate_right(1);
+            entries[0] = failures;
+        }
     }
 
     /// Removes and returns what the last scrape showed of a series, or 0 if that is not known.
-    pub(super) fn take(&mut self, name: &impl Hash) -> Counts {
+    pub(super) fn take(&mut self, name: &impl Hash) -> (Counts, Failures) {
         if self.sets.is_empty() {
-            return Counts::default();
+            return Default::default();
         }
         let (hash, set) = self.find(name);
         let of_exits = |way: usize| {
@@ -94,13 +104,18 @@ impl Evicted {
                 .get(set)
                 .map_or_else(OfExits::default, |of| of[way])
         };
+        let failures = |way: usize| {
+            self.of_failures
+                .get(set)
+                .map_or_else(Failures::default, |of| of[way])
+        };
         let mut entries = self.sets[set].iter().enumerate();
         let found = entries.find_map(|(way, entry)| {
-            let counts = counts(*entry, of_exits(way));
-            (entry.hash == hash && counts != Counts::default()).then_some((way, counts))
+            let shown = (counts(*entry, of_exits(way)), failures(way));
+            (entry.hash == hash && shown != Default::default()).then_some((way, shown))
         });
-        let Some((way, counts)) = found else {
-            return Counts::default();
+        let Some((way, shown)) = found else {
+            return Default::default();
         };
         // The entry becomes the oldest one, and unused.
         self.sets[set][way..].rotate_left(1);
@@ -109,7 +124,11 @@ impl Evicted {
             entries[way..].rotate_left(1);
             entries[WAYS - 1] = OfExits::default();
         }
-        counts
+        if let Some(entries) = self.of_failures.get_mut(set) {
+            entries[way..].rotate_left(1);
+            entries[WAYS - 1] = Failures::default();
+        }
+        shown
     }
 
     /// Returns the part of a name's hash that identifies it within its set, and the index of the set.
@@ -125,34 +144,40 @@ impl Evicted {
 mod tests {
     use super::*;
 
-    fn counts(n: u64) -> Counts {
-        Counts {
+    fn shown(n: u64) -> (Counts, Failures) {
+        let counts = Counts {
             execs: n,
             cpu_ns: 2 * n,
             exits: [0, n / 2, n / 3, n / 5, n / 7].map(|exits| exits.min(u32::MAX.into())),
             lifetime_ns: 3 * n,
-        }
+        };
+        (counts, Failures::of(2, n / 4))
+    }
+
+    fn keep(evicted: &mut Evicted, name: &impl Hash, n: u64) {
+        let (counts, failures) = shown(n);
+        evicted.keep(name, counts, failures);
     }
 
     #[test]
     fn what_was_kept_is_returned_once() {
         let mut evicted = Evicted::default();
-        assert_eq!(evicted.take(&"a"), counts(0));
-        evicted.keep(&"a", counts(7));
-        evicted.keep(&"b", counts(0));
-        assert_eq!(evicted.take(&"b"), counts(0));
-        assert_eq!(evicted.take(&"a"), counts(7));
-        assert_eq!(evicted.take(&"a"), counts(0));
+        assert_eq!(evicted.take(&"a"), shown(0));
+        keep(&mut evicted, &"a", 7);
+        keep(&mut evicted, &"b", 0);
+        assert_eq!(evicted.take(&"b"), shown(0));
+        assert_eq!(evicted.take(&"a"), shown(7));
+        assert_eq!(evicted.take(&"a"), shown(0));
     }
 
     #[test]
     fn the_newest_names_are_kept_however_many_there_are() {
         let mut evicted = Evicted::default();
         for n in 1..=100_000_u64 {
-            evicted.keep(&n, counts(n));
+            keep(&mut evicted, &n, n);
         }
         // Each set of four entries has had 195 names, on average.
-        let known = |evicted: &mut Evicted, n: u64| evicted.take(&n) == counts(n);
+        let known = |evicted: &mut Evicted, n: u64| evicted.take(&n) == shown(n);
         let newest = (99_981..=100_000).filter(|n| known(&mut evicted, *n));
         assert_eq!(newest.count(), 20);
         let oldest = (1..=10_000).filter(|n| known(&mut evicted, *n));
@@ -162,7 +187,7 @@ mod tests {
     #[test]
     fn more_execs_than_an_entry_can_hold_count_as_fewer() {
         let mut evicted = Evicted::default();
-        evicted.keep(&"a", counts(u64::from(u32::MAX) + 5));
-        assert_eq!(evicted.take(&"a").execs, u64::from(u32::MAX));
+        keep(&mut evicted, &"a", u64::from(u32::MAX) + 5);
+        assert_eq!(evicted.take(&"a").0.execs, u64::from(u32::MAX));
     }
 }

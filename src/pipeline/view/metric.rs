@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::clock::Timestamp;
+
+/// When each metric was added to a view, in the order of [`Metric::ALL`]. It is earlier than each series
+/// if the view began with the metric.
+pub type Added = [Timestamp; Metric::ALL.len()];
+
 /// A metric that a view can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -14,14 +20,17 @@ pub enum Metric {
     Exits,
     /// The sum of their lifetimes.
     LifetimeSeconds,
+    /// Failed execs, by error.
+    Failures,
 }
 
 impl Metric {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Execs,
         Self::CpuSeconds,
         Self::Exits,
         Self::LifetimeSeconds,
+        Self::Failures,
     ];
 
     /// The metrics of a view that does not name any.
@@ -34,12 +43,18 @@ impl Metric {
             Self::CpuSeconds => "cpu_seconds",
             Self::Exits => "exits",
             Self::LifetimeSeconds => "lifetime_seconds",
+            Self::Failures => "failures",
         }
     }
 
     /// Returns whether the kernel side counts this by subject when a process exits.
     pub fn is_of_exits(self) -> bool {
         matches!(self, Self::Exits | Self::LifetimeSeconds)
+    }
+
+    /// Returns the position in [`ALL`](Self::ALL).
+    pub(super) fn index(self) -> usize {
+        self as usize
     }
 
     pub(super) fn named(name: &str) -> Option<Self> {

@@ -20,6 +20,7 @@ mod continuing;
 mod counts;
 mod encoding;
 mod evicted;
+pub(in crate::pipeline) mod failures;
 pub(in crate::pipeline) mod key;
 mod metric;
 mod naming;
@@ -30,8 +31,9 @@ mod slots;
 mod stored;
 
 pub use self::counts::{Counts, Exits, SeriesCounts, ViewCounts};
+pub use self::failures::{Failures, OfView as FailuresOfView};
 pub use self::key::{Key, Label, MAX_COMM, grouping, is_by_user_alone, key_of, name};
-pub use self::metric::Metric;
+pub use self::metric::{Added, Metric};
 pub use self::saved::SavedView;
 
 use self::evicted::Evicted;
@@ -40,6 +42,16 @@ use self::one_series::{NO_USER, Series};
 use self::returning::Returning;
 use self::slots::{Newcomer, Slots};
 
+/// What was counted before a view existed, or before it had a metric. What is unattributed is included,
+/// and also given on its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before {
+    pub counts: Counts,
+    pub unattributed: Counts,
+    pub failures: Failures,
+    pub unattributed_failures: Failures,
+}
+
 /// The series of a view and their counts.
 #[derive(Debug)]
 pub struct View {
@@ -47,6 +59,7 @@ pub struct View {
     /// What an observation must have to be counted in a series.
     filter: Option<Matcher>,
     metrics: Vec<Metric>,
+    added: Added,
     max_series: usize,
     /// Series that are never evicted.
     reserved: HashMap<Arc<Key>, Series>,
@@ -65,6 +78,8 @@ pub struct View {
     yielded: Counts,
     /// What was unattributed before the view existed, which is in `yielded`.
     unattributed_before: Counts,
+    /// What no series has of failed execs.
+    failures: FailuresOfView,
     recent_other: History,
     /// All execs added to `recent_other`, including those too old to be kept there.
     other_recorded: u64,
@@ -77,6 +92,7 @@ impl View {
             naming: Naming::by(labels),
             filter: None,
             metrics: Metric::DEFAULT.to_vec(),
+            added: Added::default(),
             max_series,
             reserved: HashMap::new(),
             slots: Slots::new(u32::MAX, max_series),
@@ -88,6 +104,7 @@ impl View {
             flushed: Timestamp::default(),
             yielded: Counts::default(),
             unattributed_before: Counts::default(),
+            failures: FailuresOfView::default(),
             recent_other: History::default(),
             other_recorded: 0,
         }
@@ -133,11 +150,15 @@ impl View {
         self
     }
 
-    /// Adds series that exist from the start and are never evicted.
+    /// Adds series that exist from the start and are never evicted, under their
+    /// [new names](Self::renaming).
     #[must_use]
     pub fn reserve(mut self, keys: impl IntoIterator<Item = Key>) -> Self {
-        let begin = |key| (Arc::new(key), Series::new(Timestamp::default(), NO_USER, 0));
-        self.reserved.extend(keys.into_iter().map(begin));
+        for mut key in keys {
+            self.naming.rename_key(&mut key);
+            let series = Series::new(Timestamp::default(), NO_USER, 0);
+            self.reserved.insert(Arc::new(key), series);
+        }
         self
     }
 
@@ -152,12 +173,18 @@ impl View {
         self
     }
 
-    /// Starts with what was counted before the view existed, what is unattributed included.
+    /// Starts with what was counted before the view existed.
     #[must_use]
-    pub fn beginning_with(self, before: Counts, unattributed_before: Counts) -> Self {
+    pub fn beginning_with(self, before: &Before) -> Self {
+        let mut failures = FailuresOfView::default();
+        if self.metrics.contains(&Metric::Failures) {
+            failures.yielded = before.failures;
+            failures.unattributed_before = before.unattributed_failures;
+        }
         Self {
-            yielded: before.only(&self.metrics),
-            unattributed_before: unattributed_before.only(&self.metrics),
+            yielded: before.counts.only(&self.metrics),
+            unattributed_before: before.unattributed.only(&self.metrics),
+            failures,
             ..self
         }
     }
@@ -195,21 +222,40 @@ impl View {
         if more == Counts::default() {
             return;
         }
-        if let Some(filter) = &self.filter
-            && !filter.matches(subject, cgroup)
-        {
+        if self.leaves_out(subject, cgroup) {
             self.filtered += more;
             return;
         }
-        let key = self.naming.key(subject, cgroup);
         let now = whole_seconds(now);
-        if let Some(series) = self.reserved.get_mut(&key) {
-            self.overflow += series.count(more, now);
-        } else if let Some(series) = self.slots.get_mut(&key) {
-            self.overflow += series.count(more, now);
-        } else {
-            self.add_new(key, subject.uid, now, more);
+        let count = |series: &mut Series| series.count(more, now);
+        let rest = self.with_series(subject, cgroup, now, more.execs > 0, count);
+        self.overflow += rest.unwrap_or(more);
+    }
+
+    /// Adds failed execs in the same way.
+    pub fn add_failures(
+        &mut self,
+        subject: &Subject,
+        cgroup: Option<&Cgroup>,
+        now: Duration,
+        more: &Failures,
+    ) {
+        if !self.metrics.contains(&Metric::Failures) {
+            return;
         }
+        if self.leaves_out(subject, cgroup) {
+            self.failures.filtered += more;
+            return;
+        }
+        let now = whole_seconds(now);
+        let count = |series: &mut Series| series.count_failures(more, now);
+        let rest = self.with_series(subject, cgroup, now, false, count);
+        self.failures.overflow += &rest.unwrap_or(*more);
+    }
+
+    fn leaves_out(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> bool {
+        let mut filter = self.filter.iter();
+        filter.any(|filter| !filter.matches(subject, cgroup))
     }
 
     /// Records that a scrape shows the counts.
@@ -218,40 +264,67 @@ impl View {
         reserved.chain(self.slots.iter_mut()).for_each(Series::show);
     }
 
-    fn add_new(&mut self, key: Key, user: u32, now: u32, more: Counts) {
-        let mut seconds = u32::from(more.execs > 0);
+    /// Counts in the series of a subject, which begins if there is a slot for it, and returns what
+    /// `count` returns. Only an exec can evict another series.
+    fn with_series<T>(
+        &mut self,
+        subject: &Subject,
+        cgroup: Option<&Cgroup>,
+        now: u32,
+        is_exec: bool,
+        count: impl FnOnce(&mut Series) -> T,
+    ) -> Option<T> {
+        let key = self.naming.key(subject, cgroup);
+        if let Some(series) = self.reserved.get_mut(&key) {
+            return Some(count(series));
+        }
+        if let Some(series) = self.slots.get_mut(&key) {
+            return Some(count(series));
+        }
+        let newcomer = Newcomer {
+            user: subject.uid,
+            seconds: u32::from(is_exec),
+        };
+        let mut series = self.begin(&key, newcomer, now)?;
+        let rest = count(&mut series);
+        self.slots.insert(Arc::new(key), series);
+        Some(rest)
+    }
+
+    /// Returns a new series for which there is a slot, or None if it gets none.
+    fn begin(&mut self, key: &Key, mut newcomer: Newcomer, now: u32) -> Option<Series> {
         if self.is_full() {
             // In a view by user alone, uids with the same name are shown as one series. It would
             // decrease if one of them were evicted.
-            if seconds == 0 || is_by_user_alone(&self.naming.labels) {
-                self.overflow += more;
-                return;
+            if newcomer.seconds == 0 || is_by_user_alone(&self.naming.labels) {
+                return None;
             }
-            seconds = self.returning.see(&key, now);
-            let newcomer = Newcomer { user, seconds };
+            newcomer.seconds = self.returning.see(key, now);
             while self.is_full() {
-                let Some((evicted, series)) = self.slots.evict_for(newcomer, now) else {
-                    self.overflow += more;
-                    return;
-                };
+                let needed = self.reserved.len() + self.slots.len() + 1 - self.max_series;
+                let (evicted, series) = self.slots.evict_for(newcomer, needed, now)?;
                 self.remove(&evicted, &series);
             }
-            self.returning.forget(&key);
+            self.returning.forget(key);
         }
-        let mut series = Series::new(self.flushed, user, now).returning(self.evicted.take(&key));
-        series.seconds = seconds;
-        self.overflow += series.count(more, now);
-        self.slots.insert(Arc::new(key), series);
+        let mut series = Series::new(self.flushed, newcomer.user, now);
+        series.seconds = newcomer.seconds;
+        Some(series.returning(self.evicted.take(key)))
     }
 
     fn remove(&mut self, key: &Key, series: &Series) {
-        self.evicted.keep(key, series.last_shown());
+        let failures_last_shown = series.failures_last_shown();
+        self.evicted
+            .keep(key, series.last_shown(), failures_last_shown);
         let shown = series.shown();
         let unseen = series.counts() - shown;
         self.yielded += shown;
         self.overflow += unseen;
         // They had a series when they happened.
         self.other_recorded += unseen.execs;
+        let (failures, shown) = series.failures();
+        self.failures.yielded += &shown;
+        self.failures.overflow += &failures.saturating_sub(&shown);
     }
 
     fn is_full(&self) -> bool {
@@ -273,17 +346,20 @@ impl View {
         let series = series.map(|(key, series)| SeriesCounts {
             key: Arc::clone(key),
             counts: series.counts(),
+            failures: series.failures.as_ref().map(|of| Box::new(of.counts)),
             start: series.start,
         });
         ViewCounts {
             labels: self.naming.labels.clone(),
             metrics: self.metrics.clone(),
+            added: self.added,
             series: series.collect(),
             overflow: self.overflow,
             filtered: self.filtered,
             start: self.start,
             yielded: self.yielded,
             unattributed_before: self.unattributed_before,
+            failures: self.failures.clone(),
             recent_other: self.recent_other.clone(),
             max_series: self.max_series,
         }

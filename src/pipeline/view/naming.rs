@@ -61,6 +61,12 @@ impl Naming {
             };
             key.own = self.own.iter().map(|own| Arc::clone(value(own))).collect();
         }
+        self.rename_key(&mut key);
+        key
+    }
+
+    /// Applies the rules to the values of a key.
+    pub(super) fn rename_key(&mut self, key: &mut Key) {
         for (label, renamer) in &mut self.renamed {
             match label {
                 Label::Comm => rename_comm(&mut key.comm, renamer),
@@ -76,7 +82,6 @@ impl Naming {
                 Label::Uid | Label::User => {} // numbers
             }
         }
-        key
     }
 }
 
@@ -89,11 +94,15 @@ fn rename_comm(comm: &mut Comm, renamer: &mut Renamer) {
     }
 }
 
-/// Renames the value of a label from a cgroup, if the name of the cgroup is known.
+/// Renames the value of a label from a cgroup, if the name of the cgroup is known. A new name that a
+/// group has filled with the value for cgroups that are not known is not used.
 fn rename_known(value: Option<&mut Arc<[u8]>>, renamer: &mut Renamer) {
     if let Some(value) = value
         && !Arc::ptr_eq(value, &UNKNOWN)
     {
-        *value = renamer.rename(value);
+        let new = renamer.rename(value);
+        if new != *UNKNOWN {
+            *value = new;
+        }
     }
 }

@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
+use super::failures::{self, Failures};
 use super::metric::Metric;
 use super::stored::StoredCounts;
 use crate::sys::clock::Timestamp;
@@ -28,6 +29,8 @@ pub(super) struct Series {
     pub(super) start: Timestamp,
     /// The counts in the last scrape that showed a series of this name.
     last_shown: StoredCounts,
+    /// Failed execs, if there are any.
+    pub(super) failures: Option<Box<failures::OfSeries>>,
     /// Whether that scrape showed this series, and not one that has been evicted since.
     is_shown: bool,
     /// The user whose process was counted first.
@@ -46,6 +49,7 @@ impl Series {
             counts: StoredCounts::default(),
             start,
             last_shown: StoredCounts::default(),
+            failures: None,
             is_shown: false,
             user,
             seconds: 0,
@@ -57,9 +61,12 @@ impl Series {
 
     /// Sets the counts in the last scrape before the eviction of an earlier series of this name.
     #[must_use]
-    pub(super) fn returning(self, last_shown: Counts) -> Self {
+    pub(super) fn returning(self, (last_shown, failures): (Counts, Failures)) -> Self {
+        let had_failures = failures != Failures::default();
+        let failures = had_failures.then(|| failures::OfSeries::returning(failures));
         Self {
             last_shown: last_shown.into(),
+            failures: failures.map(Box::new),
             ..self
         }
     }
@@ -68,6 +75,9 @@ impl Series {
     pub(super) fn keep_only(&mut self, metrics: &[Metric]) {
         self.counts.set(self.counts().only(metrics));
         self.last_shown.set(self.last_shown().only(metrics));
+        if !metrics.contains(&Metric::Failures) {
+            self.failures = None;
+        }
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -89,6 +99,14 @@ impl Series {
         more - added
     }
 
+    /// Adds failed execs, and returns what has to be counted as `other` instead.
+    #[must_use]
+    pub(super) fn count_failures(&mut self, more: &Failures, now: u32) -> Failures {
+        self.last_used = now;
+        let failures = self.failures.get_or_insert_default();
+        failures.count(more, self.is_shown)
+    }
+
     /// Limits the times of a series that was saved. A later time would keep it from becoming idle.
     pub(super) fn not_after(self, now: u32) -> Self {
         Self {
@@ -102,7 +120,10 @@ impl Series {
     /// Returns whether a series that was saved keeps the limits of one that has counted.
     pub(super) fn is_plausible(&self) -> bool {
         let (counts, shown) = (self.counts(), self.shown());
-        counts == counts.min(self.limit()) && shown == shown.min(counts)
+        let mut failures = self.failures.iter();
+        counts == counts.min(self.limit())
+            && shown == shown.min(counts)
+            && failures.all(|failures| failures.is_plausible(self.is_shown))
     }
 
     /// Returns the highest counts that the next scrape can show.
@@ -126,7 +147,19 @@ impl Series {
     /// Records that a scrape shows the counts.
     pub(super) fn show(&mut self) {
         self.last_shown.set(self.counts());
+        if let Some(failures) = &mut self.failures {
+            failures.last_shown = failures.counts;
+        }
         self.is_shown = true;
+    }
+
+    /// Returns the failed execs, and the part of them that a scrape has shown.
+    pub(super) fn failures(&self) -> (Failures, Failures) {
+        match &self.failures {
+            Some(failures) if self.is_shown => (failures.counts, failures.last_shown),
+            Some(failures) => (failures.counts, Failures::default()),
+            None => Default::default(),
+        }
     }
 
     /// Returns the part of the counts that a scrape has shown.
@@ -141,5 +174,12 @@ impl Series {
     /// Returns the counts in the last scrape that showed a series of this name.
     pub(super) fn last_shown(&self) -> Counts {
         self.last_shown.get()
+    }
+
+    /// Returns its failed execs in that scrape.
+    pub(super) fn failures_last_shown(&self) -> Failures {
+        self.failures
+            .as_ref()
+            .map_or_else(Failures::default, |of| of.last_shown)
     }
 }

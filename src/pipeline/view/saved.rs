@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
+use super::failures::{Failures, OfView as FailuresOfView};
 use super::key::{Key, Label};
-use super::metric::Metric;
+use super::metric::{Added, Metric};
 use super::one_series::Series;
 use crate::pipeline::history::History;
 use crate::sys::clock::Timestamp;
@@ -22,8 +23,8 @@ pub struct SavedView {
     /// By name, so that a label that is added to [`Label`] does not change the others
     /// ([`Label::saved`]).
     pub(super) labels: Vec<String>,
-    /// By name, too.
-    pub(super) metrics: Vec<String>,
+    /// By name, too, and when each was [added](Added).
+    pub(super) metrics: Vec<(String, Timestamp)>,
     pub(super) start: Timestamp,
     pub(super) flushed: Timestamp,
     pub(super) reserved: Vec<(Key, Series)>,
@@ -32,13 +33,15 @@ pub struct SavedView {
     pub(super) filtered: Counts,
     pub(super) yielded: Counts,
     pub(super) unattributed_before: Counts,
+    pub(super) failures: FailuresOfView,
     pub(super) recent_other: History,
     pub(super) other_recorded: u64,
 }
 
 impl SavedView {
-    pub(super) fn without_counts(labels: &[Label], metrics: &[Metric]) -> Self {
-        let metrics = metrics.iter().map(|metric| metric.name().to_owned());
+    pub(super) fn without_counts(labels: &[Label], metrics: &[Metric], added: &Added) -> Self {
+        let metrics = metrics.iter();
+        let metrics = metrics.map(|metric| (metric.name().to_owned(), added[metric.index()]));
         Self {
             labels: labels.iter().map(Label::saved).collect(),
             metrics: metrics.collect(),
@@ -50,6 +53,7 @@ impl SavedView {
             filtered: Counts::default(),
             yielded: Counts::default(),
             unattributed_before: Counts::default(),
+            failures: FailuresOfView::default(),
             recent_other: History::default(),
             other_recorded: 0,
         }
@@ -60,14 +64,26 @@ impl SavedView {
         self.labels.iter().map(|l| Label::from_saved(l)).collect()
     }
 
-    /// Returns the metrics, or None if this version does not have one of them.
-    pub(super) fn metrics(&self) -> Option<Vec<Metric>> {
-        self.metrics.iter().map(|n| Metric::named(n)).collect()
+    /// Returns the metrics and when they were added, or None if this version does not have one of them.
+    pub(super) fn metrics(&self) -> Option<(Vec<Metric>, Added)> {
+        let mut metrics = Vec::new();
+        let mut added = Added::default();
+        for (name, since) in &self.metrics {
+            let metric = Metric::named(name)?;
+            metrics.push(metric);
+            added[metric.index()] = *since;
+        }
+        Some((metrics, added))
     }
 
     /// Returns whether a view that counted `attributed`, and of which `unattributed` has no subject,
-    /// can have these counts. Then no sum of them overflows.
-    pub(in crate::pipeline) fn adds_up(&self, attributed: Counts, unattributed: Counts) -> bool {
+    /// can have these counts. Then no sum of them overflows. `failures` are failed execs with a subject.
+    pub(in crate::pipeline) fn adds_up(
+        &self,
+        attributed: Counts,
+        unattributed: Counts,
+        failures: &Failures,
+    ) -> bool {
         let keys = || self.reserved.iter().chain(&self.series).map(|(key, _)| key);
         let mut distinct = HashSet::new();
         let labels = self.labels();
@@ -93,9 +109,14 @@ impl SavedView {
             })
         });
         let before = self.unattributed_before;
-        // A view with a metric that this version does not have is not continued.
-        let metrics = self.metrics().unwrap_or_default();
-        let attributed = attributed.only(&metrics);
+        let metrics = self.metrics();
+        let sum = match &metrics {
+            Some(_) => sum,
+            // This version does not continue the view, and does not know what else it has counted.
+            None => sum.map(|sum| sum.only(&[])),
+        };
+        let (metrics, _) = metrics.unwrap_or_default();
+        let (attributed, before) = (attributed.only(&metrics), before.only(&metrics));
         let expected = are_summable(&attributed, &before).then(|| {
             let mut sum = attributed;
             sum += before;
@@ -108,7 +129,27 @@ impl SavedView {
             && before.execs <= unattributed.execs
             && sum.is_some()
             && sum == expected
+            && self.failures_add_up(failures)
             && self.other_recorded <= other - before.execs
             && self.recent_other.is_plausible(self.other_recorded)
+    }
+
+    /// Does the same for failed execs.
+    fn failures_add_up(&self, attributed: &Failures) -> bool {
+        let has_failures = match self.metrics() {
+            Some((metrics, _)) => metrics.contains(&Metric::Failures),
+            None => return true,
+        };
+        let series = self.reserved.iter().chain(&self.series);
+        let series = series.map(|(_, series)| series.failures().0);
+        let of_view = &self.failures;
+        let mut failures = series.chain([of_view.overflow, of_view.filtered, of_view.yielded]);
+        let sum = failures.try_fold(Failures::default(), |sum, more| sum.checked_add(&more));
+        let attributed = if has_failures {
+            *attributed
+        } else {
+            Failures::default()
+        };
+        sum.is_some() && sum == attributed.checked_add(&of_view.unattributed_before)
     }
 }

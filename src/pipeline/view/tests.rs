@@ -2,9 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-use crate::names::own_label::{OwnLabel, OwnLabels};
 use crate::pipeline::matcher::Condition;
 
+mod continuing;
+mod naming;
 mod scrapes;
 
 /// A subject whose program's name is one letter.
@@ -105,6 +106,7 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     let reserved = SeriesCounts {
         key: key(b'z').into(),
         counts: execs(0),
+        failures: None,
         start: Timestamp::default(),
     };
     assert_eq!(view.counts().series, [reserved]);
@@ -117,124 +119,6 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     assert_eq!(execs_of(&counts, b'z'), Some(1));
     assert_eq!(execs_of(&counts, b'b'), Some(1));
     assert_eq!(counts.yielded, execs(1));
-}
-
-#[test]
-fn a_reserved_key_equals_the_key_of_its_subject() {
-    let key = |labels: &[Label], value| key_of(labels, value).unwrap();
-    let own = OwnLabel::new("service", "/([a-z]*)\\.service");
-    let labels = OwnLabels::compile([own.clone()]).unwrap();
-    let own = Label::Own(own);
-    let cgroup = Cgroup::labelled(b"/system.slice/ssh.service", &labels);
-    let mut sshd = subject(0, 0);
-    sshd.comm[..4].copy_from_slice(b"sshd");
-    for (labels, value) in [
-        (vec![Label::Comm], "sshd"),
-        (vec![Label::Uid], "0"),
-        (vec![Label::Uid, Label::User], "root"),
-        (vec![Label::User], "root"),
-        (vec![Label::Unit], "ssh.service"),
-        (vec![Label::Slice], "system.slice"),
-        (vec![Label::PodUid], ""),
-        (vec![own], "ssh"),
-    ] {
-        let reserved = key(&labels, value);
-        let mut naming = Naming::by(labels);
-        assert_eq!(naming.key(&sshd, Some(&cgroup)), reserved);
-    }
-}
-
-#[test]
-fn an_unknown_cgroup_affects_only_the_labels_that_come_from_it() {
-    let mut view = View::new(vec![Label::Unit, Label::Comm], 3);
-    view.add(&subject(b'a', 0), None, NOW, execs(1));
-    let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
-    view.add(&subject(b'a', 0), Some(&cgroup), NOW, execs(2));
-    view.add(
-        &subject(b'a', 0),
-        Some(&Cgroup::of_path(b"/")),
-        NOW,
-        execs(4),
-    );
-    let counts = view.counts();
-    let mut series: Vec<_> = counts
-        .series
-        .iter()
-        .map(|series| {
-            assert_eq!(series.key.comm, subject(b'a', 0).comm);
-            (series.key.unit.clone().unwrap(), series.counts.execs)
-        })
-        .collect();
-    series.sort();
-    assert_eq!(
-        series,
-        [
-            (b"".as_slice().into(), 4),
-            (b"ssh.service".as_slice().into(), 2),
-            (b"unknown".as_slice().into(), 1)
-        ]
-    );
-}
-
-/// The labels `a` and `b` of the configuration.
-fn own_labels() -> [OwnLabel; 2] {
-    [
-        OwnLabel::new("a", "/a_([0-9]+)"),
-        OwnLabel::new("b", "/b_([0-9]+)"),
-    ]
-}
-
-#[test]
-fn labels_of_the_configuration_distinguish_series_in_any_order() {
-    let [a, b] = own_labels();
-    let labels = OwnLabels::compile([a.clone(), b.clone()]).unwrap();
-    for order in [[a.clone(), b.clone()], [b, a]] {
-        let order = order.map(Label::Own).to_vec();
-        let mut view = View::new(order.clone(), 9);
-        for path in [&b"/a_1/b_2"[..], b"/b_2/a_1", b"/a_1", b"/a_2/b_1"] {
-            let cgroup = Cgroup::labelled(path, &labels);
-            view.add(&subject(b'x', 0), Some(&cgroup), NOW, execs(1));
-        }
-        view.add(&subject(b'x', 0), None, NOW, execs(1));
-        let counts = view.counts();
-        let mut series: Vec<_> = counts
-            .series
-            .iter()
-            .map(|series| {
-                let value = |label| String::from_utf8(series.key.name_of(label, &order).into());
-                (
-                    order.iter().map(|l| value(l).unwrap()).collect(),
-                    series.counts.execs,
-                )
-            })
-            .map(|(values, execs): (Vec<_>, _)| (values.join(" "), execs))
-            .collect();
-        series.sort();
-        let is_reversed = order[0].name() == "b";
-        let name = |a: &str, b: &str| {
-            if is_reversed {
-                format!("{b} {a}")
-            } else {
-                format!("{a} {b}")
-            }
-        };
-        let mut expected = vec![
-            (name("1", "2"), 2),
-            (name("1", ""), 1),
-            (name("2", "1"), 1),
-            ("unknown unknown".to_owned(), 1),
-        ];
-        expected.sort();
-        assert_eq!(series, expected);
-    }
-}
-
-#[test]
-fn a_view_with_another_definition_of_a_label_is_another_view() {
-    let own = |pattern| vec![Label::Comm, Label::Own(OwnLabel::new("a", pattern))];
-    let view = View::new(own("/a_([0-9]+)"), 9);
-    assert!(view.has_labels(&own("/a_([0-9]+)")));
-    assert!(!view.has_labels(&own("/a-([0-9]+)")));
 }
 
 #[test]
@@ -264,70 +148,10 @@ fn what_a_filter_leaves_out_is_counted_without_a_series_and_takes_no_slot() {
 
     // A new configuration has its own filter, or none.
     let new = View::new(vec![Label::Comm], 2);
-    let mut view = new.continuing(view, NOW, Default::default());
+    let mut view = new.continuing(view, NOW, &Before::default());
     assert_eq!(view.counts().filtered, execs(4));
     view.add(&subject(b'b', 0), Some(&ssh), NOW, execs(1));
     assert_eq!(execs_of(&view.counts(), b'b'), Some(1));
-}
-
-#[test]
-fn names_that_become_one_have_one_series() {
-    let job = OwnLabel::new("job", "/job_([0-9]+)");
-    let labels = vec![
-        Label::Comm,
-        Label::ParentComm,
-        Label::Unit,
-        Label::Own(job.clone()),
-        Label::Uid,
-    ];
-    let rules = |pattern, new| Rules::compile([(pattern, new)], 15).unwrap();
-    let mut view = View::new(labels.clone(), 9)
-        .renaming(Label::Comm, rules("^[ab]$", "letter"))
-        .renaming(Label::ParentComm, rules("^$", "-"))
-        .renaming(
-            Label::Unit,
-            rules("^user@[0-9]+[.]service$|unknown", "user@*"),
-        )
-        .renaming(Label::Own(job.clone()), rules("[0-9]$", "x"));
-    let own = OwnLabels::compile([job]).unwrap();
-    let cgroups = [
-        "/user.slice/user@1.service/job_12",
-        "/user.slice/user@2.service/job_13",
-    ]
-    .map(|path| Cgroup::labelled(path.as_bytes(), &own));
-    for (comm, cgroup) in [
-        (b'a', Some(&cgroups[0])),
-        (b'b', Some(&cgroups[1])),
-        (b'c', None),
-    ] {
-        view.add(&subject(comm, 0), cgroup, NOW, execs(1));
-    }
-    let series = view.counts().series;
-    let mut series: Vec<_> = series
-        .iter()
-        .map(|of| {
-            let values = labels[..4]
-                .iter()
-                .map(|label| of.key.name_of(label, &labels));
-            let values = values.map(|value| String::from_utf8_lossy(value).into_owned());
-            (values.collect::<Vec<_>>(), of.counts.execs)
-        })
-        .collect();
-    series.sort();
-    // The values for a cgroup that is not known stay as they are.
-    assert_eq!(
-        series,
-        [
-            (
-                ["c", "-", "unknown", "unknown"].map(str::to_owned).to_vec(),
-                1
-            ),
-            (
-                ["letter", "-", "user@*", "1x"].map(str::to_owned).to_vec(),
-                2
-            ),
-        ]
-    );
 }
 
 /// A time in seconds since the start.
@@ -410,47 +234,16 @@ proptest! {
 
 #[test]
 fn execs_without_a_series_are_recorded_by_time_once() {
-    let mut view = View::new(vec![Label::Comm], 1).beginning_with(execs(100), execs(7));
+    let before = Before {
+        counts: execs(100),
+        unattributed: execs(7),
+        ..Before::default()
+    };
+    let mut view = View::new(vec![Label::Comm], 1).beginning_with(&before);
     for (second, comm, unattributed) in [(0, b'a', 7), (1, b'b', 8), (6, b'c', 8), (7, b'a', 8)] {
         view.add(&subject(comm, 0), None, at(second), execs(1));
         view.record_other(unattributed, at(second));
     }
     let recent: Vec<_> = view.counts().recent_other.counts().collect();
     assert_eq!(recent, [2, 1]);
-}
-
-#[test]
-fn a_view_with_other_settings_takes_over_the_counts() {
-    let by_comm = |max_series| View::new(vec![Label::Comm], max_series);
-    let key = |comm: &str| key_of(&[Label::Comm], comm).unwrap();
-    let mut view = by_comm(3).reserve([key("a")]);
-    for comm in *b"abcd" {
-        view.add(&subject(comm, 0), None, NOW, execs(1));
-    }
-    let series = |view: &View| {
-        let counts = view.counts();
-        (*b"abcde").map(|comm| execs_of(&counts, comm))
-    };
-    let one = Some(1);
-    assert_eq!(series(&view), [one, one, one, None, None]);
-
-    // More slots, and `b` is reserved in place of `a`.
-    let mut view = by_comm(4)
-        .reserve([key("b")])
-        .continuing(view, NOW, Default::default());
-    view.add(&subject(b'd', 0), None, NOW, execs(1));
-    assert_eq!(series(&view), [one, one, one, one, None]);
-    assert_eq!(view.counts().overflow, execs(1));
-
-    // Fewer slots than series: idle series are evicted, but only when a new one arrives.
-    let mut view = by_comm(2)
-        .idle_after(NOW)
-        .continuing(view, NOW, Default::default());
-    view.show();
-    assert_eq!(series(&view), [one, one, one, one, None]);
-    view.add(&subject(b'd', 0), None, NOW * 2, execs(1));
-    view.add(&subject(b'e', 0), None, NOW * 2, execs(1));
-    assert_eq!(series(&view), [None, None, None, Some(2), one]);
-    assert_eq!(view.counts().yielded, execs(3));
-    assert_eq!(view.counts().overflow, execs(1));
 }

@@ -14,7 +14,7 @@ use crate::pipeline::matcher::{Condition, Matcher};
 use crate::pipeline::message::Message;
 use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{Counts, Key, Label, Metric, View, ViewCounts, key_of, name};
+use crate::pipeline::view::{Counts, Failures, Key, Label, Metric, View, ViewCounts, key_of, name};
 use crate::record::{Kind, Outcome, Subject, TallyCount};
 
 #[derive(Debug, Clone)]
@@ -38,6 +38,7 @@ enum What {
     Exec,
     CpuTime,
     Exit(Outcome),
+    Failure(i32),
 }
 
 #[derive(Debug, Clone)]
@@ -85,7 +86,7 @@ impl Settings {
 fn settings() -> impl Strategy<Value = Vec<Settings>> {
     let labels = proptest::sample::select(LABELS.to_vec());
     let always = proptest::sample::subsequence(vec!["a", "b"], 0..=2);
-    let metrics = proptest::sample::subsequence(Metric::ALL.to_vec(), 1..=4);
+    let metrics = proptest::sample::subsequence(Metric::ALL.to_vec(), 1..=Metric::ALL.len());
     let names = (always, any::<bool>(), any::<bool>());
     let view = (labels, metrics, 2_usize..5, 0_u64..3, 0.1..=1.0, names);
     let view = view.prop_map(
@@ -113,6 +114,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(What::Exec),
         1 => Just(What::CpuTime),
         1 => proptest::sample::select(Outcome::ALL.to_vec()).prop_map(What::Exit),
+        1 => (1..4).prop_map(What::Failure),
     ];
     let count =
         (b'a'..b'g', 0_u32..4, what, 1_u64..8).prop_map(|(comm, uid, what, times)| Step::Count {
@@ -144,16 +146,20 @@ fn identity(labels: &[Label], metrics: &[Metric]) -> Identity {
 struct Prometheus {
     /// The last sample of each series, however long ago. `None` is the series `other`.
     samples: HashMap<Option<Key>, Counts>,
+    /// The same of failed execs, by error. Not every scrape has a sample.
+    failures: HashMap<(Option<Key>, Option<i32>), u64>,
     /// The series in the last scrape.
     present: HashSet<Option<Key>>,
     /// The sum of `increase()` over all series since the first scrape, without extrapolation.
     increase: Counts,
+    failures_increase: u64,
     yielded: Counts,
     /// The most execs that are not in `increase`, because a series that was shown with one exec was
     /// evicted and has returned with at least one.
     hidden: u64,
     /// What was counted before the view existed.
     before: Counts,
+    failures_before: u64,
 }
 
 impl Prometheus {
@@ -162,6 +168,7 @@ impl Prometheus {
         let is_first = self.samples.is_empty();
         if is_first {
             self.before = view.yielded;
+            self.failures_before = view.failures.yielded.total();
         }
         let has_evicted = !is_first && view.yielded.execs != self.yielded.execs;
         self.yielded = view.yielded;
@@ -185,12 +192,30 @@ impl Prometheus {
             let may_have_returned = !self.present.contains(key) || has_evicted;
             self.hidden += u64::from(may_have_returned && last.execs == 1 && now.execs > 0);
         }
+        let others = view.series.iter().filter_map(|of| {
+            let failures = of.failures.as_deref()?;
+            Some((Some(Key::clone(&of.key)), *failures))
+        });
+        let other = view.failures.other(&snapshot.unattributed_failures);
+        for (key, failures) in others.chain([(None, other)]) {
+            for (errno, now) in failures.iter() {
+                let last = self.failures.insert((key.clone(), errno), now).unwrap_or(0);
+                self.failures_increase += if now < last { now } else { now - last };
+            }
+        }
         self.present = series.into_iter().map(|(key, _)| key).collect();
     }
 }
 
-/// Asserts that the counts of a view sum up to the total.
-fn check(view: &ViewCounts, snapshot: &Snapshot, total: Counts) {
+/// Asserts that the counts of a view sum up to the total, and so do the failed execs if it counts them.
+fn check(view: &ViewCounts, snapshot: &Snapshot, total: Counts, total_failures: &Failures) {
+    let of_series = view.series.iter().filter_map(|of| of.failures.as_deref());
+    let mut failures = view.failures.other(&snapshot.unattributed_failures);
+    failures += &view.failures.yielded;
+    of_series.for_each(|of| failures += of);
+    if view.metrics.contains(&Metric::Failures) {
+        assert_eq!(&failures, total_failures, "{view:?}");
+    }
     let mut sum = series::other(view, snapshot);
     sum += view.yielded;
     for series in &view.series {
@@ -208,7 +233,7 @@ proptest! {
     ) {
         let mut aggregator = Aggregator::new(first.iter().map(Settings::view).collect());
         let mut flush = Flush::default();
-        let mut total = Counts::default();
+        let (mut total, mut failures) = (Counts::default(), Failures::default());
         let mut scraped: HashMap<Identity, Prometheus> = HashMap::new();
         for step in steps {
             match step {
@@ -230,6 +255,10 @@ proptest! {
                             total.exits[outcome.index()] += times;
                             total.lifetime_ns += 2 * times;
                         }
+                        What::Failure(errno) => {
+                            subject.retval = -errno;
+                            failures += &Failures::of(errno, times);
+                        }
                     }
                     let tally = vec![(subject, count)];
                     aggregator.apply(Message::Tally(tally, Cgroups::new()));
@@ -245,6 +274,8 @@ proptest! {
                     total.cpu_ns += 3 * times;
                     total.exits[Outcome::Crash.index()] += times;
                     total.lifetime_ns += 5 * times;
+                    flush.failures.add_unattributed(2, times);
+                    failures += &Failures::of(2, times);
                     aggregator.apply(Message::Flushed(Box::new(flush.clone())));
                 }
                 Step::Pass(seconds) => aggregator.began -= Duration::from_secs(seconds),
@@ -261,7 +292,7 @@ proptest! {
                     let snapshot = aggregator.snapshot();
                     prop_assert_eq!(snapshot.execs, total.execs);
                     for view in &snapshot.views {
-                        check(view, &snapshot, total);
+                        check(view, &snapshot, total, &failures);
                         if !is_scrape {
                             continue;
                         }
@@ -276,6 +307,10 @@ proptest! {
                         prop_assert!(increase.execs <= expected.execs);
                         let missing = expected.execs - increase.execs;
                         prop_assert!(missing <= prometheus.hidden, "{missing}");
+                        if view.metrics.contains(&Metric::Failures) {
+                            let expected = failures.total() - prometheus.failures_before;
+                            prop_assert_eq!(prometheus.failures_increase, expected);
+                        }
                     }
                 }
             }

@@ -14,7 +14,7 @@
 //! the one seen in the fewest seconds.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use super::one_series::{NO_USER, Series};
 /// scrape interval, so that Prometheus has seen the series by then.
 const SETTLED: u32 = 30;
 
-/// How many of the weakest series are listed at a time.
+/// How many of the weakest series are listed at a time, if no more of them are needed.
 const LISTED: usize = 64;
 
 /// The order in which series are evicted. The least rank is the weakest.
@@ -111,12 +111,18 @@ impl Slots {
         Some(*series)
     }
 
-    /// Removes and returns the weakest series if the newcomer can evict it.
-    pub(super) fn evict_for(&mut self, newcomer: Newcomer, now: u32) -> Option<(Arc<Key>, Series)> {
+    /// Removes and returns the weakest series if the newcomer can evict it. `needed` is the number of
+    /// series that have to be evicted before the newcomer has a slot.
+    pub(super) fn evict_for(
+        &mut self,
+        newcomer: Newcomer,
+        needed: usize,
+        now: u32,
+    ) -> Option<(Arc<Key>, Series)> {
         if newcomer.seconds == 0 {
             return None;
         }
-        let rank = self.weakest(now)?;
+        let rank = self.weakest(needed, now)?;
         let takes_share = !rank.is_within_share && self.number(newcomer.user) < self.per_user;
         let is_weaker = !rank.is_unsettled && newcomer.seconds > rank.seconds.saturating_mul(2);
         let gives_way = !rank.is_in_use || takes_share || is_weaker;
@@ -133,11 +139,11 @@ impl Slots {
     ///
     /// Ranking all series takes too long to be done for each newcomer. They are ranked once per
     /// second, and again if the list is used up.
-    fn weakest(&mut self, now: u32) -> Option<Rank> {
+    fn weakest(&mut self, needed: usize, now: u32) -> Option<Rank> {
         loop {
             let is_used_up = self.weakest.is_empty() && self.has_changed;
             if self.listed_at != Some(now) || is_used_up {
-                self.list(now);
+                self.list(needed.max(LISTED), now);
             }
             let (rank, key) = self.weakest.last()?;
             let series = self.series.get(key);
@@ -151,19 +157,19 @@ impl Slots {
         }
     }
 
-    fn list(&mut self, now: u32) {
+    fn list(&mut self, length: usize, now: u32) {
         let users = self.users.iter();
-        let above: Vec<_> = users
-            .filter(|(_, number)| **number > self.per_user)
+        let above: HashSet<_> = users
+            .filter_map(|(user, number)| (*number > self.per_user).then_some(*user))
             .collect();
-        let is_within_share = |user| above.iter().all(|(above, _)| **above != user);
+        let is_within_share = |user| !above.contains(&user);
         let series = self.series.iter();
         let mut ranked: Vec<_> = series
             .map(|(key, series)| (self.rank(series, is_within_share, now), key))
             .collect();
-        if ranked.len() > LISTED {
-            ranked.select_nth_unstable_by_key(LISTED, |(rank, _)| *rank);
-            ranked.truncate(LISTED);
+        if ranked.len() > length {
+            ranked.select_nth_unstable_by_key(length, |(rank, _)| *rank);
+            ranked.truncate(length);
         }
         ranked.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
         self.weakest = ranked

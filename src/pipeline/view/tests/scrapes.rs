@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::pipeline::view::tests::{NOW, execs, execs_of, subject};
-use crate::pipeline::view::{Counts, Label, View, key_of};
+use crate::pipeline::view::{Before, Counts, Label, View, key_of};
 
 /// A view with one slot, in which each new name evicts a series.
 fn with_one_slot() -> View {
@@ -79,7 +79,7 @@ fn a_reload_keeps_what_a_scrape_has_shown() {
     count(&mut view, b'a', 5);
     view.show();
     // `a` is no longer reserved, and is evicted.
-    let mut view = with_one_slot().continuing(view, NOW, Default::default());
+    let mut view = with_one_slot().continuing(view, NOW, &Before::default());
     count(&mut view, b'a', 1);
     count(&mut view, b'b', 1);
     assert_eq!(view.counts().yielded, execs(5));
@@ -88,7 +88,7 @@ fn a_reload_keeps_what_a_scrape_has_shown() {
     let mut view =
         View::new(vec![Label::Comm], 2)
             .reserve([key])
-            .continuing(view, NOW, Default::default());
+            .continuing(view, NOW, &Before::default());
     count(&mut view, b'a', 7);
     assert_eq!(execs_of(&view.counts(), b'a'), Some(4));
     assert_eq!(view.counts().overflow, execs(1 + 3));
