@@ -111,11 +111,13 @@ pub(super) fn load<'a>(
 ) -> Result<ExecsnoopSkel<'a>, Error> {
     let failed = |step: &'static str| move |e: libbpf_rs::Error| Error::setup(step, &e);
     let mut open = open(object).map_err(failed("opening the BPF object"))?;
+    let observes = |kind| hooks.iter().any(|hook| hook.kind == kind);
+    let with_failures = options.with_failures && observes(Kind::Failure);
     if let Some(rodata) = &mut open.maps.rodata_data {
         rodata.with_parent_comm = u8::from(options.with_parent_comm);
         rodata.with_cgroup = u8::from(options.with_cgroup);
         rodata.with_exits = u8::from(options.with_exits);
-        rodata.with_failures = u8::from(options.with_failures);
+        rodata.with_failures = u8::from(with_failures);
         rodata.parents_mask = PARENTS - 1;
         if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);
@@ -144,7 +146,7 @@ pub(super) fn load<'a>(
         let entries = lru_entries(CGROUP_NAMES, cpus);
         names.set_max_entries(entries).map_err(&configuring)?;
     }
-    if options.with_failures {
+    if with_failures {
         for tally in [
             &mut open.maps.failure_tally_a,
             &mut open.maps.failure_tally_b,
@@ -152,8 +154,7 @@ pub(super) fn load<'a>(
             tally.set_max_entries(FAILURES).map_err(&configuring)?;
         }
     }
-    let has_cpu_time = hooks.iter().any(|hook| hook.kind == Kind::CpuTime);
-    if options.with_parent_comm && has_cpu_time {
+    if options.with_parent_comm && observes(Kind::CpuTime) {
         let parents = &mut open.maps.parents;
         parents.set_max_entries(PARENTS).map_err(&configuring)?;
     }

@@ -315,6 +315,63 @@ fn exits_are_counted_by_outcome_with_their_lifetimes_in_a_view_that_asks_for_the
 }
 
 #[test]
+fn failed_execs_are_counted_by_error_in_a_view_that_asks_for_them() {
+    let service = Service::start(&with_metrics(&[Metric::Execs, Metric::Failures]));
+    let failed = |comm: &[u8], errno: i32| {
+        let mut failed = event(comm, 7, 1);
+        failed.subject.retval = -errno;
+        failed
+    };
+    service.kernel(|kernel| {
+        kernel.fail(2, 100); // before a view counted failed execs
+        kernel.fail_of(&failed(b"sh", 2), 7);
+        kernel.fail_of(&failed(b"sh", 13), 5);
+        kernel.fail_of(&failed(b"env", 2), 3);
+        // A file system in user space returned EXDEV.
+        kernel.fail_of(&failed(b"env", 18), 2);
+        // The tally was full.
+        kernel.failures.add_unattributed(2, 4);
+        let ledger = &mut kernel.ledgers[Kind::Failure];
+        ledger.seen += 4;
+        ledger.unattributed += 4;
+    });
+    let scrape = Scrape::of(service.address);
+    let by_comm: Vec<_> = scrape
+        .family("execsnoop_exec_failures_by_comm_total")
+        .filter(|(_, number)| *number > 0.0)
+        .map(|(sample, number)| (sample.split_once('{').unwrap().1, number))
+        .collect();
+    assert_eq!(
+        by_comm,
+        [
+            ("comm=\"env\",errno=\"ENOENT\"}", 3.0),
+            ("comm=\"env\",errno=\"other\"}", 2.0),
+            ("comm=\"other\",errno=\"ENOENT\"}", 4.0),
+            ("comm=\"sh\",errno=\"EACCES\"}", 5.0),
+            ("comm=\"sh\",errno=\"ENOENT\"}", 7.0),
+        ]
+    );
+    for (sample, number) in [
+        ("execsnoop_exec_failures_total{errno=\"ENOENT\"}", 114.0),
+        ("execsnoop_exec_failures_total{errno=\"EXDEV\"}", 2.0),
+        ("execsnoop_unattributed_exec_failures_total", 4.0),
+        ("execsnoop_execs_total", 0.0),
+        (
+            "execsnoop_exec_failures_by_comm_total{comm=\"other\",errno=\"EIO\"}",
+            0.0,
+        ),
+        (
+            "execsnoop_series_yielded_exec_failures_total{view=\"comm\",errno=\"ENOENT\"}",
+            0.0,
+        ),
+    ] {
+        assert_eq!(scrape.value(sample), number, "{sample}");
+    }
+    scrape.assert_ledger_closes();
+    service.stop().unwrap();
+}
+
+#[test]
 fn a_view_exposes_only_the_metrics_that_it_asks_for() {
     let service = Service::start(&with_metrics(&[Metric::Execs]));
     let mut freed = event(b"freed", 7, 1);

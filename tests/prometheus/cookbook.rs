@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use testkit::cgroups::Cgroup;
 use testkit::compiled::ways;
-use testkit::daemon::configured;
 use testkit::docs::{COOKBOOK, fenced};
 use testkit::limits::Limited;
+use testkit::mounts::with_tracefs;
 use testkit::programs::Programs;
 use testkit::prometheus::Prometheus;
 
@@ -43,6 +43,7 @@ fn run() {
     for (way, n) in [("exit", "0"), ("signal", "11")] {
         exec_in(sh(), shop, &program("checkout"), &[way, "-", n]);
     }
+    exec_in(sh(), shop, &program("mailer"), &["ENOENT", "-", "3"]);
     let limited = Limited::memory(16 << 20);
     exec_in(
         limited.command("sh"),
@@ -89,7 +90,7 @@ fn the_queries_of_the_cookbook_answer_its_questions() {
     let chapters = COOKBOOK.split("\n## ");
     let mut chapters = chapters.filter(|chapter| chapter.starts_with("Questions\n"));
     let chapter = chapters.next().expect("the chapter");
-    let (daemon, _config) = configured(&fenced(chapter, "toml").concat());
+    let (daemon, _config) = with_tracefs(&fenced(chapter, "toml").concat());
     let prometheus = Prometheus::start(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
          scrape_configs:\n  - job_name: execsnoopd\n    static_configs:\n      \

@@ -49,7 +49,7 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
     let (daemon, _config) = with_tracefs(
         "[capture]\nfailures = \"tracepoint\"\n\
          [[view]]\nlabels = [\"comm\"]\n\
-         metrics = [\"execs\", \"cpu_seconds\", \"exits\", \"lifetime_seconds\"]\n\
+         metrics = [\"execs\", \"cpu_seconds\", \"exits\", \"lifetime_seconds\", \"failures\"]\n\
          [[view]]\nlabels = [\"uid\", \"user\"]\n\
          [[watch]]\nname = \"any\"\nuid = [0]\n",
     );

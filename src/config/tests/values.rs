@@ -127,6 +127,11 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             "view.0.metrics",
         ),
         (
+            "[capture]\nfailures = \"off\"\n[[view]]\nlabels = [\"comm\"]\nmetrics = [\"failures\"]",
+            5,
+            "view.0.metrics",
+        ),
+        (
             "[[view]]\nlabels = [\"comm\"]\nmax_series = 0",
             3,
             "view.0.max_series",
