@@ -346,6 +346,7 @@ fn snapshot(series: u32) -> Snapshot {
     let series_of = |key: Key| SeriesCounts {
         key: key.into(),
         counts,
+        failures: None,
         start: Timestamp::from_unix_ms(1_764_000_000_000),
     };
     let keys: [Vec<Key>; 2] = [

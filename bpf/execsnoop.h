@@ -130,8 +130,9 @@ struct exits {
  *	seen = sent + tallied + unattributed
  *	tallied + unattributed = buffer_full + no_buffer + other
  *
- * The second equation does not hold for CPU times and, in the daemon, exits, which go to
- * the tally first, nor for failures in the daemon, which go to a tally only.
+ * The second equation does not hold for CPU times and, in the daemon, exits: they go to
+ * the tally first. In the daemon, it does not hold for failures either: they go only to
+ * their tally.
  * Exits and failures are counted in arrays of their own as well. If nothing asks for them
  * by subject, their ledgers only have `seen`.
  *

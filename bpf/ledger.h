@@ -6,8 +6,9 @@
  * is unattributed: only its number is known.
  *
  * CPU times and, in the daemon, exits go to the tally first, and into the buffer only if
- * the tally is full. Failed execs have a tally of their own, because a process can fail
- * to execute a million times per second, under ever new names.
+ * the tally is full. Failed execs have a tally of their own, because one process
+ * can cause a million of them per second, each under a new name, and would fill the tally
+ * of the other kinds.
  */
 #ifndef LEDGER_H
 #define LEDGER_H

@@ -37,7 +37,7 @@ pub struct Capture {
     pub(super) maps: Maps,
     pub(super) tally: Tally,
     /// Only if failed execs are counted by subject.
-    pub(super) failure_tally: Option<Tally>,
+    pub(super) failure_tally: Option<FailureTally>,
     pub(super) info: CaptureInfo,
     /// What the programs were loaded from.
     pub(super) fingerprint: String,
@@ -49,6 +49,15 @@ pub struct Capture {
     pub(super) leftover: Leftover,
     /// Whether a later daemon may continue with the programs.
     pub(super) is_kept: bool,
+}
+
+/// The tally of failed execs, which is drained only if there are any.
+#[derive(Debug)]
+pub(super) struct FailureTally {
+    pub(super) tally: Tally,
+    /// How many failed execs the ledger had as tallied before each of the last two drains. The second
+    /// drain takes what an earlier daemon had begun to drain.
+    pub(super) tallied: [Option<u64>; 2],
 }
 
 /// What replaced programs have counted and nobody has read yet.
@@ -67,6 +76,15 @@ pub(super) enum Attached {
     Here(Link),
     /// By an earlier daemon.
     Earlier(OwnedFd),
+}
+
+impl FailureTally {
+    pub(super) fn new(tally: Tally) -> Self {
+        Self {
+            tally,
+            tallied: [None; 2],
+        }
+    }
 }
 
 impl Attached {
@@ -160,6 +178,7 @@ impl Capture {
         let opening = |e| Error::setup("opening the tally", &e);
         let tally = tally_of(&maps).map_err(opening)?;
         let failure_tally = failure_tally_of(&maps).map_err(opening)?;
+        let failure_tally = failure_tally.map(FailureTally::new);
         Ok(Self {
             links,
             programs,
@@ -213,7 +232,8 @@ pub(super) fn tally_of(maps: &Maps) -> io::Result<Tally> {
     Tally::new(Arc::clone(&maps.tally_in_use), turns)
 }
 
-/// Returns the tally of failed execs, unless it has only the room that every map has.
+/// Returns the tally of failed execs, or None if its maps have the minimum size, because nothing counts
+/// failed execs by subject.
 pub(super) fn failure_tally_of(maps: &Maps) -> io::Result<Option<Tally>> {
     if maps.failure_tally_a.max_entries() <= 1 {
         return Ok(None);

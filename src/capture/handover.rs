@@ -14,7 +14,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::attach::{
-    Attached, Capture, Leftover, failure_tally_of, open_buffer, prepare, tally_of,
+    Attached, Capture, FailureTally, Leftover, failure_tally_of, open_buffer, prepare, tally_of,
 };
 use super::base::Base;
 use super::buffer::Buffer as _;
@@ -97,6 +97,7 @@ impl Capture {
         let tally = tally_of(&kept.maps).map_err(failed("opening the tally"))?;
         let failure_tally = failure_tally_of(&kept.maps);
         let failure_tally = failure_tally.map_err(failed("opening the tally of failed execs"))?;
+        let failure_tally = failure_tally.map(FailureTally::new);
         let buffer = open_buffer(kept.transport, &kept.maps, options.buffer_pages)?;
         let mut links = Vec::new();
         let mut programs = Vec::new();
@@ -224,7 +225,7 @@ fn base_after(old: &Kept, base: Base) -> io::Result<Base> {
     add_ledgers(&old.maps, &mut sums.ledgers)?;
     add_failures(&old.maps, &mut sums.failures)?;
     add_exits(&old.maps, &mut sums.exits)?;
-    // No program is running. What is not accounted for was not counted by subject.
+    // No program is running, so an observation that is not accounted for was not counted by subject.
     for kind in Kind::ALL {
         let ledgers = &mut sums.ledgers;
         ledgers.set_only_seen(kind, 0);

@@ -27,8 +27,8 @@ const RING_HEADER: usize = 8;
 /// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
-/// The number of combinations of program, user, cgroup and error in each turn of the tally of failed
-/// execs, at some 130 bytes each.
+/// The number of combinations of program, user, cgroup and error in each of the two maps of the tally of
+/// failed execs, at some 144 bytes each.
 const FAILURES: u32 = 16_384;
 
 /// Slots for the names of parents of processes that have exited, 24 bytes each. A power of two, and

@@ -101,7 +101,7 @@ impl Options {
 }
 
 impl Options {
-    /// Returns the kinds of which the ledger has what became of each observation.
+    /// Returns the kinds whose ledgers record what became of each observation.
     pub(super) fn by_subject(&self) -> Vec<Kind> {
         let is_by_subject = |kind: &Kind| match kind {
             Kind::Exec | Kind::CpuTime => true,

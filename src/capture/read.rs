@@ -10,7 +10,7 @@ use super::attach::Capture;
 use super::maps::Maps;
 use super::source::{ProgramStats, Source};
 use crate::names::cgroup;
-use crate::record::{self, ExitCounts, FailureCounts, Kind, Ledgers};
+use crate::record::{self, ExitCounts, FailureCounts, Kind, Ledger, Ledgers};
 
 impl Source for Capture {
     fn wakeup_fd(&self) -> BorrowedFd<'_> {
@@ -30,10 +30,14 @@ impl Source for Capture {
             entry(&subject, &count);
         }
         self.tally.drain(entry)?;
-        match &mut self.failure_tally {
-            Some(tally) => tally.drain(entry),
-            None => Ok(()),
+        if let Some(failures) = &mut self.failure_tally {
+            let tallied = Some(ledger(&self.maps, Kind::Failure)?.tallied);
+            if failures.tallied != [tallied; 2] {
+                failures.tallied = [failures.tallied[1], tallied];
+                failures.tally.drain(entry)?;
+            }
         }
+        Ok(())
     }
 
     fn peek_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
@@ -42,7 +46,7 @@ impl Source for Capture {
         }
         self.tally.peek(entry)?;
         match &self.failure_tally {
-            Some(tally) => tally.peek(entry),
+            Some(failures) => failures.tally.peek(entry),
             None => Ok(()),
         }
     }
@@ -120,11 +124,18 @@ impl Source for Capture {
 
 pub(super) fn add_ledgers(maps: &Maps, sums: &mut Ledgers) -> io::Result<()> {
     for kind in Kind::ALL {
-        for bytes in per_cpu(&maps.ledgers, kind.index())? {
-            sums[kind] += record::decode_ledger(&bytes).map_err(io::Error::other)?;
-        }
+        sums[kind] += ledger(maps, kind)?;
     }
     Ok(())
+}
+
+/// Returns the sum of a kind's ledgers over all CPUs.
+fn ledger(maps: &Maps, kind: Kind) -> io::Result<Ledger> {
+    let mut sum = Ledger::default();
+    for bytes in per_cpu(&maps.ledgers, kind.index())? {
+        sum += record::decode_ledger(&bytes).map_err(io::Error::other)?;
+    }
+    Ok(sum)
 }
 
 pub(super) fn add_failures(maps: &Maps, sums: &mut FailureCounts) -> io::Result<()> {

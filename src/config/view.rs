@@ -8,6 +8,7 @@ use super::conditions::{Conditions, Invalid, Users};
 use super::label::LabelConfig;
 use super::rename::RenameConfig;
 use crate::names::parse;
+use crate::names::rename::Rules;
 use crate::pipeline::view::{self, Label, Metric, View};
 
 /// The upper limit of `max_series`.
@@ -129,9 +130,11 @@ impl ViewConfig {
         let filter = filter.map_err(|(key, message)| (format!("where.{key}"), message))?;
         let rename = self.rename.compile(&self.labels, defined);
         let rename = rename.map_err(|(key, message)| (format!("rename.{key}"), message))?;
-        if !rename.is_empty() {
-            // A value of `always` can be a new name, of which `where` knows nothing.
-            return Ok(());
+        if let Some((_, rules)) = rename.first() {
+            // A value of `always` can be a new name, but `where` sees the names before they are renamed.
+            let mut values = self.always.iter().zip(self.reserved_names());
+            let fault = values.find_map(|(value, name)| ambiguity(value, &name, rules));
+            return fault.map_or(Ok(()), |message| Err(("always".to_owned(), message)));
         }
         let label = view::grouping(&self.labels).next();
         for (value, name) in self.always.iter().zip(self.reserved_names()) {
@@ -214,6 +217,21 @@ impl ViewConfig {
         let reserved = self.reserved();
         Ok(view.reserve(reserved.map_err(|message| ("always".to_owned(), message))?))
     }
+}
+
+/// Returns why it is not clear which series a value of `always` means: the value can be one that the
+/// rules make, and they change it as well.
+fn ambiguity(value: &str, name: &[u8], rules: &Rules) -> Option<String> {
+    let once = rules.rename(name);
+    let twice = rules.rename(&once);
+    if *once == *name || (once == twice && !rules.is_literal_result(name)) {
+        return None;
+    }
+    let once = String::from_utf8_lossy(&once);
+    Some(format!(
+        "{value:?} can be a name before or after `rename`, which makes {once:?} of it; change the rules \
+         so that none matches what they make"
+    ))
 }
 
 /// Returns the first value that an earlier one equals.

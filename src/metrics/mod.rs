@@ -227,7 +227,7 @@ impl Execs<'_> {
         metrics.any(|metric| *metric == Metric::Failures).then(|| {
             counter(
                 "execsnoop_unattributed_exec_failures_total",
-                "Failed execs of which it is not known who failed.",
+                "Failed execs that are not counted under a name.",
                 [plain(snapshot.failures_without_subject)],
             )
         })

@@ -6,8 +6,9 @@ use crate::names::errno;
 use crate::names::escape::OTHER;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{self, Counts, Failures, Label, Metric};
+use crate::pipeline::view::{self, Counts, Label, Metric, StartedFailures};
 use crate::record::{Kind, Outcome};
+use crate::sys::clock::Timestamp;
 
 impl Execs<'_> {
     pub(super) fn views(&self, snapshot: &Snapshot) -> Vec<Family> {
@@ -25,7 +26,10 @@ impl Execs<'_> {
             let mut all = vec![Series {
                 values: vec![OTHER.to_owned(); view.labels.len()],
                 counts: series::other(view, snapshot),
-                failures: view.failures.other(&snapshot.unattributed_failures),
+                failures: view.metrics.contains(&Metric::Failures).then(|| {
+                    let other = view.failures.other(&snapshot.unattributed_failures);
+                    StartedFailures::new(other, view.start).into()
+                }),
                 start: Some(view.start),
             }];
             all.extend(series::series(view, self.names));
@@ -35,12 +39,14 @@ impl Execs<'_> {
                     continue;
                 }
                 let failures = view.failures.yielded.with_every_error();
-                yielded.extend(samples(metric, label(), &view.yielded, &failures));
+                let failures = StartedFailures::new(failures, view.start);
+                let failures = Some(&failures);
+                yielded.extend(samples(metric, label(), &view.yielded, failures, None));
                 let of = |series: &Series| {
                     let labels = label_pairs(&view.labels, series.values.clone());
-                    let samples = samples(metric, labels, &series.counts, &series.failures);
                     let start = series.start.map(|start| view.start_of(metric, start));
-                    samples.into_iter().map(move |sample| sample.since(start))
+                    let failures = series.failures.as_deref();
+                    samples(metric, labels, &series.counts, failures, start)
                 };
                 let (name, help) = name_and_help(metric, &name, &by);
                 let samples = all.iter().flat_map(of);
@@ -60,8 +66,9 @@ impl Execs<'_> {
             ));
             families.push(counter(
                 "execsnoop_series_overflow_total",
-                "Execs counted as `other` in a view because all its slots were taken, or because they \
-                 would have hidden that a series of the same name was evicted.",
+                "Execs counted as `other` in a view because all its slots were taken, because their \
+                 series was evicted before a scrape showed them, or because they would have hidden the \
+                 counter reset of a series that returned.",
                 overflow,
             ));
         }
@@ -114,30 +121,37 @@ fn name_and_help(metric: Metric, view: &str, by: &str) -> (String, String) {
 }
 
 /// Returns the samples of a metric: one, or one for each outcome, or for each error that has occurred.
-fn samples(metric: Metric, labels: Vec<Pair>, counts: &Counts, failures: &Failures) -> Vec<Sample> {
+/// `start` is that of the series. An error can start later.
+fn samples(
+    metric: Metric,
+    labels: Vec<Pair>,
+    counts: &Counts,
+    failures: Option<&StartedFailures>,
+    start: Option<Timestamp>,
+) -> Vec<Sample> {
+    let with = |name, value: &str| {
+        let mut labels = labels.clone();
+        labels.push(pair(name, value));
+        labels
+    };
     match metric {
-        Metric::Execs => vec![count(labels, counts.execs)],
-        Metric::CpuSeconds => vec![value(labels, seconds(counts.cpu_ns))],
-        Metric::LifetimeSeconds => vec![value(labels, seconds(counts.lifetime_ns))],
+        Metric::Execs => vec![count(labels, counts.execs).since(start)],
+        Metric::CpuSeconds => vec![value(labels, seconds(counts.cpu_ns)).since(start)],
+        Metric::LifetimeSeconds => vec![value(labels, seconds(counts.lifetime_ns)).since(start)],
+        Metric::Exits => Outcome::ALL
+            .into_iter()
+            .zip(counts.exits)
+            .map(|(outcome, exits)| count(with("outcome", outcome.name()), exits).since(start))
+            .collect(),
         Metric::Failures => failures
-            .iter()
-            .map(|(errno, number)| {
-                let mut labels = labels.clone();
+            .into_iter()
+            .flat_map(StartedFailures::iter)
+            .map(|(errno, number, of_error)| {
                 let errno = errno.map_or_else(|| OTHER.to_owned(), errno::name);
-                labels.push(pair("errno", errno));
-                count(labels, number)
+                let start = start.map(|start| start.max(of_error));
+                count(with("errno", &errno), number).since(start)
             })
             .collect(),
-        Metric::Exits => {
-            let exits = Outcome::ALL.into_iter().zip(counts.exits);
-            exits
-                .map(|(outcome, exits)| {
-                    let mut labels = labels.clone();
-                    labels.push(pair("outcome", outcome.name()));
-                    count(labels, exits)
-                })
-                .collect()
-        }
     }
 }
 

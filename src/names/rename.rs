@@ -49,6 +49,11 @@ impl Rules {
         }
     }
 
+    /// Returns whether this is what a rule makes of every name that it matches.
+    pub fn is_literal_result(&self, name: &[u8]) -> bool {
+        self.rules.iter().any(|(_, new)| **new == *name)
+    }
+
     /// Returns the new name, or the name itself if no rule applies to it.
     pub fn rename<'a>(&self, name: &'a [u8]) -> Cow<'a, [u8]> {
         let mut rules = self.rules.iter();

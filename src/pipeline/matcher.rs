@@ -74,7 +74,7 @@ impl Matcher {
     pub fn definition(&self) -> String {
         let mut text = String::new();
         for condition in &self.0 {
-            // Neither their order nor their number matters.
+            // Neither their order nor duplicates matter.
             let values: BTreeSet<_> = match &condition.values {
                 Values::Uids(uids) => uids.iter().map(|uids| format!("{uids:?}")).collect(),
                 Values::Names(globs) => globs.iter().map(Glob::to_string).collect(),

@@ -1,11 +1,12 @@
 //! The series of a view with their label values as text, for the metrics and the page.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::names::escape;
 use crate::names::users::{UserNames, Users, Wanted};
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{self, Counts, Failures, Key, Label, SeriesCounts, ViewCounts};
+use crate::pipeline::view::{self, Counts, Key, Label, SeriesCounts, StartedFailures, ViewCounts};
 use crate::sys::clock::Timestamp;
 
 /// A series of a view.
@@ -14,7 +15,8 @@ pub struct Series {
     /// The label values, in the order of the view's labels.
     pub values: Vec<String>,
     pub counts: Counts,
-    pub failures: Failures,
+    /// Only if there are any.
+    pub failures: Option<Arc<StartedFailures>>,
     /// When the series had not counted anything yet. A series that continues the counts of an earlier
     /// one, because the name of its user has changed, has no such time.
     pub start: Option<Timestamp>,
@@ -48,18 +50,22 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
             .map(|series| Series {
                 values: values(labels, &series.key, names),
                 counts: series.counts,
-                failures: failures(series),
+                failures: series.failures.clone(),
                 start: start(labels, series, names),
             })
             .collect();
     }
-    let mut merged: HashMap<Vec<String>, (Counts, Failures, Timestamp)> = HashMap::new();
+    let mut merged: HashMap<_, (Counts, Option<StartedFailures>, Timestamp)> = HashMap::new();
     for one in series {
-        let (counts, of_failures, first) = merged
-            .entry(values(labels, &one.key, names))
-            .or_insert((Counts::default(), Failures::default(), one.start));
+        let (counts, failures, first) = merged.entry(values(labels, &one.key, names)).or_insert((
+            Counts::default(),
+            None,
+            one.start,
+        ));
         *counts += one.counts;
-        *of_failures += &failures(one);
+        if let Some(more) = &one.failures {
+            failures.get_or_insert_default().merge(more);
+        }
         *first = (*first).min(one.start);
     }
     let series = merged.into_iter();
@@ -67,14 +73,10 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
         .map(|(values, (counts, failures, start))| Series {
             values,
             counts,
-            failures,
+            failures: failures.map(Arc::new),
             start: Some(start),
         })
         .collect()
-}
-
-fn failures(series: &SeriesCounts) -> Failures {
-    series.failures.as_deref().copied().unwrap_or_default()
 }
 
 fn start(labels: &[Label], series: &SeriesCounts, names: &UserNames) -> Option<Timestamp> {

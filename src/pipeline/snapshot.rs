@@ -41,7 +41,8 @@ pub struct Snapshot {
     pub exits_without_outcome: u64,
     /// Failed execs that the kernel side counted without a subject, by error.
     pub unattributed_failures: Failures,
-    /// Their number, and that of those that an earlier daemon had received and not saved.
+    /// The number of unattributed failed execs, including those that a killed daemon had received and
+    /// not saved.
     pub failures_without_subject: u64,
     /// Processes whose CPU time is counted without the name of their parent, although a view asks for
     /// it.

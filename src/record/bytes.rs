@@ -18,6 +18,9 @@ pub enum DecodeError {
     /// The length does not fit this type of record.
     #[error("{0} bytes")]
     Length(usize),
+    /// A failed exec without an error that the kernel returns to programs.
+    #[error("a failed exec that returned {0}")]
+    Errno(i32),
     /// An exit without an outcome that this version knows.
     #[error("an exit with outcome {0}")]
     Outcome(u8),

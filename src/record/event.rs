@@ -17,6 +17,9 @@ pub type CgroupName = types::cgroup_name;
 /// A program's name as the kernel keeps it: up to 15 bytes, padded with NULs.
 pub type Comm = [u8; 16];
 
+/// The largest errno of a failed exec, one less than `ERRNO_MAX` of `bpf/execsnoop.h`.
+const LAST_ERRNO: i32 = 255;
+
 /// A record in the buffer: an event, perhaps with further details.
 pub trait Observation: Sized + Send + 'static {
     /// How many observations may be in the tally before it is drained without a flush.
@@ -32,7 +35,7 @@ pub trait Observation: Sized + Send + 'static {
 }
 
 impl Observation for Event {
-    // CPU times, exits and failures are always in the tally, and each drain waits for the kernel
+    // CPU times, exits and failures are always in a tally, and each drain waits for the kernel
     // (capture/tally.rs). An observation takes at most one entry, so this is a quarter of them.
     const TALLY_PENDING: u64 = 4096;
 
@@ -78,10 +81,13 @@ pub fn nul_terminated(name: &[u8]) -> &[u8] {
 }
 
 fn checked(subject: Subject) -> Result<Subject, DecodeError> {
-    if kind(&subject) == Kind::Exit && Outcome::of(&subject).is_none() {
-        return Err(DecodeError::Outcome(subject.outcome));
+    match kind(&subject) {
+        Kind::Exit if Outcome::of(&subject).is_none() => Err(DecodeError::Outcome(subject.outcome)),
+        Kind::Failure if !(-LAST_ERRNO..0).contains(&subject.retval) => {
+            Err(DecodeError::Errno(subject.retval))
+        }
+        _ => Ok(until_nul(subject)),
     }
-    Ok(until_nul(subject))
 }
 
 /// Clears the bytes after the first NUL of each name. They can be stale, and a name

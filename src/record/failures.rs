@@ -34,7 +34,7 @@ impl FailureCounts {
         sparse(&self.0.by_errno)
     }
 
-    /// The counts of those that are unattributed, as far as they are not 0.
+    /// The unattributed counts that are not 0, with their errno.
     pub fn unattributed(&self) -> impl Iterator<Item = (i32, u64)> {
         sparse(&self.0.unattributed)
     }

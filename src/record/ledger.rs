@@ -20,8 +20,8 @@ type Fields = ([u64; 10], [u64; Outcome::ALL.len()]);
 /// The ledgers of all kinds.
 ///
 /// An exit or a failed exec is counted in its ledger's `sent`, `tallied` or `unattributed` only if it
-/// was counted by subject, because a view or a watch asked for it. The sum of these and of those that
-/// were [only seen](Self::only_seen) is `seen`.
+/// was counted by subject, because a view or a watch asked for it. Together with the observations
+/// that were [only seen](Self::only_seen), they add up to `seen`.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(from = "[(Fields, u64); KINDS]", into = "[(Fields, u64); KINDS]")]
 pub struct Ledgers {

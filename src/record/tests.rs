@@ -14,6 +14,7 @@ proptest! {
                 prop_assert!(nul_terminated(&event.subject.comm).len() <= 16);
             }
             Err(DecodeError::Length(len)) => prop_assert!(!fits && len == bytes.len()),
+            Err(DecodeError::Errno(retval)) => prop_assert!(fits && !(-255..0).contains(&retval)),
             Err(DecodeError::Outcome(outcome)) => prop_assert!(fits && !(1..=5).contains(&outcome)),
         }
         let _ = (Event::decode_subject(&bytes), Traced::decode_subject(&bytes));

@@ -88,15 +88,14 @@ impl Kernel {
         self.exits.add(wait_status, 1);
     }
 
-    /// Does what a BPF program does for an exec that fails if no view counts failed execs.
+    /// Does what a BPF program does when an exec fails and no view counts failed execs.
     pub fn fail(&mut self, errno: i32, count: u64) {
         self.ledgers[Kind::Failure].seen += count;
         self.only_seen(Kind::Failure, count.cast_signed());
         self.failures.add(errno, count);
     }
 
-    /// Does what a BPF program does for an exec of this subject that fails if a view counts failed
-    /// execs.
+    /// Does what a BPF program does when an exec of this subject fails and a view counts failed execs.
     pub fn fail_of(&mut self, subject: &Event, count: u64) {
         self.ledgers[Kind::Failure].seen += count;
         self.ledgers[Kind::Failure].tallied += count;

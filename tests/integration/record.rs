@@ -45,11 +45,16 @@ fn bytes_after_the_nul_of_a_name_are_dropped() {
 }
 
 #[test]
-fn only_exits_without_an_outcome_are_rejected() {
+fn exits_without_an_outcome_and_failures_without_an_error_are_rejected() {
     let mut failure = sample();
     failure.subject.retval = -2;
     let failed = Event::decode(&encode(&failure)).unwrap();
     assert_eq!(kind(&failed.subject), Kind::Failure);
+    for retval in [1, -256, i32::MIN] {
+        failure.subject.retval = retval;
+        let error = Event::decode(&encode(&failure)).unwrap_err();
+        assert_eq!(error, DecodeError::Errno(retval));
+    }
     let mut exit = failure;
     exit.subject.is_exit = 1;
     assert_eq!(

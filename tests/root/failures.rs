@@ -37,7 +37,7 @@ fn fail(errno: &str, program: &Path, times: u32) {
     fail_as(ways(), errno, program, times);
 }
 
-/// Does the same as a copy of [`ways`].
+/// Does the same with a copy of [`ways`], so that the process has the name of the copy.
 fn fail_as(ways: &Path, errno: &str, program: &Path, times: u32) {
     let mut command = Command::new(ways);
     let status = command

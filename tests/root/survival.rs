@@ -15,7 +15,7 @@ use testkit::daemon::{Daemon, field};
 use testkit::http::{Scrape, get};
 use testkit::mounts::in_mount_namespace;
 use testkit::paths::public_dir;
-use testkit::programs::{Programs, exec, exec_as, exec_times};
+use testkit::programs::{Programs, exec, exec_as, exec_times, go};
 use testkit::set_on_drop::SetOnDrop;
 use testkit::store::Store;
 
@@ -343,6 +343,49 @@ fn failures_continue() {
     let scrape = daemon.scrape();
     assert_eq!(scrape.value(FAILURES), 28.0);
     assert_eq!(scrape.value(OF_VIEW), 1.0);
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn a_flood_of_failures_does_not_keep_the_next_daemon_from_answering() {
+    let programs = Programs::new();
+    let program = programs.named("after-restart");
+    let mount = "mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null";
+    let (command, _dir) = in_mount_namespace(
+        mount,
+        "[capture]\nfailures = \"tracepoint\"\n\
+         [[view]]\nlabels = [\"comm\"]\nmetrics = [\"execs\", \"failures\"]\n",
+    );
+    let store = Store::new();
+    let is_over = AtomicBool::new(false);
+    let failed = AtomicU32::new(0);
+    let first = store.spawn(&command);
+    let last = scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(go("ENAMETOOLONG", &program, 10_000).success());
+                    failed.fetch_add(10_000, Ordering::Relaxed);
+                }
+            });
+        }
+        let _over = SetOnDrop(&is_over);
+        let mut daemon = first;
+        for handover in 0..3_u32 {
+            exec_times(&program, 3);
+            let scrape = daemon.scrape();
+            let executed = 3 * (handover + 1);
+            assert_eq!(scrape.execs_of("after-restart"), f64::from(executed));
+            assert_eq!(handovers(&scrape), [f64::from(handover), 0.0]);
+            scrape.assert_ledger_closes();
+            daemon.kill(Signal::KILL);
+            daemon = store.spawn(&command);
+        }
+        daemon
+    });
+    let scrape = last.scrape();
+    let total = scrape.value("execsnoop_exec_failures_total{errno=\"ENAMETOOLONG\"}");
+    assert_eq!(total, f64::from(failed.load(Ordering::Relaxed)));
     scrape.assert_ledger_closes();
 }
 

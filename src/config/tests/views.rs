@@ -98,6 +98,17 @@ fn a_filter_or_a_rule_of_no_use_is_refused_with_line_key_and_remedy() {
             "x.toml:3: view.0.always: \"ssh\" is left out by `where`",
         ),
         (
+            "\"comm\"",
+            "always = [\"kworkers\"]\nrename = { comm = [[\"^kworker\", \"kworkers\"]] }",
+            "x.toml:3: view.0.always: \"kworkers\" can be a name before or after `rename`",
+        ),
+        (
+            "\"comm\"",
+            "always = [\"python\"]\n\
+             rename = { comm = [[\"^python$\", \"py\"], [\"^python3.*$\", \"python\"]] }",
+            "x.toml:3: view.0.always: \"python\" can be a name before or after `rename`, which makes \"py\"",
+        ),
+        (
             "\"uid\"",
             "always = [\"0\"]\nwhere = { uid = [\"1-9\"] }",
             "x.toml:3: view.0.always: \"0\" is left out by `where`",
@@ -116,7 +127,7 @@ fn a_filter_or_a_rule_of_no_use_is_refused_with_line_key_and_remedy() {
 fn always_names_values_before_or_after_they_are_renamed() {
     let keys =
         "where = { comm = [\"job-*\"] }\nrename = { comm = [[\"^(.*)-[0-9]+$\", \"x-$1\"]] }";
-    for (value, name) in [("x-job", "x-job"), ("job-1", "x-job")] {
+    for (value, name) in [("x-job", "x-job"), ("job-1", "x-job"), ("job-2", "x-job")] {
         let keys = format!("{keys}\nalways = [\"{value}\"]");
         let (_, resolved) = load(&view("\"comm\"", &keys)).unwrap();
         let series = resolved.views[0].counts().series;

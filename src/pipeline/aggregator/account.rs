@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::pipeline::view::{Counts, Failures};
-use crate::record::{self, Kind, Outcome, Subject, TallyCount};
+use crate::record::{Kind, Outcome, Subject, TallyCount};
 use crate::sys::clock::Timestamp;
 
-/// Returns what observations of a subject add to the counts of the views.
-pub(super) fn counts_of(subject: &Subject, of: TallyCount) -> Counts {
+/// Returns what observations of this kind and subject add to the counts of the views.
+pub(super) fn counts_of(kind: Kind, subject: &Subject, of: TallyCount) -> Counts {
     let mut counts = Counts::default();
-    match record::kind(subject) {
+    match kind {
         Kind::CpuTime => counts.cpu_ns = of.cpu_ns,
         Kind::Exit => {
             if let Some(outcome) = Outcome::of(subject) {

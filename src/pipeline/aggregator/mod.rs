@@ -293,14 +293,15 @@ impl Aggregator {
     }
 
     fn count(&mut self, subject: &Subject, of: TallyCount, context: &Context<'_>) {
-        if record::kind(subject) == Kind::Failure {
+        let kind = record::kind(subject);
+        if kind == Kind::Failure {
             self.count_failures(subject, of.count, context);
             return;
         }
         let totals = &mut self.totals;
-        let counts = counts_of(subject, of);
+        let counts = counts_of(kind, subject, of);
         totals.attributed += counts;
-        if record::kind(subject) == Kind::CpuTime {
+        if kind == Kind::CpuTime {
             totals.cpu_times += of.count;
             totals.unknown_parents += u64::from(subject.is_parent_unknown > 0) * of.count;
         }

@@ -21,7 +21,7 @@ use crate::pipeline::change::Changes;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
 use crate::pipeline::seen::{Seen, until_next_second};
-use crate::record::{self, Event, Kind, Ledger, Ledgers, Observation};
+use crate::record::{self, Event, Kind, Ledgers, Observation, Subject};
 use crate::sys::clock::{self, Timestamp};
 
 mod settle;
@@ -67,8 +67,10 @@ pub struct Reader<S, O = Event> {
     held_back: Vec<O>,
     cgroups: CgroupCache,
     changes: Changes,
-    /// Observations received from the buffers and the tally, except those in `held_back`.
-    delivered: u64,
+    /// By kind, in the order of [`Kind::ALL`]: observations received from the buffers and the tally,
+    /// except those in `held_back`.
+    delivered: [u64; Kind::ALL.len()],
+    /// How many observations the ledgers had as tallied before the last drain of the tally.
     tallied: u64,
     answered: u64,
     /// Whether the source also has what an earlier daemon has counted. It is then not yet known how
@@ -93,7 +95,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             held_back: Vec::new(),
             cgroups: CgroupCache::default(),
             changes: Changes::default(),
-            delivered: 0,
+            delivered: [0; Kind::ALL.len()],
             tallied: 0,
             answered: 0,
             continues: false,
@@ -204,25 +206,21 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let mut pause = FIRST_PAUSE;
         let (failures, exits, after, ended) = loop {
             self.drain(1)?;
-            let failures = self.source.failures();
-            let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
-            let exits = self.source.exits();
-            let exits = exits.map_err(failed("cannot read the counts of exits"))?;
             if self.continues {
                 // The second drain takes what an earlier daemon had begun to drain.
                 self.drain_tally()?;
                 self.drain_tally()?;
                 self.continues = !self.settle()?;
             }
+            let failures = self.source.failures();
+            let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
+            let exits = self.source.exits();
+            let exits = exits.map_err(failed("cannot read the counts of exits"))?;
             let ended = clock::now();
             let after = self.ledgers()?;
             self.note_seen(ended, &after)?;
-            let only_seen = Kind::ALL.into_iter().map(|kind| after.only_seen(kind));
-            let delivered = self.delivered
-                + of_all(&after, |ledger| ledger.unattributed)
-                + only_seen.sum::<u64>();
             let all = !self.continues
-                && delivered >= of_all(&before, |ledger| ledger.seen)
+                && self.has_received(&before, &after)
                 && failures.total() >= before[Kind::Failure].seen
                 && exits.total() >= before[Kind::Exit].seen;
             let is_over = waiting_since.elapsed() >= patience;
@@ -256,15 +254,28 @@ impl<S: Source, O: Observation> Reader<S, O> {
     /// Drains the buffers and, if at least `pending` observations are in it, the tally.
     fn drain(&mut self, pending: u64) -> Result<(), Error> {
         self.drain_events()?;
-        // Less than `self.tallied` while a program has counted in the tally, but not yet here.
         let now = clock::now();
         let ledgers = self.ledgers()?;
         self.note_seen(now, &ledgers)?;
-        let tallied = of_all(&ledgers, |ledger| ledger.tallied);
+        let tallied = tallied(&ledgers);
         if tallied < self.tallied + pending {
             return Ok(());
         }
+        self.tallied = tallied;
         self.drain_tally()
+    }
+
+    /// Returns whether everything that was seen `before` has been received, apart from what `after` has
+    /// without a subject. The kind of what could not be decoded is not known.
+    fn has_received(&self, before: &Ledgers, after: &Ledgers) -> bool {
+        let missing = Kind::ALL.into_iter().zip(self.delivered);
+        let missing = missing.map(|(kind, delivered)| {
+            let without_subject = after[kind].unattributed + after.only_seen(kind);
+            before[kind]
+                .seen
+                .saturating_sub(delivered + without_subject)
+        });
+        missing.sum::<u64>() <= self.undecodable
     }
 
     fn drain_events(&mut self) -> Result<(), Error> {
@@ -290,7 +301,6 @@ impl<S: Source, O: Observation> Reader<S, O> {
             warn!(%error, "cannot read a buffer; trying again");
         }
         self.undecodable += undecodable;
-        self.delivered += undecodable;
 
         // The events of each CPU are in order, so this merges a few sorted runs.
         events.sort_by_key(|observed| observed.event().time_ns);
@@ -300,7 +310,9 @@ impl<S: Source, O: Observation> Reader<S, O> {
         if events.is_empty() {
             return Ok(());
         }
-        self.delivered += events.len() as u64;
+        for observed in &events {
+            self.delivered[index_of(&observed.event().subject)] += 1;
+        }
         let ids = events
             .iter()
             .map(|observed| observed.event().subject.cgroup_id);
@@ -311,16 +323,18 @@ impl<S: Source, O: Observation> Reader<S, O> {
     fn drain_tally(&mut self) -> Result<(), Error> {
         let mut counts = Vec::new();
         let mut undecodable = 0;
-        let mut tallied = 0;
+        let delivered = &mut self.delivered;
         self.source
             .drain_tally(&mut |key, value| {
                 // An entry stands for at least one observation, even if it cannot be decoded.
                 let count = record::decode_tally_count(value).map_or(1, |value| value.count);
-                tallied += count;
                 match O::decode_subject(key)
                     .and_then(|s| Ok((s, record::decode_tally_count(value)?)))
                 {
-                    Ok(entry) => counts.push(entry),
+                    Ok(entry) => {
+                        delivered[index_of(&entry.0)] += count;
+                        counts.push(entry);
+                    }
                     Err(error) => {
                         debug!(%error, "cannot decode an entry of the tally");
                         undecodable += count;
@@ -328,8 +342,6 @@ impl<S: Source, O: Observation> Reader<S, O> {
                 }
             })
             .map_err(failed("cannot read the tally"))?;
-        self.tallied += tallied;
-        self.delivered += tallied;
         self.undecodable += undecodable;
         if counts.is_empty() {
             return Ok(());
@@ -359,10 +371,13 @@ impl<S: Source, O: Observation> Reader<S, O> {
     }
 }
 
-/// Returns the sum of a field over all kinds.
-fn of_all(ledgers: &Ledgers, field: impl Fn(&Ledger) -> u64) -> u64 {
-    Kind::ALL
-        .into_iter()
-        .map(|kind| field(&ledgers[kind]))
-        .sum()
+/// Returns how many observations of all kinds are tallied.
+fn tallied(ledgers: &Ledgers) -> u64 {
+    let kinds = Kind::ALL.into_iter();
+    kinds.map(|kind| ledgers[kind].tallied).sum()
+}
+
+/// Returns the position of a subject's kind in [`Kind::ALL`].
+fn index_of(subject: &Subject) -> usize {
+    record::kind(subject).index() as usize
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::failures::{self, Failures};
+use super::failures::{self, StartedFailures};
 use super::key::{Key, Label};
 use super::metric::{Added, Metric};
 use crate::pipeline::history::History;
@@ -106,7 +106,7 @@ pub struct SeriesCounts {
     pub key: Arc<Key>,
     pub counts: Counts,
     /// Only if there are any.
-    pub failures: Option<Box<Failures>>,
+    pub failures: Option<Arc<StartedFailures>>,
     /// When the series had not counted anything yet: the beginning of the last flush without it.
     pub start: Timestamp,
 }

@@ -15,7 +15,7 @@ use crate::record::Outcome;
 const WAYS: usize = 4;
 
 /// The number of sets. With entries of 16 bytes, the table has 32 KiB, and with those of exits, 96 KiB.
-/// Failed execs take 320 KiB more. Each part is allocated when it is first needed.
+/// Failed execs take 336 KiB more. Each part is allocated when it is first needed.
 const SETS: usize = 512;
 
 #[derive(Debug, Clone, Copy, Default)]

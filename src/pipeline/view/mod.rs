@@ -31,7 +31,7 @@ mod slots;
 mod stored;
 
 pub use self::counts::{Counts, Exits, SeriesCounts, ViewCounts};
-pub use self::failures::{Failures, OfView as FailuresOfView};
+pub use self::failures::{Failures, OfView as FailuresOfView, StartedFailures};
 pub use self::key::{Key, Label, MAX_COMM, grouping, is_by_user_alone, key_of, name};
 pub use self::metric::{Added, Metric};
 pub use self::saved::SavedView;
@@ -42,8 +42,8 @@ use self::one_series::{NO_USER, Series};
 use self::returning::Returning;
 use self::slots::{Newcomer, Slots};
 
-/// What was counted before a view existed, or before it had a metric. What is unattributed is included,
-/// and also given on its own.
+/// What was counted before a view existed, or before it had a metric. Unattributed observations are
+/// included, and are also given separately.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Before {
     pub counts: Counts,
@@ -78,7 +78,7 @@ pub struct View {
     yielded: Counts,
     /// What was unattributed before the view existed, which is in `yielded`.
     unattributed_before: Counts,
-    /// What no series has of failed execs.
+    /// Failed execs that are in no series.
     failures: FailuresOfView,
     recent_other: History,
     /// All execs added to `recent_other`, including those too old to be kept there.
@@ -222,7 +222,7 @@ impl View {
         if more == Counts::default() {
             return;
         }
-        if self.leaves_out(subject, cgroup) {
+        if self.has_failures_only() || self.leaves_out(subject, cgroup) {
             self.filtered += more;
             return;
         }
@@ -248,9 +248,17 @@ impl View {
             return;
         }
         let now = whole_seconds(now);
-        let count = |series: &mut Series| series.count_failures(more, now);
-        let rest = self.with_series(subject, cgroup, now, false, count);
+        let start = self.flushed;
+        let is_use = self.has_failures_only();
+        let count = |series: &mut Series| series.count_failures(more, now, start, is_use);
+        let rest = self.with_series(subject, cgroup, now, is_use, count);
         self.failures.overflow += &rest.unwrap_or(*more);
+    }
+
+    /// Returns whether failed execs decide which series keep their slots, instead of execs. Otherwise,
+    /// names that are executed and never fail would take the slots, and the view would show nothing.
+    fn has_failures_only(&self) -> bool {
+        self.metrics == [Metric::Failures]
     }
 
     fn leaves_out(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> bool {
@@ -264,14 +272,16 @@ impl View {
         reserved.chain(self.slots.iter_mut()).for_each(Series::show);
     }
 
-    /// Counts in the series of a subject, which begins if there is a slot for it, and returns what
-    /// `count` returns. Only an exec can evict another series.
+    /// Counts in the series of a subject and returns the result of `count`. If the subject has no series,
+    /// one begins if there is a slot for it. Only what `is_use`, such as an exec, can evict another
+    /// series.
+    #[inline]
     fn with_series<T>(
         &mut self,
         subject: &Subject,
         cgroup: Option<&Cgroup>,
         now: u32,
-        is_exec: bool,
+        is_use: bool,
         count: impl FnOnce(&mut Series) -> T,
     ) -> Option<T> {
         let key = self.naming.key(subject, cgroup);
@@ -283,7 +293,7 @@ impl View {
         }
         let newcomer = Newcomer {
             user: subject.uid,
-            seconds: u32::from(is_exec),
+            seconds: u32::from(is_use),
         };
         let mut series = self.begin(&key, newcomer, now)?;
         let rest = count(&mut series);
@@ -291,7 +301,7 @@ impl View {
         Some(rest)
     }
 
-    /// Returns a new series for which there is a slot, or None if it gets none.
+    /// Returns a new series, after making room for it if necessary, or None if it gets no slot.
     fn begin(&mut self, key: &Key, mut newcomer: Newcomer, now: u32) -> Option<Series> {
         if self.is_full() {
             // In a view by user alone, uids with the same name are shown as one series. It would
@@ -346,7 +356,7 @@ impl View {
         let series = series.map(|(key, series)| SeriesCounts {
             key: Arc::clone(key),
             counts: series.counts(),
-            failures: series.failures.as_ref().map(|of| Box::new(of.counts)),
+            failures: series.failures.as_ref().map(|of| of.counts.clone().into()),
             start: series.start,
         });
         ViewCounts {

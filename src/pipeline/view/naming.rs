@@ -94,8 +94,8 @@ fn rename_comm(comm: &mut Comm, renamer: &mut Renamer) {
     }
 }
 
-/// Renames the value of a label from a cgroup, if the name of the cgroup is known. A new name that a
-/// group has filled with the value for cgroups that are not known is not used.
+/// Renames the value of a label from a cgroup, if the name of the cgroup is known. If
+/// the new name would be `unknown`, the value for unknown cgroups, the old name is kept.
 fn rename_known(value: Option<&mut Arc<[u8]>>, renamer: &mut Renamer) {
     if let Some(value) = value
         && !Arc::ptr_eq(value, &UNKNOWN)

@@ -63,7 +63,7 @@ impl Series {
     #[must_use]
     pub(super) fn returning(self, (last_shown, failures): (Counts, Failures)) -> Self {
         let had_failures = failures != Failures::default();
-        let failures = had_failures.then(|| failures::OfSeries::returning(failures));
+        let failures = had_failures.then(|| failures::OfSeries::returning(failures, self.start));
         Self {
             last_shown: last_shown.into(),
             failures: failures.map(Box::new),
@@ -87,11 +87,7 @@ impl Series {
     /// Adds `more`, and returns what has to be counted as `other` instead.
     #[must_use]
     pub(super) fn count(&mut self, more: Counts, now: u32) -> Counts {
-        if more.execs > 0 && (self.seconds == 0 || self.last_exec != now) {
-            self.seconds = self.seconds.saturating_add(1);
-            self.last_exec = now;
-        }
-        self.last_used = now;
+        self.note_use(more.execs > 0, now);
         let mut counts = self.counts();
         let added = more.min(self.limit() - counts);
         counts += added;
@@ -99,12 +95,29 @@ impl Series {
         more - added
     }
 
-    /// Adds failed execs, and returns what has to be counted as `other` instead.
-    #[must_use]
-    pub(super) fn count_failures(&mut self, more: &Failures, now: u32) -> Failures {
+    /// Records that something was counted. Only what `is_use`, such as an exec, makes the series
+    /// harder to evict.
+    fn note_use(&mut self, is_use: bool, now: u32) {
+        if is_use && (self.seconds == 0 || self.last_exec != now) {
+            self.seconds = self.seconds.saturating_add(1);
+            self.last_exec = now;
+        }
         self.last_used = now;
+    }
+
+    /// Adds failed execs, and returns what has to be counted as `other` instead. `start` is the start of
+    /// errors that are new. `is_use` says whether failed execs keep the slot, as execs do in other views.
+    #[must_use]
+    pub(super) fn count_failures(
+        &mut self,
+        more: &Failures,
+        now: u32,
+        start: Timestamp,
+        is_use: bool,
+    ) -> Failures {
+        self.note_use(is_use, now);
         let failures = self.failures.get_or_insert_default();
-        failures.count(more, self.is_shown)
+        failures.count(more, self.is_shown, start)
     }
 
     /// Limits the times of a series that was saved. A later time would keep it from becoming idle.
@@ -148,7 +161,7 @@ impl Series {
     pub(super) fn show(&mut self) {
         self.last_shown.set(self.counts());
         if let Some(failures) = &mut self.failures {
-            failures.last_shown = failures.counts;
+            failures.last_shown = failures.counts.numbers;
         }
         self.is_shown = true;
     }
@@ -156,8 +169,8 @@ impl Series {
     /// Returns the failed execs, and the part of them that a scrape has shown.
     pub(super) fn failures(&self) -> (Failures, Failures) {
         match &self.failures {
-            Some(failures) if self.is_shown => (failures.counts, failures.last_shown),
-            Some(failures) => (failures.counts, Failures::default()),
+            Some(failures) if self.is_shown => (failures.counts.numbers, failures.last_shown),
+            Some(failures) => (failures.counts.numbers, Failures::default()),
             None => Default::default(),
         }
     }

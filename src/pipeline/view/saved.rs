@@ -143,13 +143,23 @@ impl SavedView {
         let series = self.reserved.iter().chain(&self.series);
         let series = series.map(|(_, series)| series.failures().0);
         let of_view = &self.failures;
-        let mut failures = series.chain([of_view.overflow, of_view.filtered, of_view.yielded]);
+        let of_view = [
+            of_view.overflow,
+            of_view.filtered,
+            of_view.yielded,
+            of_view.unattributed_before,
+        ];
+        if !of_view.iter().all(|of| of.is_plausible(u64::MAX)) {
+            return false;
+        }
+        let [of_view @ .., unattributed_before] = of_view;
+        let mut failures = series.chain(of_view);
         let sum = failures.try_fold(Failures::default(), |sum, more| sum.checked_add(&more));
         let attributed = if has_failures {
             *attributed
         } else {
             Failures::default()
         };
-        sum.is_some() && sum == attributed.checked_add(&of_view.unattributed_before)
+        sum.is_some() && sum == attributed.checked_add(&unattributed_before)
     }
 }

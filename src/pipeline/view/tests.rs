@@ -5,6 +5,7 @@ use super::*;
 use crate::pipeline::matcher::Condition;
 
 mod continuing;
+mod failures;
 mod naming;
 mod scrapes;
 

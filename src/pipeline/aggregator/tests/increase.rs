@@ -194,7 +194,7 @@ impl Prometheus {
         }
         let others = view.series.iter().filter_map(|of| {
             let failures = of.failures.as_deref()?;
-            Some((Some(Key::clone(&of.key)), *failures))
+            Some((Some(Key::clone(&of.key)), failures.numbers))
         });
         let other = view.failures.other(&snapshot.unattributed_failures);
         for (key, failures) in others.chain([(None, other)]) {
@@ -212,7 +212,7 @@ fn check(view: &ViewCounts, snapshot: &Snapshot, total: Counts, total_failures: 
     let of_series = view.series.iter().filter_map(|of| of.failures.as_deref());
     let mut failures = view.failures.other(&snapshot.unattributed_failures);
     failures += &view.failures.yielded;
-    of_series.for_each(|of| failures += of);
+    of_series.for_each(|of| failures += &of.numbers);
     if view.metrics.contains(&Metric::Failures) {
         assert_eq!(&failures, total_failures, "{view:?}");
     }

@@ -39,7 +39,7 @@ fn a_view_with_other_settings_takes_over_the_counts() {
 }
 
 #[test]
-fn one_new_series_evicts_as_many_as_there_are_too_many() {
+fn one_new_series_evicts_all_series_above_the_limit() {
     const SERIES: u32 = 1000;
     let mut view = View::new(vec![Label::Uid], 2 * SERIES as usize);
     for uid in 0..SERIES {
@@ -56,7 +56,7 @@ fn one_new_series_evicts_as_many_as_there_are_too_many() {
 }
 
 #[test]
-fn a_metric_that_is_added_starts_then_also_in_a_series_that_is_older() {
+fn an_added_metric_starts_at_the_reload_even_in_older_series() {
     let [begun, added] = [1, 2].map(Timestamp::from_unix_ms);
     let with = |metrics: &[Metric]| View::new(vec![Label::Comm], 3).with_metrics(metrics.to_vec());
     let mut view = with(&[Metric::Execs]).starting(begun);
