@@ -343,12 +343,8 @@ fn snapshot(series: u32) -> Snapshot {
         cpu_ns: 123_456_789_000,
         ..Counts::default()
     };
-    let series_of = |key: Key| SeriesCounts {
-        key: key.into(),
-        counts,
-        failures: None,
-        start: Timestamp::from_unix_ms(1_764_000_000_000),
-    };
+    let series_of =
+        |key: Key| SeriesCounts::new(key, counts, Timestamp::from_unix_ms(1_764_000_000_000));
     let keys: [Vec<Key>; 2] = [
         (0..series / 2 - uids).map(key_of_comm).collect(),
         (0..uids).map(key_of_uid).collect(),

@@ -55,9 +55,10 @@
 //!
 //! - *ledger*: the kernel's account: per kind, how many observations were seen and what became
 //!   of each
-//! - *subject*: what distinguishes counts in the kernel: program, parent, user and cgroup
+//! - *subject*: what distinguishes counts in the kernel: program, parent, user and cgroup, and how an
+//!   exit ended or an exec failed
 //! - *tally*: a hash map in the kernel that, by subject, sums up CPU times and exits, and counts the
-//!   events that did not fit the buffer
+//!   events that did not fit the buffer. Failed execs have one of their own
 //! - *outcome*: how a process ended: `success`, `error`, `signal`, `crash` or `oom`
 //! - *unattributed*: counted in a total, but without a subject: neither the buffer nor the tally
 //!   had room
@@ -75,7 +76,8 @@
 //!
 //! 1. The ledger closes. The kernel counts what it sees before it tries anything else. Every
 //!    exec and CPU time seen is counted from an event, from the tally, or as unattributed; every
-//!    failed exec is counted by its errno, and every exit by its status.
+//!    failed exec is counted by its errno, and every exit by its status. Failed execs and exits that a
+//!    view counts are accounted for in the same way as execs.
 //!    `execsnoop_ledger_difference` is the number missing.
 //! 2. If an event is lost, its details are lost, but it is still counted.
 //! 3. Only the aggregator counts. The reader knows nothing of metrics, and HTTP knows nothing of

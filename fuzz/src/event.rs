@@ -1,8 +1,8 @@
 //! Records of the kernel side: decoding and encoding a record again gives the same bytes.
 
 use execsnoopd::record::{
-    CgroupName, DecodeError, Event, Ledger, Observation, Subject, Text, Traced,
-    decode_cgroup_name, decode_failures, decode_ledger, decode_tally_count,
+    CgroupName, DecodeError, Event, Ledger, Observation, Subject, Text, Traced, decode_cgroup_name,
+    decode_failures, decode_ledger, decode_tally_count,
 };
 
 use crate::up_to_the_edge;

@@ -1,4 +1,5 @@
-//! The tally: the in-kernel counts, by subject, of CPU time and of what did not fit the buffer.
+//! A tally: in-kernel counts by subject. One has CPU times, exits and what did not fit the buffer,
+//! another one failed execs.
 //!
 //! Two hash maps take turns in the only slot of an array of maps. A drain puts the empty one
 //! into the slot. The kernel returns from that update only when no program uses the other one

@@ -34,7 +34,7 @@ pub struct ViewConfig {
     /// In a view with one label: values that have a series from the start and keep it.
     #[serde(default)]
     pub always: Vec<String>,
-    /// What an exec, exit or CPU time must have to be counted in a series. All others are `other`.
+    /// What an observation must have to be counted in a series. All others are `other`.
     #[serde(default, rename = "where")]
     pub filter: Conditions,
     #[serde(default)]

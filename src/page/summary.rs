@@ -251,11 +251,12 @@ mod tests {
             cpu_ns: 1,
             ..Counts::default()
         };
-        let series = (1..=14).map(|n| SeriesCounts {
-            key: key(b'a' + n).into(),
-            counts: counts(u64::from(n / 2)),
-            failures: None,
-            start: Timestamp::default(),
+        let series = (1..=14).map(|n| {
+            SeriesCounts::new(
+                key(b'a' + n),
+                counts(u64::from(n / 2)),
+                Timestamp::default(),
+            )
         });
         let snapshot = Snapshot {
             execs: 49 + 100 + 20 + 5,

@@ -1,6 +1,5 @@
 //! Made-up counts of a busy host, for tests of the page.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use execsnoopd::pipeline::history::{History, SPAN};
@@ -53,12 +52,7 @@ pub fn busy() -> Snapshot {
         (1, 400, 2_000),
         (33, 87_068, 10_210_000),
     ];
-    let series = |key, counts| SeriesCounts {
-        key: Arc::new(key),
-        counts,
-        failures: None,
-        start: Timestamp::default(),
-    };
+    let series = |key, counts| SeriesCounts::new(key, counts, Timestamp::default());
     let view = |labels: &[Label], series| ViewCounts {
         labels: labels.to_vec(),
         series,

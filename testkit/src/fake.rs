@@ -21,6 +21,8 @@ pub struct Kernel {
     pub exits: ExitCounts,
     /// The paths of cgroups by id.
     pub cgroups: HashMap<u64, Vec<u8>>,
+    /// What happens before each read of the ledgers.
+    pub before_read: Option<fn(&mut Kernel)>,
     /// If set, the next read of the ledgers fails with this error.
     pub ledger_error: Option<io::Error>,
     /// Whether the next drain of the events panics.
@@ -110,8 +112,9 @@ impl Kernel {
 
     /// Adds to the observations that are not counted by subject.
     pub fn only_seen(&mut self, kind: Kind, more: i64) {
-        let sum = self.ledgers.only_seen(kind).strict_add_signed(more);
-        self.ledgers.set_only_seen(kind, sum);
+        let sum = self.ledgers.only_seen(kind).checked_add_signed(more);
+        self.ledgers
+            .set_only_seen(kind, sum.expect("no fewer than 0"));
     }
 }
 
@@ -168,6 +171,9 @@ impl Source for Fake {
 
     fn ledgers(&mut self) -> io::Result<Ledgers> {
         let mut kernel = self.kernel.lock().unwrap();
+        if let Some(happens) = kernel.before_read {
+            happens(&mut kernel);
+        }
         match kernel.ledger_error.take() {
             Some(error) => Err(error),
             None => Ok(kernel.ledgers),

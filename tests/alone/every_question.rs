@@ -3,14 +3,17 @@
 //! observes the whole host.
 
 use std::fmt::Write;
+use std::os::unix::fs::symlink;
 use std::thread::{ScopedJoinHandle, scope, sleep};
 use std::time::{Duration, Instant};
 
+use execsnoopd::pipeline::view::Metric;
 use testkit::cgroups::Cgroup;
 use testkit::compiled::ways;
-use testkit::daemon::{configured, exec_names};
+use testkit::daemon::exec_names;
 use testkit::http::{Scrape, get};
-use testkit::programs::Programs;
+use testkit::mounts::with_tracefs;
+use testkit::programs::{Programs, go};
 
 /// The number of different programs by default, and the environment variable that overrides it. A
 /// million programs take two minutes.
@@ -18,8 +21,10 @@ const PROGRAMS: u32 = 100_000;
 const VARIABLE: &str = "EXECSNOOPD_QUESTION_PROGRAMS";
 /// Programs for each cgroup.
 const PROGRAMS_PER_CGROUP: u32 = 100;
-/// Like the names between two scrapes, the cgroups between two scrapes fit into the tally.
+/// Like the names between two scrapes, the cgroups between two scrapes fit into the tally, and the names
+/// that fail into that of failures.
 const CGROUPS_BETWEEN_SCRAPES: u32 = 1_000;
+const FAILURES_BETWEEN_SCRAPES: u32 = 10_000;
 const THREADS: u32 = 2;
 const USERS: u32 = 1000;
 const WATCHES: u32 = 64;
@@ -39,11 +44,11 @@ const LABELS: [&str; 10] = [
 
 /// The first watch is of the programs in cgroups, and each of the others of a user.
 fn config() -> String {
-    let mut config = "[[label]]\nname = \"job\"\ncgroup = \"/job_([0-9]+)(?:/|$)\"\n".to_owned();
+    let mut config = "[capture]\nfailures = \"tracepoint\"\n[[label]]\nname = \"job\"\ncgroup = \"/job_([0-9]+)(?:/|$)\"\n".to_owned();
     for labels in LABELS {
         let labels = labels.replace(", ", "\", \"");
-        let metrics = "\"execs\", \"cpu_seconds\", \"exits\", \"lifetime_seconds\"";
-        let view = format!("[[view]]\nlabels = [\"{labels}\"]\nmetrics = [{metrics}]\n");
+        let metrics = Metric::ALL.map(Metric::name).join("\", \"");
+        let view = format!("[[view]]\nlabels = [\"{labels}\"]\nmetrics = [\"{metrics}\"]\n");
         // Writing to a String does not fail.
         let _ = writeln!(config, "{view}max_series = 600");
     }
@@ -71,7 +76,9 @@ fn every_question_is_answered_exactly_while_names_users_and_cgroups_come_and_go(
     let cgroups = programs_each * THREADS / PROGRAMS_PER_CGROUP;
     let programs = Programs::new();
     let churning = &programs.named("churning");
-    let (daemon, _config) = configured(&config());
+    let endless = &programs.path().join("endless");
+    symlink(endless, endless).unwrap();
+    let (daemon, _config) = with_tracefs(&config());
     let address = daemon.address;
     Scrape::of(address);
     let peak_before = daemon.peak_kib();
@@ -82,6 +89,12 @@ fn every_question_is_answered_exactly_while_names_users_and_cgroups_come_and_go(
             let program = programs.path().join(format!("s{thread}"));
             storms.push(scope.spawn(move || exec_names(address, ways(), &program, programs_each)));
         }
+        storms.push(scope.spawn(move || {
+            for _ in 0..programs_each / FAILURES_BETWEEN_SCRAPES {
+                assert!(go("names-that-fail", endless, FAILURES_BETWEEN_SCRAPES).success());
+                Scrape::of(address);
+            }
+        }));
         storms.push(scope.spawn(move || {
             for n in 0..cgroups {
                 let path = format!("churning.slice/churn-{n}.service/job_{n}");
@@ -103,6 +116,11 @@ fn every_question_is_answered_exactly_while_names_users_and_cgroups_come_and_go(
     scrape.assert_ledger_closes();
     assert_eq!(scrape.value("execsnoop_unattributed_execs_total"), 0.0);
     assert_eq!(scrape.value("execsnoop_unattributed_exits_total"), 0.0);
+    let failures = scrape.sum("execsnoop_unattributed_exec_failures_total");
+    assert_eq!(failures, 0.0);
+    let failed = scrape.value("execsnoop_exec_failures_total{errno=\"ELOOP\"}");
+    let rounds = programs_each / FAILURES_BETWEEN_SCRAPES;
+    assert_eq!(failed, f64::from(rounds * FAILURES_BETWEEN_SCRAPES));
     assert_eq!(watched(&scrape, "cgroups"), [f64::from(cgroups); 2]);
     let each = f64::from(programs_each / USERS * THREADS);
     for user in 1..WATCHES {

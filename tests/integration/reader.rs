@@ -9,7 +9,7 @@ use execsnoopd::pipeline::flush::Control;
 use execsnoopd::pipeline::message::Message;
 use execsnoopd::pipeline::reader::{Error, Reader};
 use execsnoopd::pipeline::view::{Label, View};
-use execsnoopd::record::Event;
+use execsnoopd::record::{Event, Kind};
 use testkit::bytes::encode;
 use testkit::fake::{Fake, Kernel, event};
 use tokio::sync::mpsc;
@@ -215,4 +215,54 @@ fn views_reach_the_aggregator_before_the_first_cgroup_with_their_labels() {
     }
     control.stop();
     thread.join().unwrap().unwrap();
+}
+
+/// A thousand execs that fail.
+fn flood(kernel: &mut Kernel) {
+    let mut failed = event(b"flood", 0, 1);
+    failed.subject.retval = -2;
+    kernel.fail_of(&failed, 1000);
+}
+
+#[test]
+fn a_daemon_continues_the_counts_of_an_earlier_one_during_a_flood_of_failures() {
+    let mut kernel = Kernel {
+        before_read: Some(flood),
+        ..Kernel::default()
+    };
+    kernel.emit(encode(&event(b"prog", 0, 1)));
+    let (source, _kernel) = Fake::new(kernel);
+    let (sender, mut messages) = mpsc::channel(16);
+    let mut reader = Reader::new(source, Control::new().unwrap(), sender).continuing(true);
+    reader.flush_now().unwrap();
+    let settled = std::iter::from_fn(|| messages.try_recv().ok()).find_map(|message: Message| {
+        let Message::Settled { delivered, .. } = message else {
+            return None;
+        };
+        Some(delivered)
+    });
+    // Failures in progress may have been delivered or not.
+    let [execs, _, exits, cpu_times] = settled.expect("it does not wait for the end of the flood");
+    assert_eq!([execs, exits, cpu_times], [1, 0, 0]);
+}
+
+#[test]
+fn a_flood_of_failures_does_not_hide_that_an_exec_is_missing() {
+    let mut kernel = Kernel {
+        before_read: Some(|kernel| {
+            flood(kernel);
+            if kernel.failures.total() == 20_000 {
+                kernel.ledgers[Kind::Exec].sent += 1;
+                kernel.events.push_back(encode(&event(b"late", 0, 7)));
+            }
+        }),
+        ..Kernel::default()
+    };
+    kernel.ledgers[Kind::Exec].seen = 1;
+    let mut running = start(kernel, 64);
+    let request = running.control.request_flush();
+    assert_eq!(running.times_until_flush(request), [7]);
+    running.control.stop();
+    running.messages.close();
+    let _ = running.thread.join().unwrap();
 }

@@ -122,16 +122,6 @@ fn values_out_of_range_are_refused_with_line_and_key() {
             "view.0.metrics",
         ),
         (
-            "[capture]\nexits = false\n[[view]]\nlabels = [\"comm\"]\nmetrics = [\"lifetime_seconds\"]",
-            5,
-            "view.0.metrics",
-        ),
-        (
-            "[capture]\nfailures = \"off\"\n[[view]]\nlabels = [\"comm\"]\nmetrics = [\"failures\"]",
-            5,
-            "view.0.metrics",
-        ),
-        (
             "[[view]]\nlabels = [\"comm\"]\nmax_series = 0",
             3,
             "view.0.max_series",
@@ -198,6 +188,25 @@ fn overlapping_addresses_are_refused_and_both_are_named() {
         "{message}"
     );
     assert!(load("web.listen = [\"127.0.0.1:1\", \"[::1]:1\", \":0\", \":0\"]").is_ok());
+}
+
+#[test]
+fn a_metric_of_what_is_not_captured_is_refused_with_a_remedy() {
+    for (capture, metric, needed) in [
+        ("exits = false", "exits", "capture.exits = true"),
+        ("exits = false", "lifetime_seconds", "capture.exits = true"),
+        (
+            "failures = \"off\"",
+            "failures",
+            "capture.failures = \"auto\" or \"tracepoint\"",
+        ),
+    ] {
+        let text = format!(
+            "[capture]\n{capture}\n[[view]]\nlabels = [\"comm\"]\nmetrics = [\"{metric}\"]"
+        );
+        let expected = format!("x.toml:5: view.0.metrics: `{metric}` needs `{needed}`");
+        assert_eq!(refused(&text), expected);
+    }
 }
 
 #[test]

@@ -111,6 +111,18 @@ pub struct SeriesCounts {
     pub start: Timestamp,
 }
 
+impl SeriesCounts {
+    /// A series without failed execs.
+    pub fn new(key: Key, counts: Counts, start: Timestamp) -> Self {
+        Self {
+            key: Arc::new(key),
+            counts,
+            failures: None,
+            start,
+        }
+    }
+}
+
 /// The counts of a view at a flush. The total is the sum of the series, `overflow`, `filtered`, `yielded`
 /// and what has been unattributed since the view was created.
 #[derive(Debug, Clone)]

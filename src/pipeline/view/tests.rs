@@ -104,12 +104,7 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     let mut view = View::new(vec![Label::Comm], 2)
         .idle_after(Duration::ZERO)
         .reserve([key(b'z')]);
-    let reserved = SeriesCounts {
-        key: key(b'z').into(),
-        counts: execs(0),
-        failures: None,
-        start: Timestamp::default(),
-    };
+    let reserved = SeriesCounts::new(key(b'z'), execs(0), Timestamp::default());
     assert_eq!(view.counts().series, [reserved]);
     for comm in *b"abz" {
         view.add(&subject(comm, 0), None, NOW, execs(1));
