@@ -104,6 +104,9 @@ fn records(directory: &Path) -> Result<()> {
         buffer_pages: 1,
         with_parent_comm: true,
         with_cgroup: true,
+        with_exits: true,
+        with_failures: true,
+        failures: Some(FailureHooks::FexitOrTracepoint),
         ..Options::default()
     };
     let mut capture = Capture::start(&counted)?;
@@ -123,9 +126,11 @@ fn records(directory: &Path) -> Result<()> {
 
     let shown = Options {
         transports: vec![TransportKind::Ring],
-        failures: Some(FailureHooks::FexitOrTracepoint),
+        with_exits: false,
+        with_failures: false,
         live: Live {
             failures: true,
+            exits: true,
             path: true,
             args: true,
             ..Live::default()
