@@ -3,6 +3,7 @@ mod resume;
 
 use nix::errno::Errno;
 
+use super::account::difference;
 use super::*;
 use crate::capture::source::ProgramStats;
 use crate::pipeline::cgroup_cache::Cgroups;

@@ -2,7 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+use crate::names::cgroup::Cgroup;
 use crate::pipeline::matcher::Condition;
+use crate::record::Subject;
 
 mod continuing;
 mod failures;
