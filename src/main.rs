@@ -7,6 +7,7 @@ use clap::Parser;
 use execsnoopd::cli::{self, Cli, Command};
 use execsnoopd::daemon::signals::{Held, Signals};
 use execsnoopd::sys::log::{self, LogFormat, LogLevel};
+use execsnoopd::sys::malloc;
 use execsnoopd::{capture, config, daemon, doctor, trace};
 use tracing::error;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, held: Held) -> ExitCode {
+    malloc::share_heap();
     let signals = match Signals::handle(held) {
         Ok(signals) => signals,
         Err(error) => {

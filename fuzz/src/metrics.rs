@@ -161,7 +161,7 @@ fn add_sample(family: &mut Family, line: &str) {
         let (name, value) = label.split_once('=')?;
         Some(Label {
             name: name.to_owned().into(),
-            value: value.trim_matches('"').to_owned(),
+            value: value.trim_matches('"').into(),
         })
     });
     let labels: Vec<_> = labels.collect();

@@ -33,8 +33,8 @@ impl Source for Capture {
         if let Some(failures) = &mut self.failure_tally {
             let tallied = Some(ledger(&self.maps, Kind::Failure)?.tallied);
             if failures.tallied != [tallied; 2] {
-                failures.tallied = [failures.tallied[1], tallied];
                 failures.tally.drain(entry)?;
+                failures.tallied = [failures.tallied[1], tallied];
             }
         }
         Ok(())
@@ -44,11 +44,7 @@ impl Source for Capture {
         for (subject, count) in &self.leftover.tally {
             entry(subject, count);
         }
-        self.tally.peek(entry)?;
-        match &self.failure_tally {
-            Some(failures) => failures.tally.peek(entry),
-            None => Ok(()),
-        }
+        self.tally.peek(entry)
     }
 
     fn ledgers(&mut self) -> io::Result<Ledgers> {

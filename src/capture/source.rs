@@ -16,10 +16,11 @@ pub trait Source: Send {
     /// After an error in one buffer, the others are still drained.
     fn drain_events(&mut self, event: &mut dyn FnMut(&[u8])) -> io::Result<()>;
 
-    /// Takes all counts out of the tally: the bytes of each subject and of its count.
+    /// Takes all counts out of the tallies: the bytes of each subject and of its count.
     fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>;
 
-    /// Reads the counts in the tally like [`drain_tally`](Self::drain_tally), and leaves them there.
+    /// Reads the counts in the tally like [`drain_tally`](Self::drain_tally), except those of failed
+    /// execs, and leaves them there.
     fn peek_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()>;
 
     /// The sums over all CPUs since counting began. `seen` is never older than the other fields.

@@ -219,18 +219,17 @@ impl ViewConfig {
     }
 }
 
-/// Returns why it is not clear which series a value of `always` means: the value can be one that the
-/// rules make, and they change it as well.
+/// Returns why it is not clear which series a value of `always` means: a rule makes this name, and a rule
+/// changes it. Names that are made of groups are not considered.
 fn ambiguity(value: &str, name: &[u8], rules: &Rules) -> Option<String> {
-    let once = rules.rename(name);
-    let twice = rules.rename(&once);
-    if *once == *name || (once == twice && !rules.is_literal_result(name)) {
+    let new = rules.rename(name);
+    if *new == *name || !rules.is_literal_result(name) {
         return None;
     }
-    let once = String::from_utf8_lossy(&once);
+    let new = String::from_utf8_lossy(&new);
     Some(format!(
-        "{value:?} can be a name before or after `rename`, which makes {once:?} of it; change the rules \
-         so that none matches what they make"
+        "{value:?} can be a name before or after `rename`, which makes {new:?} of it; change the rules so \
+         that none matches what they make"
     ))
 }
 

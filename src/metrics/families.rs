@@ -1,6 +1,7 @@
 //! Metric families, which each format encodes in its way.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::sys::clock::Timestamp;
 
@@ -32,7 +33,8 @@ pub struct Sample {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     pub name: Cow<'static, str>,
-    pub value: String,
+    /// Shared by the samples of a series in all metrics of a view.
+    pub value: Arc<str>,
 }
 
 /// The value of a sample: a histogram in a family of histograms, else a number.
@@ -149,7 +151,7 @@ pub(super) fn value(labels: Vec<Label>, n: f64) -> Sample {
     Sample::new(labels, Value::Number(n))
 }
 
-pub(super) fn pair(name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Label {
+pub(super) fn pair(name: impl Into<Cow<'static, str>>, value: impl Into<Arc<str>>) -> Label {
     Label {
         name: name.into(),
         value: value.into(),

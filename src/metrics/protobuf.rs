@@ -118,7 +118,7 @@ fn message(family: Family) -> MetricFamily {
 fn metric(kind: MetricType, sample: Sample) -> Metric {
     let labels = sample.labels.into_iter().map(|label| LabelPair {
         name: label.name.into_owned(),
-        value: label.value,
+        value: (*label.value).to_owned(),
     });
     let mut metric = Metric {
         label: labels.collect(),

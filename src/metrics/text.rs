@@ -36,7 +36,7 @@ fn metric(kind: FamilyKind, sample: Sample) -> Metric {
     let labels = sample.labels.into_iter().map(|label| {
         let mut pair = LabelPair::default();
         pair.set_name(label.name.into_owned());
-        pair.set_value(label.value);
+        pair.set_value((*label.value).to_owned());
         pair
     });
     let mut metric = Metric::from_label(labels.collect());
@@ -74,7 +74,7 @@ pub(super) fn collected(family: &MetricFamily) -> Family {
     let samples = family.get_metric().iter().map(|metric| {
         let labels = metric.get_label().iter().map(|pair| Label {
             name: pair.name().to_owned().into(),
-            value: pair.value().to_owned(),
+            value: pair.value().into(),
         });
         let value = if is_counter {
             metric.get_counter().get_value()

@@ -17,7 +17,7 @@ impl Execs<'_> {
         let mut yielded = Metric::ALL.map(|_| Vec::new());
         for view in &snapshot.views {
             let name = view::name(&view.labels);
-            let label = || vec![pair("view", &name)];
+            let label = || vec![pair("view", &*name)];
             series.push(value(label(), view.series.len() as f64));
             limit.push(value(label(), view.max_series as f64));
             overflow.push(count(label(), view.overflow.execs).since(view.start));
@@ -33,6 +33,11 @@ impl Execs<'_> {
                 start: Some(view.start),
             }];
             all.extend(series::series(view, self.names));
+            let all = all.into_iter().map(|mut series| {
+                let values = std::mem::take(&mut series.values);
+                (label_pairs(&view.labels, values), series)
+            });
+            let all: Vec<_> = all.collect();
             let by = label_list(&view.labels);
             for (metric, yielded) in Metric::ALL.into_iter().zip(&mut yielded) {
                 if !view.metrics.contains(&metric) || !self.observes(metric) {
@@ -42,11 +47,10 @@ impl Execs<'_> {
                 let failures = StartedFailures::new(failures, view.start);
                 let failures = Some(&failures);
                 yielded.extend(samples(metric, label(), &view.yielded, failures, None));
-                let of = |series: &Series| {
-                    let labels = label_pairs(&view.labels, series.values.clone());
+                let of = |(labels, series): &(Vec<Pair>, Series)| {
                     let start = series.start.map(|start| view.start_of(metric, start));
                     let failures = series.failures.as_deref();
-                    samples(metric, labels, &series.counts, failures, start)
+                    samples(metric, labels.clone(), &series.counts, failures, start)
                 };
                 let (name, help) = name_and_help(metric, &name, &by);
                 let samples = all.iter().flat_map(of);

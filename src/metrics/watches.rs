@@ -7,7 +7,7 @@ use crate::sys::clock::Timestamp;
 
 /// `has_exits` says whether exits are observed.
 pub(super) fn families(watches: &[WatchCounts], has_exits: bool) -> Vec<Family> {
-    let label = |watch: &WatchCounts| vec![pair("watch", &watch.name)];
+    let label = |watch: &WatchCounts| vec![pair("watch", &*watch.name)];
     let seconds = |time: Timestamp| time.unix_ms() as f64 / 1e3;
     let execs = watches
         .iter()

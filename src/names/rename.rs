@@ -49,7 +49,7 @@ impl Rules {
         }
     }
 
-    /// Returns whether this is what a rule makes of every name that it matches.
+    /// Returns whether this is the text of a rule's new name.
     pub fn is_literal_result(&self, name: &[u8]) -> bool {
         self.rules.iter().any(|(_, new)| **new == *name)
     }

@@ -113,7 +113,9 @@ pub struct Account {
 impl Summary {
     /// Summarizes a snapshot, with these names of users.
     pub fn of(snapshot: &Snapshot, capture_info: &CaptureInfo, names: &UserNames) -> Self {
+        // The page shows no failed execs by view.
         let views = snapshot.views.iter();
+        let views = views.filter(|view| view.metrics != [Metric::Failures]);
         let differences = Kind::ALL.into_iter().zip(snapshot.differences);
         Self {
             execs: snapshot.execs,

@@ -27,8 +27,9 @@ pub enum Message<O = Event> {
     /// before this one and was not saved, is lost.
     Settled {
         /// By kind, in the order of [`Kind::ALL`]: the number of observations that the kernel side has
-        /// delivered so far, to this daemon or to an earlier one.
-        delivered: [u64; Kind::ALL.len()],
+        /// delivered so far, to this daemon or to an earlier one. None if it is not known: for failed
+        /// execs, until a moment at which none is in progress, and afterwards for all other kinds.
+        delivered: [Option<u64>; Kind::ALL.len()],
         /// Those among them that this daemon could not decode.
         undecodable: u64,
     },

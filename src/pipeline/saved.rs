@@ -167,16 +167,19 @@ impl Totals {
 
     /// Finds out what earlier daemons lost: what the kernel side has `delivered` by kind, and what is
     /// not counted, of which the current daemon could not decode `undecodable`.
-    pub(super) fn settle(&mut self, delivered: &[u64; Kind::ALL.len()], undecodable: u64) {
+    pub(super) fn settle(&mut self, delivered: &[Option<u64>; Kind::ALL.len()], undecodable: u64) {
         for kind in Kind::ALL {
             let index = kind.index() as usize;
+            let Some(delivered) = delivered[index] else {
+                continue;
+            };
             let counted = match kind {
                 Kind::CpuTime => self.cpu_times,
                 Kind::Exit => self.attributed.exits.iter().sum(),
                 Kind::Failure => self.attributed_failures.total(),
                 Kind::Exec => self.attributed.execs + undecodable,
             };
-            let lost = delivered[index].saturating_sub(counted);
+            let lost = delivered.saturating_sub(counted);
             self.lost[index] = self.lost[index].max(lost);
         }
     }

@@ -1,6 +1,17 @@
-//! Trims the heap, so that memory that only the start needed goes back to the kernel.
+//! Keeps the heap small.
 
-#![allow(unsafe_code)] // one of the exceptions named in Cargo.toml: malloc_trim(3)
+#![allow(unsafe_code)] // one of the exceptions named in Cargo.toml: mallopt(3) and malloc_trim(3)
+
+/// Makes all threads share one heap. By default, glibc gives each of the first threads its own
+/// (`mallopt(3)`, `M_ARENA_MAX`), and in each of them, the memory of the largest answer to a scrape can
+/// remain. Call this before the first thread starts.
+pub fn share_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) has no preconditions, and no other thread runs.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
 
 /// Returns free memory of the process to the kernel.
 ///

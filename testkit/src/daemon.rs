@@ -16,9 +16,9 @@ use tempfile::TempDir;
 use crate::http::Scrape;
 use crate::paths;
 
-/// The number of names that [`exec_names`] executes between two scrapes. Each has up to three entries in
-/// the tally, which has 16 384 (`bpf/ledger.h`).
-const NAMES_BETWEEN_SCRAPES: u32 = 2_000;
+/// How many names two storms at a time can each execute between two scrapes. Each name has up to three
+/// entries in the tally, for its exec, its exit and its CPU time. The tally has 16 384 (`bpf/ledger.h`).
+pub const NAMES_BETWEEN_SCRAPES: u32 = 2_000;
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -250,9 +250,9 @@ pub fn with_transport(transport: &str, config: &str) -> (Daemon, TempDir) {
 }
 
 /// Executes this number of programs, each with a new name that begins with `program`, as up to a
-/// thousand users. `ways` is [`ways`](crate::compiled::ways) or a copy of it. A scrape after each round empties the tally, which has room for
-/// the execs, exits and CPU times of two such storms at a time. So no exec is unattributed, however slow
-/// the daemon is.
+/// thousand users. `ways` is [`ways`](crate::compiled::ways) or a copy of it. A scrape after each
+/// [round](NAMES_BETWEEN_SCRAPES) empties the tally, so no exec is unattributed, however slow the daemon
+/// is.
 pub fn exec_names(daemon: SocketAddr, ways: &Path, program: &Path, number: u32) {
     let mut left = number;
     while left > 0 {

@@ -2,11 +2,11 @@
 //! fill the views of the daemons that other tests start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{ScopedJoinHandle, scope, sleep};
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use testkit::compiled::ways;
-use testkit::daemon::{configured, exec_names};
+use testkit::daemon::{NAMES_BETWEEN_SCRAPES, configured, exec_names};
 use testkit::http::Scrape;
 use testkit::programs::{Programs, exec, exec_as, exec_times, go};
 use testkit::set_on_drop::SetOnDrop;
@@ -39,31 +39,31 @@ fn many_names_of_a_thousand_users_lose_no_count_and_evict_no_series_in_use() {
     exec_as(&known, Some(700_400));
     daemon.scrape();
     let peak_before = daemon.peak_kib();
-    let in_use = scope(|scope| {
-        let storms: Vec<_> = (0..THREADS)
-            .map(|i| {
-                let program = programs.path().join(format!("s{i}"));
-                let address = daemon.address;
-                scope.spawn(move || exec_names(address, ways(), &program, programs_each))
-            })
-            .collect();
-        // A user of the storm who is seen in more than twice as many seconds as root or this user
-        // could evict their series. Executing as both throughout the storm prevents that, however
-        // long the storm takes.
-        let mut in_use = 1.0;
-        let mut last = daemon.scrape();
-        while !storms.iter().all(ScopedJoinHandle::is_finished) {
+    let mut in_use = 1.0;
+    let mut last = daemon.scrape();
+    let mut scraped = || {
+        let scrape = daemon.scrape();
+        scrape.assert_ledger_closes();
+        assert_increases_are_equal(&scrape, &last);
+        last = scrape;
+    };
+    for _round in 0..programs_each / NAMES_BETWEEN_SCRAPES {
+        scope(|scope| {
+            for thread in 0..THREADS {
+                let program = programs.path().join(format!("s{thread}"));
+                scope
+                    .spawn(move || assert!(go("names", &program, NAMES_BETWEEN_SCRAPES).success()));
+            }
+            // A user of the storm who is seen in more than twice as many seconds as root or this user
+            // could evict their series. Executing as both throughout the storm prevents that, however
+            // long the storm takes.
             exec(&known);
             exec_as(&known, Some(700_400));
             in_use += 1.0;
-            let scrape = daemon.scrape();
-            scrape.assert_ledger_closes();
-            assert_increases_are_equal(&scrape, &last);
-            last = scrape;
-            sleep(Duration::from_millis(100));
-        }
-        in_use
-    });
+            scraped();
+        });
+        scraped();
+    }
     exec_times(&known, 5);
     exec_times(&reserved, 5);
     let scrape = daemon.scrape();

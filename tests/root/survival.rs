@@ -1,6 +1,7 @@
 //! Counts that survive restarts and kills of the daemon, with the test in the role of systemd.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -358,14 +359,21 @@ fn a_flood_of_failures_does_not_keep_the_next_daemon_from_answering() {
     );
     let store = Store::new();
     let is_over = AtomicBool::new(false);
-    let failed = AtomicU32::new(0);
+    let endless = programs.path().join("endless");
+    symlink(&endless, &endless).unwrap();
+    // One name that fails as fast as possible, and ever new names.
+    let floods = [
+        ("ENAMETOOLONG", "ENAMETOOLONG", 1_000_000),
+        ("names-that-fail", "ELOOP", 100_000),
+    ];
+    let failed = floods.map(|_| AtomicU32::new(0));
     let first = store.spawn(&command);
     let last = scope(|scope| {
-        for _ in 0..2 {
+        for ((way, _, times), failed) in floods.iter().zip(&failed) {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    assert!(go("ENAMETOOLONG", &program, 1_000_000).success());
-                    failed.fetch_add(1_000_000, Ordering::Relaxed);
+                    assert!(go(way, &endless, *times).success());
+                    failed.fetch_add(*times, Ordering::Relaxed);
                 }
             });
         }
@@ -384,8 +392,12 @@ fn a_flood_of_failures_does_not_keep_the_next_daemon_from_answering() {
         daemon
     });
     let scrape = last.scrape();
-    let total = scrape.value("execsnoop_exec_failures_total{errno=\"ENAMETOOLONG\"}");
-    assert_eq!(total, f64::from(failed.load(Ordering::Relaxed)));
+    for ((_, errno, _), failed) in floods.iter().zip(&failed) {
+        let total = scrape.value(&format!(
+            "execsnoop_exec_failures_total{{errno=\"{errno}\"}}"
+        ));
+        assert_eq!(total, f64::from(failed.load(Ordering::Relaxed)), "{errno}");
+    }
     scrape.assert_ledger_closes();
 }
 

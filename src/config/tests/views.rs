@@ -125,9 +125,8 @@ fn a_filter_or_a_rule_of_no_use_is_refused_with_line_key_and_remedy() {
 
 #[test]
 fn always_names_values_before_or_after_they_are_renamed() {
-    let keys =
-        "where = { comm = [\"job-*\"] }\nrename = { comm = [[\"^(.*)-[0-9]+$\", \"x-$1\"]] }";
-    for (value, name) in [("x-job", "x-job"), ("job-1", "x-job"), ("job-2", "x-job")] {
+    let keys = "where = { comm = [\"job-*\"] }\nrename = { comm = [[\"^(.*)-[0-9]+$\", \"x-$1\"], [\"^a$\", \"b\"], [\"^b$\", \"c\"]] }";
+    for (value, name) in [("x-job", "x-job"), ("job-1", "x-job"), ("a", "b")] {
         let keys = format!("{keys}\nalways = [\"{value}\"]");
         let (_, resolved) = load(&view("\"comm\"", &keys)).unwrap();
         let series = resolved.views[0].counts().series;

@@ -47,6 +47,8 @@ pub struct Aggregator {
     failure_starts: BTreeMap<i32, Timestamp>,
     /// What the readers of earlier daemons could not decode.
     undecodable_before: u64,
+    /// Whether it is known how many failed execs an earlier daemon has lost.
+    are_failures_settled: bool,
     continuity: Arc<Continuity>,
     saver: Option<Saver>,
 }
@@ -70,6 +72,7 @@ impl Aggregator {
             exit_starts: BTreeMap::new(),
             failure_starts: BTreeMap::new(),
             undecodable_before: 0,
+            are_failures_settled: true,
             continuity: Arc::new(Continuity::new(SystemTime::now(), KernelSide::default())),
             saver: None,
         }
@@ -229,6 +232,7 @@ impl Aggregator {
             } => {
                 let undecodable = undecodable + self.undecodable_before;
                 self.totals.settle(&delivered, undecodable);
+                self.are_failures_settled = delivered[Kind::Failure.index() as usize].is_some();
                 false
             }
             Message::Change(views, watches) => {

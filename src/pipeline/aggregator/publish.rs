@@ -27,6 +27,7 @@ impl Aggregator {
             match kind {
                 // Execs that no program observed are not in `seen`.
                 Kind::Exec => of(totals.total() - totals.missed.count),
+                Kind::Failure if !self.are_failures_settled => of(flush.failures.total()),
                 Kind::Failure => {
                     let by_subject = totals.attributed_failures.total();
                     either(flush.failures.total(), by_subject)

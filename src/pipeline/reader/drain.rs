@@ -2,7 +2,7 @@
 
 use tracing::{debug, warn};
 
-use super::{Error, Reader, failed, index_of};
+use super::{Error, Reader, Settled, failed, index_of};
 use crate::capture::source::Source;
 use crate::pipeline::message::Message;
 use crate::record::{self, Kind, Ledgers, Observation};
@@ -19,8 +19,9 @@ impl<S: Source, O: Observation> Reader<S, O> {
         if tallied < self.tallied + pending {
             return Ok(());
         }
+        self.drain_tally()?;
         self.tallied = tallied;
-        self.drain_tally()
+        Ok(())
     }
 
     /// Returns whether everything that was seen `before` has been received, apart from what `after` has
@@ -37,7 +38,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
     }
 
     pub(super) fn drain_events(&mut self) -> Result<(), Error> {
-        let began = if self.stopping || self.continues {
+        let began = if self.stopping || self.settled == Settled::Nothing {
             u64::MAX // no drain follows, or none may miss an event: nothing is held back
         } else {
             u64::try_from(clock::now().as_nanos()).unwrap_or(u64::MAX)

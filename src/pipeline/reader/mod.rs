@@ -54,6 +54,15 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
     move |error| Error::Source { what, error }
 }
 
+/// Of which kinds of observation it is known how much an earlier daemon has received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Nothing,
+    AllButFailures,
+    /// Also if there was no earlier daemon.
+    All,
+}
+
 /// The reader. [`run`](Self::run) is the body of its thread.
 #[derive(Debug)]
 pub struct Reader<S, O = Event> {
@@ -73,9 +82,7 @@ pub struct Reader<S, O = Event> {
     /// How many observations the ledgers had as tallied before the last drain of the tally.
     tallied: u64,
     answered: u64,
-    /// Whether the source also has what an earlier daemon has counted. It is then not yet known how
-    /// much of it.
-    continues: bool,
+    settled: Settled,
     /// Whether a message was sent after the last [`Message::Idle`].
     has_sent: bool,
     stopping: bool,
@@ -98,7 +105,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             delivered: [0; Kind::ALL.len()],
             tallied: 0,
             answered: 0,
-            continues: false,
+            settled: Settled::All,
             has_sent: false,
             stopping: false,
             undecodable: 0,
@@ -110,7 +117,12 @@ impl<S: Source, O: Observation> Reader<S, O> {
     /// Sets whether the source also has what an earlier daemon has counted.
     #[must_use]
     pub fn continuing(self, continues: bool) -> Self {
-        Self { continues, ..self }
+        let settled = if continues {
+            Settled::Nothing
+        } else {
+            Settled::All
+        };
+        Self { settled, ..self }
     }
 
     /// Sets the labels that the configuration defines.
@@ -158,7 +170,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         self.flush(request, LAST_FLUSH)
     }
 
-    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for nine
+    /// Flushes on the caller's thread, before [`run`](Self::run). The channel needs room for ten
     /// messages, because there is no receiver yet.
     pub fn flush_now(&mut self) -> Result<(), Error> {
         self.flush(self.answered, Duration::ZERO)
@@ -206,11 +218,11 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let mut pause = FIRST_PAUSE;
         let (failures, exits, after, ended) = loop {
             self.drain(1)?;
-            if self.continues {
+            if self.settled == Settled::Nothing {
                 // The second drain takes what an earlier daemon had begun to drain.
                 self.drain_tally()?;
                 self.drain_tally()?;
-                self.continues = !self.settle()?;
+                self.settle()?;
             }
             let failures = self.source.failures();
             let failures = failures.map_err(failed("cannot read the counts of failed execs"))?;
@@ -219,12 +231,12 @@ impl<S: Source, O: Observation> Reader<S, O> {
             let ended = clock::now();
             let after = self.ledgers()?;
             self.note_seen(ended, &after)?;
-            let all = !self.continues
+            let all = self.settled != Settled::Nothing
                 && self.has_received(&before, &after)
                 && failures.total() >= before[Kind::Failure].seen
                 && exits.total() >= before[Kind::Exit].seen;
             let is_over = waiting_since.elapsed() >= patience;
-            if all || (is_over && !self.continues) {
+            if all || (is_over && self.settled != Settled::Nothing) {
                 break (failures, exits, after, ended);
             }
             if is_over || (!self.stopping && self.control.is_stopped()) {
@@ -234,6 +246,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             pause = LONGEST_PAUSE.min(pause * 2);
         };
         self.answered = request;
+        self.settle_failures(&before, &after)?;
         let flush = Flush {
             request,
             is_scrape,

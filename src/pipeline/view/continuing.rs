@@ -15,8 +15,20 @@ impl View {
     /// Changes the metrics of a view that has counted. A metric that is added begins now, like that of a
     /// [new view](Self::beginning_with).
     fn change_metrics(&mut self, metrics: Vec<Metric>, now: Timestamp, before: &Before) {
-        let series = self.reserved.values_mut().chain(self.slots.iter_mut());
-        series.for_each(|series| series.keep_only(&metrics));
+        let execs_were_left_out = self.has_failures_only();
+        if execs_were_left_out && metrics.contains(&Metric::Execs) {
+            // All execs so far are in `filtered`, and happened before the view had the metric.
+            self.yielded.execs += self.filtered.execs;
+            self.filtered.execs = 0;
+        }
+        let has_failures_only = metrics == [Metric::Failures];
+        for series in self.reserved.values_mut().chain(self.slots.iter_mut()) {
+            series.keep_only(&metrics);
+            if has_failures_only && !execs_were_left_out {
+                // Execs do not keep the slot any more.
+                series.seconds = 0;
+            }
+        }
         for counts in [
             &mut self.overflow,
             &mut self.filtered,

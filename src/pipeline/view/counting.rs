@@ -16,7 +16,7 @@ use crate::record::Subject;
 impl View {
     /// Adds `more` to the series of a subject, or to what has no series if the filter leaves it out or
     /// it gets no slot. `now` is the time since the start. `cgroup` is the subject's cgroup, if it is
-    /// known. Does nothing if the view has no metric for it.
+    /// known. Only execs are counted if the view has no metric for them.
     pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
         let more = more.only(&self.metrics);
         if more == Counts::default() {
@@ -57,7 +57,7 @@ impl View {
 
     /// Returns whether failed execs decide which series keep their slots, instead of execs. Otherwise,
     /// names that are executed and never fail would take the slots, and the view would show nothing.
-    fn has_failures_only(&self) -> bool {
+    pub(super) fn has_failures_only(&self) -> bool {
         self.metrics == [Metric::Failures]
     }
 

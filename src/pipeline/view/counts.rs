@@ -28,8 +28,8 @@ pub struct Counts {
 pub type Exits = [u64; Outcome::ALL.len()];
 
 impl Counts {
-    /// Returns what a view with these metrics counts. It always counts execs, because they decide which
-    /// series keep their slots.
+    /// Returns what a view with these metrics counts. It always counts execs, because in most views
+    /// they decide which series keep their slots.
     #[must_use]
     pub(in crate::pipeline) fn only(self, metrics: &[Metric]) -> Self {
         let mut only = Self {
@@ -135,7 +135,7 @@ pub struct ViewCounts {
     pub series: Vec<SeriesCounts>,
     /// What had no slot when it was counted, or whose series was evicted before a scrape showed it.
     pub overflow: Counts,
-    /// What the filter of the view left out.
+    /// What the filter of the view left out, and all execs in a view of failed execs alone.
     pub filtered: Counts,
     /// When the view, and with it `overflow`, began.
     pub start: Timestamp,

@@ -68,7 +68,7 @@ pub struct View {
     returning: Returning,
     evicted: Evicted,
     overflow: Counts,
-    /// What the filter has left out.
+    /// What the filter has left out, and all execs in a view of failed execs alone.
     filtered: Counts,
     /// When the view, and with it `overflow`, began.
     start: Timestamp,

@@ -35,7 +35,7 @@ pub(super) struct Series {
     is_shown: bool,
     /// The user whose process was counted first.
     pub(super) user: u32,
-    /// The number of different seconds with an exec.
+    /// The number of different seconds with an exec, or with a failed exec in a view of these alone.
     pub(super) seconds: u32,
     pub(super) created: u32,
     pub(super) last_exec: u32,

@@ -211,7 +211,12 @@ fn what_an_earlier_daemon_lost_is_unattributed_exactly_once() {
         aggregator.apply(events(vec![event(b'a', 1, false)]));
         let so_far = counted.attributed.execs + 1 + counted.undecodable + 1;
         aggregator.apply(Message::Settled {
-            delivered: [so_far + lost[0], 0, 0, counted.cpu_times + lost[1]],
+            delivered: [
+                Some(so_far + lost[0]),
+                None,
+                Some(0),
+                Some(counted.cpu_times + lost[1]),
+            ],
             undecodable: 1,
         });
         aggregator.apply(Message::Tally(
@@ -491,4 +496,47 @@ fn a_view_with_a_label_that_was_defined_anew_begins_after_a_restart_as_after_a_r
         (other.views[0].series.len(), other.views[0].yielded.execs),
         (0, 3)
     );
+}
+
+#[test]
+fn lost_failures_are_known_once_none_is_in_progress() {
+    let view = || vec![View::new(vec![Label::Comm], 5).with_metrics(vec![Metric::Failures])];
+    let mut failed = event(b'a', 1, false);
+    failed.subject.retval = -2;
+    let fail = |times| {
+        let count = TallyCount {
+            count: times,
+            ..TallyCount::default()
+        };
+        Message::Tally(vec![(failed.subject, count)], Cgroups::new())
+    };
+    let flushed = |tallied| {
+        let mut flush = Flush::default();
+        flush.failures.add(2, tallied);
+        for ledgers in [&mut flush.before, &mut flush.after] {
+            ledgers[Kind::Failure].seen = tallied;
+            ledgers[Kind::Failure].tallied = tallied;
+        }
+        Message::Flushed(Box::new(flush))
+    };
+    let mut aggregator = Aggregator::new(view());
+    aggregator.apply(fail(10));
+    aggregator.apply(flushed(10));
+    let mut aggregator = Aggregator::resume(aggregator.saved(), view());
+    // The killed daemon had received 3 more, and others follow.
+    let settled = |failures| Message::Settled {
+        delivered: [Some(0), failures, Some(0), Some(0)],
+        undecodable: 0,
+    };
+    aggregator.apply(settled(None));
+    aggregator.apply(fail(5));
+    aggregator.apply(flushed(18));
+    let snapshot = aggregator.snapshot();
+    assert_eq!(snapshot.differences, [0; 4]);
+    assert_eq!(snapshot.failures_without_subject, 0);
+    aggregator.apply(settled(Some(18)));
+    aggregator.apply(flushed(18));
+    let snapshot = aggregator.snapshot();
+    assert_eq!(snapshot.differences, [0; 4]);
+    assert_eq!(snapshot.failures_without_subject, 3);
 }

@@ -1,6 +1,7 @@
 //! The slots of a view: which series have one, and which series is evicted for a new one.
 //!
-//! If all slots are taken, an exec of a name without a slot evicts a series
+//! If all slots are taken, an exec of a name without a slot evicts a series (in a view of failed execs
+//! alone, a failed exec does)
 //!
 //! - at once, if the series has no execs or has been idle for `idle_after`;
 //! - at once, if the user of the series has more than the share of the slots that a user can keep,

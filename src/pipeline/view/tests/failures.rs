@@ -67,3 +67,21 @@ fn in_a_view_of_failures_alone_programs_that_never_fail_take_no_slot() {
     view.add_failures(&subject(b'f', 0), None, 2 * NOW, &failures);
     assert_eq!(failures_of(&view, b'f').len(), 1);
 }
+
+#[test]
+fn a_view_that_is_reduced_to_failures_or_extended_to_execs_keeps_its_sums() {
+    let both = [Metric::Execs, Metric::Failures];
+    let before = Before::default();
+    let mut old = view(&both, 1);
+    old.add(&subject(b'a', 0), None, NOW, execs(5));
+    // A program that fails takes the slot of one that was executed.
+    let mut reduced = view(&[Metric::Failures], 1).continuing(old, NOW, &before);
+    fail(&mut reduced, b'b', ENOENT, 2);
+    assert_eq!(failures_of(&reduced, b'b').len(), 1);
+    reduced.add(&subject(b'c', 0), None, NOW, execs(7));
+    // Execs from before the view had the metric are yielded.
+    let extended = view(&both, 2).continuing(reduced, NOW, &before);
+    let counts = extended.counts();
+    assert_eq!((counts.filtered, counts.yielded), (execs(0), execs(7)));
+    assert_eq!(counts.overflow, execs(5));
+}
