@@ -126,7 +126,7 @@ static __noinline int count_unattributed_errno(__u64 err)
 /* Account for a failed exec of which user space needs only the number by subject. */
 static __always_inline void sum_up_failure(struct ledger *ledger, struct event *event)
 {
-	if (count_in_tally(&failure_tally_in_use, event)) {
+	if (count_in_tally(FAILURE_TALLY, event)) {
 		ADD(ledger->tallied, 1);
 	} else {
 		count_unattributed_errno(-event->subject.retval);

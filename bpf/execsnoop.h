@@ -90,6 +90,12 @@ struct cgroup_name {
 	__u8 name[CGROUP_NAME_LEN];
 };
 
+/* The slots of `tally_in_use`: that of failed execs is empty if nothing counts them by
+ * subject. */
+#define TALLY         0
+#define FAILURE_TALLY 1
+#define TALLIES       2
+
 /* The tally's value for a subject. */
 struct tally_count {
 	__u64 count;

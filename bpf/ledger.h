@@ -66,34 +66,18 @@ struct tally {
 
 struct tally tally_a SEC(".maps");
 struct tally tally_b SEC(".maps");
+/* Of failed execs. User space creates these two, and puts the first into its slot, only
+ * if a view counts failed execs. */
+struct tally failure_tally_a SEC(".maps");
+struct tally failure_tally_b SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
+	__uint(max_entries, TALLIES);
 	__type(key, __u32);
 	__array(values, struct tally);
 } tally_in_use SEC(".maps") = {
-	.values = {[0] = &tally_a},
-};
-
-/* The same for failed execs. User space sets the size of the two maps. */
-struct failure_tally {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct subject);
-	__type(value, struct tally_count);
-};
-
-struct failure_tally failure_tally_a SEC(".maps");
-struct failure_tally failure_tally_b SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__array(values, struct failure_tally);
-} failure_tally_in_use SEC(".maps") = {
-	.values = {[0] = &failure_tally_a},
+	.values = {[TALLY] = &tally_a},
 };
 
 /* Atomic even for per-CPU values: an interrupt, and on some kernels another task, can run
@@ -124,7 +108,7 @@ static __always_inline struct ledger *count_seen(__u32 kind)
 
 /* Returns false if the tally is full or the kernel refuses the entry for another reason.
  */
-static __always_inline bool count_in_tally(void *in_use, const struct event *event)
+static __always_inline bool count_in_tally(__u32 slot, const struct event *event)
 {
 	struct tally_count first = {
 		.count = 1,
@@ -133,10 +117,9 @@ static __always_inline bool count_in_tally(void *in_use, const struct event *eve
 	};
 	struct tally_count *count;
 	const struct subject *subject = &event->subject;
-	__u32 slot = 0;
 	void *map;
 
-	map = bpf_map_lookup_elem(in_use, &slot);
+	map = bpf_map_lookup_elem(&tally_in_use, &slot);
 	if (!map)
 		return false;
 	count = bpf_map_lookup_elem(map, subject);
@@ -190,7 +173,7 @@ static __always_inline void overflow(struct ledger *ledger, const struct event *
 		ADD(ledger->no_buffer, 1);
 	else
 		ADD(ledger->other, 1);
-	if (count_in_tally(&tally_in_use, event)) {
+	if (count_in_tally(TALLY, event)) {
 		ADD(ledger->tallied, 1);
 	} else {
 		ADD(ledger->unattributed, 1);
@@ -220,7 +203,7 @@ static __always_inline void emit(void *ctx, struct ledger *ledger, struct event 
  * costs less than an event. If the tally is full, an event has the sum of one. */
 static __always_inline void sum_up(void *ctx, struct ledger *ledger, struct event *event)
 {
-	if (count_in_tally(&tally_in_use, event))
+	if (count_in_tally(TALLY, event))
 		ADD(ledger->tallied, 1);
 	else
 		emit(ctx, ledger, event);

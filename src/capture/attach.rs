@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use libbpf_rs::{Link, MapCore, MapHandle};
+use libbpf_rs::{Link, MapHandle};
 use nix::unistd::{SysconfVar, sysconf};
 use tracing::info;
 
@@ -24,7 +24,7 @@ use super::object::{self, Transport};
 use super::options::{Options, TransportKind};
 use super::select::{Selection, select};
 use super::stats;
-use super::tally::Tally;
+use super::tally::{Slot, Tally};
 use crate::record::Kind;
 use crate::sys::privileges;
 
@@ -157,7 +157,12 @@ impl Capture {
         // have their own descriptors.
         let mut object = MaybeUninit::uninit();
         let mut skel = object::load(&mut object, hooks, transport, cpus, options, is_paused)?;
-        let maps = Maps::of(&skel, kind)?;
+        let is_needed = |name: &str| match name {
+            "cgroup_names" => options.with_cgroup,
+            "failures" => hooks.iter().any(|hook| hook.kind == Kind::Failure),
+            _ => skel.maps.failure_tally_a.autocreate(),
+        };
+        let maps = Maps::of(&skel, kind, is_needed)?;
         let buffer = open_buffer(kind, &maps, options.buffer_pages)?;
         let attached = object::attach(&mut skel, hooks)
             .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
@@ -229,17 +234,16 @@ pub(super) fn open_buffer(
 
 pub(super) fn tally_of(maps: &Maps) -> io::Result<Tally> {
     let turns = [&maps.tally_a, &maps.tally_b].map(Arc::clone);
-    Tally::new(Arc::clone(&maps.tally_in_use), turns)
+    Tally::new(Arc::clone(&maps.tally_in_use), Slot::Tally, turns)
 }
 
-/// Returns the tally of failed execs, or None if its maps have the minimum size, because nothing counts
-/// failed execs by subject.
+/// Returns the tally of failed execs, if they are counted by subject.
 pub(super) fn failure_tally_of(maps: &Maps) -> io::Result<Option<Tally>> {
-    if maps.failure_tally_a.max_entries() <= 1 {
-        return Ok(None);
-    }
-    let turns = [&maps.failure_tally_a, &maps.failure_tally_b].map(Arc::clone);
-    Tally::new(Arc::clone(&maps.failure_tally_in_use), turns).map(Some)
+    let tally = maps.failure_tally.as_ref().map(|turns| {
+        let turns = turns.each_ref().map(Arc::clone);
+        Tally::new(Arc::clone(&maps.tally_in_use), Slot::FailureTally, turns)
+    });
+    tally.transpose()
 }
 
 /// The number of CPUs up to which the size of the ring buffer grows. All CPUs share the ring buffer and

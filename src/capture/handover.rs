@@ -23,7 +23,6 @@ use super::error::Error;
 use super::hook::Hook;
 use super::info::CaptureInfo;
 use super::kept::{self, Descriptors, Kept, KernelSide};
-use super::maps;
 use super::options::{Options, TransportKind};
 use super::read::{add_exits, add_failures, add_ledgers};
 use super::stats::Program;
@@ -154,8 +153,9 @@ impl Capture {
     }
 
     fn descriptors(&self) -> Vec<(String, BorrowedFd<'_>)> {
-        let maps = maps::names(self.info.transport).map(kept::map).into_iter();
-        let mut descriptors: Vec<_> = maps.zip(self.maps.descriptors()).collect();
+        let maps = self.maps.descriptors(self.info.transport);
+        let maps = maps.map(|(name, descriptor)| (kept::map(name), descriptor));
+        let mut descriptors: Vec<_> = maps.collect();
         for (program, link) in self.programs.iter().zip(&self.links) {
             descriptors.push((kept::link(program.hook()), link.as_fd()));
             descriptors.push((kept::program(program.hook()), program.as_fd()));
@@ -209,7 +209,7 @@ impl Replacement {
                 .map_err(failed)?;
         }
         new.base = base_after(&old, base).map_err(failed)?;
-        leftover.cgroup_names = Some(old.maps.cgroup_names);
+        leftover.cgroup_names = old.maps.cgroup_names;
         new.leftover = leftover;
         info!(
             unobserved_us = u64::try_from(unobserved.as_micros()).unwrap_or(u64::MAX),

@@ -100,6 +100,11 @@ impl Kept {
             let descriptor = descriptor.ok_or_else(|| format!("map {name} is missing"))?;
             maps.insert(name, descriptor);
         }
+        for name in maps::OPTIONAL {
+            if let Some(descriptor) = descriptors.remove(&map(name)) {
+                maps.insert(name, descriptor);
+            }
+        }
         let named: HashSet<_> = kernel_side
             .ids
             .keys()

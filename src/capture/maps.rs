@@ -21,8 +21,16 @@ const BSS: &str = "execsnoo.bss";
 /// The only entry of that map.
 const BSS_KEY: [u8; 4] = 0_u32.to_ne_bytes();
 
-/// The number of maps of [`Maps`].
-const NUMBER: usize = 12;
+/// The tally of failed execs. The object has it only if failed execs are counted by subject.
+pub(super) const FAILURE_TALLY: [&str; 2] = ["failure_tally_a", "failure_tally_b"];
+
+/// The maps of [`Maps`] that only some options need.
+pub(super) const OPTIONAL: [&str; 4] = [
+    "failures",
+    "cgroup_names",
+    FAILURE_TALLY[0],
+    FAILURE_TALLY[1],
+];
 
 /// The maps of a loaded object, through duplicated descriptors that outlive the object. Those that
 /// others use as well are shared, because each descriptor counts against a limit.
@@ -31,21 +39,22 @@ pub(super) struct Maps {
     /// `events` or `ring`, depending on the transport.
     pub(super) buffer: Arc<MapHandle>,
     pub(super) ledgers: MapHandle,
-    pub(super) failures: MapHandle,
+    /// If failed execs are observed.
+    pub(super) failures: Option<MapHandle>,
     pub(super) exits: MapHandle,
-    pub(super) cgroup_names: MapHandle,
+    /// If the names of cgroups are kept.
+    pub(super) cgroup_names: Option<MapHandle>,
     pub(super) tally_in_use: Arc<MapHandle>,
     pub(super) tally_a: Arc<MapHandle>,
     pub(super) tally_b: Arc<MapHandle>,
-    pub(super) failure_tally_in_use: Arc<MapHandle>,
-    pub(super) failure_tally_a: Arc<MapHandle>,
-    pub(super) failure_tally_b: Arc<MapHandle>,
+    /// The maps of [`FAILURE_TALLY`].
+    pub(super) failure_tally: Option<[Arc<MapHandle>; 2]>,
     /// Its first word is `paused_since` (`bpf/ledger.h`).
     bss: MapHandle,
 }
 
-/// Returns the names of the maps of [`Maps`].
-pub(super) fn names(transport: TransportKind) -> [&'static str; NUMBER] {
+/// Returns the names of the maps of [`Maps`] that are not [`OPTIONAL`].
+pub(super) fn names(transport: TransportKind) -> [&'static str; 7] {
     let buffer = match transport {
         TransportKind::Perf => "events",
         TransportKind::Ring => "ring",
@@ -53,27 +62,34 @@ pub(super) fn names(transport: TransportKind) -> [&'static str; NUMBER] {
     [
         buffer,
         "ledgers",
-        "failures",
         "exits",
-        "cgroup_names",
         "tally_in_use",
         "tally_a",
         "tally_b",
-        "failure_tally_in_use",
-        "failure_tally_a",
-        "failure_tally_b",
         BSS,
     ]
 }
 
 impl Maps {
-    /// Duplicates the descriptors of the object's maps.
-    pub(super) fn of(skel: &ExecsnoopSkel<'_>, transport: TransportKind) -> Result<Self, Error> {
+    /// Duplicates the descriptors of the object's maps. `is_needed` decides about those that are
+    /// [`OPTIONAL`].
+    pub(super) fn of(
+        skel: &ExecsnoopSkel<'_>,
+        transport: TransportKind,
+        is_needed: impl Fn(&str) -> bool,
+    ) -> Result<Self, Error> {
         let own = |map: &MapMut<'_>| {
             MapHandle::try_from(map)
                 .map_err(|e| Error::setup("duplicating the descriptor of a BPF map", &e))
         };
         let maps = &skel.maps;
+        let optional = |name, map| is_needed(name).then(|| own(map)).transpose();
+        let failure_tally = if is_needed(FAILURE_TALLY[0]) {
+            let (a, b) = (own(&maps.failure_tally_a)?, own(&maps.failure_tally_b)?);
+            Some([a.into(), b.into()])
+        } else {
+            None
+        };
         Ok(Self {
             buffer: own(match transport {
                 TransportKind::Perf => &maps.events,
@@ -81,15 +97,13 @@ impl Maps {
             })?
             .into(),
             ledgers: own(&maps.ledgers)?,
-            failures: own(&maps.failures)?,
+            failures: optional("failures", &maps.failures)?,
             exits: own(&maps.exits)?,
-            cgroup_names: own(&maps.cgroup_names)?,
+            cgroup_names: optional("cgroup_names", &maps.cgroup_names)?,
             tally_in_use: own(&maps.tally_in_use)?.into(),
             tally_a: own(&maps.tally_a)?.into(),
             tally_b: own(&maps.tally_b)?.into(),
-            failure_tally_in_use: own(&maps.failure_tally_in_use)?.into(),
-            failure_tally_a: own(&maps.failure_tally_a)?.into(),
-            failure_tally_b: own(&maps.failure_tally_b)?.into(),
+            failure_tally,
             bss: own(&maps.bss)?,
         })
     }
@@ -112,31 +126,40 @@ impl Maps {
             let name = map.name().to_string_lossy().into_owned();
             if let Some(descriptor) = kept.get(name.as_str()) {
                 reuse(&mut map, descriptor).map_err(|error| format!("map {name}: {error}"))?;
+            } else if FAILURE_TALLY.contains(&name.as_str()) {
+                map.set_autocreate(false)
+                    .map_err(failed("leaving out a map of the BPF object"))?;
             }
         }
         let skel = open
             .load()
             .map_err(failed("adopting the maps of the BPF object"))?;
-        Self::of(&skel, transport).map_err(|error| error.to_string())
+        Self::of(&skel, transport, |name| kept.contains_key(name))
+            .map_err(|error| error.to_string())
     }
 
-    /// Returns the descriptors in the order of [`names`].
-    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; NUMBER] {
-        let maps: [&MapHandle; NUMBER] = [
+    /// Returns the descriptors with their names.
+    pub(super) fn descriptors(
+        &self,
+        transport: TransportKind,
+    ) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+        let maps: [&MapHandle; 7] = [
             &self.buffer,
             &self.ledgers,
-            &self.failures,
             &self.exits,
-            &self.cgroup_names,
             &self.tally_in_use,
             &self.tally_a,
             &self.tally_b,
-            &self.failure_tally_in_use,
-            &self.failure_tally_a,
-            &self.failure_tally_b,
             &self.bss,
         ];
-        maps.map(AsFd::as_fd)
+        let maps = names(transport).into_iter().zip(maps.map(AsFd::as_fd));
+        let tally = self.failure_tally.iter().flatten();
+        let tally = FAILURE_TALLY.into_iter().zip(tally.map(|map| map.as_fd()));
+        let failures = self.failures.iter();
+        let failures = failures.map(|map| ("failures", map.as_fd()));
+        let names = self.cgroup_names.iter();
+        let names = names.map(|map| ("cgroup_names", map.as_fd()));
+        maps.chain(failures).chain(names).chain(tally)
     }
 
     /// Makes the programs observe nothing from now on. Returns the time since when they do not, which

@@ -27,10 +27,6 @@ const RING_HEADER: usize = 8;
 /// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
-/// The number of combinations of program, user, cgroup and error in each of the two maps of the tally of
-/// failed execs, at some 144 bytes each.
-const FAILURES: u32 = 16_384;
-
 /// Slots for the names of parents of processes that have exited, 24 bytes each. A power of two, and
 /// at least the default of `kernel.pid_max`, with which no two processes share a slot.
 const PARENTS: u32 = 32_768;
@@ -147,12 +143,7 @@ pub(super) fn load<'a>(
         names.set_max_entries(entries).map_err(&configuring)?;
     }
     if with_failures {
-        for tally in [
-            &mut open.maps.failure_tally_a,
-            &mut open.maps.failure_tally_b,
-        ] {
-            tally.set_max_entries(FAILURES).map_err(&configuring)?;
-        }
+        create_failure_tally(&mut open, true).map_err(&configuring)?;
     }
     if options.with_parent_comm && observes(Kind::CpuTime) {
         let parents = &mut open.maps.parents;
@@ -200,7 +191,15 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
 }
 
 fn open(object: &mut MaybeUninit<OpenObject>) -> libbpf_rs::Result<OpenExecsnoopSkel<'_>> {
-    ExecsnoopSkelBuilder::default().open(object)
+    let mut open = ExecsnoopSkelBuilder::default().open(object)?;
+    create_failure_tally(&mut open, false)?;
+    Ok(open)
+}
+
+/// Sets whether the tally of failed execs exists.
+fn create_failure_tally(open: &mut OpenExecsnoopSkel<'_>, create: bool) -> libbpf_rs::Result<()> {
+    open.maps.failure_tally_a.set_autocreate(create)?;
+    open.maps.failure_tally_b.set_autocreate(create)
 }
 
 /// Selects the programs to load, and sizes the maps that they need.

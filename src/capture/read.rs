@@ -72,11 +72,11 @@ impl Source for Capture {
     }
 
     fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
-        let names = &self.maps.cgroup_names;
+        let own = self.maps.cgroup_names.as_ref();
         let earlier = self.leftover.cgroup_names.as_ref();
         let path = cgroup::path(id, |id| {
             let mut name = None;
-            for names in [Some(names), earlier].into_iter().flatten() {
+            for names in [own, earlier].into_iter().flatten() {
                 if name.is_none() {
                     let found = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
                     name = found.map_err(io::Error::other)?;
@@ -86,7 +86,7 @@ impl Source for Capture {
                 |bytes: Vec<u8>| record::decode_cgroup_name(&bytes).map_err(io::Error::other);
             name.map(decode).transpose()
         })?;
-        if path.is_none() {
+        if let (None, Some(names)) = (&path, own) {
             // The LRU map has evicted the name of the cgroup or of an ancestor. If the cgroup's own
             // name is absent, the programs store all of these names again at the next exec or exit
             // in the cgroup. (An error, ENOENT, means that it is absent already.)
@@ -135,7 +135,10 @@ fn ledger(maps: &Maps, kind: Kind) -> io::Result<Ledger> {
 }
 
 pub(super) fn add_failures(maps: &Maps, sums: &mut FailureCounts) -> io::Result<()> {
-    for bytes in per_cpu(&maps.failures, 0)? {
+    let Some(failures) = &maps.failures else {
+        return Ok(());
+    };
+    for bytes in per_cpu(failures, 0)? {
         *sums += record::decode_failures(&bytes).map_err(io::Error::other)?;
     }
     Ok(())

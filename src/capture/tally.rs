@@ -1,7 +1,7 @@
 //! A tally: in-kernel counts by subject. One has CPU times, exits and what did not fit the buffer,
 //! another one failed execs.
 //!
-//! Two hash maps take turns in the only slot of an array of maps. A drain puts the empty one
+//! Two hash maps take turns in a slot of an array of maps. A drain puts the empty one
 //! into the slot. The kernel returns from that update only when no program uses the other one
 //! any more (`maybe_wait_bpf_programs()` in `kernel/bpf/syscall.c`), so nothing is added
 //! between reading an entry and deleting it.
@@ -14,24 +14,39 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use super::fdinfo;
 
-/// The only slot of `tally_in_use`.
-const SLOT: [u8; 4] = 0_u32.to_ne_bytes();
+/// The slots of `tally_in_use`, as in `bpf/execsnoop.h`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Slot {
+    Tally = 0,
+    FailureTally = 1,
+}
 
 #[derive(Debug)]
 pub(super) struct Tally {
-    slot: Arc<MapHandle>,
+    slots: Arc<MapHandle>,
+    slot: [u8; 4],
     /// The first is in the slot.
     turns: [Arc<MapHandle>; 2],
 }
 
 impl Tally {
-    /// `slot` is the array of maps that holds one of `turns`. The other one is empty, unless an
-    /// earlier daemon was killed while it drained: then this daemon's second drain takes what is in
-    /// it.
-    pub(super) fn new(slot: Arc<MapHandle>, mut turns: [Arc<MapHandle>; 2]) -> io::Result<Self> {
-        let in_use = slot
-            .lookup(&SLOT, MapFlags::ANY)
+    /// `slots` is the array of maps. If its slot is empty, the first of `turns` is put into it.
+    /// Otherwise, the one that is not there is empty, unless an earlier daemon was killed while it
+    /// drained: then this daemon's second drain takes what is in it.
+    pub(super) fn new(
+        slots: Arc<MapHandle>,
+        slot: Slot,
+        mut turns: [Arc<MapHandle>; 2],
+    ) -> io::Result<Self> {
+        let slot = (slot as u32).to_ne_bytes();
+        let in_use = slots
+            .lookup(&slot, MapFlags::ANY)
             .map_err(io::Error::other)?;
+        if in_use.is_none() {
+            let tally = Self { slots, slot, turns };
+            tally.await_programs()?;
+            return Ok(tally);
+        }
         let ids = [fdinfo::id(&*turns[0])?, fdinfo::id(&*turns[1])?];
         // The kernel returns the id of the map in the slot (bpf_map_fd_sys_lookup_elem() in
         // kernel/bpf/map_in_map.c).
@@ -41,7 +56,7 @@ impl Tally {
         } else if in_use != ids[0] {
             return Err(io::Error::other("neither tally is in use"));
         }
-        Ok(Self { slot, turns })
+        Ok(Self { slots, slot, turns })
     }
 
     /// Calls `entry` with the bytes of each subject and of its `struct tally_count`, and leaves the
@@ -65,7 +80,7 @@ impl Tally {
     /// Puts a map into the slot. The kernel returns when no program uses the previous one any more.
     fn put(&self, map: &MapHandle) -> io::Result<()> {
         let map = map.as_fd().as_raw_fd().to_ne_bytes();
-        let put = self.slot.update(&SLOT, &map, MapFlags::ANY);
+        let put = self.slots.update(&self.slot, &map, MapFlags::ANY);
         put.map_err(io::Error::other)
     }
 
