@@ -8,6 +8,7 @@ mod cookbook; // the configurations in docs/cookbook.md
 mod formats; // the text and the protobuf format of the metrics
 mod http; // answers to valid and invalid requests
 mod kubernetes; // the manifests agree with the program
+mod metrics_of_views; // what a view counts besides execs
 mod pipeline; // from bytes to a scrape
 mod queries; // what the rules, the dashboard and the documentation query
 mod reader; // the reader thread alone: order, backpressure, flushes

@@ -15,6 +15,7 @@ mod doctor; // the report of `execsnoopd doctor`
 mod execs; // storms of execs, full buffers, names
 mod exits; // exit statuses, lifetimes
 mod failures; // failed execs, and the classic mode
+mod failures_survive; // restarts and kills that the counts of failed execs survive
 mod handover; // programs that a later daemon continues with
 mod hooks; // hooks and standby programs that this kernel may not need
 mod image; // the container image, with the privileges of a pod

@@ -1,4 +1,5 @@
 mod increase;
+mod lost;
 mod resume;
 
 use nix::errno::Errno;
