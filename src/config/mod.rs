@@ -19,6 +19,7 @@ use self::conditions::Invalid;
 use crate::names::own_label::OwnLabels;
 use crate::pipeline::view::{Label, Metric, View, grouping, name};
 use crate::pipeline::watch::Watch;
+use crate::record::Kind;
 use crate::sys::log::{LogFormat, LogLevel};
 use crate::sys::user;
 
@@ -298,7 +299,8 @@ impl Config {
 
     /// Returns whether a view or a watch counts exits.
     pub fn has_exits(&self) -> bool {
-        self.capture.exits && (self.has_metric(Metric::is_of_exits) || !self.watch.is_empty())
+        self.capture.exits
+            && (self.has_metric(|metric| metric.kind() == Kind::Exit) || !self.watch.is_empty())
     }
 
     /// Checks everything that needs no look-up. Call it again after flags have replaced values of

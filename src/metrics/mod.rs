@@ -274,7 +274,9 @@ impl Execs<'_> {
     fn exits_by_view(snapshot: &Snapshot) -> Vec<Family> {
         let mut metrics = snapshot.views.iter().flat_map(|view| &view.metrics);
         let mut watches = snapshot.watches.iter();
-        if !metrics.any(|metric| metric.is_of_exits()) && !watches.any(|of| of.exits.is_some()) {
+        if !metrics.any(|metric| metric.kind() == Kind::Exit)
+            && !watches.any(|of| of.exits.is_some())
+        {
             return Vec::new();
         }
         vec![

@@ -7,7 +7,7 @@ use crate::names::escape::OTHER;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{self, Counts, Label, Metric, StartedFailures};
-use crate::record::{Kind, Outcome};
+use crate::record::Outcome;
 use crate::sys::clock::Timestamp;
 
 impl Execs<'_> {
@@ -40,7 +40,7 @@ impl Execs<'_> {
             let all: Vec<_> = all.collect();
             let by = label_list(&view.labels);
             for (metric, yielded) in Metric::ALL.into_iter().zip(&mut yielded) {
-                if !view.metrics.contains(&metric) || !self.observes(metric) {
+                if !view.metrics.contains(&metric) || !self.capture_info.observes(metric.kind()) {
                     continue;
                 }
                 let failures = view.failures.yielded.with_every_error();
@@ -94,15 +94,6 @@ impl Execs<'_> {
             ));
         }
         families
-    }
-
-    fn observes(&self, metric: Metric) -> bool {
-        match metric {
-            Metric::Execs => true,
-            Metric::CpuSeconds => self.capture_info.observes(Kind::CpuTime),
-            Metric::Exits | Metric::LifetimeSeconds => self.capture_info.observes(Kind::Exit),
-            Metric::Failures => self.capture_info.observes(Kind::Failure),
-        }
     }
 }
 

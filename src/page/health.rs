@@ -3,8 +3,9 @@
 use maud::{Markup, html};
 
 use super::numbers::{grouped, percent, share, span};
+use super::top::Top;
 use super::words::{execs, one, several};
-use crate::page::summary::{Summary, Top};
+use crate::page::summary::Summary;
 use crate::pipeline::history::{SPAN, SPANS};
 use crate::pipeline::snapshot::Loss;
 use crate::pipeline::view;

@@ -16,6 +16,7 @@ mod numbers;
 mod setup;
 pub mod summary;
 mod tables;
+mod top;
 mod words;
 
 /// The intervals at which the page can reload itself, in seconds.

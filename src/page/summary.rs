@@ -2,17 +2,15 @@
 
 use std::cmp::Reverse;
 
+use super::top::Top;
 use crate::capture::CaptureInfo;
 use crate::names::users::UserNames;
 use crate::pipeline::history::History;
-use crate::pipeline::series::{self, Series};
+use crate::pipeline::series;
 use crate::pipeline::snapshot::{Loss, Snapshot};
-use crate::pipeline::view::{self, Counts, Label, Metric};
+use crate::pipeline::view::{Metric, ViewCounts};
 use crate::pipeline::watch::WatchCounts;
 use crate::record::{Kind, WaitStatus};
-
-/// The number of series shown of each view.
-const TOP: usize = 10;
 
 /// The number of signals shown.
 const TOP_SIGNALS: usize = 8;
@@ -69,31 +67,6 @@ impl Exits {
     }
 }
 
-/// What the page shows of a view: its busiest series, and sums of everything else.
-#[derive(Debug)]
-pub struct Top {
-    pub labels: Vec<Label>,
-    /// Whether the view counts exits, and they are observed.
-    pub has_exits: bool,
-    /// The series with the most execs, in descending order.
-    pub series: Vec<Series>,
-    /// The number of series that are not in `series`.
-    pub more: usize,
-    /// The sum of the counts of these series.
-    pub of_more: Counts,
-    /// The execs and CPU time that had no series when they were counted.
-    pub other: Counts,
-    /// The execs in `other` that had no series because all slots were taken.
-    pub overflow: u64,
-    /// The execs without a series in the period that [`Summary::recent`] covers.
-    pub recent_other: u64,
-    /// What was counted under series that have since been evicted, and everything counted before
-    /// the view existed.
-    pub yielded: Counts,
-    /// The number of slots.
-    pub max_series: usize,
-}
-
 /// What the kernel saw, compared with what was counted.
 #[derive(Debug)]
 pub struct Account {
@@ -113,9 +86,7 @@ pub struct Account {
 impl Summary {
     /// Summarizes a snapshot, with these names of users.
     pub fn of(snapshot: &Snapshot, capture_info: &CaptureInfo, names: &UserNames) -> Self {
-        // The page shows no failed execs by view.
         let views = snapshot.views.iter();
-        let views = views.filter(|view| view.metrics != [Metric::Failures]);
         let differences = Kind::ALL.into_iter().zip(snapshot.differences);
         Self {
             execs: snapshot.execs,
@@ -127,11 +98,7 @@ impl Summary {
                 .observes(Kind::Exit)
                 .then(|| exits(snapshot, capture_info.observes(Kind::CpuTime))),
             views: views
-                .map(|view| Top {
-                    has_exits: view.metrics.contains(&Metric::Exits)
-                        && capture_info.observes(Kind::Exit),
-                    ..top(view, snapshot, names)
-                })
+                .map(|view| Top::of(view, snapshot, capture_info, names))
                 .collect(),
             watches: snapshot.watches.clone(),
             account: Account {
@@ -178,7 +145,9 @@ fn exits(snapshot: &Snapshot, has_cpu_time: bool) -> Exits {
     }
     signals.sort_by_key(|(_, n)| Reverse(*n));
     let rest = signals.split_off(signals.len().min(TOP_SIGNALS));
-    let of_view = |view: &view::ViewCounts| {
+    let mut views = snapshot.views.iter();
+    let view = views.find(|view| view.metrics.contains(&Metric::CpuSeconds));
+    let of_view = |view: &ViewCounts| {
         let series: u64 = view.series.iter().map(|series| series.counts.cpu_ns).sum();
         series + series::other(view, snapshot).cpu_ns + view.yielded.cpu_ns
     };
@@ -190,35 +159,7 @@ fn exits(snapshot: &Snapshot, has_cpu_time: bool) -> Exits {
         other_signals: rest.iter().map(|(_, n)| n).sum(),
         oom_kills: exits.oom_kills(),
         core_dumps: exits.core_dumps(),
-        cpu_ns: has_cpu_time
-            .then(|| snapshot.views.first().map(of_view))
-            .flatten(),
-    }
-}
-
-fn top(view: &view::ViewCounts, snapshot: &Snapshot, names: &UserNames) -> Top {
-    let mut series = series::series(view, names);
-    series.sort_by(|a, b| {
-        let size = |series: &Series| (series.counts.execs, series.counts.cpu_ns);
-        let most = size(b).cmp(&size(a));
-        most.then_with(|| a.values.cmp(&b.values))
-    });
-    let more = series.split_off(series.len().min(TOP));
-    let mut of_more = Counts::default();
-    for series in &more {
-        of_more += series.counts;
-    }
-    Top {
-        labels: view.labels.clone(),
-        has_exits: false,
-        series,
-        more: more.len(),
-        of_more,
-        other: series::other(view, snapshot),
-        overflow: view.overflow.execs,
-        recent_other: view.recent_other.counts().sum(),
-        yielded: view.yielded,
-        max_series: view.max_series,
+        cpu_ns: view.filter(|_| has_cpu_time).map(of_view),
     }
 }
 
@@ -227,7 +168,7 @@ mod tests {
     use super::*;
     use crate::capture::TransportKind;
     use crate::capture::hook::{CPU_TP_BTF, EXEC_TP_BTF, EXIT_TP_BTF, FEXIT};
-    use crate::pipeline::view::{Key, SeriesCounts, ViewCounts};
+    use crate::pipeline::view::{Counts, Key, SeriesCounts};
     use crate::sys::clock::Timestamp;
 
     fn capture_info() -> CaptureInfo {
@@ -240,49 +181,6 @@ mod tests {
 
     fn summary(snapshot: &Snapshot) -> Summary {
         Summary::of(snapshot, &capture_info(), &UserNames::default())
-    }
-
-    #[test]
-    fn the_top_of_a_view_and_the_rest_sum_up_to_the_total() {
-        let key = |n: u8| Key {
-            comm: std::array::from_fn(|i| if i == 0 { n } else { 0 }),
-            ..Key::default()
-        };
-        let counts = |execs| Counts {
-            execs,
-            cpu_ns: 1,
-            ..Counts::default()
-        };
-        let series = (1..=14).map(|n| {
-            SeriesCounts::new(
-                key(b'a' + n),
-                counts(u64::from(n / 2)),
-                Timestamp::default(),
-            )
-        });
-        let snapshot = Snapshot {
-            execs: 49 + 100 + 20 + 5,
-            unattributed: 100,
-            views: vec![ViewCounts {
-                labels: vec![Label::Comm],
-                series: series.collect(),
-                overflow: counts(20),
-                yielded: counts(5),
-                max_series: 14,
-                ..ViewCounts::default()
-            }],
-            ..Snapshot::default()
-        };
-        let summary = summary(&snapshot);
-        let top = &summary.views[0];
-        let names: Vec<_> = top.series.iter().map(|series| &*series.values[0]).collect();
-        assert_eq!(names, ["o", "m", "n", "k", "l", "i", "j", "g", "h", "e"]);
-        assert_eq!((top.more, top.of_more.execs), (4, 4));
-        assert_eq!((top.other.execs, top.overflow), (120, 20));
-        let shown: u64 = top.series.iter().map(|series| series.counts.execs).sum();
-        assert_eq!(shown + 4 + 120 + 5, snapshot.execs);
-        assert_eq!(top.yielded, counts(5));
-        assert_eq!(summary.exits.unwrap().cpu_ns, Some(14 + 2));
     }
 
     #[test]
@@ -303,6 +201,27 @@ mod tests {
         assert_eq!((exits.signals.len(), exits.other_signals), (8, 1 + 2));
         assert_eq!(exits.total, 5 + 7 + 55);
         assert_eq!(exits.cpu_ns, None);
+    }
+
+    #[test]
+    fn the_cpu_time_is_that_of_a_view_that_counts_it() {
+        let counts = |cpu_ns| Counts {
+            cpu_ns,
+            ..Counts::default()
+        };
+        let series = SeriesCounts::new(Key::default(), counts(1), Timestamp::default());
+        let view = |metrics: &[Metric]| ViewCounts {
+            metrics: metrics.to_vec(),
+            series: vec![series.clone()],
+            overflow: counts(20),
+            yielded: counts(300),
+            ..ViewCounts::default()
+        };
+        let snapshot = Snapshot {
+            views: vec![view(&[Metric::Execs]), view(&Metric::DEFAULT)],
+            ..Snapshot::default()
+        };
+        assert_eq!(summary(&snapshot).exits.unwrap().cpu_ns, Some(321));
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use maud::{Markup, html};
 
 use super::numbers::{count, grouped, percent, seconds, share};
+use super::top::{Row, Top};
 use super::words::execs;
 use crate::names::errno;
 use crate::names::escape::OTHER;
-use crate::page::summary::{Summary, Top};
-use crate::pipeline::view::{self, Counts, Label, grouping};
+use crate::page::summary::Summary;
+use crate::pipeline::view::{self, Label, Metric, grouping};
 use crate::pipeline::watch::WatchCounts;
-use crate::record::{Kind, Outcome};
+use crate::record::Outcome;
 use crate::sys::clock::Timestamp;
 
 /// The outcomes of processes that were not successful, with the headings of their columns.
@@ -25,15 +26,26 @@ const UNSUCCESSFUL: [(Outcome, &str); 4] = [
 /// The table of a view's busiest series.
 pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     let id = format!("by-{}", view::name(&view.labels));
-    let has_cpu = summary.capture_info.observes(Kind::CpuTime);
-    let row = |name: Markup, counts: Counts| {
+    let has = |metric| view.metrics.contains(&metric);
+    let failed_execs = summary
+        .failures
+        .as_ref()
+        .map_or(0, |failures| failures.total);
+    let row = |name: Markup, row: Row| {
+        let Row { counts, failed } = row;
         html! {
             tr {
                 (name)
-                td { (count(counts.execs)) }
-                (part(counts.execs, summary.execs))
-                @if has_cpu { td { data value=(counts.cpu_ns as f64 / 1e9) { (seconds(counts.cpu_ns)) } } }
-                @if view.has_exits {
+                @if has(Metric::Execs) {
+                    (part(counts.execs, summary.execs))
+                }
+                @if has(Metric::Failures) {
+                    (part(failed, failed_execs))
+                }
+                @if has(Metric::CpuSeconds) {
+                    td { data value=(counts.cpu_ns as f64 / 1e9) { (seconds(counts.cpu_ns)) } }
+                }
+                @if has(Metric::Exits) {
                     @for (outcome, _) in UNSUCCESSFUL { td { (count(counts.exits[outcome.index()])) } }
                 }
             }
@@ -41,9 +53,7 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     };
     let across = view.labels.len();
     let rest = [(OTHER, view.other), ("evicted or earlier", view.yielded)];
-    let rest = rest
-        .into_iter()
-        .filter(|(_, counts)| *counts != Counts::default());
+    let rest = rest.into_iter().filter(|(_, row)| *row != Row::default());
     let rest: Vec<_> = rest.collect();
     let is_empty = view.series.is_empty() && rest.is_empty();
     html! {
@@ -54,18 +64,19 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                     thead {
                         tr {
                             @for label in &view.labels { th scope="col" { (column(label)) } }
-                            th.number scope="col" { (execs(summary.capture_info.is_classic())) }
-                            td.bar {}
-                            th.number scope="col" { "Share" }
-                            @if has_cpu { th.number scope="col" { "CPU s" } }
-                            @if view.has_exits {
+                            @if has(Metric::Execs) {
+                                (part_headings(execs(summary.capture_info.is_classic())))
+                            }
+                            @if has(Metric::Failures) { (part_headings("Failed execs")) }
+                            @if has(Metric::CpuSeconds) { th.number scope="col" { "CPU s" } }
+                            @if has(Metric::Exits) {
                                 @for (_, heading) in UNSUCCESSFUL { th.number scope="col" { (heading) } }
                             }
                         }
                     }
                     tbody {
-                        @for series in &view.series {
-                            (row(names(&view.labels, &series.values), series.counts))
+                        @for (values, counts) in &view.series {
+                            (row(names(&view.labels, values), *counts))
                         }
                         @if view.more > 0 {
                             (row(html! { td.rest colspan=(across) { (grouped(view.more as u64)) " more" } }, view.of_more))
@@ -170,9 +181,7 @@ pub(super) fn failures(summary: &Summary) -> Markup {
                         tr {
                             th scope="col" { "Error" }
                             th.text scope="col" { "Meaning" }
-                            th.number scope="col" { "Times" }
-                            td.bar {}
-                            th.number scope="col" { "Share" }
+                            (part_headings("Times"))
                         }
                     }
                     tbody {
@@ -180,7 +189,6 @@ pub(super) fn failures(summary: &Summary) -> Markup {
                             tr {
                                 th.code scope="row" { (errno::name(*errno)) }
                                 td.text { (errno::meaning(*errno)) }
-                                td { (count(*n)) }
                                 (part(*n, failures.total))
                             }
                         }
@@ -223,9 +231,7 @@ pub(super) fn exits(summary: &Summary) -> Markup {
                         tr {
                             th scope="col" { "Outcome" }
                             th.text scope="col" { "Meaning" }
-                            th.number scope="col" { "Times" }
-                            td.bar {}
-                            th.number scope="col" { "Share" }
+                            (part_headings("Times"))
                         }
                     }
                     tbody {
@@ -233,7 +239,6 @@ pub(super) fn exits(summary: &Summary) -> Markup {
                             tr {
                                 th.code scope="row" { (name) }
                                 td.text { (meaning) }
-                                td { (count(n)) }
                                 (part(n, exits.total))
                             }
                         }
@@ -279,15 +284,25 @@ fn names(labels: &[Label], values: &[String]) -> Markup {
     }
 }
 
-/// Two table cells: the share of `n` in `of` as a bar, and in percent.
+/// Three table cells: `n`, and its share in `of` as a bar and in percent.
 fn part(n: u64, of: u64) -> Markup {
     html! {
+        td { (count(n)) }
         td.bar {
             svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true" {
                 rect width={ (format!("{:.1}", percent(n, of))) } height="1" {}
             }
         }
         td { (share(n, of)) }
+    }
+}
+
+/// The headings of the cells of [`part`].
+fn part_headings(number: &str) -> Markup {
+    html! {
+        th.number scope="col" { (number) }
+        td.bar {}
+        th.number scope="col" { "Share" }
     }
 }
 

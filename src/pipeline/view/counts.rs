@@ -41,7 +41,7 @@ impl Counts {
     }
 
     /// Sets the counts of these metrics.
-    pub(super) fn set(&mut self, to: Self, metrics: &[Metric]) {
+    pub fn set(&mut self, to: Self, metrics: &[Metric]) {
         for metric in metrics {
             match metric {
                 Metric::Execs => self.execs = to.execs,

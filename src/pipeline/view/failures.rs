@@ -84,7 +84,7 @@ impl Failures {
                 .all(|(has_occurred, _, number)| number <= largest && (has_occurred || number == 0))
     }
 
-    pub(in crate::pipeline) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.numbers.iter().sum()
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::Kind;
 use crate::sys::clock::Timestamp;
 
 /// When each metric was added to a view, in the order of [`Metric::ALL`]. It is earlier than each series
@@ -47,9 +48,14 @@ impl Metric {
         }
     }
 
-    /// Returns whether the kernel side counts this by subject when a process exits.
-    pub fn is_of_exits(self) -> bool {
-        matches!(self, Self::Exits | Self::LifetimeSeconds)
+    /// Returns the kind of observation that is counted.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Execs => Kind::Exec,
+            Self::CpuSeconds => Kind::CpuTime,
+            Self::Exits | Self::LifetimeSeconds => Kind::Exit,
+            Self::Failures => Kind::Failure,
+        }
     }
 
     /// Returns the position in [`ALL`](Self::ALL).
