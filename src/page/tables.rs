@@ -27,10 +27,8 @@ const UNSUCCESSFUL: [(Outcome, &str); 4] = [
 pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     let id = format!("by-{}", view::name(&view.labels));
     let has = |metric| view.metrics.contains(&metric);
-    let failed_execs = summary
-        .failures
-        .as_ref()
-        .map_or(0, |failures| failures.total);
+    let failures = summary.failures.as_ref();
+    let failed_execs = failures.map_or(0, |failures| failures.total);
     let row = |name: Markup, row: Row| {
         let Row { counts, failed } = row;
         html! {
@@ -43,8 +41,9 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                     (part(failed, failed_execs))
                 }
                 @if has(Metric::CpuSeconds) {
-                    td { data value=(counts.cpu_ns as f64 / 1e9) { (seconds(counts.cpu_ns)) } }
+                    (time(counts.cpu_ns))
                 }
+                @if has(Metric::LifetimeSeconds) { (time(counts.lifetime_ns)) }
                 @if has(Metric::Exits) {
                     @for (outcome, _) in UNSUCCESSFUL { td { (count(counts.exits[outcome.index()])) } }
                 }
@@ -59,7 +58,9 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     html! {
         section aria-labelledby=(id) {
             h2 id=(id) { (heading(&view.labels)) }
-            @if is_empty { p.note { "None so far." } } @else {
+            @if view.metrics.is_empty() { p.note { "Not observed. The log says why." } }
+            @else if is_empty { p.note { "None so far." } }
+            @else {
                 table aria-labelledby=(id) {
                     thead {
                         tr {
@@ -69,6 +70,7 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
                             }
                             @if has(Metric::Failures) { (part_headings("Failed execs")) }
                             @if has(Metric::CpuSeconds) { th.number scope="col" { "CPU s" } }
+                            @if has(Metric::LifetimeSeconds) { th.number scope="col" { "Lifetimes s" } }
                             @if has(Metric::Exits) {
                                 @for (_, heading) in UNSUCCESSFUL { th.number scope="col" { (heading) } }
                             }
@@ -282,6 +284,11 @@ fn names(labels: &[Label], values: &[String]) -> Markup {
             @else { td.name.code[is_code] { (name) } }
         }
     }
+}
+
+/// A table cell with a number of seconds.
+fn time(ns: u64) -> Markup {
+    html! { td { data value=(ns as f64 / 1e9) { (seconds(ns)) } } }
 }
 
 /// Three table cells: `n`, and its share in `of` as a bar and in percent.

@@ -25,7 +25,7 @@ pub struct Top {
     pub other: Row,
     /// The execs in `other` that had no series because all slots were taken.
     pub overflow: u64,
-    /// The execs without a series in the period that [`Summary::recent`](super::summary::Summary::recent) covers.
+    /// The execs without a series in the period that the summary's `recent` covers.
     pub recent_other: u64,
     /// What was counted under series that have since been evicted, and everything counted before
     /// the view existed.
@@ -98,8 +98,10 @@ impl Row {
 
     /// Returns what decides the order of the rows.
     fn size(&self) -> impl Ord {
-        let exits: u64 = self.counts.exits.iter().sum();
-        (self.counts.execs, self.counts.cpu_ns, self.failed, exits)
+        let counts = &self.counts;
+        let exits: u64 = counts.exits.iter().sum();
+        let times = (counts.cpu_ns, self.failed, exits, counts.lifetime_ns);
+        (counts.execs, times)
     }
 }
 
@@ -220,24 +222,18 @@ mod tests {
                 .map(|(name, row)| (name, row.counts.execs, row.failed));
             all.collect::<Vec<_>>()
         };
-        let row = |name: &str, execs, failed| (name.to_owned(), execs, failed);
-        assert_eq!(
-            shown(0),
+        let expected = [
+            [("b", 0, 3), ("a", 0, 1), ("other", 0, 7), ("yielded", 0, 5)],
             [
-                row("b", 0, 3),
-                row("a", 0, 1),
-                row("other", 0, 7),
-                row("yielded", 0, 5)
-            ]
-        );
-        assert_eq!(
-            shown(1),
-            [
-                row("a", 0, 0),
-                row("b", 0, 0),
-                row("other", 49, 0),
-                row("yielded", 0, 0)
-            ]
-        );
+                ("a", 0, 0),
+                ("b", 0, 0),
+                ("other", 49, 0),
+                ("yielded", 0, 0),
+            ],
+        ];
+        for (index, expected) in expected.into_iter().enumerate() {
+            let expected = expected.map(|(name, execs, failed)| (name.to_owned(), execs, failed));
+            assert_eq!(shown(index), expected);
+        }
     }
 }
