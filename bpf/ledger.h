@@ -55,7 +55,8 @@ struct {
  * The tally counts by subject. Two maps take turns: user space puts the empty one into
  * the slot, and the kernel returns from that update only when no program can still write
  * to the other (maybe_wait_bpf_programs() in kernel/bpf/syscall.c). User space then reads
- * and empties the other one.
+ * and empties the other one. It also puts the first one into the slot, before the programs
+ * are attached.
  */
 struct tally {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -66,8 +67,7 @@ struct tally {
 
 struct tally tally_a SEC(".maps");
 struct tally tally_b SEC(".maps");
-/* Of failed execs. User space creates these two, and puts the first into its slot, only
- * if a view counts failed execs. */
+/* Of failed execs. User space creates these two only if a view counts failed execs. */
 struct tally failure_tally_a SEC(".maps");
 struct tally failure_tally_b SEC(".maps");
 
@@ -76,9 +76,7 @@ struct {
 	__uint(max_entries, TALLIES);
 	__type(key, __u32);
 	__array(values, struct tally);
-} tally_in_use SEC(".maps") = {
-	.values = {[TALLY] = &tally_a},
-};
+} tally_in_use SEC(".maps");
 
 /* Atomic even for per-CPU values: an interrupt, and on some kernels another task, can run
  * a program between the load and the store. */

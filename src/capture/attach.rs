@@ -164,6 +164,10 @@ impl Capture {
         };
         let maps = Maps::of(&skel, kind, is_needed)?;
         let buffer = open_buffer(kind, &maps, options.buffer_pages)?;
+        // The programs need the tallies from their first run on.
+        let opening = |e| Error::setup("opening the tally", &e);
+        let tally = tally_of(&maps).map_err(opening)?;
+        let failure_tally = failure_tally_of(&maps).map_err(opening)?;
         let attached = object::attach(&mut skel, hooks)
             .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
         // Closes its descriptors.
@@ -180,17 +184,13 @@ impl Capture {
             transport: kind,
             buffer_bytes: buffer.bytes(),
         };
-        let opening = |e| Error::setup("opening the tally", &e);
-        let tally = tally_of(&maps).map_err(opening)?;
-        let failure_tally = failure_tally_of(&maps).map_err(opening)?;
-        let failure_tally = failure_tally.map(FailureTally::new);
         Ok(Self {
             links,
             programs,
             buffer,
             maps,
             tally,
-            failure_tally,
+            failure_tally: failure_tally.map(FailureTally::new),
             info,
             fingerprint: options.fingerprint(),
             by_subject: options.by_subject(),

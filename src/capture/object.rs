@@ -89,6 +89,10 @@ fn load_and_attach(hooks: &[Hook]) -> Result<(), (&'static str, libbpf_rs::Error
     let at = |step| move |error: libbpf_rs::Error| (step, error);
     let mut object = MaybeUninit::uninit();
     let mut open = open(&mut object).map_err(at("open"))?;
+    // Nothing is counted, so the tallies need no room, which takes time to allocate.
+    for tally in [&mut open.maps.tally_a, &mut open.maps.tally_b] {
+        tally.set_max_entries(1).map_err(at("open"))?;
+    }
     select(&mut open, hooks, Transport::Perf, 1).map_err(at("open"))?;
     let mut skel = open.load().map_err(at("load"))?;
     attach(&mut skel, hooks).map_err(at(ATTACH))?;

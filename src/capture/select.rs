@@ -25,6 +25,7 @@ impl Selection {
 
 /// Selects the hooks for what `options` request.
 pub fn select(options: &Options, facts: &mut impl Facts) -> Result<Selection, Error> {
+    try_likely(options, facts);
     let mut selection = if options.classic {
         classic(facts)?
     } else {
@@ -44,6 +45,17 @@ pub fn select(options: &Options, facts: &mut impl Facts) -> Result<Selection, Er
     }
     selection.hooks = with_standbys(selection.hooks, facts);
     Ok(selection)
+}
+
+/// Tries hooks together that most kernels support. What they refuse is tried again, one hook at a time.
+fn try_likely(options: &Options, facts: &mut impl Facts) {
+    let wanted = [
+        (!options.classic, &options.exec_hooks),
+        (options.exits && options.cpu_time, &options.cpu_time_hooks),
+    ];
+    let wanted = wanted.iter().filter(|(is_wanted, _)| *is_wanted);
+    let first = wanted.filter_map(|(_, groups)| groups.first());
+    facts.supports_all(&first.flatten().copied().collect::<Vec<_>>());
 }
 
 /// Adds the standby copies of each hook that the kernel may skip.
