@@ -56,7 +56,7 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
     let rest: Vec<_> = rest.collect();
     let is_empty = view.series.is_empty() && rest.is_empty();
     html! {
-        section aria-labelledby=(id) {
+        section.wide[view.is_wide()] aria-labelledby=(id) {
             h2 id=(id) { (heading(&view.labels)) }
             @if view.metrics.is_empty() { p.note { "Not observed. The log says why." } }
             @else if is_empty { p.note { "None so far." } }

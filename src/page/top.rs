@@ -5,6 +5,7 @@ use crate::names::users::UserNames;
 use crate::pipeline::series::{self, Series};
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{Counts, Label, Metric, ViewCounts};
+use crate::record::Outcome;
 
 /// The number of series shown of each view.
 const SHOWN: usize = 10;
@@ -73,6 +74,21 @@ impl Top {
             max_series: view.max_series,
             metrics,
         }
+    }
+}
+
+/// The most columns that fit a table of half the page's width: names, numbers, and two for each share.
+const COLUMNS: usize = 7;
+
+impl Top {
+    /// Returns whether the table needs the whole width of the page.
+    pub(super) fn is_wide(&self) -> bool {
+        let of_metrics = self.metrics.iter().map(|metric| match metric {
+            Metric::Execs | Metric::Failures => 3,
+            Metric::CpuSeconds | Metric::LifetimeSeconds => 1,
+            Metric::Exits => Outcome::ALL.len() - 1,
+        });
+        self.labels.len() + of_metrics.sum::<usize>() > COLUMNS
     }
 }
 
