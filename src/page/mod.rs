@@ -27,7 +27,7 @@ const STYLE: &str = include_str!("page.css");
 /// The content security policy: the page may load only its own style, which the browser verifies
 /// by the hash. A test compares the hash with the style.
 pub(super) const POLICY: &str = "default-src 'none'; \
-     style-src 'sha256-d7QaQzsfblN11dt6zeZiXnAdFs5LmsYStOkQ9qOvhHU='; \
+     style-src 'sha256-fk9JizQqTIPxZMow7g+nfctanLi7ET/33fJjkbybqD4='; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The part of the page that does not depend on the counts.
