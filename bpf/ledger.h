@@ -55,8 +55,8 @@ struct {
  * The tally counts by subject. Two maps take turns: user space puts the empty one into
  * the slot, and the kernel returns from that update only when no program can still write
  * to the other (maybe_wait_bpf_programs() in kernel/bpf/syscall.c). User space then reads
- * and empties the other one. It also puts the first one into the slot, before the programs
- * are attached.
+ * and empties the other one. It also puts the first one into the slot, before the
+ * programs are attached.
  */
 struct tally {
 	__uint(type, BPF_MAP_TYPE_HASH);
