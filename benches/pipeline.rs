@@ -287,7 +287,12 @@ fn save(c: &mut Criterion) {
             let mut subject = Event::default().subject;
             let name = format!("program-{}", n / 2);
             subject.comm[..name.len()].copy_from_slice(name.as_bytes());
-            subject.is_cpu_time = u8::from(n % 2 == 1);
+            let kind = if n % 2 == 0 {
+                Kind::Exec
+            } else {
+                Kind::CpuTime
+            };
+            subject.kind = kind.in_kernel();
             let count = TallyCount {
                 count: 123_456,
                 cpu_ns: 123_456_789_000,

@@ -11,8 +11,8 @@
  *
  * Name, credentials and cgroup of the leader are those of the exit: nobody else can
  * change them, a task that exits does not migrate (cgroup_migrate_add_task()), and the
- * kernel puts them only after the tracepoint (__put_task_struct()). But the parent may be
- * gone.
+ * kernel puts them only after the tracepoint (__put_task_struct()). But the parent and
+ * the terminal may be gone (at_exit.h).
  */
 #ifndef CPU_H
 #define CPU_H
@@ -21,9 +21,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+#include "at_exit.h"
 #include "execsnoop.h"
 #include "ledger.h"
-#include "parent.h"
 #include "standby.h"
 #include "task.h"
 
@@ -39,7 +39,7 @@ static __always_inline bool is_process(__u32 pid, __u32 tgid, __u32 flags)
 static __always_inline void observe_free_typed(void *ctx, struct task_struct *task)
 {
 	struct ledger *ledger;
-	struct event event = {.subject.is_cpu_time = 1};
+	struct event event = {.subject.kind = KIND_CPU_TIME};
 
 	if (!is_process(task->pid, task->tgid, task->flags))
 		return;
@@ -48,8 +48,8 @@ static __always_inline void observe_free_typed(void *ctx, struct task_struct *ta
 	ledger = count_seen(KIND_CPU_TIME);
 	if (!ledger)
 		return;
-	if (with_parent_comm)
-		take_parent(&event.subject, task->tgid, task->start_time);
+	if (is_kept_at_exit())
+		take_from_exit(&event.subject, task->tgid, task->start_time);
 	sum_up(ctx, ledger, &event);
 }
 
@@ -67,7 +67,7 @@ FOR_EACH_COPY(CPU_AT, cpu_tp_btf)
 static __always_inline void observe_free(void *ctx, struct task_struct *task)
 {
 	struct ledger *ledger;
-	struct event event = {.subject.is_cpu_time = 1};
+	struct event event = {.subject.kind = KIND_CPU_TIME};
 
 	if (!is_process(BPF_CORE_READ(task, pid), BPF_CORE_READ(task, tgid),
 			BPF_CORE_READ(task, flags)))
@@ -77,9 +77,9 @@ static __always_inline void observe_free(void *ctx, struct task_struct *task)
 	ledger = count_seen(KIND_CPU_TIME);
 	if (!ledger)
 		return;
-	if (with_parent_comm)
-		take_parent(&event.subject, BPF_CORE_READ(task, tgid),
-			    BPF_CORE_READ(task, start_time));
+	if (is_kept_at_exit())
+		take_from_exit(&event.subject, BPF_CORE_READ(task, tgid),
+			       BPF_CORE_READ(task, start_time));
 	sum_up(ctx, ledger, &event);
 }
 

@@ -11,6 +11,7 @@
 #include "detail.h"
 #include "execsnoop.h"
 #include "exit.h"
+#include "facts.h"
 #include "filter.h"
 #include "ledger.h"
 #include "standby.h"
@@ -30,6 +31,8 @@ const volatile __u8 with_failures = 0;
 const struct event *const volatile btf_event;
 const enum kind *const volatile btf_kind;
 const enum outcome *const volatile btf_outcome;
+const enum origin *const volatile btf_origin;
+const enum fact *const volatile btf_fact;
 const struct traced *const volatile btf_traced;
 
 struct {
@@ -51,6 +54,7 @@ static __always_inline void observe_exec_typed(void *ctx, struct task_struct *ta
 	struct event event = {};
 
 	describe_typed(&event, task);
+	add_exec_typed(&event.subject, task, bprm);
 	if (!is_wanted(&event, task))
 		return;
 	ledger = count_seen(KIND_EXEC);
@@ -73,13 +77,18 @@ static __always_inline void observe_exec_typed(void *ctx, struct task_struct *ta
 
 FOR_EACH_COPY(EXEC_AT, exec_tp_btf)
 
-static __always_inline void observe_exec(void *ctx)
+/* At a hook that does not show what is executed, `bprm` is NULL. */
+static __always_inline void observe_exec(void *ctx, struct task_struct *task,
+					 struct linux_binprm *bprm)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger *ledger;
 	struct event event = {};
 
 	describe(&event, task);
+	if (bprm)
+		add_exec(&event.subject, task, bprm);
+	else
+		add_exec_without_file(&event.subject, task);
 	if (!is_wanted(&event, task))
 		return;
 	ledger = count_seen(KIND_EXEC);
@@ -87,12 +96,13 @@ static __always_inline void observe_exec(void *ctx)
 		emit(ctx, ledger, &event);
 }
 
-/* The same tracepoint without BTF types: its arguments are not used. */
+/* The same tracepoint, with arguments whose types the verifier does not know. */
 #define EXEC_RAW_AT(name, copy)                                                          \
 	SEC("?raw_tp/sched_process_exec")                                                \
-	int name(void *ctx)                                                              \
+	int BPF_PROG(name, struct task_struct *task, int old_pid,                        \
+		     struct linux_binprm *bprm)                                          \
 	{                                                                                \
-		AS_COPY(copy, KIND_EXEC, observe_exec(ctx));                             \
+		AS_COPY(copy, KIND_EXEC, observe_exec(ctx, task, bprm));                 \
 		return 0;                                                                \
 	}
 
@@ -140,12 +150,14 @@ static __always_inline void observe_return(void *ctx, long ret, const char *path
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger *ledger;
-	struct event event = {};
+	struct event event = {.subject.kind = KIND_FAILURE};
 
 	if (ret >= 0 || -ret >= ERRNO_MAX)
 		return; /* succeeded, or restarted: see ERRNO_MAX */
 	if (with_failure_events || with_failures) {
 		describe(&event, task);
+		/* A thread can have a name of its own; this is the process's. */
+		BPF_CORE_READ_STR_INTO(&event.subject.comm, task, group_leader, comm);
 		event.subject.retval = ret;
 	}
 	if (with_failure_events && !is_wanted(&event, task))
@@ -199,7 +211,7 @@ FOR_EACH_COPY(FAILURES_AT, fail_compat_execveat, COMPAT_ENTRY "execveat",
 			observe_return(ctx, ctx->ret,                                    \
 				       with_path ? path(regs_of_current()) : NULL);      \
 		if (ctx->ret == 0 && exec_at_sys_exit)                                   \
-			observe_exec(ctx);                                               \
+			observe_exec(ctx, (void *)bpf_get_current_task(), NULL);         \
 		return 0;                                                                \
 	}
 
@@ -213,12 +225,14 @@ SYS_EXIT(sys_exit_execveat, path_of_execveat, is_check(FIFTH(regs_of_current()))
  */
 static __always_inline void observe_attempt(void *ctx, const char *path)
 {
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct ledger *ledger = count_seen(KIND_EXEC);
 	struct event event = {};
 
 	if (!ledger)
 		return;
-	describe(&event, (struct task_struct *)bpf_get_current_task());
+	describe(&event, task);
+	add_exec_without_file(&event.subject, task);
 	__builtin_memset(event.subject.comm, 0, sizeof(event.subject.comm));
 	bpf_probe_read_user_str(event.subject.comm, sizeof(event.subject.comm), path);
 	emit(ctx, ledger, &event);

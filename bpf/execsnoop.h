@@ -37,19 +37,46 @@ enum outcome {
 
 #define OUTCOMES 5
 
-/* What counters group by; also the key of the tally. */
+/* Where the file comes from that was executed. The first that holds. */
+enum origin {
+	ORIGIN_OTHER = 0,         /* none of these, or not asked for */
+	ORIGIN_UNLINKED = 1,      /* the file has no name: a memfd, or deleted */
+	ORIGIN_TMPFS = 2,         /* it is on a tmpfs or ramfs */
+	ORIGIN_OVERLAY_UPPER = 3, /* it is in the upper layer of an overlay */
+	ORIGIN_USER_OWNED = 4,    /* its owner is not root */
+	ORIGIN_UNKNOWN = 5,       /* the hook does not show the file */
+	ORIGIN_MAX,
+};
+
+/* Facts that hold or not. */
+enum fact {
+	FACT_PARENT_UNKNOWN = 0x01,   /* parent_comm is asked for but not known */
+	FACT_ELEVATED = 0x02,         /* the file gives privileges: setuid, setgid or
+				       * file capabilities */
+	FACT_ELEVATED_UNKNOWN = 0x04, /* the hook does not show this */
+	FACT_TTY = 0x08,              /* the process has a controlling terminal */
+	FACT_TTY_UNKNOWN = 0x10,      /* not known any more */
+	FACT_INIT = 0x20,             /* the first process of a pid namespace */
+	FACT_INJECTED = 0x40,         /* put into a pid namespace from outside */
+};
+
+/* The loginuid of a process that nobody's login has started. */
+#define NO_LOGIN 0xffffffff
+
+/* What counters group by; also the key of the tally. What is not asked for is 0. */
 struct subject {
 	__u64 cgroup_id; /* cgroup v2 id; without cgroup v2, the root's; 0 if not read */
 	__u32 uid;       /* real uid in the initial user namespace */
 	__s32 retval;    /* of an exec: 0; of a failed exec: the negative errno; of an
 			  * exit in the live stream: the status as in wait(2), else 0 */
 	__u8 comm[COMM_LEN];        /* name of the program, after the exec */
-	__u8 parent_comm[COMM_LEN]; /* name of the real parent; NULs if not read */
-	__u8 is_exit;               /* 1 for an exit */
-	__u8 is_cpu_time;           /* 1 for the CPU time of a process */
-	__u8 is_parent_unknown;     /* 1 if parent_comm is asked for but not known */
-	__u8 outcome;               /* enum outcome */
-	__u8 reserved[4];           /* 0 */
+	__u8 parent_comm[COMM_LEN]; /* name of the real parent process */
+	__u32 loginuid; /* uid in the initial user namespace that logged in; or NO_LOGIN
+			 */
+	__u8 kind;      /* enum kind */
+	__u8 outcome;   /* enum outcome */
+	__u8 origin;    /* enum origin, of an exec */
+	__u8 facts;     /* bits of enum fact */
 };
 
 /* One observation in detail. */

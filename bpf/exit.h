@@ -10,10 +10,10 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+#include "at_exit.h"
 #include "execsnoop.h"
 #include "filter.h"
 #include "ledger.h"
-#include "parent.h"
 #include "standby.h"
 #include "task.h"
 
@@ -178,7 +178,7 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 	if (!status && !BPF_CORE_READ(leader, exit_state))
 		status = BPF_CORE_READ(task, exit_code);
 	event.lifetime_ns = bpf_ktime_get_ns() - start_time;
-	event.subject.is_exit = 1;
+	event.subject.kind = KIND_EXIT;
 	event.subject.outcome = outcome_of(status, BPF_CORE_READ(signal, oom_mm) != NULL);
 	count_exit(status, event.lifetime_ns, event.subject.outcome);
 	if (with_exit_events) {
@@ -195,13 +195,10 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 		describe(&event, leader);
 		sum_up(ctx, ledger, &event);
 	}
-	if (with_parent_comm) {
-		struct parent *slot = begin_parent(BPF_CORE_READ(leader, tgid));
-
-		if (!slot)
-			return;
-		BPF_CORE_READ_STR_INTO(&slot->comm, leader, real_parent, comm);
-		end_parent(slot, start_time);
+	if (is_kept_at_exit()) {
+		if (!with_exits)
+			add_until_exit(&event.subject, leader);
+		keep_at_exit(&event.subject, BPF_CORE_READ(leader, tgid), start_time);
 	}
 }
 
@@ -234,7 +231,7 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 	status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 						   : leader->exit_code;
 	event.lifetime_ns = bpf_ktime_get_ns() - leader->start_time;
-	event.subject.is_exit = 1;
+	event.subject.kind = KIND_EXIT;
 	event.subject.outcome = outcome_of(status, signal->oom_mm != NULL);
 	count_exit(status, event.lifetime_ns, event.subject.outcome);
 	if (with_exit_events) {
@@ -254,14 +251,10 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 		describe_typed(&event, leader);
 		sum_up(ctx, ledger, &event);
 	}
-	if (with_parent_comm) {
-		struct parent *slot = begin_parent(leader->tgid);
-
-		if (!slot)
-			return;
-		__builtin_memcpy(slot->comm, leader->real_parent->comm,
-				 sizeof(slot->comm));
-		end_parent(slot, leader->start_time);
+	if (is_kept_at_exit()) {
+		if (!with_exits)
+			add_until_exit_typed(&event.subject, leader);
+		keep_at_exit(&event.subject, leader->tgid, leader->start_time);
 	}
 }
 

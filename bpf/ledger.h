@@ -176,7 +176,7 @@ static __always_inline void overflow(struct ledger *ledger, const struct event *
 	} else {
 		ADD(ledger->unattributed, 1);
 		ADD(ledger->unattributed_cpu_ns, event->cpu_ns);
-		if (event->subject.is_exit)
+		if (event->subject.kind == KIND_EXIT)
 			keep_outcome(ledger, event);
 	}
 }

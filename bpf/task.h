@@ -10,6 +10,7 @@
 #include <bpf/bpf_core_read.h>
 #include "cgroup.h"
 #include "execsnoop.h"
+#include "facts.h"
 
 /* Whether a view, a filter or a column uses parent_comm. If none does, parent_comm is not
  * read and stays all NUL, which does not split entries of the tally. Set before load. */
@@ -35,15 +36,26 @@ static __always_inline void describe_self_typed(struct subject *subject,
 	subject->uid = task->cred->uid.val;
 	/* Bytes after the NUL may be stale; user space clears them. */
 	__builtin_memcpy(subject->comm, task->comm, sizeof(subject->comm));
+	add_loginuid_typed(subject, task);
 }
 
-/* The same with its parent. */
+/* Add what is gone after the exit: the parent and the terminal. The real parent is the
+ * thread that has forked; the name is that of its process. */
+static __always_inline void add_until_exit_typed(struct subject *subject,
+						 struct task_struct *task)
+{
+	if (with_parent_comm)
+		__builtin_memcpy(subject->parent_comm,
+				 task->real_parent->group_leader->comm,
+				 sizeof(subject->parent_comm));
+	add_tty_typed(subject, task);
+}
+
+/* All of it, and the process. */
 static __always_inline void describe_typed(struct event *event, struct task_struct *task)
 {
 	describe_self_typed(&event->subject, task);
-	if (with_parent_comm)
-		__builtin_memcpy(event->subject.parent_comm, task->real_parent->comm,
-				 sizeof(event->subject.parent_comm));
+	add_until_exit_typed(&event->subject, task);
 	if (with_process) {
 		event->time_ns = bpf_ktime_get_ns();
 		event->pid = task->tgid;
@@ -51,7 +63,7 @@ static __always_inline void describe_typed(struct event *event, struct task_stru
 	}
 }
 
-/* Describe a task whose type the verifier does not know, without its parent. */
+/* The same three for a task whose type the verifier does not know. */
 static __always_inline void describe_self(struct subject *subject,
 					  struct task_struct *task)
 {
@@ -63,20 +75,26 @@ static __always_inline void describe_self(struct subject *subject,
 	}
 	subject->uid = BPF_CORE_READ(task, cred, uid.val);
 	BPF_CORE_READ_STR_INTO(&subject->comm, task, comm);
+	add_loginuid(subject, task);
 }
 
-/* The same with its parent. */
+static __always_inline void add_until_exit(struct subject *subject,
+					   struct task_struct *task)
+{
+	if (with_parent_comm)
+		BPF_CORE_READ_STR_INTO(&subject->parent_comm, task, real_parent,
+				       group_leader, comm);
+	add_tty(subject, task);
+}
+
 static __always_inline void describe(struct event *event, struct task_struct *task)
 {
-	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
-
 	describe_self(&event->subject, task);
-	if (with_parent_comm)
-		BPF_CORE_READ_STR_INTO(&event->subject.parent_comm, parent, comm);
+	add_until_exit(&event->subject, task);
 	if (with_process) {
 		event->time_ns = bpf_ktime_get_ns();
 		event->pid = BPF_CORE_READ(task, tgid);
-		event->ppid = BPF_CORE_READ(parent, tgid);
+		event->ppid = BPF_CORE_READ(task, real_parent, tgid);
 	}
 }
 

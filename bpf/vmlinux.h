@@ -8,6 +8,7 @@
 #define VMLINUX_H
 
 typedef unsigned char __u8;
+typedef signed char __s8;
 typedef signed short __s16;
 typedef unsigned short __u16;
 typedef signed int __s32;
@@ -91,6 +92,16 @@ typedef struct {
 	__u32 val;
 } kuid_t;
 
+/* include/linux/pid.h; numbers is flexible: one more than level */
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
 /* include/linux/cred.h */
 struct cred {
 	kuid_t uid;
@@ -122,6 +133,7 @@ struct css_set {
 
 /* include/linux/sched/signal.h */
 struct signal_struct {
+	struct tty_struct *tty;
 	atomic_t live;
 	int nr_threads;
 	struct list_head thread_head;
@@ -181,8 +193,25 @@ struct mm_struct {
 	unsigned long arg_end;
 };
 
+/* include/linux/fs.h; __i_nlink is in a union with i_nlink, which is constant */
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	kuid_t i_uid;
+	struct super_block *i_sb;
+	unsigned int __i_nlink;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
 /* include/linux/binfmts.h */
 struct linux_binprm {
+	unsigned int secureexec : 1;
+	struct file *file;
 	const char *filename;
 };
 
@@ -199,6 +228,8 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct list_head thread_node;
+	struct pid *thread_pid;
+	unsigned long atomic_flags;
 	unsigned long nvcsw;
 	unsigned long nivcsw;
 	__u64 start_time;
@@ -207,6 +238,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	__u64 self_exec_id;
 	struct css_set *cgroups;
+	kuid_t loginuid; /* with CONFIG_AUDIT */
 };
 
 #pragma clang attribute pop

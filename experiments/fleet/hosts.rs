@@ -100,7 +100,7 @@ impl Hosts {
             for program in programs {
                 let start = execution(host, program);
                 let mut end = start;
-                end.subject.is_cpu_time = 1;
+                end.subject.kind = Kind::CpuTime.in_kernel();
                 end.cpu_ns = 1_000_000 + program as u64 * 1000;
                 kernel.emit_as(Kind::Exec, encode(&start));
                 kernel.exit(0, 3_000_000);

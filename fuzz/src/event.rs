@@ -44,10 +44,10 @@ pub fn check(bytes: &[u8]) {
             };
             assert_eq!((traced.path, traced.args), (path, args));
         }
-        Err(error) => {
-            assert_eq!(error, DecodeError::Length(bytes.len()));
-            assert!(!room(EVENT) && !room(TRACED));
+        Err(DecodeError::Length(len)) => {
+            assert!(!room(EVENT) && !room(TRACED) && len == bytes.len());
         }
+        Err(error) => assert_eq!(error, uncounted(bytes)),
     }
     check_what_has_one_size(bytes);
 }
@@ -57,14 +57,12 @@ fn check_what_has_one_size(bytes: &[u8]) {
     let (subject, traced) = up_to_the_edge::look(bytes, |bytes| {
         (Event::decode_subject(bytes), Traced::decode_subject(bytes))
     });
-    if let Ok(traced) = traced {
-        assert_eq!(encode_subject(&of(traced)), clean(bytes));
+    for subject in [subject, traced] {
         match subject {
             Ok(subject) => assert_eq!(encode_subject(&of(subject)), clean(bytes)),
+            Err(DecodeError::Length(len)) => assert!(len != SUBJECT && len == bytes.len()),
             Err(error) => assert_eq!(error, uncounted(bytes)),
         }
-    } else {
-        assert!(bytes.len() != SUBJECT && subject.is_err());
     }
     let (count, ledger, failures, name) = up_to_the_edge::look(bytes, |bytes| {
         let (count, ledger) = (decode_tally_count(bytes), decode_ledger(bytes));
@@ -106,15 +104,20 @@ fn check_what_has_one_size(bytes: &[u8]) {
     }
 }
 
-/// Returns what is wrong with a subject that the kernel side of the daemon does not send.
+/// Returns what is wrong with a subject that the kernel side does not send.
 fn uncounted(bytes: &[u8]) -> DecodeError {
-    assert_eq!(bytes[49], 0);
-    if bytes[48] > 0 {
-        assert!(!(1..=5).contains(&bytes[51]));
-        return DecodeError::Outcome(bytes[51]);
+    let (kind, outcome, origin) = (bytes[52], bytes[53], bytes[54]);
+    match kind {
+        4.. => return DecodeError::Kind(kind),
+        _ if origin > 5 => return DecodeError::Origin(origin),
+        2 => {
+            assert!(!(1..=5).contains(&outcome));
+            return DecodeError::Outcome(outcome);
+        }
+        kind => assert_eq!(kind, 1),
     }
     let retval = int(bytes, 12).cast_signed();
-    assert!(retval != 0 && !(-255..0).contains(&retval));
+    assert!(!(-255..0).contains(&retval));
     DecodeError::Errno(retval)
 }
 

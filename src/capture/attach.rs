@@ -21,7 +21,7 @@ use super::libbpf_log;
 use super::maps::Maps;
 use super::note::Note;
 use super::object::{self, Transport};
-use super::options::{Options, TransportKind};
+use super::options::{Input, Options, TransportKind};
 use super::select::{Selection, select};
 use super::stats;
 use super::tally::{Slot, Tally};
@@ -158,7 +158,7 @@ impl Capture {
         let mut object = MaybeUninit::uninit();
         let mut skel = object::load(&mut object, hooks, transport, cpus, options, is_paused)?;
         let is_needed = |name: &str| match name {
-            "cgroup_names" => options.with_cgroup,
+            "cgroup_names" => options.inputs.contains(&Input::Cgroup),
             "failures" => hooks.iter().any(|hook| hook.kind == Kind::Failure),
             _ => skel.maps.failure_tally_a.autocreate(),
         };

@@ -35,4 +35,4 @@ pub use self::handover::{Handover, Refused, Replacement, Resumed};
 pub use self::info::CaptureInfo;
 pub use self::kept::{Descriptors, KernelSide};
 pub use self::note::Note;
-pub use self::options::{FailureHooks, Live, Options, TransportKind};
+pub use self::options::{FailureHooks, Input, Live, Options, TransportKind};

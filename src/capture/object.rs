@@ -10,10 +10,10 @@ use libbpf_rs::{ErrorKind, Link, OpenObject};
 
 use super::error::Error;
 use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
-use super::options::{Live, Options};
+use super::options::{Input, Live, Options};
 use super::shortage;
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
-use crate::record::{Event, Kind, lifetime_bounds_ns};
+use crate::record::{Event, Fact, Kind, lifetime_bounds_ns};
 
 /// The name of a step, as in [`Refusal::step`].
 const ATTACH: &str = "attach";
@@ -27,9 +27,10 @@ const RING_HEADER: usize = 8;
 /// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
-/// Slots for the names of parents of processes that have exited, 24 bytes each. A power of two, and
-/// at least the default of `kernel.pid_max`, with which no two processes share a slot.
-const PARENTS: u32 = 32_768;
+/// Slots for what is kept of processes from their exit until the kernel frees them, 32 bytes each. A
+/// power of two, and at least the default of `kernel.pid_max`, with which no two processes share a
+/// slot.
+const AT_EXIT: u32 = 32_768;
 
 /// The transport, with the ring buffer's size.
 #[derive(Debug, Clone, Copy)]
@@ -111,14 +112,14 @@ pub(super) fn load<'a>(
 ) -> Result<ExecsnoopSkel<'a>, Error> {
     let failed = |step: &'static str| move |e: libbpf_rs::Error| Error::setup(step, &e);
     let mut open = open(object).map_err(failed("opening the BPF object"))?;
+    let reads = |input| options.inputs.contains(&input);
     let observes = |kind| hooks.iter().any(|hook| hook.kind == kind);
     let with_failures = options.with_failures && observes(Kind::Failure);
     if let Some(rodata) = &mut open.maps.rodata_data {
-        rodata.with_parent_comm = u8::from(options.with_parent_comm);
-        rodata.with_cgroup = u8::from(options.with_cgroup);
+        set_inputs(rodata, options);
         rodata.with_exits = u8::from(options.with_exits);
         rodata.with_failures = u8::from(with_failures);
-        rodata.parents_mask = PARENTS - 1;
+        rodata.at_exit_mask = AT_EXIT - 1;
         if let Transport::Ring { bytes } = transport {
             rodata.ring_half = u64::from(bytes / 2);
             let record = if options.live.is_detailed() {
@@ -141,7 +142,7 @@ pub(super) fn load<'a>(
         bss.paused_since = u64::from(is_paused);
     }
     let configuring = failed("configuring the BPF object");
-    if options.with_cgroup {
+    if reads(Input::Cgroup) {
         let names = &mut open.maps.cgroup_names;
         let entries = lru_entries(CGROUP_NAMES, cpus);
         names.set_max_entries(entries).map_err(&configuring)?;
@@ -149,9 +150,10 @@ pub(super) fn load<'a>(
     if with_failures {
         create_failure_tally(&mut open, true).map_err(&configuring)?;
     }
-    if options.with_parent_comm && observes(Kind::CpuTime) {
-        let parents = &mut open.maps.parents;
-        parents.set_max_entries(PARENTS).map_err(&configuring)?;
+    let is_kept_at_exit = reads(Input::ParentComm) || reads(Input::Fact(Fact::Tty));
+    if is_kept_at_exit && observes(Kind::CpuTime) {
+        let at_exit = &mut open.maps.at_exit;
+        at_exit.set_max_entries(AT_EXIT).map_err(&configuring)?;
     }
     select(&mut open, hooks, transport, cpus).map_err(&configuring)?;
     open.load().map_err(|error| match transport {
@@ -164,6 +166,17 @@ pub(super) fn load<'a>(
 /// up to 128 free entries for itself (`kernel/bpf/bpf_lru_list.c`).
 fn lru_entries(entries: usize, cpus: usize) -> u32 {
     u32::try_from(entries.max(256 * cpus)).unwrap_or(u32::MAX)
+}
+
+fn set_inputs(rodata: &mut types::rodata, options: &Options) {
+    let reads = |input| u8::from(options.inputs.contains(&input));
+    rodata.with_parent_comm = reads(Input::ParentComm);
+    rodata.with_cgroup = reads(Input::Cgroup);
+    rodata.with_loginuid = reads(Input::Loginuid);
+    rodata.with_entry = reads(Input::Fact(Fact::Entry));
+    rodata.with_origin = reads(Input::Fact(Fact::Origin));
+    rodata.with_elevated = reads(Input::Fact(Fact::Elevated));
+    rodata.with_tty = reads(Input::Fact(Fact::Tty));
 }
 
 fn set_live(rodata: &mut types::rodata, live: &Live) {
@@ -184,7 +197,6 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
     rodata.wanted_comm = comm.unwrap_or_default();
     rodata.only_parent_comm = u8::from(parent_comm.is_some());
     rodata.wanted_parent_comm = parent_comm.unwrap_or_default();
-    rodata.with_parent_comm |= u8::from(parent_comm.is_some());
     rodata.only_cgroup = u8::from(cgroup_id.is_some());
     rodata.wanted_cgroup_id = cgroup_id.unwrap_or_default();
     rodata.with_process = u8::from(process);

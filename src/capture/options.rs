@@ -1,5 +1,6 @@
 //! What to capture, and which hooks and transports may be used.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::capture::hook::AttachPoint;
@@ -7,7 +8,7 @@ use crate::capture::hook::{
     CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook,
 };
 use crate::capture::preemption;
-use crate::record::{Comm, Kind};
+use crate::record::{Comm, Fact, Kind};
 
 #[allow(clippy::struct_excessive_bools)] // independent switches
 #[derive(Debug, Clone)]
@@ -16,10 +17,8 @@ pub struct Options {
     pub transports: Vec<TransportKind>,
     /// The size of the buffer in pages per CPU, a power of two.
     pub buffer_pages: usize,
-    /// Read the parent's name in the kernel.
-    pub with_parent_comm: bool,
-    /// Read the cgroup's id and keep its name in the kernel.
-    pub with_cgroup: bool,
+    /// What the programs read of each process beside its name and user.
+    pub inputs: BTreeSet<Input>,
     /// Groups of hooks for execs, the preferred one first.
     pub exec_hooks: Vec<Vec<Hook>>,
     /// The hooks that may be used for failed execs. None: failed execs are not observed.
@@ -42,6 +41,18 @@ pub struct Options {
     /// Finds out whether the kernel may skip programs at a kind of attach point, so that standby
     /// copies are needed.
     pub may_skip: fn(AttachPoint) -> bool,
+}
+
+/// What the programs read of a process only if it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Input {
+    /// The name of the parent.
+    ParentComm,
+    /// The id of the cgroup. The programs keep its name.
+    Cgroup,
+    /// The user who logged in.
+    Loginuid,
+    Fact(Fact),
 }
 
 /// The details and filters of the live stream of `execsnoopd trace`; by default none. The programs
@@ -75,8 +86,7 @@ impl Options {
         let Self {
             transports,
             buffer_pages,
-            with_parent_comm,
-            with_cgroup,
+            inputs,
             exec_hooks,
             failures,
             with_failures,
@@ -91,7 +101,7 @@ impl Options {
         } = self;
         let hooks = (exec_hooks, exit_hooks, cpu_time_hooks);
         let failures = (failures, with_failures);
-        let switches = (with_parent_comm, with_cgroup, failures, classic);
+        let switches = (inputs, failures, classic);
         let exits = (exits, with_exits, cpu_time);
         let mut hasher = DefaultHasher::new();
         format!("{transports:?} {buffer_pages} {hooks:?} {switches:?} {exits:?} {live:?}")
@@ -123,8 +133,7 @@ impl Default for Options {
         Self {
             transports: vec![TransportKind::Perf, TransportKind::Ring],
             buffer_pages: 64,
-            with_parent_comm: false,
-            with_cgroup: false,
+            inputs: BTreeSet::new(),
             exec_hooks: vec![vec![EXEC_TP_BTF], vec![EXEC_RAW_TP], EXEC_SYS_EXIT.to_vec()],
             failures: Some(FailureHooks::Fexit),
             with_failures: false,

@@ -10,6 +10,7 @@ use super::label::{self, LabelConfig};
 use crate::names::parse;
 use crate::pipeline::matcher::{Condition, Matcher};
 use crate::pipeline::view::Label;
+use crate::record::NO_LOGIN;
 
 /// What a key begins with if its condition is that no value matches.
 const NOT: &str = "not_";
@@ -35,6 +36,12 @@ pub(super) type Invalid = (String, String);
 impl Conditions {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Returns those labels that have a condition which every configuration has.
+    pub(super) fn labels_of_every_file(&self) -> impl Iterator<Item = Label> {
+        let names = self.0.keys();
+        names.filter_map(|key| Label::named(key.strip_prefix(NOT).unwrap_or(key)))
     }
 
     /// Returns the labels that have a condition. `defined` are those that the file defines. `keys` are
@@ -81,12 +88,20 @@ fn condition(
         value => return Err(format!("`{value}` is not a list; write [{value}]")),
     };
     match label {
-        Label::Uid => {
-            let uids = values.iter().map(uids).collect::<Result<_, _>>()?;
+        Label::Uid | Label::Loginuid => {
+            let has_none = label == Label::Loginuid;
+            let uids = values.iter().map(|value| uids(value, has_none));
+            let uids = uids.collect::<Result<_, _>>()?;
             Ok(Condition::of_uids(label, is_negated, uids))
         }
-        Label::User => {
-            let uids = values.iter().map(|value| user(value, users));
+        Label::Fact(fact) => {
+            let value = |value| parse::fact(fact, text(value)?);
+            let values = values.iter().map(value).collect::<Result<_, _>>()?;
+            Ok(Condition::of_fact(fact, is_negated, values))
+        }
+        Label::User | Label::LoginUser => {
+            let has_none = label == Label::LoginUser;
+            let uids = values.iter().map(|value| user(value, has_none, users));
             let uids = uids.collect::<Result<Vec<_>, _>>()?;
             let uids = uids.into_iter().flatten().map(|uid| uid..=uid);
             Ok(Condition::of_uids(label, is_negated, uids.collect()))
@@ -103,8 +118,9 @@ fn text(value: &Value) -> Result<&str, String> {
     text.ok_or_else(|| format!("`{value}` is not a string; write \"{value}\""))
 }
 
-/// Parses a uid, or a range of uids that contains both ends.
-fn uids(value: &Value) -> Result<RangeInclusive<u32>, String> {
+/// Parses a uid, or a range of uids that contains both ends. If `has_none`, the empty string stands for
+/// no user.
+fn uids(value: &Value, has_none: bool) -> Result<RangeInclusive<u32>, String> {
     let invalid = || {
         format!(
             "{value} is neither a uid nor a range; write a number, such as 33, or \"1000-65535\""
@@ -121,6 +137,9 @@ fn uids(value: &Value) -> Result<RangeInclusive<u32>, String> {
         Value::String(text) => text,
         _ => return Err(invalid()),
     };
+    if has_none && text.is_empty() {
+        return Ok(NO_LOGIN..=NO_LOGIN);
+    }
     let Some((first, last)) = text.split_once('-') else {
         return uid(text).map(|uid| uid..=uid);
     };
@@ -133,9 +152,13 @@ fn uids(value: &Value) -> Result<RangeInclusive<u32>, String> {
     Ok(first..=last)
 }
 
-/// Returns the uid of a user that is given by uid or by name, or None if the name is not looked up.
-fn user(value: &Value, users: Users) -> Result<Option<u32>, String> {
+/// Returns the uid of a user that is given by uid or by name, or None if the name is not looked up. If
+/// `has_none`, the empty string stands for no user.
+fn user(value: &Value, has_none: bool, users: Users) -> Result<Option<u32>, String> {
     let name = text(value)?;
+    if has_none && name.is_empty() {
+        return Ok(Some(NO_LOGIN));
+    }
     if name.contains(['*', '?']) {
         return Err(format!(
             "{name:?} is not the name of a user: users have no wildcards; use ranges of `uid`"

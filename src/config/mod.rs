@@ -161,7 +161,7 @@ impl Default for Capture {
 impl Capture {
     /// Returns the key of a view that needs what is not captured, and what is wrong.
     fn fault_of(&self, view: &ViewConfig) -> Option<Invalid> {
-        view.metrics.iter().find_map(|metric| {
+        view.metrics().iter().find_map(|metric| {
             let needed = match metric {
                 Metric::Exits | Metric::LifetimeSeconds if !self.exits => "capture.exits = true",
                 Metric::Failures if self.failures == Failures::Off => {
@@ -210,7 +210,7 @@ impl Config {
             file.invalid(at(error.inner()), format!("{key}: {message}"))
         })?;
         config
-            .define_labels()
+            .complete_views()
             .map_err(|fault| file.locate(&fault))?;
         config.validate().map_err(|fault| file.locate(&fault))?;
         if config.web.config_file != Path::new("") {
@@ -233,11 +233,12 @@ impl Config {
         toml::Table::try_from(all).unwrap_or_default()
     }
 
-    /// Completes the labels of views that `[[label]]` defines.
-    fn define_labels(&mut self) -> Result<(), Fault> {
+    /// Completes the views: their labels that `[[label]]` defines, and metrics that they do not name.
+    fn complete_views(&mut self) -> Result<(), Fault> {
         for (i, view) in self.view.iter_mut().enumerate() {
             label::define(&mut view.labels, &self.label)
                 .map_err(|message| Fault::new(&format!("view.{i}.labels"), message))?;
+            view.complete();
         }
         Ok(())
     }
@@ -288,7 +289,7 @@ impl Config {
 
     /// Returns whether a view has a metric that matches.
     pub fn has_metric(&self, matches: impl Fn(Metric) -> bool) -> bool {
-        let mut metrics = self.view.iter().flat_map(|view| &view.metrics);
+        let mut metrics = self.view.iter().flat_map(ViewConfig::metrics);
         metrics.any(|&metric| matches(metric))
     }
 

@@ -47,9 +47,16 @@ fn of_label(
     if !labels.contains(&label) {
         return Err(format!("`{key}` is not a label of this view"));
     }
-    if let Label::Uid | Label::User = label {
+    if label.is_of_user() {
         return Err(format!(
             "`{key}` cannot be renamed, because users are counted by their numbers"
+        ));
+    }
+    if let Label::Fact(fact) = label {
+        let values = fact.values().join(", ");
+        return Err(format!(
+            "`{key}` cannot be renamed, because it has only the values {}",
+            values.trim_start_matches(", ")
         ));
     }
     let pairs = rules.iter().map(|rule| match rule.as_slice() {

@@ -19,8 +19,8 @@ pub const MAX_SERIES: usize = 100_000;
 #[serde(deny_unknown_fields)]
 pub struct ViewConfig {
     pub labels: Vec<Label>,
-    #[serde(default = "ViewConfig::default_metrics")]
-    pub metrics: Vec<Metric>,
+    /// None only while a file is parsed: see [`complete`](Self::complete).
+    pub metrics: Option<Vec<Metric>>,
     /// The number of slots for series, at most [`MAX_SERIES`]. Execs whose series gets no slot are
     /// counted as `other`.
     #[serde(default = "ViewConfig::default_max_series")]
@@ -44,20 +44,18 @@ pub struct ViewConfig {
 impl ViewConfig {
     /// Returns a view by these labels, with defaults for all other keys.
     pub fn by(labels: &[Label]) -> Self {
-        Self {
+        let mut view = Self {
             labels: labels.to_vec(),
-            metrics: Self::default_metrics(),
+            metrics: None,
             max_series: Self::default_max_series(),
             idle_after: Self::default_idle_after(),
             user_share: Self::default_user_share(),
             always: Vec::new(),
             filter: Conditions::default(),
             rename: RenameConfig::default(),
-        }
-    }
-
-    fn default_metrics() -> Vec<Metric> {
-        Metric::DEFAULT.to_vec()
+        };
+        view.complete();
+        view
     }
 
     fn default_max_series() -> usize {
@@ -84,15 +82,18 @@ impl ViewConfig {
     fn own_fault(&self) -> Option<(&'static str, String)> {
         let labels = &self.labels;
         let twice = first_twice(labels);
-        let metric_twice = first_twice(&self.metrics);
+        let metrics = self.metrics();
+        let metric_twice = first_twice(metrics);
         if labels.is_empty() {
             Some(("labels", "a view needs at least one label".to_owned()))
         } else if let Some(label) = twice {
             Some(("labels", format!("`{}` is listed twice", label.name())))
-        } else if self.metrics.is_empty() {
+        } else if metrics.is_empty() {
             Some(("metrics", "a view needs at least one metric".to_owned()))
         } else if let Some(metric) = metric_twice {
             Some(("metrics", format!("`{}` is listed twice", metric.name())))
+        } else if let Some(message) = self.uncountable() {
+            Some(("metrics", message))
         } else if !(1..=MAX_SERIES).contains(&self.max_series) {
             Some((
                 "max_series",
@@ -150,7 +151,9 @@ impl ViewConfig {
     /// Returns the values of `always` as series have them, except for users.
     fn reserved_names(&self) -> Vec<Vec<u8>> {
         match view::grouping(&self.labels).next() {
-            Some(Label::Uid) => self.always.iter().map(|uid| uid.clone().into()).collect(),
+            Some(Label::Uid | Label::Loginuid) => {
+                self.always.iter().map(|uid| uid.clone().into()).collect()
+            }
             Some(label) if !self.is_by_user() => {
                 let keys = self.reserved().unwrap_or_default();
                 keys.iter()
@@ -180,7 +183,7 @@ impl ViewConfig {
     fn is_by_user(&self) -> bool {
         let mut grouping = view::grouping(&self.labels);
         let first = grouping.next();
-        matches!(first, Some(Label::Uid | Label::User)) && grouping.next().is_none()
+        first.is_some_and(Label::is_of_user) && grouping.next().is_none()
     }
 
     /// Returns the keys of the series of `always`, or why a value is invalid.
@@ -189,6 +192,39 @@ impl ViewConfig {
         values
             .map(|value| view::key_of(&self.labels, value))
             .collect()
+    }
+
+    /// Sets the metrics if the file does not name any. By what only execs have, only execs are counted.
+    pub(super) fn complete(&mut self) {
+        if self.metrics.is_none() {
+            self.metrics = Some(match self.label_of_exec_alone() {
+                Some(_) => vec![Metric::Execs],
+                None => Metric::DEFAULT.to_vec(),
+            });
+        }
+    }
+
+    pub fn metrics(&self) -> &[Metric] {
+        self.metrics.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the first label, of the view or of a condition, that only execs have.
+    fn label_of_exec_alone(&self) -> Option<Label> {
+        let used = self.labels.iter().cloned();
+        let mut used = used.chain(self.filter.labels_of_every_file());
+        used.find(Label::is_of_exec_alone)
+    }
+
+    /// Returns why a metric cannot be counted by the labels of the view.
+    fn uncountable(&self) -> Option<String> {
+        let label = self.label_of_exec_alone()?;
+        let mut metrics = self.metrics().iter();
+        let metric = metrics.find(|metric| **metric != Metric::Execs)?;
+        Some(format!(
+            "`{}` cannot be counted by `{}`, which only execs have: use metrics = [\"execs\"]",
+            metric.name(),
+            label.name()
+        ))
     }
 
     /// Returns the labels of the view and those that `where` has conditions on. The view must have no
@@ -202,7 +238,7 @@ impl ViewConfig {
     /// Returns a view without counts, or the key with a user who was not found.
     pub(super) fn resolve(&self, defined: &[LabelConfig]) -> Result<View, Invalid> {
         let mut view = View::new(self.labels.clone(), self.max_series)
-            .with_metrics(self.metrics.clone())
+            .with_metrics(self.metrics().to_vec())
             .idle_after(self.idle_after)
             .user_share(self.user_share);
         if !self.filter.is_empty() {

@@ -66,6 +66,12 @@ impl WatchConfig {
     /// Returns a watch without counts, or the key with a user who was not found.
     pub(super) fn resolve(&self, defined: &[LabelConfig]) -> Result<Watch, Invalid> {
         let matcher = self.conditions.matcher(defined, &KEYS, Users::LookUp)?;
-        Ok(Watch::new(&self.name, matcher, self.log))
+        let is_of_execs = matcher.labels().any(Label::is_of_exec_alone);
+        let watch = Watch::new(&self.name, matcher, self.log);
+        Ok(if is_of_execs {
+            watch.without_exits()
+        } else {
+            watch
+        })
     }
 }

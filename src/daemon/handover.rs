@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use tracing::{info, warn};
 
 use super::error::Error;
+use super::observed;
 use super::store;
 use crate::capture::options::FailureHooks;
 use crate::capture::{self, Capture, Descriptors, Handover, Refused, Resumed, TransportKind};
@@ -19,7 +20,7 @@ use crate::config::{self, Config};
 use crate::pipeline::continuity::Continuity;
 use crate::pipeline::saved::{Saved, State};
 use crate::pipeline::saver::Saver;
-use crate::pipeline::view::{Label, Metric};
+use crate::pipeline::view::Metric;
 use crate::sys::state_file::StateFile;
 
 /// The name of the descriptor of the saved counts.
@@ -124,8 +125,7 @@ fn options(config: &Config) -> capture::Options {
             config::Transport::Ringbuf => vec![TransportKind::Ring],
         },
         buffer_pages: config.capture.buffer_pages,
-        with_parent_comm: config.has_label(|label| *label == Label::ParentComm),
-        with_cgroup: config.has_label(Label::is_of_cgroup),
+        inputs: observed::inputs(config),
         with_failures: config.has_failures(),
         with_exits: config.has_exits(),
         cpu_time: config.has_metric(|metric| metric == Metric::CpuSeconds),

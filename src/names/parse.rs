@@ -6,7 +6,7 @@
 use super::cgroup::{CONTAINER_ID, SHORT_ID, UNITS};
 use super::escape::{printable, unescape};
 use super::own_label::MAX_VALUE;
-use crate::record::Comm;
+use crate::record::{Comm, Fact, FactValue, NO_LOGIN};
 
 /// The longest name of a cgroup in bytes (`NAME_MAX`).
 const MAX_CGROUP_NAME: usize = 255;
@@ -54,6 +54,28 @@ pub fn uid(text: &str) -> Result<u32, String> {
     // setuid(2) refuses -1, so no process has it.
     let uid = uid.filter(|&uid| uid != u32::MAX);
     uid.ok_or_else(|| format!("{text:?} is neither a uid nor the name of a user"))
+}
+
+/// Parses a user who logged in, like [`uid`]. The empty name stands for processes that nobody's login
+/// has started.
+pub fn loginuid(text: &str) -> Result<u32, String> {
+    if text.is_empty() {
+        return Ok(NO_LOGIN);
+    }
+    uid(text)
+}
+
+/// Parses a value of a fact.
+pub fn fact(fact: Fact, text: &str) -> Result<FactValue, String> {
+    let values = || fact.values().iter().map(|value| format!("{value:?}"));
+    fact.value(text).ok_or_else(|| {
+        let values: Vec<_> = values().collect();
+        format!(
+            "{text:?} is no value of `{}`: use one of {}",
+            fact.name(),
+            values.join(", ")
+        )
+    })
 }
 
 /// Parses the name of a systemd unit. A name without a type is a service, as in systemctl. The

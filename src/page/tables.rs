@@ -12,7 +12,7 @@ use crate::names::escape::OTHER;
 use crate::page::summary::Summary;
 use crate::pipeline::view::{self, Label, Metric, grouping};
 use crate::pipeline::watch::WatchCounts;
-use crate::record::Outcome;
+use crate::record::{Fact, Outcome};
 use crate::sys::clock::Timestamp;
 
 /// The outcomes of processes that were not successful, with the headings of their columns.
@@ -279,7 +279,7 @@ fn names(labels: &[Label], values: &[String]) -> Markup {
             @let name = html! {
                 @if value.is_empty() { i { "none" } } @else { bdi title=(value) { (value) } }
             };
-            @let is_code = *label == Label::Uid;
+            @let is_code = matches!(label, Label::Uid | Label::Loginuid);
             @if i == 0 { th.code[is_code] scope="row" { (name) } }
             @else { td.name.code[is_code] { (name) } }
         }
@@ -322,6 +322,11 @@ fn heading(labels: &[Label]) -> String {
         Label::Slice => "slices",
         Label::Container => "containers",
         Label::PodUid => "pods",
+        Label::Loginuid | Label::LoginUser => "logins",
+        Label::Fact(Fact::Entry) => "entries",
+        Label::Fact(Fact::Origin) => "origins",
+        Label::Fact(Fact::Elevated) => "privileges",
+        Label::Fact(Fact::Tty) => "terminals",
         Label::Own(own) => own.name(),
     });
     let names: Vec<_> = names.collect();
@@ -344,6 +349,12 @@ fn column(label: &Label) -> &str {
         Label::Slice => "Slice",
         Label::Container => "Container",
         Label::PodUid => "Pod UID",
+        Label::Loginuid => "Login UID",
+        Label::LoginUser => "Login",
+        Label::Fact(Fact::Entry) => "Entry",
+        Label::Fact(Fact::Origin) => "Origin",
+        Label::Fact(Fact::Elevated) => "Elevated",
+        Label::Fact(Fact::Tty) => "Terminal",
         Label::Own(own) => own.name(),
     }
 }

@@ -8,7 +8,7 @@ use crate::names::cgroup::Cgroup;
 use crate::names::glob::Glob;
 use crate::names::parse;
 use crate::pipeline::view::key::{Label, MAX_COMM};
-use crate::record::{Subject, nul_terminated};
+use crate::record::{Fact, FactValue, Subject, nul_terminated};
 
 /// The value of a label from a cgroup whose name is not known.
 const UNKNOWN: &str = "unknown";
@@ -30,8 +30,10 @@ pub struct Condition {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Values {
+    /// Of a loginuid, the one that stands for no login is among the numbers.
     Uids(Vec<RangeInclusive<u32>>),
     Names(Vec<Glob>),
+    Facts(Vec<FactValue>),
 }
 
 impl Matcher {
@@ -60,6 +62,7 @@ impl Matcher {
         conditions.any(|condition| {
             let is_among = match &condition.values {
                 Values::Names(globs) => globs.iter().any(|glob| glob.matches(value)),
+                Values::Facts(_) => return false,
                 Values::Uids(uids) => {
                     let uid = std::str::from_utf8(value).map(str::parse);
                     let Ok(Ok(uid)) = uid else { return false };
@@ -78,6 +81,7 @@ impl Matcher {
             let values: BTreeSet<_> = match &condition.values {
                 Values::Uids(uids) => uids.iter().map(|uids| format!("{uids:?}")).collect(),
                 Values::Names(globs) => globs.iter().map(Glob::to_string).collect(),
+                Values::Facts(values) => values.iter().map(u8::to_string).collect(),
             };
             // Writing to a String does not fail.
             let _ = writeln!(text, "{}: {values:?}", condition.key());
@@ -87,13 +91,22 @@ impl Matcher {
 }
 
 impl Condition {
-    /// Returns a condition on the real user ID: that it is in one of these ranges, or, if
-    /// `is_negated`, in none. `label` is that of the user ID or of its name.
+    /// Returns a condition on a user ID: that it is in one of these ranges, or, if `is_negated`, in none.
+    /// `label` is that of the user ID or of its name.
     pub fn of_uids(label: Label, is_negated: bool, uids: Vec<RangeInclusive<u32>>) -> Self {
         Self {
             label,
             is_negated,
             values: Values::Uids(uids),
+        }
+    }
+
+    /// Returns a condition on a fact: that it has one of these values, or, if `is_negated`, none.
+    pub fn of_fact(fact: Fact, is_negated: bool, values: Vec<FactValue>) -> Self {
+        Self {
+            label: Label::Fact(fact),
+            is_negated,
+            values: Values::Facts(values),
         }
     }
 
@@ -115,7 +128,16 @@ impl Condition {
 
     fn holds(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> bool {
         let is_among = match &self.values {
-            Values::Uids(uids) => uids.iter().any(|uids| uids.contains(&subject.uid)),
+            Values::Uids(uids) => {
+                let uid = match self.label {
+                    Label::Loginuid | Label::LoginUser => subject.loginuid,
+                    _ => subject.uid,
+                };
+                uids.iter().any(|uids| uids.contains(&uid))
+            }
+            Values::Facts(values) => {
+                matches!(self.label, Label::Fact(fact) if values.contains(&fact.of(subject)))
+            }
             Values::Names(globs) => {
                 let name = value(&self.label, subject, cgroup);
                 globs.iter().any(|glob| glob.matches(name))
@@ -139,8 +161,8 @@ fn value<'a>(label: &Label, subject: &'a Subject, cgroup: Option<&'a Cgroup>) ->
             let value = cgroup.and_then(|cgroup| cgroup.own(own));
             value.map_or(UNKNOWN.as_bytes(), |value| value)
         }
-        // Users are compared by their numbers.
-        Label::Uid | Label::User => b"",
+        // These are compared as numbers.
+        Label::Uid | Label::User | Label::Loginuid | Label::LoginUser | Label::Fact(_) => b"",
     }
 }
 

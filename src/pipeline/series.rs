@@ -28,24 +28,27 @@ pub async fn resolve(snapshot: &Snapshot, users: &Users) -> UserNames {
         order: snapshot.flush.request,
         ..Wanted::default()
     };
-    let views = snapshot.views.iter();
-    for view in views.filter(|view| view.labels.contains(&Label::User)) {
-        let uids = view.series.iter().map(|series| series.key.uid);
-        if view::is_by_user_alone(&view.labels) {
-            wanted.alone.extend(uids);
-        } else {
-            wanted.beside_uid.extend(uids);
+    for view in &snapshot.views {
+        for label in view.labels.iter().filter(|label| label.is_user_name()) {
+            let series = view.series.iter();
+            let uids = series.filter_map(|series| series.key.user_of(label));
+            if view::grouping(&view.labels).any(|by| by == label) {
+                wanted.alone.extend(uids);
+            } else {
+                wanted.beside_uid.extend(uids);
+            }
         }
     }
     users.resolve(&wanted).await
 }
 
 /// Returns the series of a view in no particular order. In a view by `user` without `uid`, uids
-/// with the same name are one series, which starts with the first of them.
+/// with the same name are one series, which starts with the first of them; likewise by `login_user`
+/// without `loginuid`.
 pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
     let labels = &view.labels;
     let series = view.series.iter();
-    if !view::is_by_user_alone(labels) {
+    if !view::is_by_user_name(labels) {
         return series
             .map(|series| Series {
                 values: values(labels, &series.key, names),
@@ -80,8 +83,11 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
 }
 
 fn start(labels: &[Label], series: &SeriesCounts, names: &UserNames) -> Option<Timestamp> {
-    let changed = names.changed(series.key.uid);
-    let has_old_counts = labels.contains(&Label::User) && changed > Some(series.start);
+    let mut users = labels.iter().filter(|label| label.is_user_name());
+    let has_old_counts = users.any(|label| {
+        let uid = series.key.user_of(label);
+        uid.and_then(|uid| names.changed(uid)) > Some(series.start)
+    });
     (!has_old_counts).then_some(series.start)
 }
 
@@ -103,12 +109,13 @@ pub fn other(view: &ViewCounts, snapshot: &Snapshot) -> Counts {
 }
 
 fn values(labels: &[Label], key: &Key, names: &UserNames) -> Vec<String> {
-    let is_alone = view::is_by_user_alone(labels);
-    let value = |label: &Label| match label {
-        Label::Uid => key.uid.to_string(),
-        Label::User if is_alone => escape::escape(names.alone(key.uid)),
-        Label::User => escape::escape(names.beside_uid(key.uid)),
-        label => escape::escape(key.name_of(label, labels)),
+    let value = |label: &Label| match key.user_of(label) {
+        Some(uid) if !label.is_user_name() => uid.to_string(),
+        Some(uid) if view::grouping(labels).any(|by| by == label) => {
+            escape::escape(names.alone(uid))
+        }
+        Some(uid) => escape::escape(names.beside_uid(uid)),
+        None => escape::escape(key.name_of(label, labels)),
     };
     labels.iter().map(value).collect()
 }

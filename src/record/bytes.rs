@@ -24,6 +24,12 @@ pub enum DecodeError {
     /// An exit without an outcome that this version knows.
     #[error("an exit with outcome {0}")]
     Outcome(u8),
+    /// A kind that this version does not know.
+    #[error("kind {0}")]
+    Kind(u8),
+    /// An origin of a file that this version does not know.
+    #[error("an exec with origin {0}")]
+    Origin(u8),
 }
 
 /// A type for which every bit pattern is a valid value.

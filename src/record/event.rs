@@ -1,6 +1,7 @@
 //! Execs, exits and CPU time, and the subjects that counters group by.
 
 use super::bytes::{DecodeError, exact, padded};
+use super::facts;
 use super::kind::Kind;
 use super::outcome::Outcome;
 use crate::bpf::types;
@@ -64,14 +65,8 @@ pub fn decode_cgroup_name(bytes: &[u8]) -> Result<CgroupName, DecodeError> {
 
 /// The kind of the observations that a subject stands for.
 pub fn kind(subject: &Subject) -> Kind {
-    match subject {
-        Subject {
-            is_cpu_time: 1.., ..
-        } => Kind::CpuTime,
-        Subject { is_exit: 1.., .. } => Kind::Exit,
-        Subject { retval: 0, .. } => Kind::Exec,
-        _ => Kind::Failure,
-    }
+    // Decoding refuses all other values.
+    Kind::of(subject.kind).unwrap_or(Kind::Exec)
 }
 
 /// The name before the first NUL.
@@ -80,8 +75,12 @@ pub fn nul_terminated(name: &[u8]) -> &[u8] {
     &name[..end]
 }
 
-fn checked(subject: Subject) -> Result<Subject, DecodeError> {
-    match kind(&subject) {
+pub(super) fn checked(subject: Subject) -> Result<Subject, DecodeError> {
+    let kind = Kind::of(subject.kind).ok_or(DecodeError::Kind(subject.kind))?;
+    if !facts::is_origin(subject.origin) {
+        return Err(DecodeError::Origin(subject.origin));
+    }
+    match kind {
         Kind::Exit if Outcome::of(&subject).is_none() => Err(DecodeError::Outcome(subject.outcome)),
         Kind::Failure if !(-LAST_ERRNO..0).contains(&subject.retval) => {
             Err(DecodeError::Errno(subject.retval))
@@ -92,7 +91,7 @@ fn checked(subject: Subject) -> Result<Subject, DecodeError> {
 
 /// Clears the bytes after the first NUL of each name. They can be stale, and a name
 /// with different stale bytes would be a different name.
-pub(super) fn until_nul(mut subject: Subject) -> Subject {
+fn until_nul(mut subject: Subject) -> Subject {
     for comm in [&mut subject.comm, &mut subject.parent_comm] {
         let end = nul_terminated(comm).len();
         comm[end..].fill(0);

@@ -26,6 +26,17 @@ impl Kind {
         }
     }
 
+    /// Returns the kind with this value of `subject.kind`.
+    pub(super) fn of(kind: u8) -> Option<Self> {
+        let is_of = |of: &Self| of.in_kernel() == kind;
+        Self::ALL.into_iter().find(is_of)
+    }
+
+    /// Returns the value of `subject.kind`.
+    pub fn in_kernel(self) -> u8 {
+        self.index().to_le_bytes()[0]
+    }
+
     /// The index of the kind's entry in the map of ledgers.
     pub fn index(self) -> u32 {
         match self {

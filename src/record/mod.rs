@@ -7,6 +7,7 @@
 mod bytes;
 mod event;
 mod exits;
+mod facts;
 mod failures;
 mod kind;
 mod ledger;
@@ -19,6 +20,7 @@ pub use self::event::{
     decode_tally_count, kind, nul_terminated,
 };
 pub use self::exits::{ExitCounts, LIFETIME_BUCKETS, WaitStatus, decode_exits, lifetime_bounds_ns};
+pub use self::facts::{Fact, FactValue, NO_LOGIN, is_parent_unknown};
 pub use self::failures::{FailureCounts, decode_failures};
 pub use self::kind::Kind;
 pub use self::ledger::{Ledger, Ledgers, decode_ledger};

@@ -3,7 +3,7 @@
 use std::mem::size_of;
 
 use super::bytes::{DecodeError, exact, padded};
-use super::event::{Event, Observation, Subject, nul_terminated, until_nul};
+use super::event::{Event, Observation, Subject, checked, nul_terminated};
 use crate::bpf::types;
 
 /// An exec, a failed exec or an exit in the live stream of `execsnoopd trace`.
@@ -29,12 +29,12 @@ impl Observation for Traced {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         if bytes.len() < size_of::<types::traced>() {
             let mut event: Event = padded(bytes)?;
-            event.subject = until_nul(event.subject);
+            event.subject = checked(event.subject)?;
             let (path, args) = (None, None);
             return Ok(Self { event, path, args });
         }
         let mut traced: types::traced = padded(bytes)?;
-        traced.event.subject = until_nul(traced.event.subject);
+        traced.event.subject = checked(traced.event.subject)?;
         let path = Text {
             bytes: nul_terminated(&traced.path).to_vec(),
             is_truncated: traced.path_truncated != 0,
@@ -53,7 +53,7 @@ impl Observation for Traced {
     }
 
     fn decode_subject(bytes: &[u8]) -> Result<Subject, DecodeError> {
-        exact(bytes).map(until_nul)
+        checked(exact(bytes)?)
     }
 
     fn event(&self) -> &Event {

@@ -8,6 +8,7 @@ mod filter;
 mod output;
 mod row;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tokio::time::sleep;
 use self::output::Output;
 use self::row::{Clock, Row};
 use crate::capture::options::FailureHooks;
-use crate::capture::{Capture, Live, Options, TransportKind};
+use crate::capture::{Capture, Input, Live, Options, TransportKind};
 use crate::cli::{Column, Trace};
 use crate::daemon::{Error, unprivileged};
 use crate::names::cgroup::Cgroup;
@@ -141,7 +142,6 @@ fn options(args: &Trace) -> Result<Options, Error> {
     filter::check_comm(args)?;
     filter::check_unit(args)?;
     let is_detailed = args.path || args.args;
-    let shows = |column| args.show.contains(&column);
     let defaults = Options::default();
     Ok(Options {
         // Details need the ring buffer.
@@ -155,8 +155,7 @@ fn options(args: &Trace) -> Result<Options, Error> {
         } else {
             defaults.buffer_pages
         },
-        with_parent_comm: shows(Column::ParentComm),
-        with_cgroup: args.unit.is_some() || shows(Column::Unit) || shows(Column::Container),
+        inputs: inputs(args),
         failures: args.failed.then_some(FailureHooks::FexitOrTracepoint),
         exits: args.exits,
         live: Live {
@@ -172,6 +171,17 @@ fn options(args: &Trace) -> Result<Options, Error> {
         },
         ..defaults
     })
+}
+
+/// Returns what the columns and the filters need.
+fn inputs(args: &Trace) -> BTreeSet<Input> {
+    let columns = args.show.iter().map(|column| match column {
+        Column::ParentComm => Input::ParentComm,
+        Column::Unit | Column::Container => Input::Cgroup,
+    });
+    let parent = args.parent.map(|_| Input::ParentComm);
+    let unit = args.unit.as_ref().map(|_| Input::Cgroup);
+    columns.chain(parent).chain(unit).collect()
 }
 
 /// Prints rows up to a limit.

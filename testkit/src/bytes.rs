@@ -25,11 +25,11 @@ pub fn encode_subject(event: &Event) -> Vec<u8> {
     bytes.extend(subject.retval.to_ne_bytes());
     bytes.extend(subject.comm);
     bytes.extend(subject.parent_comm);
-    bytes.push(subject.is_exit);
-    bytes.push(subject.is_cpu_time);
-    bytes.push(subject.is_parent_unknown);
+    bytes.extend(subject.loginuid.to_ne_bytes());
+    bytes.push(subject.kind);
     bytes.push(subject.outcome);
-    bytes.extend(subject.reserved);
+    bytes.push(subject.origin);
+    bytes.push(subject.facts);
     assert_eq!(bytes.len(), 56);
     bytes
 }

@@ -39,7 +39,7 @@ const LABELS: [&str; 10] = [
     "parent_comm, comm",
     "unit, comm",
     "job, uid",
-    "slice, unit, container, pod_uid, job, comm",
+    "slice, unit, container, pod_uid, job, tty, login_user, comm",
 ];
 
 /// The first watch is of the programs in cgroups, and each of the others of a user.

@@ -13,7 +13,7 @@ use testkit::service::Service;
 /// A configuration with a view by `comm` that has these metrics.
 fn with_metrics(metrics: &[Metric]) -> Config {
     let mut by_comm = ViewConfig::by(&[Label::Comm]);
-    by_comm.metrics = metrics.to_vec();
+    by_comm.metrics = Some(metrics.to_vec());
     Config {
         view: vec![by_comm],
         ..Config::default()
@@ -25,7 +25,7 @@ fn exits_are_counted_by_outcome_with_their_lifetimes_in_a_view_that_asks_for_the
     let service = Service::start(&with_metrics(&[Metric::Exits, Metric::LifetimeSeconds]));
     let exit = |outcome: Outcome| {
         let mut exit = event(b"worker", 7, 1);
-        exit.subject.is_exit = 1;
+        exit.subject.kind = Kind::Exit.in_kernel();
         exit.subject.outcome = outcome.in_kernel();
         exit
     };
@@ -89,6 +89,7 @@ fn failed_execs_are_counted_by_error_in_a_view_that_asks_for_them() {
     let service = Service::start(&with_metrics(&[Metric::Execs, Metric::Failures]));
     let failed = |comm: &[u8], errno: i32| {
         let mut failed = event(comm, 7, 1);
+        failed.subject.kind = Kind::Failure.in_kernel();
         failed.subject.retval = -errno;
         failed
     };
@@ -145,7 +146,7 @@ fn failed_execs_are_counted_by_error_in_a_view_that_asks_for_them() {
 fn a_view_exposes_only_the_metrics_that_it_asks_for() {
     let service = Service::start(&with_metrics(&[Metric::Execs]));
     let mut freed = event(b"freed", 7, 1);
-    freed.subject.is_cpu_time = 1;
+    freed.subject.kind = Kind::CpuTime.in_kernel();
     freed.cpu_ns = 5;
     service.kernel(|kernel| {
         kernel.emit(encode(&event(b"prog", 0, 1)));

@@ -197,7 +197,7 @@ fn failed_execs_are_counted_by_error_and_nowhere_else() {
 fn exits_are_counted_by_status_with_lifetime_and_cpu_time_is_in_every_view() {
     let service = Service::start(&Config::default());
     let mut freed = event(b"worker", 7, 1);
-    freed.subject.is_cpu_time = 1;
+    freed.subject.kind = Kind::CpuTime.in_kernel();
     freed.cpu_ns = 500_000_000;
     service.kernel(|kernel| {
         kernel.exit(3 << 8, 2_000_000_000);

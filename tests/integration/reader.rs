@@ -220,6 +220,7 @@ fn views_reach_the_aggregator_before_the_first_cgroup_with_their_labels() {
 /// A thousand execs that fail.
 fn flood(kernel: &mut Kernel) {
     let mut failed = event(b"flood", 0, 1);
+    failed.subject.kind = Kind::Failure.in_kernel();
     failed.subject.retval = -2;
     kernel.fail_of(&failed, 1000);
 }

@@ -47,6 +47,7 @@ fn bytes_after_the_nul_of_a_name_are_dropped() {
 #[test]
 fn exits_without_an_outcome_and_failures_without_an_error_are_rejected() {
     let mut failure = sample();
+    failure.subject.kind = Kind::Failure.in_kernel();
     failure.subject.retval = -2;
     let failed = Event::decode(&encode(&failure)).unwrap();
     assert_eq!(kind(&failed.subject), Kind::Failure);
@@ -56,13 +57,13 @@ fn exits_without_an_outcome_and_failures_without_an_error_are_rejected() {
         assert_eq!(error, DecodeError::Errno(retval));
     }
     let mut exit = failure;
-    exit.subject.is_exit = 1;
+    exit.subject.kind = Kind::Exit.in_kernel();
     assert_eq!(
         Event::decode(&encode(&exit)).unwrap_err(),
         DecodeError::Outcome(0)
     );
     let mut freed = sample();
-    freed.subject.is_cpu_time = 1;
+    freed.subject.kind = Kind::CpuTime.in_kernel();
     let freed = Event::decode(&encode(&freed)).unwrap();
     assert_eq!(kind(&freed.subject), Kind::CpuTime);
 }
@@ -70,7 +71,7 @@ fn exits_without_an_outcome_and_failures_without_an_error_are_rejected() {
 #[test]
 fn an_exit_has_the_outcome_that_the_kernel_side_gave_it() {
     let mut exit = sample();
-    exit.subject.is_exit = 1;
+    exit.subject.kind = Kind::Exit.in_kernel();
     for (code, outcome) in (1..).zip(Outcome::ALL) {
         exit.subject.outcome = code;
         let subject = Event::decode(&encode(&exit)).unwrap().subject;
@@ -89,8 +90,8 @@ proptest! {
     fn bytes_of_the_right_length_decode_to_the_same_bytes(
         mut bytes in proptest::collection::vec(any::<u8>(), size_of::<Event>()),
     ) {
-        bytes[12..16].fill(0); // retval
-        bytes[48] = 0; // is_exit
+        bytes[52] = 0; // kind: an exec
+        bytes[54] %= 6; // origin
         bytes[16..48].iter_mut().for_each(|b| *b |= 1); // no NUL in the names
         let event = Event::decode(&bytes).unwrap();
         prop_assert_eq!(&encode(&event)[..], &bytes[..]);

@@ -78,7 +78,7 @@ fn an_aggregator_that_panics_ends_the_service() {
     let service = Service::start(&Config::default());
     Scrape::of(service.address);
     let mut exit = event(b"forever", 0, 1);
-    exit.subject.is_exit = 1;
+    exit.subject.kind = Kind::Exit.in_kernel();
     exit.subject.outcome = Outcome::Success.in_kernel();
     service.kernel(|kernel| {
         kernel.exit_of(&exit, 0, 1);

@@ -392,7 +392,7 @@ fn names_that_only_exit_do_not_hide_a_program_that_is_executed() {
     service.kernel(|kernel| {
         for n in 0..110 {
             let mut exit = event(format!("fork-{n}").as_bytes(), 1000, 1);
-            exit.subject.is_cpu_time = 1;
+            exit.subject.kind = Kind::CpuTime.in_kernel();
             exit.cpu_ns = 1_000_000_000;
             kernel.emit_as(Kind::CpuTime, encode(&exit));
         }

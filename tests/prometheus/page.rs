@@ -73,7 +73,7 @@ fn service(comms: &[&[u8]], units: &[&[u8]]) -> Service {
             event.subject.parent_comm = event.subject.comm;
             event.subject.cgroup_id = 1 + id as u64;
             kernel.tally(encode_subject(&event), 1 << n);
-            event.subject.is_cpu_time = 1;
+            event.subject.kind = Kind::CpuTime.in_kernel();
             event.cpu_ns = 1_234_567_890;
             kernel.exit(0, 1_000_000);
             kernel.emit_as(Kind::CpuTime, encode(&event));

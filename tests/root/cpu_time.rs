@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use execsnoopd::capture::hook::{CPU_RAW_TP, CPU_TP_BTF, EXIT_LIVE, EXIT_TP_BTF};
-use execsnoopd::capture::{Capture, Options};
+use execsnoopd::capture::{Capture, Input, Options};
 use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::Label;
 use rustix::process::Signal;
@@ -424,7 +424,7 @@ fn cpu_time_is_counted_once_by_every_hook_and_its_standby_copies() {
         let capture = Capture::start(&Options {
             cpu_time_hooks: vec![vec![cpu_time]],
             exit_hooks: vec![vec![exit], vec![EXIT_LIVE[0]]],
-            with_parent_comm: true,
+            inputs: [Input::ParentComm].into(),
             may_skip: always_skipping,
             ..Options::default()
         })

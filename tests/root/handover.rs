@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use execsnoopd::capture::source::Source;
 use execsnoopd::capture::{
-    Capture, Descriptors, Handover, KernelSide, Options, Resumed, TransportKind,
+    Capture, Descriptors, Handover, Input, KernelSide, Options, Resumed, TransportKind,
 };
 use execsnoopd::record::{self, Event, Kind, Observation, nul_terminated};
 use testkit::programs::{Programs, exec_times};
@@ -98,7 +98,7 @@ fn other_options_replace_the_programs_and_what_the_old_ones_counted_is_kept() {
         let (kept, kernel_side) = leave(capture);
         exec_times(&program("between"), 4);
         let other = Options {
-            with_parent_comm: true,
+            inputs: [Input::ParentComm].into(),
             ..options(transport)
         };
         let (mut capture, handover) = resume(&other, kept, &kernel_side);
@@ -123,7 +123,7 @@ fn programs_can_be_replaced_again_after_a_replacement_that_was_not_saved() {
         let seen = capture.ledgers().unwrap()[Kind::Exec].seen;
         let (kept, kernel_side) = leave(capture);
         let other = Options {
-            with_parent_comm: true,
+            inputs: [Input::ParentComm].into(),
             ..options(transport)
         };
 
@@ -160,7 +160,7 @@ fn paused_programs_continue_if_no_others_replace_them_after_all() {
         let options = options(transport);
         let (kept, kernel_side) = leave(Capture::start(&options).unwrap());
         let other = Options {
-            with_parent_comm: true,
+            inputs: [Input::ParentComm].into(),
             ..options.clone()
         };
         // This daemon is killed when its programs have replaced the old ones, but are not saved.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread::scope;
 
 use execsnoopd::capture::hook::{EXEC_RAW_TP, EXEC_TP_BTF};
-use execsnoopd::capture::{Capture, Options};
+use execsnoopd::capture::{Capture, Input, Options};
 use execsnoopd::config::Config;
 use testkit::programs::{Programs, exec_as};
 use testkit::service::run_on;
@@ -20,7 +20,7 @@ fn the_raw_tracepoint_counts_exactly() {
     let programs = Programs::new();
     let capture = Capture::start(&Options {
         buffer_pages: 1,
-        with_parent_comm: true,
+        inputs: [Input::ParentComm].into(),
         exec_hooks: vec![vec![EXEC_RAW_TP]],
         ..Options::default()
     })

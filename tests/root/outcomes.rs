@@ -163,7 +163,7 @@ fn every_hook_finds_the_same_outcomes() {
             continue;
         }
         let mut by_comm = ViewConfig::by(&[Label::Comm]);
-        by_comm.metrics = vec![Metric::Exits];
+        by_comm.metrics = Some(vec![Metric::Exits]);
         let config = Config {
             view: vec![by_comm],
             ..Config::default()

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use execsnoopd::capture::options::FailureHooks;
 use execsnoopd::capture::source::Source;
-use execsnoopd::capture::{Capture, KernelSide, Live, Options, TransportKind};
+use execsnoopd::capture::{Capture, Input, KernelSide, Live, Options, TransportKind};
 use execsnoopd::names::cgroup::Cgroup;
 use execsnoopd::names::own_label::OwnLabel;
 use execsnoopd::pipeline::aggregator::Aggregator;
@@ -83,7 +83,8 @@ fn state(directory: &Path) -> Result<()> {
         event.subject.comm[0] = b'a' + n % 5;
         event.subject.uid = u32::from(n % 2);
         event.subject.cgroup_id = 7;
-        event.subject.is_cpu_time = n % 3 % 2;
+        let kind = [Kind::Exec, Kind::CpuTime][usize::from(n) % 3 % 2];
+        event.subject.kind = kind.in_kernel();
         event
     });
     aggregator.apply(Message::Events(events.collect(), [(7, cgroup)].into()));
@@ -102,8 +103,7 @@ fn state(directory: &Path) -> Result<()> {
 fn records(directory: &Path) -> Result<()> {
     let counted = Options {
         buffer_pages: 1,
-        with_parent_comm: true,
-        with_cgroup: true,
+        inputs: [Input::ParentComm, Input::Cgroup].into(),
         with_exits: true,
         with_failures: true,
         failures: Some(FailureHooks::FexitOrTracepoint),

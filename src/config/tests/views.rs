@@ -30,6 +30,29 @@ fn a_view_can_filter_and_rename() {
 }
 
 #[test]
+fn a_view_by_what_only_execs_have_counts_execs() {
+    for (labels, keys, metrics) in [
+        ("\"origin\", \"comm\"", "", &[Metric::Execs][..]),
+        (
+            "\"comm\"",
+            "where = { not_entry = [\"\"] }",
+            &[Metric::Execs],
+        ),
+        ("\"elevated\"", "metrics = [\"execs\"]", &[Metric::Execs]),
+        (
+            "\"tty\", \"login_user\"",
+            "where = { login_user = [\"\", \"root\"] }",
+            &Metric::DEFAULT,
+        ),
+    ] {
+        let (_, resolved) = load(&view(labels, keys)).unwrap();
+        assert_eq!(resolved.config.view[0].metrics(), metrics);
+        let written = toml::to_string(&resolved.config).unwrap();
+        assert_eq!(parse(&written).unwrap(), resolved.config);
+    }
+}
+
+#[test]
 fn a_filter_or_a_rule_of_no_use_is_refused_with_line_key_and_remedy() {
     for (labels, keys, expected) in [
         (
@@ -121,6 +144,50 @@ fn a_filter_or_a_rule_of_no_use_is_refused_with_line_key_and_remedy() {
         refused("[[view]]\nlabels = [\"comm\"]\nwehre = {}\n"),
         "x.toml:3: unknown key `view.wehre`; did you mean `where`?"
     );
+}
+
+#[test]
+fn a_fact_that_cannot_be_so_is_refused_with_line_key_and_remedy() {
+    for (labels, keys, expected) in [
+        (
+            "\"origin\"",
+            "rename = { origin = [[\"tmpfs\", \"t\"]] }",
+            "x.toml:3: view.0.rename.origin: `origin` cannot be renamed, because it has only the values unlinked",
+        ),
+        (
+            "\"comm\"",
+            "where = { origin = [\"tmpfs\", \"memfd\"] }",
+            "x.toml:3: view.0.where.origin: \"memfd\" is no value of `origin`: use one of \"\", \"unlinked\"",
+        ),
+        (
+            "\"comm\"",
+            "where = { not_loginuid = [\"none\"] }",
+            "x.toml:3: view.0.where.not_loginuid: \"none\" is neither a uid nor a range",
+        ),
+        (
+            "\"comm\"",
+            "where = { uid = [\"\"] }",
+            "x.toml:3: view.0.where.uid: \"\" is neither a uid nor a range",
+        ),
+        (
+            "\"comm\"",
+            "metrics = [\"execs\", \"exits\"]\nwhere = { entry = [\"init\"] }",
+            "x.toml:3: view.0.metrics: `exits` cannot be counted by `entry`, which only execs have",
+        ),
+        (
+            "\"elevated\"",
+            "metrics = [\"cpu_seconds\"]",
+            "x.toml:3: view.0.metrics: `cpu_seconds` cannot be counted by `elevated`, which only execs have",
+        ),
+        (
+            "\"tty\"",
+            "always = [\"yes\"]",
+            "x.toml:3: view.0.always: \"yes\" is no value of `tty`",
+        ),
+    ] {
+        let message = refused(&view(labels, keys));
+        assert!(message.starts_with(expected), "{message}");
+    }
 }
 
 #[test]

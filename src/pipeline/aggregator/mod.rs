@@ -308,7 +308,7 @@ impl Aggregator {
         totals.attributed += counts;
         if kind == Kind::CpuTime {
             totals.cpu_times += of.count;
-            totals.unknown_parents += u64::from(subject.is_parent_unknown > 0) * of.count;
+            totals.unknown_parents += u64::from(record::is_parent_unknown(subject)) * of.count;
         }
         let cgroup = context.cgroups.get(&subject.cgroup_id).map(Arc::as_ref);
         // The id is 0 if the kernel side observed this before a label from the cgroup was in use.

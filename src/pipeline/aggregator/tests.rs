@@ -13,7 +13,7 @@ use crate::pipeline::saved::State;
 use crate::pipeline::series;
 use crate::pipeline::view::{Counts, Metric};
 use crate::pipeline::view::{Key, Label, ViewCounts};
-use crate::record::{Ledger, Outcome};
+use crate::record::{Kind, Ledger, Outcome};
 
 fn keys_and_counts(view: &ViewCounts) -> Vec<(Key, Counts)> {
     let series = view.series.iter();
@@ -162,8 +162,8 @@ fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
         cpu_ns: 7,
         ..Event::default()
     };
-    let mut observe = |aggregator: &mut Aggregator, is_cpu_time| {
-        event.subject.is_cpu_time = is_cpu_time;
+    let mut observe = |aggregator: &mut Aggregator, kind: Kind| {
+        event.subject.kind = kind.in_kernel();
         aggregator.apply(Message::Events(vec![event; 3], Cgroups::new()));
     };
     let total = |times: u64| Counts {
@@ -171,15 +171,15 @@ fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
         cpu_ns: 3 * 7 * times,
         ..Counts::default()
     };
-    for is_cpu_time in [0, 1] {
-        observe(&mut aggregator, is_cpu_time);
+    for kind in [Kind::Exec, Kind::CpuTime] {
+        observe(&mut aggregator, kind);
     }
     aggregator.change_views(vec![
         View::new(vec![Label::Uid], 5),
         View::new(vec![Label::Comm], 6),
     ]);
-    for is_cpu_time in [0, 1] {
-        observe(&mut aggregator, is_cpu_time);
+    for kind in [Kind::Exec, Kind::CpuTime] {
+        observe(&mut aggregator, kind);
     }
     let [by_uid, by_comm] = &aggregator.snapshot().views[..] else {
         panic!("two views");
@@ -198,9 +198,9 @@ fn cpu_time_is_counted_from_events_and_the_tally_and_without_a_subject() {
         cpu_ns: 300,
         ..Event::default()
     };
-    freed.subject.is_cpu_time = 1;
+    freed.subject.kind = Kind::CpuTime.in_kernel();
     let mut orphan = freed;
-    orphan.subject.is_parent_unknown = 1;
+    orphan.subject.facts = 1;
     let tallied = TallyCount {
         count: 2,
         cpu_ns: 600,
@@ -259,7 +259,7 @@ fn a_metric_that_a_reload_adds_to_a_view_begins_at_0_and_the_sum_is_still_the_to
             ..Event::default()
         };
         aggregator.apply(Message::Events(vec![event], Cgroups::new()));
-        event.subject.is_exit = 1;
+        event.subject.kind = Kind::Exit.in_kernel();
         event.subject.outcome = Outcome::Error.in_kernel();
         aggregator.apply(Message::Events(vec![event; 2], Cgroups::new()));
     };

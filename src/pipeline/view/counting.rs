@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::counts::Counts;
 use super::failures::Failures;
-use super::key::{Key, is_by_user_alone};
+use super::key::{Key, is_by_user_name};
 use super::metric::Metric;
 use super::one_series::Series;
 use super::slots::Newcomer;
@@ -98,9 +98,9 @@ impl View {
     /// Returns a new series, after making room for it if necessary, or None if it gets no slot.
     fn begin(&mut self, key: &Key, mut newcomer: Newcomer, now: u32) -> Option<Series> {
         if self.is_full() {
-            // In a view by user alone, uids with the same name are shown as one series. It would
+            // In a view by the names of users, IDs with the same name are shown as one series. It would
             // decrease if one of them were evicted.
-            if newcomer.seconds == 0 || is_by_user_alone(&self.naming.labels) {
+            if newcomer.seconds == 0 || is_by_user_name(&self.naming.labels) {
                 return None;
             }
             newcomer.seconds = self.returning.see(key, now);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::encoding;
 use crate::names::own_label::OwnLabel;
 use crate::names::parse;
-use crate::record::{Comm, nul_terminated};
+use crate::record::{Comm, Fact, FactValue, NO_LOGIN, nul_terminated};
 
 /// The longest name of a program in bytes: `TASK_COMM_LEN` of `linux/sched.h`, less the NUL byte.
 pub const MAX_COMM: usize = size_of::<Comm>() - 1;
@@ -32,13 +32,18 @@ pub enum Label {
     Container,
     /// The UID of the Kubernetes pod.
     PodUid,
+    /// The ID of the user who logged in, or empty if the process does not come from a login.
+    Loginuid,
+    /// The name of that user, or empty.
+    LoginUser,
+    Fact(Fact),
     /// A label that the configuration defines.
     Own(OwnLabel),
 }
 
 impl Label {
     /// The labels that every configuration has.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::Comm,
         Self::ParentComm,
         Self::Uid,
@@ -47,6 +52,12 @@ impl Label {
         Self::Slice,
         Self::Container,
         Self::PodUid,
+        Self::Fact(Fact::Entry),
+        Self::Fact(Fact::Origin),
+        Self::Fact(Fact::Elevated),
+        Self::Fact(Fact::Tty),
+        Self::Loginuid,
+        Self::LoginUser,
     ];
 
     /// Returns the name in the configuration, which is also that of the Prometheus label.
@@ -76,6 +87,9 @@ impl Label {
             Self::Slice => "slice",
             Self::Container => "container",
             Self::PodUid => "pod_uid",
+            Self::Loginuid => "loginuid",
+            Self::LoginUser => "login_user",
+            Self::Fact(fact) => fact.name(),
             Self::Own(_) => "",
         }
     }
@@ -109,6 +123,38 @@ impl Label {
             Self::Unit | Self::Slice | Self::Container | Self::PodUid | Self::Own(_)
         )
     }
+
+    /// Returns whether the value is the ID or the name of a user.
+    pub fn is_of_user(&self) -> bool {
+        matches!(
+            self,
+            Self::Uid | Self::User | Self::Loginuid | Self::LoginUser
+        )
+    }
+
+    /// Returns whether the value is the name of a user.
+    pub fn is_user_name(&self) -> bool {
+        matches!(self, Self::User | Self::LoginUser)
+    }
+
+    /// Returns whether the value is a name, as opposed to a number, or one of a few words.
+    pub fn is_of_names(&self) -> bool {
+        !self.is_of_user() && !matches!(self, Self::Fact(_))
+    }
+
+    /// Returns whether only execs have a value, so that nothing else can be counted by it.
+    pub fn is_of_exec_alone(&self) -> bool {
+        matches!(self, Self::Fact(fact) if fact.is_of_exec_alone())
+    }
+
+    /// Returns the label of the user ID that this label, a name, stands for.
+    fn id(&self) -> Option<Self> {
+        match self {
+            Self::User => Some(Self::Uid),
+            Self::LoginUser => Some(Self::Loginuid),
+            _ => None,
+        }
+    }
 }
 
 /// Labels are written by their names.
@@ -139,16 +185,15 @@ pub(super) fn own(labels: &[Label]) -> Vec<OwnLabel> {
 }
 
 /// Returns the labels that distinguish series. If `uid` is among the labels, `user` is left out,
-/// because a uid has only one name.
+/// because a uid has only one name, and likewise `login_user` beside `loginuid`.
 pub fn grouping(labels: &[Label]) -> impl Iterator<Item = &Label> {
-    let by_uid = labels.contains(&Label::Uid);
-    let labels = labels.iter();
-    labels.filter(move |label| **label != Label::User || !by_uid)
+    let is_beside_id = |label: &Label| label.id().is_some_and(|id| labels.contains(&id));
+    labels.iter().filter(move |label| !is_beside_id(label))
 }
 
-/// Returns whether `user` is among the labels and `uid` is not.
-pub fn is_by_user_alone(labels: &[Label]) -> bool {
-    labels.contains(&Label::User) && !labels.contains(&Label::Uid)
+/// Returns whether the series are distinguished by the name of a user and not by the ID.
+pub fn is_by_user_name(labels: &[Label]) -> bool {
+    grouping(labels).any(Label::is_user_name)
 }
 
 /// Returns the name of a view with these labels: the `<labels>` in the names of its metrics.
@@ -169,6 +214,8 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
         Label::Comm => key.comm = parse::comm(value)?,
         Label::ParentComm => key.parent_comm = parse::comm(value)?,
         Label::Uid | Label::User => key.uid = parse::uid(value)?,
+        Label::Loginuid | Label::LoginUser => key.loginuid = parse::loginuid(value)?,
+        Label::Fact(fact) => key.facts[*fact as usize] = parse::fact(*fact, value)?,
         Label::Unit => key.unit = Some(parse::unit(value)?.into()),
         Label::Slice => key.slice = Some(parse::slice(value)?.into()),
         Label::Container => key.container = Some(parse::container(value)?.into()),
@@ -186,6 +233,10 @@ pub struct Key {
     #[serde(with = "encoding::comm")]
     pub parent_comm: Comm,
     pub uid: u32,
+    /// [`NO_LOGIN`] if nobody has logged in.
+    pub loginuid: u32,
+    /// By the position in [`Fact::ALL`].
+    pub facts: [FactValue; Fact::ALL.len()],
     #[serde(with = "encoding::cgroup_name")]
     pub unit: Option<Arc<[u8]>>,
     #[serde(with = "encoding::cgroup_name")]
@@ -207,6 +258,15 @@ impl Key {
         (has(Label::Comm) || self.comm == Comm::default())
             && (has(Label::ParentComm) || self.parent_comm == Comm::default())
             && (has(Label::Uid) || has(Label::User) || self.uid == 0)
+            && (has(Label::Loginuid) || has(Label::LoginUser) || self.loginuid == 0)
+            && Fact::ALL.iter().zip(self.facts).all(|(&fact, value)| {
+                let values = if has(Label::Fact(fact)) {
+                    fact.values().len()
+                } else {
+                    1
+                };
+                usize::from(value) < values
+            })
             && has(Label::Unit) == self.unit.is_some()
             && has(Label::Slice) == self.slice.is_some()
             && has(Label::Container) == self.container.is_some()
@@ -214,8 +274,20 @@ impl Key {
             && labels.iter().filter(is_own).count() == self.own.len()
     }
 
-    /// Returns the value of one of `labels`, those of the view, which is a name. It is empty for the
+    /// Returns the ID of the user whom a label means, or None if nobody has logged in or if it is not the
     /// label of a user.
+    pub fn user_of(&self, label: &Label) -> Option<u32> {
+        match label {
+            Label::Uid | Label::User => Some(self.uid),
+            Label::Loginuid | Label::LoginUser => {
+                Some(self.loginuid).filter(|uid| *uid != NO_LOGIN)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the value of one of `labels`, those of the view, which is a name or a word. It is empty
+    /// for the label of a user.
     pub fn name_of(&self, label: &Label, labels: &[Label]) -> &[u8] {
         let value = match label {
             Label::Comm => return nul_terminated(&self.comm),
@@ -228,7 +300,11 @@ impl Key {
                 let is_before = |other: &&Label| matches!(other, Label::Own(_)) && *other < label;
                 self.own.get(labels.iter().filter(is_before).count())
             }
-            Label::Uid | Label::User => None,
+            Label::Fact(fact) => {
+                let value = usize::from(self.facts[*fact as usize]);
+                return fact.values().get(value).map_or(&[], |text| text.as_bytes());
+            }
+            Label::Uid | Label::User | Label::Loginuid | Label::LoginUser => None,
         };
         value.map_or(&[], |value| value)
     }

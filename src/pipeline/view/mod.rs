@@ -31,7 +31,7 @@ mod stored;
 
 pub use self::counts::{Counts, Exits, SeriesCounts, ViewCounts};
 pub use self::failures::{Failures, OfView as FailuresOfView, StartedFailures};
-pub use self::key::{Key, Label, MAX_COMM, grouping, is_by_user_alone, key_of, name};
+pub use self::key::{Key, Label, MAX_COMM, grouping, is_by_user_name, key_of, name};
 pub use self::metric::{Added, Metric};
 pub use self::saved::SavedView;
 

@@ -50,6 +50,8 @@ impl Naming {
                 Label::Slice => key.slice = of_cgroup(|cgroup| &cgroup.slice),
                 Label::Container => key.container = of_cgroup(|cgroup| &cgroup.container),
                 Label::PodUid => key.pod_uid = of_cgroup(|cgroup| &cgroup.pod_uid),
+                Label::Loginuid | Label::LoginUser => key.loginuid = subject.loginuid,
+                Label::Fact(fact) => key.facts[*fact as usize] = fact.of(subject),
                 Label::Own(_) => {} // all of them below
             }
         }
@@ -79,7 +81,8 @@ impl Naming {
                     let at = self.own.iter().position(|label| label == own);
                     rename_known(at.and_then(|at| key.own.get_mut(at)), renamer);
                 }
-                Label::Uid | Label::User => {} // numbers
+                // Numbers and words, for which a view has no rules.
+                Label::Uid | Label::User | Label::Loginuid | Label::LoginUser | Label::Fact(_) => {}
             }
         }
     }

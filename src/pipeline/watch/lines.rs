@@ -6,7 +6,7 @@ use tracing::info;
 
 use crate::names::cgroup::Cgroup;
 use crate::names::escape::printable;
-use crate::record::{Subject, nul_terminated};
+use crate::record::{Fact, NO_LOGIN, Subject, nul_terminated};
 
 /// The number of lines that a watch may log per minute.
 const LINES: u32 = 10;
@@ -38,8 +38,8 @@ impl Lines {
     }
 }
 
-/// Logs a hit, without the names that are empty, for example because the kernel side does not read
-/// them.
+/// Logs a hit, without the names that are empty and the facts that do not hold, for example because the
+/// kernel side does not read them.
 pub(super) fn log(
     watch: &str,
     subject: &Subject,
@@ -48,12 +48,18 @@ pub(super) fn log(
     left_out: u64,
 ) {
     let name = |name: &[u8]| (!name.is_empty()).then(|| printable(name));
+    let fact = |fact: Fact| (fact.of(subject) > 0).then(|| fact.text_of(subject));
     info!(
         watch,
         execs,
         comm = name(nul_terminated(&subject.comm)),
         parent_comm = name(nul_terminated(&subject.parent_comm)),
         uid = subject.uid,
+        loginuid = (!matches!(subject.loginuid, 0 | NO_LOGIN)).then_some(subject.loginuid),
+        entry = fact(Fact::Entry),
+        origin = fact(Fact::Origin),
+        elevated = fact(Fact::Elevated),
+        tty = fact(Fact::Tty),
         unit = cgroup.and_then(|cgroup| name(&cgroup.unit)),
         container = cgroup.and_then(|cgroup| name(&cgroup.container)),
         pod_uid = cgroup.and_then(|cgroup| name(&cgroup.pod_uid)),

@@ -244,18 +244,19 @@ proptest! {
                     match what {
                         What::Exec => total.execs += times,
                         What::CpuTime => {
-                            subject.is_cpu_time = 1;
+                            subject.kind = Kind::CpuTime.in_kernel();
                             count.cpu_ns = times;
                             total.cpu_ns += times;
                         }
                         What::Exit(outcome) => {
-                            subject.is_exit = 1;
+                            subject.kind = Kind::Exit.in_kernel();
                             subject.outcome = outcome.in_kernel();
                             count.lifetime_ns = 2 * times;
                             total.exits[outcome.index()] += times;
                             total.lifetime_ns += 2 * times;
                         }
                         What::Failure(errno) => {
+                            subject.kind = Kind::Failure.in_kernel();
                             subject.retval = -errno;
                             failures += &Failures::of(errno, times);
                         }

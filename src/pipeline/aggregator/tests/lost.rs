@@ -6,6 +6,7 @@ use super::*;
 fn lost_failures_are_known_once_none_is_in_progress() {
     let view = || vec![View::new(vec![Label::Comm], 5).with_metrics(vec![Metric::Failures])];
     let mut failed = Event::default();
+    failed.subject.kind = Kind::Failure.in_kernel();
     failed.subject.retval = -2;
     let fail = |times| {
         let count = TallyCount {

@@ -35,6 +35,11 @@ fn views() -> Vec<View> {
 }
 
 fn event(comm: u8, uid: u32, is_cpu_time: bool) -> Event {
+    let kind = if is_cpu_time {
+        Kind::CpuTime
+    } else {
+        Kind::Exec
+    };
     let mut event = Event {
         cpu_ns: 7,
         ..Event::default()
@@ -43,7 +48,7 @@ fn event(comm: u8, uid: u32, is_cpu_time: bool) -> Event {
     event.subject.parent_comm = *b"a whole name....";
     event.subject.uid = uid;
     event.subject.cgroup_id = u64::from(uid);
-    event.subject.is_cpu_time = is_cpu_time.into();
+    event.subject.kind = kind.in_kernel();
     event
 }
 
