@@ -74,6 +74,21 @@ static void *run_in_thread(void *program)
 	return NULL;
 }
 
+static void *run_in_child_of_thread(void *program)
+{
+	prctl(PR_SET_NAME, "pool-worker");
+	/* Fails in the thread, and succeeds in its child. */
+	run("/does/not/exist");
+	pid_t child = fork();
+	if (!child) {
+		run(program);
+		_exit(99);
+	}
+	if (wait_for(child))
+		fail("exec in a child of a thread");
+	return NULL;
+}
+
 static volatile int told;
 
 static void *leave_when_told(void *status)
@@ -112,18 +127,15 @@ static void *burn_and_exit(void *ms)
 	return NULL;
 }
 
-/* Copies the program to a file in memory, and opens the file at this descriptor. */
-static int in_memory(const char *program, int at)
+/* Copies the program to an open file, closes it, and opens it at this descriptor. */
+static int copied(const char *program, int to, int at)
 {
-	char buffer[65536], name[16];
-	int from, to;
+	char buffer[65536];
+	int from = open(program, O_RDONLY);
 	ssize_t n;
 
-	snprintf(name, sizeof(name), "in-%d", at);
-	from = open(program, O_RDONLY);
-	to = memfd_create(name, 0);
 	if (from < 0 || to < 0)
-		fail("memfd");
+		fail("copy");
 	while ((n = read(from, buffer, sizeof(buffer))) > 0)
 		if (write(to, buffer, n) != n)
 			fail("write");
@@ -132,10 +144,68 @@ static int in_memory(const char *program, int at)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
 	int fresh = open(path, O_RDONLY);
 	if (fresh < 0 || dup2(fresh, at) < 0)
-		fail("memfd");
+		fail("copy");
 	close(to);
 	close(fresh);
 	return at;
+}
+
+static int in_memory(const char *program, int at)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "in-%d", at);
+	return copied(program, memfd_create(name, 0), at);
+}
+
+/* In a file of the current directory that never had a name. */
+static int without_name(const char *program, int at)
+{
+	return copied(program, open(".", O_TMPFILE | O_RDWR, 0755), at);
+}
+
+/* In a file that loses its name. */
+static int deleted(const char *program, int at)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "deleted-%d", getpid());
+	copied(program, open(name, O_CREAT | O_EXCL | O_RDWR, 0755), at);
+	unlink(name);
+	return at;
+}
+
+/* Puts the child of a child into the pid namespace of process N. Its parent exits, so that a
+ * process outside of the namespace adopts it before it executes the program. */
+static int injected_orphan(const char *program, int n)
+{
+	char path[64];
+	int namespace, status, pipe_ends[2];
+
+	if (pipe(pipe_ends))
+		fail("pipe");
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
+		fail("subreaper");
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", n);
+	namespace = open(path, O_RDONLY);
+	pid_t child = fork();
+	if (!child) {
+		if (setns(namespace, CLONE_NEWPID))
+			fail("setns");
+		if (fork())
+			_exit(0);
+		/* Until the parent has been reaped. */
+		close(pipe_ends[1]);
+		if (read(pipe_ends[0], path, 1) != 0)
+			fail("read");
+		run(program);
+		_exit(99);
+	}
+	wait_for(child);
+	close(pipe_ends[1]);
+	if (wait(&status) < 0)
+		fail("orphan");
+	return WEXITSTATUS(status);
 }
 
 static void forbid_exec(unsigned int action)
@@ -288,6 +358,16 @@ int main(int argc, char **argv)
 		execat(n, "", AT_EMPTY_PATH);
 	}
 	WAY("memfd") execat(in_memory(program, n), "", AT_EMPTY_PATH);
+	WAY("tmpfile") execat(without_name(program, n), "", AT_EMPTY_PATH);
+	WAY("deleted") execat(deleted(program, n), "", AT_EMPTY_PATH);
+	WAY("injected-orphan") return injected_orphan(program, n);
+	WAY("pool") {
+		/* A thread of a pool, which has its own name, forks and executes. */
+		pthread_t thread;
+		pthread_create(&thread, NULL, run_in_child_of_thread, (void *)program);
+		pthread_join(thread, NULL);
+		return 0;
+	}
 	WAY("thread") {
 		pthread_t threads[4];
 		for (int i = 0; i < 3; i++)

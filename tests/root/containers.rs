@@ -2,29 +2,32 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use testkit::compiled::{nop, ways};
 use testkit::daemon::configured;
 use testkit::host;
 
 const ID: &str = "1357924680abcdef1357924680abcdef1357924680abcdef1357924680abcdef";
 
-/// Writes a bundle for runc: a root directory with one program, and a configuration with the
-/// namespaces that change which IDs and cgroup the program sees.
-fn bundle(dir: &Path, program: &Path, cgroup: &str) {
+/// Writes a bundle for runc: a root directory with a program and another one that does nothing, and a
+/// configuration with the namespaces that change which IDs and cgroup the program sees.
+fn bundle(dir: &Path, program: &Path, arguments: &str, cgroup: &str) {
     let root = dir.join("rootfs");
     fs::create_dir(&root).unwrap();
-    let status = Command::new("cp")
-        .arg(program)
-        .arg(root.join("contained"))
-        .status();
-    assert!(status.unwrap().success());
+    for (program, name) in [(program, "contained"), (nop(), "probe")] {
+        let status = Command::new("cp")
+            .arg(program)
+            .arg(root.join(name))
+            .status();
+        assert!(status.unwrap().success());
+    }
     let config = format!(
         r#"{{
             "ociVersion": "1.0.2",
             "process": {{
                 "user": {{"uid": 700300, "gid": 0}},
-                "args": ["/contained"],
+                "args": ["/contained"{arguments}],
                 "cwd": "/"
             }},
             "root": {{"path": "rootfs"}},
@@ -45,7 +48,7 @@ fn execs_in_a_container_are_counted_under_its_short_id() {
     let (daemon, _config) =
         configured("[[view]]\nlabels = [\"container\", \"comm\"]\n[[view]]\nlabels = [\"uid\"]\n");
     let dir = tempfile::tempdir().unwrap();
-    bundle(dir.path(), testkit::compiled::nop(), &format!("/{ID}"));
+    bundle(dir.path(), nop(), "", &format!("/{ID}"));
     for _ in 0..TIMES {
         let output = Command::new("runc")
             .arg("--root")
@@ -70,6 +73,48 @@ fn execs_in_a_container_are_counted_under_its_short_id() {
     assert_eq!(
         scrape.value("execsnoop_execs_by_uid_total{uid=\"700300\"}"),
         f64::from(TIMES)
+    );
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn the_first_program_of_a_container_and_one_put_into_it_are_told_apart() {
+    let _exclusive = host::exclusive();
+    let (daemon, _config) = configured(
+        "[[view]]\nlabels = [\"entry\", \"origin\", \"comm\"]\nwhere = { not_entry = [\"\"] }\n",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ", \"sleep\", \"-\", \"60000\"";
+    bundle(dir.path(), ways(), arguments, &format!("/{ID}"));
+    let runc = |arguments: &[&str]| {
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(dir.path().join("state"));
+        // A container in the background keeps these open.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let status = command.args(arguments).status();
+        status.expect("runc can be executed")
+    };
+    let bundle = dir.path().to_str().unwrap();
+    assert!(runc(&["run", "--detach", "--bundle", bundle, ID]).success());
+    for _ in 0..2 {
+        assert!(runc(&["exec", ID, "/probe"]).success());
+    }
+    assert!(runc(&["exec", "--detach", ID, "/probe"]).success());
+    assert!(runc(&["delete", "--force", ID]).success());
+    let scrape = daemon.scrape();
+    let of = |entry: &str, comm: &str| {
+        let labels = format!("entry=\"{entry}\",origin=\"\",comm=\"{comm}\"");
+        scrape.find(&format!(
+            "execsnoop_execs_by_entry_origin_comm_total{{{labels}}}"
+        ))
+    };
+    assert_eq!(
+        [of("init", "contained"), of("injected", "contained")],
+        [Some(1.0), None]
+    );
+    assert_eq!(
+        [of("init", "probe"), of("injected", "probe")],
+        [None, Some(3.0)]
     );
     scrape.assert_ledger_closes();
 }

@@ -14,6 +14,7 @@ mod cpu_time; // CPU time, compared with what wait4(2) reports
 mod doctor; // the report of `execsnoopd doctor`
 mod execs; // storms of execs, full buffers, names
 mod exits; // exit statuses, lifetimes
+mod facts; // what the name of a program does not show
 mod failures; // failed execs, and the classic mode
 mod failures_survive; // restarts and kills that the counts of failed execs survive
 mod handover; // programs that a later daemon continues with

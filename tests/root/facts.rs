@@ -1,0 +1,535 @@
+//! Facts about execs that the names of programs do not show.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use execsnoopd::capture::hook::{EXEC_RAW_TP, EXEC_TP_BTF};
+use execsnoopd::capture::{Capture, Input, Options};
+use execsnoopd::config::{Config, ViewConfig};
+use execsnoopd::pipeline::view::Label;
+use execsnoopd::record::Fact;
+use rustix::fs::{XattrFlags, setxattr, statfs};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tempfile::TempDir;
+use testkit::compiled::{nop, ways};
+use testkit::daemon::with_transport;
+use testkit::guest::in_a_guest;
+use testkit::http::Scrape;
+use testkit::mounts::with_tracefs;
+use testkit::programs::{Programs, exec, exec_as, go};
+use testkit::service::run_on;
+
+testkit::over_both_transports! {
+    the_origin_is_that_of_the_file_that_runs
+    only_a_file_that_gives_privileges_is_elevated
+    a_process_with_a_terminal_has_one_in_all_of_its_counts
+    the_user_who_logged_in_is_kept_when_the_user_changes
+    the_first_process_of_a_namespace_and_one_put_into_it_are_told_apart
+    the_parent_is_the_process_not_the_thread_that_forked
+}
+
+/// `include/uapi/linux/magic.h`
+const OVERLAYFS: u64 = 0x794c_7630;
+const TMPFS: u64 = 0x0102_1994;
+
+/// A directory on a disk: in a guest, the root directory is in memory.
+fn on_disk() -> TempDir {
+    let parent = if in_a_guest() {
+        Path::new("/disk").to_owned()
+    } else {
+        testkit::paths::scratch()
+    };
+    let dir = TempDir::with_prefix_in("facts-", parent).expect("a directory on a disk");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+/// What the origin of a file of root in this directory must be. It has none, except in a container.
+fn ordinary(dir: &Path) -> &'static str {
+    #[allow(clippy::cast_sign_loss)] // signed on some architectures
+    match statfs(dir).unwrap().f_type as u64 {
+        OVERLAYFS => "overlay_upper",
+        TMPFS => "tmpfs",
+        _ => "",
+    }
+}
+
+fn copy(program: &Path, to: &Path, owner: u32) {
+    // Another process writes it: see Programs::copied().
+    let status = Command::new("cp").arg(program).arg(to).status();
+    assert!(status.unwrap().success());
+    chown(to, Some(owner), Some(owner)).unwrap();
+}
+
+/// Runs shell commands. In them, the path of setpriv is absolute, because busybox's shell has another one
+/// built in. `$0` is the program that does nothing.
+#[track_caller]
+fn sh(dir: &Path, script: &str) {
+    let script = format!("set -e; {script}");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]).arg(nop());
+    let status = command.current_dir(dir).status().unwrap();
+    assert!(status.success(), "{script}: {status}");
+}
+
+fn by(fact: &str, value: &str, comm: &str) -> String {
+    format!("execsnoop_execs_by_{fact}_comm_total{{{fact}=\"{value}\",comm=\"{comm}\"}}")
+}
+
+/// Checks how often each program was executed with each value of a fact, and with no other.
+#[track_caller]
+fn assert_only(scrape: &Scrape, fact: Fact, expected: &[(&str, &str, f64)]) {
+    for (comm, _, _) in expected {
+        for value in fact.values() {
+            let expected = expected.iter().find(|of| of.0 == *comm && of.1 == *value);
+            let times = scrape.find(&by(fact.name(), value, comm)).unwrap_or(0.0);
+            let wanted = expected.map_or(0.0, |of| of.2);
+            assert_eq!(times, wanted, "{comm}: {} {value:?}", fact.name());
+        }
+    }
+    scrape.assert_ledger_closes();
+}
+
+/// Executes files from everywhere. Returns the programs and their origins.
+fn execute_from_everywhere(dir: &Path) -> Vec<(&'static str, &'static str, f64)> {
+    let ordinary = ordinary(dir);
+    copy(nop(), &dir.join("or-root"), 0);
+    copy(nop(), &dir.join("or-owned"), 65_534);
+    for place in ["memory", "lower", "upper", "work", "merged"] {
+        fs::create_dir(dir.join(place)).unwrap();
+    }
+    sh(
+        dir,
+        "./or-root; ./or-owned
+         mount -t tmpfs none memory
+         cp \"$0\" memory/or-tmpfs; memory/or-tmpfs
+         cp \"$0\" memory/or-tmpfs-own; chown 65534 memory/or-tmpfs-own; memory/or-tmpfs-own
+         echo \"#!$PWD/or-owned\" >memory/or-script; chmod +x memory/or-script; memory/or-script",
+    );
+    let owned = match ordinary {
+        "" => "user_owned",
+        ordinary => ordinary,
+    };
+    let mut expected = vec![
+        ("or-root", ordinary, 1.0),
+        ("or-owned", owned, 1.0),
+        ("or-tmpfs", "tmpfs", 1.0),
+        ("or-tmpfs-own", "tmpfs", 1.0),
+        // The origin of the interpreter, under the name of the script.
+        ("or-script", owned, 1.0),
+    ];
+    sh(
+        dir,
+        "cp \"$0\" lower/or-lower; cp \"$0\" lower/or-lower-own; chown 65534 lower/or-lower-own
+         cp \"$0\" lower/or-changed; cp \"$0\" lower/or-deleted
+         mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none merged
+         merged/or-lower; merged/or-lower-own
+         merged/or-changed; chown 65534 merged/or-changed; merged/or-changed
+         cp \"$0\" merged/or-upper; merged/or-upper
+         umount merged
+         mount -t overlay -o lowerdir=upper:lower none merged; merged/or-changed; merged/or-lower",
+    );
+    expected.extend([
+        ("or-lower", "", 2.0),
+        ("or-lower-own", "user_owned", 1.0),
+        ("or-changed", "", 1.0),
+        ("or-changed", "overlay_upper", 1.0),
+        // In a lower layer of the second overlay.
+        ("or-changed", "user_owned", 1.0),
+        ("or-upper", "overlay_upper", 1.0),
+    ]);
+    expected
+}
+
+const ORIGIN: &str = "[[view]]\nlabels = [\"origin\", \"comm\"]\n\
+                      [[view]]\nlabels = [\"origin\", \"uid\"]\n";
+
+/// The users who execute files without a name. The program's name is then a number on some kernels.
+const NAMELESS: [(u32, &str); 3] = [
+    (710_001, "memfd"),
+    (710_002, "tmpfile"),
+    (710_003, "deleted"),
+];
+
+fn execute_without_a_name(dir: &Path) {
+    for (uid, way) in NAMELESS {
+        let place = dir.join(way);
+        fs::create_dir(&place).unwrap();
+        chown(&place, Some(uid), Some(uid)).unwrap();
+        // As root, and then as the user.
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={uid}"), "--clear-groups"]);
+        command.arg(ways()).args([way]).arg(nop()).arg("40");
+        assert!(
+            command.current_dir(place).status().unwrap().success(),
+            "{way}"
+        );
+    }
+}
+
+fn by_uid(origin: &str, uid: u32) -> String {
+    format!("execsnoop_execs_by_origin_uid_total{{origin=\"{origin}\",uid=\"{uid}\"}}")
+}
+
+fn the_origin_is_that_of_the_file_that_runs(transport: &str) {
+    let _programs = Programs::new();
+    let (daemon, _config) = with_transport(transport, ORIGIN);
+    let dir = on_disk();
+    let expected = execute_from_everywhere(dir.path());
+    execute_without_a_name(dir.path());
+    let scrape = daemon.scrape();
+    assert_only(&scrape, Fact::Origin, &expected);
+    for (uid, way) in NAMELESS {
+        assert_eq!(scrape.value(&by_uid("unlinked", uid)), 1.0, "{way}");
+    }
+}
+
+/// A value of `security.capability` (`struct vfs_cap_data` of `include/uapi/linux/capability.h`,
+/// version 2): `CAP_NET_RAW`, permitted and effective.
+fn capability() -> [u8; 20] {
+    let mut value = [0; 20];
+    value[..4].copy_from_slice(&0x0200_0001_u32.to_le_bytes());
+    value[4..8].copy_from_slice(&(1_u32 << 13).to_le_bytes());
+    value
+}
+
+fn only_a_file_that_gives_privileges_is_elevated(transport: &str) {
+    const USER: u32 = 710_010;
+    let _programs = Programs::new();
+    let (daemon, _config) =
+        with_transport(transport, "[[view]]\nlabels = [\"elevated\", \"comm\"]\n");
+    let dir = on_disk();
+    let file = |name: &str, owner: u32, mode: u32| -> PathBuf {
+        let path = dir.path().join(name);
+        copy(nop(), &path, owner);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let setuid = file("el-setuid", 0, 0o4755);
+    let setgid = file("el-setgid", 65_534, 0o2755);
+    let plain = file("el-plain", 0, 0o755);
+    let capable = file("el-capable", 0, 0o755);
+    setxattr(
+        &capable,
+        "security.capability",
+        &capability(),
+        XattrFlags::empty(),
+    )
+    .unwrap();
+    for program in [&setuid, &setgid, &plain, &capable] {
+        exec_as(program, Some(USER));
+        exec(program);
+        let mut no_new_privs = Command::new("setpriv");
+        no_new_privs.args([
+            &format!("--reuid={USER}"),
+            "--clear-groups",
+            "--no-new-privs",
+        ]);
+        assert!(no_new_privs.arg(program).status().unwrap().success());
+    }
+    sh(
+        dir.path(),
+        &format!(
+            "mkdir none; mount -t tmpfs -o nosuid none none; cp el-setuid none/el-nosuid
+             chmod 4755 none/el-nosuid; /usr/bin/setpriv --reuid={USER} --clear-groups none/el-nosuid"
+        ),
+    );
+    let expected = [
+        ("el-setuid", "true", 1.0),
+        ("el-setuid", "false", 2.0),
+        // Not even root has the group before.
+        ("el-setgid", "true", 2.0),
+        ("el-setgid", "false", 1.0),
+        ("el-plain", "false", 3.0),
+        ("el-capable", "true", 1.0),
+        ("el-capable", "false", 2.0),
+        ("el-nosuid", "false", 1.0),
+    ];
+    assert_only(&daemon.scrape(), Fact::Elevated, &expected);
+}
+
+/// Opens a new terminal. Returns the side of the emulator and that of the processes.
+fn terminal() -> (OwnedFd, fs::File) {
+    let emulator = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&emulator).unwrap();
+    unlockpt(&emulator).unwrap();
+    let name = ptsname(&emulator, Vec::new()).unwrap();
+    let mut options = fs::File::options();
+    let inside = options.read(true).write(true).open(name.to_str().unwrap());
+    (emulator, inside.unwrap())
+}
+
+fn a_process_with_a_terminal_has_one_in_all_of_its_counts(transport: &str) {
+    let programs = Programs::new();
+    let view = "[[view]]\nlabels = [\"tty\", \"comm\"]\nmetrics = [\"execs\", \"exits\", \"cpu_seconds\"]\n";
+    let (daemon, _config) = with_transport(transport, view);
+    let program = programs.copied(ways(), "tt-burn");
+    let (_emulator, inside) = terminal();
+    // The session's leader, whose terminal is that of all processes in the session.
+    let status = Command::new("setsid")
+        .args(["-c", "sh", "-c", "\"$0\" burn - 20; \"$0\" burn - 20"])
+        .arg(&program)
+        .stdin(Stdio::from(inside))
+        .status();
+    assert!(status.unwrap().success());
+    let status = Command::new("setsid")
+        .arg(&program)
+        .args(["burn", "-", "20"])
+        .status();
+    assert!(status.unwrap().success());
+    let scrape = daemon.scrape();
+    assert_only(
+        &scrape,
+        Fact::Tty,
+        &[("tt-burn", "true", 2.0), ("tt-burn", "false", 1.0)],
+    );
+    let of = |metric: &str, tty: &str, more: &str| {
+        let labels = format!("{{tty=\"{tty}\",comm=\"tt-burn\"{more}}}");
+        scrape.value(&format!("execsnoop_{metric}_by_tty_comm_total{labels}"))
+    };
+    let success = ",outcome=\"success\"";
+    assert_eq!(
+        [of("exits", "true", success), of("exits", "false", success)],
+        [2.0, 1.0]
+    );
+    let cpu = |tty: &str| {
+        let labels = format!("{{tty=\"{tty}\",comm=\"tt-burn\"}}");
+        format!("execsnoop_cpu_seconds_by_tty_comm_total{labels}")
+    };
+    daemon.await_above(&cpu("true"), 0.039);
+    daemon.await_above(&cpu("false"), 0.019);
+}
+
+fn the_user_who_logged_in_is_kept_when_the_user_changes(transport: &str) {
+    let programs = Programs::new();
+    let view = "[[view]]\nlabels = [\"loginuid\", \"login_user\", \"comm\"]\n\
+                metrics = [\"execs\", \"exits\", \"cpu_seconds\"]\n\
+                [[view]]\nlabels = [\"login_user\", \"uid\"]\n";
+    let (daemon, _config) = with_transport(transport, view);
+    let program = programs.named("lo-nop");
+    for (login, times) in [("65534", 2), ("710020", 1)] {
+        // As PAM's module pam_loginuid does. Then as another user, like su and sudo.
+        let script = format!(
+            "echo {login} >/proc/self/loginuid
+             for i in $(seq {times}); do /usr/bin/setpriv --reuid=710021 --clear-groups \"$0\"; done"
+        );
+        let status = Command::new("sh")
+            .args(["-c", &script])
+            .arg(&program)
+            .status();
+        assert!(status.unwrap().success());
+    }
+    // Programs that no login has started. The tests may run in a login.
+    let nobody = "echo 4294967295 >/proc/self/loginuid && exec \"$0\"";
+    let status = Command::new("sh")
+        .args(["-c", nobody])
+        .arg(&program)
+        .status();
+    assert!(status.unwrap().success());
+    let scrape = daemon.scrape();
+    for (login, user, times) in [("65534", "nobody", 2.0), ("710020", "", 1.0), ("", "", 1.0)] {
+        let labels = format!("loginuid=\"{login}\",login_user=\"{user}\",comm=\"lo-nop\"");
+        let of = |metric: &str, more: &str| {
+            let name = format!("execsnoop_{metric}_by_loginuid_comm_total");
+            scrape.value(&format!("{name}{{{labels}{more}}}"))
+        };
+        assert_eq!(of("execs", ""), times, "{labels}");
+        assert_eq!(of("exits", ",outcome=\"success\""), times, "{labels}");
+        let cpu = format!("execsnoop_cpu_seconds_by_loginuid_comm_total{{{labels}}}");
+        daemon.await_above(&cpu, 0.0);
+    }
+    let by_user = |user: &str| {
+        let labels = format!("{{login_user=\"{user}\",uid=\"710021\"}}");
+        scrape.value(&format!("execsnoop_execs_by_login_user_uid_total{labels}"))
+    };
+    assert_eq!([by_user("nobody"), by_user("")], [2.0, 1.0]);
+    scrape.assert_ledger_closes();
+}
+
+/// A pid namespace with a process that sleeps.
+struct Namespace {
+    outside: Child,
+    first: u32,
+}
+
+impl Namespace {
+    fn new() -> Self {
+        let outside = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child", "sleep", "1000"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", outside.id());
+        let first = loop {
+            let children = fs::read_to_string(&children).unwrap();
+            if let Some(child) = children.split_whitespace().next() {
+                break child.parse().unwrap();
+            }
+        };
+        Self { outside, first }
+    }
+
+    /// The arguments of nsenter(1) for a program in the namespace.
+    fn enter(&self) -> [String; 4] {
+        let target = self.first.to_string();
+        ["-t".to_owned(), target, "-p".to_owned(), "--".to_owned()]
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let pid = self.first.to_string();
+        let _ = Command::new("kill").args(["-9", &pid]).status();
+        let _ = self.outside.wait();
+    }
+}
+
+/// Executes programs in pid namespaces. Returns the programs and how each came into its namespace.
+fn enter_namespaces(programs: &Programs) -> Vec<(&'static str, &'static str, f64)> {
+    let [
+        outside,
+        first,
+        child,
+        again,
+        inner,
+        injected,
+        orphan,
+        grandchild,
+    ] = [
+        "en-outside",
+        "en-first",
+        "en-child",
+        "en-again",
+        "en-inner",
+        "en-injected",
+        "en-orphan",
+        "en-grandchild",
+    ]
+    .map(|name| programs.named(name));
+    let unshare = |script: &str, arguments: &[&Path]| {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--pid", "--fork", "sh", "-c", script])
+            .args(arguments);
+        assert!(command.status().unwrap().success(), "{script}");
+    };
+    exec(&outside);
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork"]).arg(&first);
+    assert!(command.status().unwrap().success());
+    // A child of the first process, and the first process again.
+    unshare("\"$0\"; \"$0\"; exec \"$1\"", &[&child, &again]);
+    // A namespace in a namespace.
+    unshare("unshare --pid --fork \"$0\"; true", &[&inner]);
+    let namespace = Namespace::new();
+    let nsenter = |arguments: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(namespace.enter()).args(arguments);
+        assert!(command.status().unwrap().success(), "{arguments:?}");
+    };
+    nsenter(&[injected.to_str().unwrap()]);
+    let script = "\"$0\"; true";
+    nsenter(&["sh", "-c", script, grandchild.to_str().unwrap()]);
+    let status = go("injected-orphan", &orphan, namespace.first);
+    assert!(status.success(), "{status}");
+    vec![
+        ("en-outside", "", 1.0),
+        ("en-first", "init", 1.0),
+        ("en-child", "", 2.0),
+        ("en-again", "init", 1.0),
+        ("en-inner", "init", 1.0),
+        ("en-injected", "injected", 1.0),
+        ("en-orphan", "injected", 1.0),
+        ("en-grandchild", "", 1.0),
+    ]
+}
+
+fn the_first_process_of_a_namespace_and_one_put_into_it_are_told_apart(transport: &str) {
+    let programs = Programs::new();
+    let (daemon, _config) = with_transport(transport, "[[view]]\nlabels = [\"entry\", \"comm\"]\n");
+    let expected = enter_namespaces(&programs);
+    assert_only(&daemon.scrape(), Fact::Entry, &expected);
+}
+
+fn the_parent_is_the_process_not_the_thread_that_forked(transport: &str) {
+    let programs = Programs::new();
+    let view = "[[view]]\nlabels = [\"parent_comm\", \"comm\"]\n\
+                metrics = [\"execs\", \"exits\", \"cpu_seconds\"]\n";
+    let (daemon, _config) = with_transport(transport, view);
+    let pool = programs.copied(ways(), "pa-pool");
+    let program = programs.named("pa-nop");
+    for _ in 0..3 {
+        let status = Command::new(&pool).args(["pool"]).arg(&program).status();
+        assert!(status.unwrap().success());
+    }
+    let scrape = daemon.scrape();
+    let of = |metric: &str, parent: &str, more: &str| {
+        let labels = format!("{{parent_comm=\"{parent}\",comm=\"pa-nop\"{more}}}");
+        scrape.find(&format!(
+            "execsnoop_{metric}_by_parent_comm_comm_total{labels}"
+        ))
+    };
+    assert_eq!(of("execs", "pa-pool", ""), Some(3.0));
+    assert_eq!(of("exits", "pa-pool", ",outcome=\"success\""), Some(3.0));
+    let cpu = "{parent_comm=\"pa-pool\",comm=\"pa-nop\"}";
+    let cpu = format!("execsnoop_cpu_seconds_by_parent_comm_comm_total{cpu}");
+    daemon.await_above(&cpu, 0.0);
+    assert_eq!(of("execs", "pool-worker", ""), None);
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn the_raw_tracepoint_shows_the_same_facts() {
+    let programs = Programs::new();
+    for hook in [EXEC_TP_BTF, EXEC_RAW_TP] {
+        let capture = Capture::start(&Options {
+            exec_hooks: vec![vec![hook]],
+            inputs: Fact::ALL.map(Input::Fact).into(),
+            ..Options::default()
+        })
+        .unwrap();
+        let info = capture.info().clone();
+        let facts = [Fact::Origin, Fact::Entry, Fact::Elevated];
+        let config = Config {
+            view: facts
+                .map(|fact| ViewConfig::by(&[Label::Fact(fact), Label::Comm]))
+                .to_vec(),
+            ..Config::default()
+        };
+        let service = run_on(capture, &info, &config);
+        let dir = on_disk();
+        let origins = execute_from_everywhere(dir.path());
+        let setuid = dir.path().join("el-raw");
+        copy(nop(), &setuid, 0);
+        fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
+        exec_as(&setuid, Some(710_030));
+        exec(&setuid);
+        let scrape = service.scrape();
+        assert_only(&scrape, Fact::Origin, &origins);
+        let elevated = [("el-raw", "true", 1.0), ("el-raw", "false", 1.0)];
+        assert_only(&scrape, Fact::Elevated, &elevated);
+        if hook == EXEC_RAW_TP {
+            let entries = enter_namespaces(&programs);
+            assert_only(&service.scrape(), Fact::Entry, &entries);
+        }
+        assert_eq!(service.stop().unwrap().differences, [0; 4]);
+    }
+}
+
+#[test]
+fn a_hook_that_does_not_show_the_file_says_so() {
+    const USER: u32 = 710_040;
+    let programs = Programs::new();
+    let (daemon, _config) = with_tracefs(
+        "[capture]\nclassic = true\n[[view]]\nlabels = [\"origin\", \"elevated\", \"entry\", \"uid\"]\n",
+    );
+    exec_as(&programs.named("un-known"), Some(USER));
+    let scrape = daemon.scrape();
+    let labels = format!("origin=\"unknown\",elevated=\"unknown\",entry=\"\",uid=\"{USER}\"");
+    let name = "execsnoop_execs_by_origin_elevated_entry_uid_total";
+    assert_eq!(scrape.value(&format!("{name}{{{labels}}}")), 1.0);
+    scrape.assert_ledger_closes();
+}
