@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Keeps what is gone when the kernel frees a process from the exit of the process until
- * then: the name of its parent and whether it had a terminal, if a view uses them.
+ * When the kernel frees a process, its parent and its terminal may be gone. If a view
+ * uses them, this keeps the name of the parent and whether there was a terminal, from the
+ * exit until then.
  *
  * Each process has a slot, by its id, and takes it from an earlier process of the same
  * slot, which may be a zombie. So the slots take the same memory whatever a user leaves

@@ -60,7 +60,7 @@ static __always_inline void observe_exec_typed(void *ctx, struct task_struct *ta
 	ledger = count_seen(KIND_EXEC);
 	if (!ledger)
 		return;
-	if (with_path || with_args)
+	if (is_detailed())
 		emit_detailed(ledger, &event, task, bprm);
 	else
 		emit(ctx, ledger, &event);
@@ -166,8 +166,8 @@ static __always_inline void observe_return(void *ctx, long ret, const char *path
 	if (!ledger)
 		return;
 	count_errno(-ret);
-	if (with_failure_events && with_path)
-		emit_failed(ledger, &event, path);
+	if (with_failure_events && is_detailed())
+		emit_failed(ledger, &event, task, path);
 	else if (with_failure_events)
 		emit(ctx, ledger, &event);
 	else if (with_failures)

@@ -51,17 +51,14 @@ enum origin {
 /* Facts that hold or not. */
 enum fact {
 	FACT_PARENT_UNKNOWN = 0x01,   /* parent_comm is asked for but not known */
-	FACT_ELEVATED = 0x02,         /* the file gives privileges: setuid, setgid or
-				       * file capabilities */
+	FACT_ELEVATED = 0x02,         /* the exec is privileged: setuid, setgid or file
+				       * capabilities */
 	FACT_ELEVATED_UNKNOWN = 0x04, /* the hook does not show this */
 	FACT_TTY = 0x08,              /* the process has a controlling terminal */
 	FACT_TTY_UNKNOWN = 0x10,      /* not known any more */
 	FACT_INIT = 0x20,             /* the first process of a pid namespace */
 	FACT_INJECTED = 0x40,         /* put into a pid namespace from outside */
 };
-
-/* The loginuid of a process that nobody's login has started. */
-#define NO_LOGIN 0xffffffff
 
 /* What counters group by; also the key of the tally. What is not asked for is 0. */
 struct subject {
@@ -71,12 +68,12 @@ struct subject {
 			  * exit in the live stream: the status as in wait(2), else 0 */
 	__u8 comm[COMM_LEN];        /* name of the program, after the exec */
 	__u8 parent_comm[COMM_LEN]; /* name of the real parent process */
-	__u32 loginuid; /* uid in the initial user namespace that logged in; or NO_LOGIN
-			 */
-	__u8 kind;      /* enum kind */
-	__u8 outcome;   /* enum outcome */
-	__u8 origin;    /* enum origin, of an exec */
-	__u8 facts;     /* bits of enum fact */
+	__u32 login; /* uid in the initial user namespace of who logged in, plus 1; 0 of a
+		      * process that does not belong to a login */
+	__u8 kind;   /* enum kind */
+	__u8 outcome; /* enum outcome */
+	__u8 origin;  /* enum origin, of an exec */
+	__u8 facts;   /* bits of enum fact */
 };
 
 /* One observation in detail. */
@@ -96,6 +93,9 @@ struct event {
 #define PATH_LEN 512
 #define ARGS_LEN 1408
 
+/* The most ancestors in the live stream. */
+#define ANCESTORS 8
+
 /* An observation with the details that only the live stream shows. */
 struct traced {
 	struct event event;
@@ -103,7 +103,12 @@ struct traced {
 	__u32 args_size;     /* bytes of all arguments, each with its NUL; if more than
 			      * ARGS_LEN, they are truncated */
 	__u8 path_truncated; /* 1 if the path is longer than PATH_LEN */
-	__u8 reserved[7];
+	__u8 ancestors;      /* number of ancestors in the next fields */
+	__u8 reserved[6];
+	__u8 thread_comm[COMM_LEN];        /* of a failed exec: name of the thread */
+	__u8 parent_thread_comm[COMM_LEN]; /* name of the thread that has forked */
+	__u32 ancestor_pids[ANCESTORS];    /* process ids, the parent first */
+	__u8 ancestor_comms[ANCESTORS * COMM_LEN]; /* the names of these processes */
 	__u8 path[PATH_LEN];
 	__u8 args[ARGS_LEN];
 };
@@ -197,7 +202,7 @@ struct ledger {
 };
 
 _Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
-_Static_assert(sizeof(struct traced) == 2024, "struct traced is 2024 bytes");
+_Static_assert(sizeof(struct traced) == 2216, "struct traced is 2216 bytes");
 _Static_assert(sizeof(struct cgroup_name) == 264, "struct cgroup_name is 264 bytes");
 _Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
 _Static_assert(sizeof(struct failures) == 4096, "struct failures is 4096 bytes");

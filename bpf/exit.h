@@ -161,14 +161,6 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 	struct event event = {};
 	__s32 status;
 
-	if (with_exit_events) {
-		describe(&event, leader);
-		if (!is_wanted(&event, leader))
-			return;
-	}
-	ledger = count_seen(KIND_EXIT);
-	if (!ledger)
-		return;
 	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
 		status = BPF_CORE_READ(signal, group_exit_code);
 	else
@@ -177,9 +169,17 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 	 * stored its code yet. Threads that exit together have the same code. */
 	if (!status && !BPF_CORE_READ(leader, exit_state))
 		status = BPF_CORE_READ(task, exit_code);
-	event.lifetime_ns = bpf_ktime_get_ns() - start_time;
 	event.subject.kind = KIND_EXIT;
 	event.subject.outcome = outcome_of(status, BPF_CORE_READ(signal, oom_mm) != NULL);
+	if (with_exit_events) {
+		describe(&event, leader);
+		if (!is_wanted(&event, leader))
+			return;
+	}
+	ledger = count_seen(KIND_EXIT);
+	if (!ledger)
+		return;
+	event.lifetime_ns = bpf_ktime_get_ns() - start_time;
 	count_exit(status, event.lifetime_ns, event.subject.outcome);
 	if (with_exit_events) {
 		bool alone = BPF_CORE_READ(signal, nr_threads) == 1 &&
@@ -220,6 +220,10 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 		return;
 	signal = task->signal;
 	leader = task->group_leader;
+	status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
+						   : leader->exit_code;
+	event.subject.kind = KIND_EXIT;
+	event.subject.outcome = outcome_of(status, signal->oom_mm != NULL);
 	if (with_exit_events) {
 		describe_typed(&event, leader);
 		if (!is_wanted(&event, leader))
@@ -228,11 +232,7 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 	ledger = count_seen(KIND_EXIT);
 	if (!ledger)
 		return;
-	status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
-						   : leader->exit_code;
 	event.lifetime_ns = bpf_ktime_get_ns() - leader->start_time;
-	event.subject.kind = KIND_EXIT;
-	event.subject.outcome = outcome_of(status, signal->oom_mm != NULL);
 	count_exit(status, event.lifetime_ns, event.subject.outcome);
 	if (with_exit_events) {
 		event.subject.retval = status;

@@ -69,8 +69,9 @@ static __always_inline void add_loginuid_typed(struct subject *subject,
 {
 	if (!with_loginuid)
 		return;
-	subject->loginuid =
-		bpf_core_field_exists(task->loginuid) ? task->loginuid.val : NO_LOGIN;
+	/* An unset loginuid is -1. */
+	if (bpf_core_field_exists(task->loginuid))
+		subject->login = task->loginuid.val + 1;
 }
 
 static __always_inline void add_tty_typed(struct subject *subject,
@@ -86,9 +87,8 @@ static __always_inline void add_loginuid(struct subject *subject,
 {
 	if (!with_loginuid)
 		return;
-	subject->loginuid = bpf_core_field_exists(task->loginuid)
-				    ? BPF_CORE_READ(task, loginuid.val)
-				    : NO_LOGIN;
+	if (bpf_core_field_exists(task->loginuid))
+		subject->login = BPF_CORE_READ(task, loginuid.val) + 1;
 }
 
 static __always_inline void add_tty(struct subject *subject, struct task_struct *task)
@@ -106,8 +106,8 @@ static __always_inline bool may_elevate(unsigned long atomic_flags)
 	return !(atomic_flags & 1UL << PFA_NO_NEW_PRIVS);
 }
 
-/* The facts of an exec alone, from the file that is executed (of a script, the file of
- * the interpreter) and the privileges that it gives. */
+/* The facts that are known only at an exec, from the file that is executed (of a script,
+ * the file of the interpreter) and the privileges that it gives. */
 static __always_inline void add_exec_typed(struct subject *subject,
 					   struct task_struct *task,
 					   struct linux_binprm *bprm)

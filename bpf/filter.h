@@ -12,11 +12,24 @@
 #include "cgroup.h"
 #include "execsnoop.h"
 
+/* The most values of a filter. */
+#define WANTED 8
+
 /* An observation must match all of the filters that are on. Set before load. */
-const volatile __u8 only_uid = 0, only_comm = 0, only_parent_comm = 0, only_cgroup = 0;
-const volatile __u32 wanted_uid = 0;
-const volatile __u8 wanted_comm[COMM_LEN] = {}, wanted_parent_comm[COMM_LEN] = {};
+const volatile __u8 only_parent_comm = 0, only_cgroup = 0, only_login = 0;
+const volatile __u8 wanted_parent_comm[COMM_LEN] = {};
 const volatile __u64 wanted_cgroup_id = 0;
+const volatile __u32 wanted_login = 0;
+/* One of these many values; 0: any. */
+const volatile __u32 wanted_uids = 0, wanted_uid[WANTED] = {};
+const volatile __u32 wanted_comms = 0;
+const volatile __u8 wanted_comm[WANTED * COMM_LEN] = {};
+/* The process with this id, and its descendants; 0: any. */
+const volatile __u32 wanted_pid = 0;
+/* One of these origins, a bit for each value of enum origin, and all of these facts. */
+const volatile __u8 wanted_origins = 0, wanted_facts = 0;
+/* Of exits, only those of processes that did not succeed. */
+const volatile __u8 only_unsuccessful = 0;
 
 /* User space pads the wanted name with NULs; bytes after the first NUL are not compared.
  */
@@ -42,13 +55,55 @@ static __always_inline bool is_below(struct cgroup *cgroup, __u64 id)
 	return false;
 }
 
+static __always_inline bool has_wanted_uid(__u32 uid)
+{
+	for (__u32 i = 0; i < WANTED && i < wanted_uids; i++)
+		if (uid == wanted_uid[i])
+			return true;
+	return !wanted_uids;
+}
+
+static __always_inline bool has_wanted_comm(const __u8 *comm)
+{
+	for (__u32 i = 0; i < WANTED && i < wanted_comms; i++)
+		if (is_named(comm, wanted_comm + i * COMM_LEN))
+			return true;
+	return !wanted_comms;
+}
+
+/* The most generations between a process and its wanted ancestor. */
+#define GENERATIONS 128
+
+static __always_inline bool descends_from(struct task_struct *task, __u32 pid)
+{
+	for (int i = 0; i < GENERATIONS; i++) {
+		__u32 id = BPF_CORE_READ(task, tgid);
+
+		if (id == pid)
+			return true;
+		if (!id)
+			break;
+		task = BPF_CORE_READ(task, real_parent);
+	}
+	return false;
+}
+
 static __always_inline bool is_wanted(const struct event *event, struct task_struct *task)
 {
 	const struct subject *subject = &event->subject;
 
-	if (only_uid && subject->uid != wanted_uid)
+	if (!has_wanted_uid(subject->uid) || !has_wanted_comm(subject->comm))
 		return false;
-	if (only_comm && !is_named(subject->comm, wanted_comm))
+	if (only_login && subject->login != wanted_login)
+		return false;
+	if (wanted_origins && !(wanted_origins & 1U << subject->origin))
+		return false;
+	if ((subject->facts & wanted_facts) != wanted_facts)
+		return false;
+	if (wanted_pid && !descends_from(task, wanted_pid))
+		return false;
+	if (only_unsuccessful && subject->kind == KIND_EXIT &&
+	    subject->outcome == OUTCOME_SUCCESS)
 		return false;
 	if (only_parent_comm && !is_named(subject->parent_comm, wanted_parent_comm))
 		return false;

@@ -51,7 +51,7 @@ static __always_inline void add_until_exit_typed(struct subject *subject,
 	add_tty_typed(subject, task);
 }
 
-/* All of it, and the process. */
+/* Describe a task with its parent and its terminal, and say which process it is. */
 static __always_inline void describe_typed(struct event *event, struct task_struct *task)
 {
 	describe_self_typed(&event->subject, task);
@@ -63,7 +63,7 @@ static __always_inline void describe_typed(struct event *event, struct task_stru
 	}
 }
 
-/* The same three for a task whose type the verifier does not know. */
+/* These three do the same for a task whose type the verifier does not know. */
 static __always_inline void describe_self(struct subject *subject,
 					  struct task_struct *task)
 {

@@ -12,7 +12,7 @@ use testkit::bytes::{encode, encode_count, encode_subject};
 /// that they do not depend on the code under test.
 const SUBJECT: usize = 56;
 const EVENT: usize = 88;
-const TRACED: usize = 2024;
+const TRACED: usize = 2216;
 const LEDGER: usize = 120;
 const TALLY_COUNT: usize = 24;
 

@@ -10,7 +10,7 @@ use libbpf_rs::{ErrorKind, Link, OpenObject};
 
 use super::error::Error;
 use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
-use super::options::{Input, Live, Options};
+use super::options::{Input, Live, Options, WANTED};
 use super::shortage;
 use crate::bpf::{ExecsnoopSkel, ExecsnoopSkelBuilder, OpenExecsnoopSkel, types};
 use crate::record::{Event, Fact, Kind, lifetime_bounds_ns};
@@ -181,29 +181,53 @@ fn set_inputs(rodata: &mut types::rodata, options: &Options) {
 
 fn set_live(rodata: &mut types::rodata, live: &Live) {
     let Live {
-        uid,
-        comm,
+        uids,
+        comms,
         parent_comm,
         cgroup_id,
+        pid,
+        loginuid,
+        origins,
+        facts,
         process,
         failures,
         exits,
+        only_unsuccessful,
         path,
         args,
-    } = *live;
-    rodata.only_uid = u8::from(uid.is_some());
-    rodata.wanted_uid = uid.unwrap_or_default();
-    rodata.only_comm = u8::from(comm.is_some());
-    rodata.wanted_comm = comm.unwrap_or_default();
+        family,
+    } = live;
+    rodata.wanted_uids = number(uids);
+    for (wanted, uid) in rodata.wanted_uid.iter_mut().zip(uids) {
+        *wanted = *uid;
+    }
+    rodata.wanted_comms = number(comms);
+    let wanted_comms = rodata.wanted_comm.as_chunks_mut().0;
+    for (wanted, comm) in wanted_comms.iter_mut().zip(comms) {
+        *wanted = *comm;
+    }
     rodata.only_parent_comm = u8::from(parent_comm.is_some());
     rodata.wanted_parent_comm = parent_comm.unwrap_or_default();
     rodata.only_cgroup = u8::from(cgroup_id.is_some());
     rodata.wanted_cgroup_id = cgroup_id.unwrap_or_default();
-    rodata.with_process = u8::from(process);
-    rodata.with_failure_events = u8::from(failures);
-    rodata.with_exit_events = u8::from(exits);
-    rodata.with_path = u8::from(path);
-    rodata.with_args = u8::from(args);
+    rodata.wanted_pid = pid.unwrap_or_default();
+    rodata.only_login = u8::from(loginuid.is_some());
+    rodata.wanted_login = loginuid.map_or(0, |uid| uid.wrapping_add(1));
+    rodata.wanted_origins = origins.iter().fold(0, |bits, origin| bits | 1 << origin);
+    let bits = facts.iter().map(|(fact, value)| fact.bit(*value));
+    rodata.wanted_facts = bits.fold(0, |all, bit| all | bit);
+    rodata.with_process = u8::from(*process);
+    rodata.with_failure_events = u8::from(*failures);
+    rodata.with_exit_events = u8::from(*exits);
+    rodata.only_unsuccessful = u8::from(*only_unsuccessful);
+    rodata.with_path = u8::from(*path);
+    rodata.with_args = u8::from(*args);
+    rodata.with_family = u8::from(*family);
+}
+
+/// The number of values of a filter. `trace` refuses more than [`WANTED`].
+fn number<T>(values: &[T]) -> u32 {
+    u32::try_from(values.len().min(WANTED)).unwrap_or_default()
 }
 
 fn open(object: &mut MaybeUninit<OpenObject>) -> libbpf_rs::Result<OpenExecsnoopSkel<'_>> {

@@ -8,7 +8,7 @@ use crate::capture::hook::{
     CPU_RAW_TP, CPU_TP_BTF, EXEC_RAW_TP, EXEC_SYS_EXIT, EXEC_TP_BTF, EXIT_LIVE, EXIT_TP_BTF, Hook,
 };
 use crate::capture::preemption;
-use crate::record::{Comm, Fact, Kind};
+use crate::record::{Comm, Fact, FactValue, Kind};
 
 #[allow(clippy::struct_excessive_bools)] // independent switches
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub struct Options {
     pub transports: Vec<TransportKind>,
     /// The size of the buffer in pages per CPU, a power of two.
     pub buffer_pages: usize,
-    /// What the programs read of each process beside its name and user.
+    /// What the programs read of each process in addition to its name and user.
     pub inputs: BTreeSet<Input>,
     /// Groups of hooks for execs, the preferred one first.
     pub exec_hooks: Vec<Vec<Hook>>,
@@ -60,25 +60,40 @@ pub enum Input {
 #[allow(clippy::struct_excessive_bools)] // independent switches
 #[derive(Debug, Clone, Default)]
 pub struct Live {
-    /// Only observations of this real user id.
-    pub uid: Option<u32>,
-    /// Only observations of programs with this name.
-    pub comm: Option<Comm>,
+    /// Only observations of one of these real user ids. At most [`WANTED`]; none: of all.
+    pub uids: Vec<u32>,
+    /// Only observations of programs with one of these names. At most [`WANTED`]; none: of all.
+    pub comms: Vec<Comm>,
     /// Only observations of programs whose parent has this name.
     pub parent_comm: Option<Comm>,
     /// Only observations in the cgroup with this id, or below it.
     pub cgroup_id: Option<u64>,
+    /// Only observations of this process and of its descendants.
+    pub pid: Option<u32>,
+    /// Only observations of processes that this user has started who logged in.
+    pub loginuid: Option<u32>,
+    /// Only execs whose file has one of these origins; none: all.
+    pub origins: Vec<FactValue>,
+    /// Only observations with all of these facts.
+    pub facts: Vec<(Fact, FactValue)>,
     /// Send the time, the process and the parent of each observation. Without it, they are 0.
     pub process: bool,
     /// Send failed execs as events, too.
     pub failures: bool,
     /// Send exits as events, with the CPU time that the scheduler has accounted for.
     pub exits: bool,
-    /// Send the path. Path and arguments require the ring buffer.
+    /// Only exits of processes that did not succeed.
+    pub only_unsuccessful: bool,
+    /// Send the path. Path, arguments and family require the ring buffer.
     pub path: bool,
     /// Send the arguments.
     pub args: bool,
+    /// Send the names of threads, and the ancestors.
+    pub family: bool,
 }
+
+/// The most values of a filter: `WANTED` of `bpf/filter.h`.
+pub const WANTED: usize = 8;
 
 impl Options {
     /// Describes everything that decides which programs are loaded, and how.
@@ -123,8 +138,8 @@ impl Options {
 }
 
 impl Live {
-    pub(super) fn is_detailed(&self) -> bool {
-        self.path || self.args
+    pub fn is_detailed(&self) -> bool {
+        self.path || self.args || self.family
     }
 }
 

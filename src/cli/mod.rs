@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::names::parse;
-use crate::record::Comm;
+use crate::record::{Comm, Fact, FactValue};
 use crate::sys::log::{LogFormat, LogLevel};
 
 /// Counts every program that this host executes, exactly, and serves the counts to Prometheus
@@ -61,6 +62,7 @@ pub struct Cli {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 #[allow(clippy::doc_markdown)] // --help shows the text unchanged
+#[allow(clippy::large_enum_variant)] // there is only one command
 pub enum Command {
     /// Show each exec as it happens
     ///
@@ -102,17 +104,23 @@ pub struct Trace {
     #[arg(long)]
     pub failed: bool,
 
-    /// Also show process exits
-    #[arg(long)]
-    pub exits: bool,
+    /// Also show process exits. With =failed, only those of processes that did not succeed
+    #[arg(
+        long,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all"
+    )]
+    pub exits: Option<Exits>,
 
-    /// Only this user: real user ID or name
+    /// Only this user: real user ID or name. Can be repeated, like --comm and --unit
     #[arg(long, value_name = "USER", value_parser = parse::uid)]
-    pub uid: Option<u32>,
+    pub uid: Vec<u32>,
 
     /// Only programs with this name, at most 15 bytes
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
-    pub comm: Option<Name>,
+    pub comm: Vec<Name>,
 
     /// Only programs whose parent has this name
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
@@ -121,11 +129,49 @@ pub struct Trace {
     /// Only in this systemd unit. A name without a type, such as ssh, means the service. A dash
     /// means outside of any unit
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
-    pub unit: Option<Unit>,
+    pub unit: Vec<Unit>,
 
     /// Only in the cgroup with this directory and in those below it
     #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
     pub cgroup: Option<PathBuf>,
+
+    /// Only the process with this ID and its descendants
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+
+    /// Only files that are unlinked, on a tmpfs, in an overlay's upper layer, or not owned by root
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        value_parser = of_fact(Fact::Origin)
+    )]
+    pub origin: Vec<FactValue>,
+
+    /// Only the first processes of containers (init), or those put into one (injected)
+    #[arg(long, value_name = "ENTRY", value_parser = of_fact(Fact::Entry))]
+    pub entry: Option<FactValue>,
+
+    /// Only programs that gain privileges: setuid, setgid or file capabilities
+    #[arg(long)]
+    pub elevated: bool,
+
+    /// Only processes with a controlling terminal
+    #[arg(long)]
+    pub tty: bool,
+
+    /// Only what this user has started who logged in, through su and sudo. A dash means without a
+    /// login
+    #[arg(long, value_name = "USER", value_parser = parse_loginuid)]
+    pub loginuid: Option<u32>,
+
+    /// Add a column with the names of the ancestors, up to eight
+    #[arg(long)]
+    pub ancestors: bool,
+
+    /// Indent each name below that of its parent
+    #[arg(long)]
+    pub tree: bool,
 
     /// Columns to add
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
@@ -175,6 +221,29 @@ fn parse_unit(text: &str) -> Result<Unit, String> {
     parse::unit(text).map(Unit)
 }
 
+/// Parses a value of a fact. What the kernel side does not know cannot be asked for.
+fn of_fact(fact: Fact) -> impl TypedValueParser<Value = FactValue> {
+    let named = |value: &&&str| !matches!(**value, "" | "unknown");
+    let values = fact.values().iter().filter(named).copied();
+    let parser = PossibleValuesParser::new(values.collect::<Vec<_>>());
+    parser.try_map(move |text| parse::fact(fact, &text))
+}
+
+fn parse_loginuid(text: &str) -> Result<u32, String> {
+    // As in the table.
+    let text = if text == "-" { "" } else { text };
+    parse::loginuid(text)
+}
+
+/// The exits to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Exits {
+    /// All
+    All,
+    /// Those of processes that did not succeed
+    Failed,
+}
+
 /// An additional column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Column {
@@ -185,6 +254,16 @@ pub enum Column {
     Unit,
     /// Short container ID
     Container,
+    /// How an exec came into its container: init or injected
+    Entry,
+    /// Where the file of an exec is from
+    Origin,
+    /// Whether an exec gained privileges
+    Elevated,
+    /// Whether there is a controlling terminal
+    Tty,
+    /// ID of the user who logged in
+    Loginuid,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -227,7 +306,7 @@ mod tests {
             let Some(Command::Trace(trace)) = cli.command else {
                 panic!("expected trace");
             };
-            assert_eq!(trace.unit, Some(Unit(expected.into())));
+            assert_eq!(trace.unit, [Unit(expected.into())]);
         }
     }
 

@@ -38,8 +38,8 @@ impl Conditions {
         self.0.is_empty()
     }
 
-    /// Returns those labels that have a condition which every configuration has.
-    pub(super) fn labels_of_every_file(&self) -> impl Iterator<Item = Label> {
+    /// Returns the built-in labels that have a condition.
+    pub(super) fn built_in_labels(&self) -> impl Iterator<Item = Label> {
         let names = self.0.keys();
         names.filter_map(|key| Label::named(key.strip_prefix(NOT).unwrap_or(key)))
     }
@@ -100,8 +100,7 @@ fn condition(
             Ok(Condition::of_fact(fact, is_negated, values))
         }
         Label::User | Label::LoginUser => {
-            let has_none = label == Label::LoginUser;
-            let uids = values.iter().map(|value| user(value, has_none, users));
+            let uids = values.iter().map(|value| user(value, &label, users));
             let uids = uids.collect::<Result<Vec<_>, _>>()?;
             let uids = uids.into_iter().flatten().map(|uid| uid..=uid);
             Ok(Condition::of_uids(label, is_negated, uids.collect()))
@@ -152,16 +151,21 @@ fn uids(value: &Value, has_none: bool) -> Result<RangeInclusive<u32>, String> {
     Ok(first..=last)
 }
 
-/// Returns the uid of a user that is given by uid or by name, or None if the name is not looked up. If
-/// `has_none`, the empty string stands for no user.
-fn user(value: &Value, has_none: bool, users: Users) -> Result<Option<u32>, String> {
+/// Returns the uid of a user that is given by uid or by name, or None if the name is not looked up. For
+/// the label of a login, the empty string stands for no login.
+fn user(value: &Value, label: &Label, users: Users) -> Result<Option<u32>, String> {
     let name = text(value)?;
-    if has_none && name.is_empty() {
+    if label.is_of_login() && name.is_empty() {
         return Ok(Some(NO_LOGIN));
     }
     if name.contains(['*', '?']) {
+        let ids = if label.is_of_login() {
+            "loginuid"
+        } else {
+            "uid"
+        };
         return Err(format!(
-            "{name:?} is not the name of a user: users have no wildcards; use ranges of `uid`"
+            "{name:?} is not the name of a user: users have no wildcards; use ranges of `{ids}`"
         ));
     }
     let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());

@@ -301,7 +301,8 @@ impl Config {
     /// Returns whether a view or a watch counts exits.
     pub fn has_exits(&self) -> bool {
         self.capture.exits
-            && (self.has_metric(|metric| metric.kind() == Kind::Exit) || !self.watch.is_empty())
+            && (self.has_metric(|metric| metric.kind() == Kind::Exit)
+                || self.watch.iter().any(WatchConfig::counts_exits))
     }
 
     /// Checks everything that needs no look-up. Call it again after flags have replaced values of

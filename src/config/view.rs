@@ -19,7 +19,7 @@ pub const MAX_SERIES: usize = 100_000;
 #[serde(deny_unknown_fields)]
 pub struct ViewConfig {
     pub labels: Vec<Label>,
-    /// None only while a file is parsed: see [`complete`](Self::complete).
+    /// None only while a file is parsed.
     pub metrics: Option<Vec<Metric>>,
     /// The number of slots for series, at most [`MAX_SERIES`]. Execs whose series gets no slot are
     /// counted as `other`.
@@ -115,7 +115,10 @@ impl ViewConfig {
             ))
         } else if self.is_by_user() {
             // Only numbers are checked here. Whether a named user exists needs a look-up.
-            let is_number = |value: &&String| value.bytes().all(|byte| byte.is_ascii_digit());
+            let has_none = view::grouping(&self.labels).all(Label::is_of_login);
+            let is_number = |value: &&String| {
+                value.bytes().all(|byte| byte.is_ascii_digit()) && !(has_none && value.is_empty())
+            };
             let mut numbers = self.always.iter().filter(is_number);
             let invalid = numbers.find(|value| matches!(value.parse(), Err(_) | Ok(u32::MAX)));
             invalid.map(|value| ("always", format!("{value:?} is not a uid")))
@@ -197,7 +200,7 @@ impl ViewConfig {
     /// Sets the metrics if the file does not name any. By what only execs have, only execs are counted.
     pub(super) fn complete(&mut self) {
         if self.metrics.is_none() {
-            self.metrics = Some(match self.label_of_exec_alone() {
+            self.metrics = Some(match self.label_only_at_exec() {
                 Some(_) => vec![Metric::Execs],
                 None => Metric::DEFAULT.to_vec(),
             });
@@ -208,20 +211,20 @@ impl ViewConfig {
         self.metrics.as_deref().unwrap_or_default()
     }
 
-    /// Returns the first label, of the view or of a condition, that only execs have.
-    fn label_of_exec_alone(&self) -> Option<Label> {
+    /// Returns the first label, of the view or of a condition, that is known only at an exec.
+    fn label_only_at_exec(&self) -> Option<Label> {
         let used = self.labels.iter().cloned();
-        let mut used = used.chain(self.filter.labels_of_every_file());
-        used.find(Label::is_of_exec_alone)
+        let mut used = used.chain(self.filter.built_in_labels());
+        used.find(Label::is_only_at_exec)
     }
 
     /// Returns why a metric cannot be counted by the labels of the view.
     fn uncountable(&self) -> Option<String> {
-        let label = self.label_of_exec_alone()?;
+        let label = self.label_only_at_exec()?;
         let mut metrics = self.metrics().iter();
         let metric = metrics.find(|metric| **metric != Metric::Execs)?;
         Some(format!(
-            "`{}` cannot be counted by `{}`, which only execs have: use metrics = [\"execs\"]",
+            "`{}` cannot be counted by `{}`, which is known only at an exec: use metrics = [\"execs\"]",
             metric.name(),
             label.name()
         ))

@@ -63,15 +63,22 @@ impl WatchConfig {
         self.conditions.labels(defined, &KEYS).unwrap_or_default()
     }
 
+    /// Returns whether exits can match: no condition is on what is known only at an exec.
+    pub(super) fn counts_exits(&self) -> bool {
+        !self
+            .conditions
+            .built_in_labels()
+            .any(|label| label.is_only_at_exec())
+    }
+
     /// Returns a watch without counts, or the key with a user who was not found.
     pub(super) fn resolve(&self, defined: &[LabelConfig]) -> Result<Watch, Invalid> {
         let matcher = self.conditions.matcher(defined, &KEYS, Users::LookUp)?;
-        let is_of_execs = matcher.labels().any(Label::is_of_exec_alone);
         let watch = Watch::new(&self.name, matcher, self.log);
-        Ok(if is_of_execs {
-            watch.without_exits()
-        } else {
+        Ok(if self.counts_exits() {
             watch
+        } else {
+            watch.without_exits()
         })
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn inputs(config: &Config) -> BTreeSet<Input> {
         .collect()
 }
 
-/// Returns what a label needs beside the name and the user, which are always there.
+/// Returns what a label needs in addition to the name and the user, which are always there.
 fn input(label: &Label) -> Option<Input> {
     match label {
         Label::Comm | Label::Uid | Label::User => None,

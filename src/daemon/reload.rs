@@ -251,6 +251,13 @@ mod tests {
             "; configuration not reloaded: view: the metric `exits` needs a restart: \
              the kernel side was started without it"
         );
+        let fact = "[[view]]\nlabels = [\"comm\"]\nwhere = { not_origin = [\"\"] }\n";
+        reloader.reload(move || Ok(resolved(fact))).await;
+        let note = reloader.note().borrow().clone();
+        assert!(
+            note.contains("the label `origin` needs a restart"),
+            "{note}"
+        );
         let loaded = resolved(text);
         reloader.reload(move || Ok(loaded)).await;
         assert_eq!(reloader.successful.get(), 0.0);

@@ -56,8 +56,8 @@ pub fn uid(text: &str) -> Result<u32, String> {
     uid.ok_or_else(|| format!("{text:?} is neither a uid nor the name of a user"))
 }
 
-/// Parses a user who logged in, like [`uid`]. The empty name stands for processes that nobody's login
-/// has started.
+/// Parses a user who logged in, like [`uid`]. The empty name stands for processes that do not belong to
+/// a login.
 pub fn loginuid(text: &str) -> Result<u32, String> {
     if text.is_empty() {
         return Ok(NO_LOGIN);

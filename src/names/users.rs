@@ -175,8 +175,8 @@ impl Users {
             warn!(
                 why,
                 times,
-                "looking up user names failed; the `user` label stays empty until a look-up \
-                 succeeds, and permanently in views without the `uid` label"
+                "looking up user names failed; the labels `user` and `login_user` stay empty until a \
+                 look-up succeeds, and permanently in views without the user's ID"
             );
         }
     }

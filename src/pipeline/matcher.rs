@@ -8,7 +8,7 @@ use crate::names::cgroup::Cgroup;
 use crate::names::glob::Glob;
 use crate::names::parse;
 use crate::pipeline::view::key::{Label, MAX_COMM};
-use crate::record::{Fact, FactValue, Subject, nul_terminated};
+use crate::record::{Fact, FactValue, NO_LOGIN, Subject, loginuid, nul_terminated};
 
 /// The value of a label from a cgroup whose name is not known.
 const UNKNOWN: &str = "unknown";
@@ -62,9 +62,20 @@ impl Matcher {
         conditions.any(|condition| {
             let is_among = match &condition.values {
                 Values::Names(globs) => globs.iter().any(|glob| glob.matches(value)),
-                Values::Facts(_) => return false,
+                Values::Facts(values) => {
+                    let Label::Fact(fact) = label else {
+                        return false;
+                    };
+                    let value = std::str::from_utf8(value)
+                        .ok()
+                        .and_then(|text| fact.value(text));
+                    value.is_some_and(|value| values.contains(&value))
+                }
                 Values::Uids(uids) => {
-                    let uid = std::str::from_utf8(value).map(str::parse);
+                    let uid = match value {
+                        b"" => Ok(Ok(NO_LOGIN)),
+                        value => std::str::from_utf8(value).map(str::parse),
+                    };
                     let Ok(Ok(uid)) = uid else { return false };
                     uids.iter().any(|uids| uids.contains(&uid))
                 }
@@ -130,7 +141,7 @@ impl Condition {
         let is_among = match &self.values {
             Values::Uids(uids) => {
                 let uid = match self.label {
-                    Label::Loginuid | Label::LoginUser => subject.loginuid,
+                    Label::Loginuid | Label::LoginUser => loginuid(subject),
                     _ => subject.uid,
                 };
                 uids.iter().any(|uids| uids.contains(&uid))
@@ -254,6 +265,39 @@ mod tests {
         let mut probe = subject(b"sh", 33);
         probe.parent_comm[..15].copy_from_slice(b"containerd-shim");
         assert!(!matcher.matches(&probe, None));
+    }
+
+    #[test]
+    fn facts_and_logins_are_compared_as_the_kernel_side_has_them() {
+        let mut memfd = subject(b"sh", 0);
+        memfd.origin = 1;
+        memfd.facts = 0x40 | 0x08; // injected, with a terminal
+        memfd.login = 1001;
+        let fact = |fact: Fact, text: &str| {
+            let value = parse::fact(fact, text).unwrap();
+            Matcher::new(vec![Condition::of_fact(fact, false, vec![value])])
+        };
+        let login = |uid| {
+            let condition = Condition::of_uids(Label::Loginuid, false, vec![uid..=uid]);
+            Matcher::new(vec![condition])
+        };
+        let nobody = subject(b"sh", 0);
+        for (matcher, of_memfd, of_nobody) in [
+            (fact(Fact::Origin, "unlinked"), true, false),
+            (fact(Fact::Origin, ""), false, true),
+            (fact(Fact::Entry, "injected"), true, false),
+            (fact(Fact::Tty, "true"), true, false),
+            (fact(Fact::Elevated, "false"), true, true),
+            (login(1000), true, false),
+            (login(0), false, false),
+            (login(NO_LOGIN), false, true),
+        ] {
+            let matches = [&memfd, &nobody].map(|subject| matcher.matches(subject, None));
+            assert_eq!(matches, [of_memfd, of_nobody], "{matcher:?}");
+        }
+        assert!(fact(Fact::Origin, "tmpfs").excludes(&Label::Fact(Fact::Origin), b"unlinked"));
+        assert!(!fact(Fact::Origin, "tmpfs").excludes(&Label::Fact(Fact::Origin), b"tmpfs"));
+        assert!(login(1000).excludes(&Label::Loginuid, b""));
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub async fn resolve(snapshot: &Snapshot, users: &Users) -> UserNames {
     users.resolve(&wanted).await
 }
 
+/// The counts, the failed execs and the start of series with the same names.
+type Merged = (Counts, Option<StartedFailures>, Option<Timestamp>);
+
 /// Returns the series of a view in no particular order. In a view by `user` without `uid`, uids
 /// with the same name are one series, which starts with the first of them; likewise by `login_user`
 /// without `loginuid`.
@@ -58,18 +61,16 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
             })
             .collect();
     }
-    let mut merged: HashMap<_, (Counts, Option<StartedFailures>, Timestamp)> = HashMap::new();
+    let mut merged: HashMap<_, Merged> = HashMap::new();
     for one in series {
-        let (counts, failures, first) = merged.entry(values(labels, &one.key, names)).or_insert((
-            Counts::default(),
-            None,
-            one.start,
-        ));
+        let start = start(labels, one, names);
+        let entry = merged.entry(values(labels, &one.key, names));
+        let (counts, failures, first) = entry.or_insert((Counts::default(), None, start));
         *counts += one.counts;
         if let Some(more) = &one.failures {
             failures.get_or_insert_default().merge(more);
         }
-        *first = (*first).min(one.start);
+        *first = first.zip(start).map(|(first, start)| first.min(start));
     }
     let series = merged.into_iter();
     series
@@ -77,14 +78,18 @@ pub fn series(view: &ViewCounts, names: &UserNames) -> Vec<Series> {
             values,
             counts,
             failures: failures.map(Arc::new),
-            start: Some(start),
+            start,
         })
         .collect()
 }
 
 fn start(labels: &[Label], series: &SeriesCounts, names: &UserNames) -> Option<Timestamp> {
-    let mut users = labels.iter().filter(|label| label.is_user_name());
-    let has_old_counts = users.any(|label| {
+    // A name that is shown without its ID never changes.
+    let is_alone = |label: &Label| view::grouping(labels).any(|by| by == label);
+    let mut beside_ids = labels
+        .iter()
+        .filter(|label| label.is_user_name() && !is_alone(label));
+    let has_old_counts = beside_ids.any(|label| {
         let uid = series.key.user_of(label);
         uid.and_then(|uid| names.changed(uid)) > Some(series.start)
     });
@@ -128,10 +133,11 @@ mod tests {
 
     use super::*;
 
-    const VIEWS: [&[Label]; 3] = [
+    const VIEWS: [&[Label]; 4] = [
         &[Label::User],
         &[Label::User, Label::Comm],
         &[Label::Uid, Label::User],
+        &[Label::Uid, Label::User, Label::LoginUser],
     ];
 
     /// How the name service behaves.
@@ -244,16 +250,19 @@ mod tests {
             later.start = Timestamp::from_unix_ms(u64::MAX);
             snapshot.views[2].series.push(later);
             let names = resolve(&snapshot, &users).await;
-            let starts = series(&snapshot.views[2], &names).into_iter();
+            // In the last view, series with equal names are one.
+            let starts = snapshot.views[2..]
+                .iter()
+                .flat_map(|view| series(view, &names));
             starts
                 .map(|series| series.start.is_some())
                 .collect::<Vec<_>>()
         };
         for (request, service_is, expected) in [
-            (1, Service::Answers(b"alice"), [true, true]),
-            (2, Service::Fails, [true, true]),
-            (3, Service::Answers(b"bob"), [false, true]),
-            (4, Service::Answers(b"bob"), [false, true]),
+            (1, Service::Answers(b"alice"), [true, true, true]),
+            (2, Service::Fails, [true, true, true]),
+            (3, Service::Answers(b"bob"), [false, true, false]),
+            (4, Service::Answers(b"bob"), [false, true, false]),
         ] {
             *service.lock().unwrap() = service_is;
             assert_eq!(starts(request).await, expected, "{request}");

@@ -2,8 +2,13 @@
 
 use crate::bpf::types::{self, subject as Subject};
 
-/// The loginuid of a process that nobody's login has started: `NO_LOGIN` of `bpf/execsnoop.h`.
+/// The loginuid of a process that does not belong to a login, as in `/proc/PID/loginuid`.
 pub const NO_LOGIN: u32 = u32::MAX;
+
+/// Returns the ID of the user who logged in, or [`NO_LOGIN`].
+pub fn loginuid(subject: &Subject) -> u32 {
+    subject.login.wrapping_sub(1)
+}
 
 /// A fact that has one of a few values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,7 +17,7 @@ pub enum Fact {
     Entry,
     /// Where the file comes from that was executed.
     Origin,
-    /// Whether the file gives privileges to whoever executes it.
+    /// Whether the exec is privileged.
     Elevated,
     /// Whether the process has a controlling terminal.
     Tty,
@@ -50,8 +55,8 @@ impl Fact {
         }
     }
 
-    /// Returns whether only an exec has the fact. Exits and CPU times do not.
-    pub fn is_of_exec_alone(self) -> bool {
+    /// Returns whether the fact is known only at an exec, and not at an exit.
+    pub fn is_only_at_exec(self) -> bool {
         self != Self::Tty
     }
 
@@ -72,6 +77,18 @@ impl Fact {
             ]),
             Self::Tty => first([types::fact::FACT_TTY, types::fact::FACT_TTY_UNKNOWN]),
         }
+    }
+
+    /// Returns the bit of `subject.facts` that is set if the fact has this value, or 0 if there is none.
+    pub fn bit(self, value: FactValue) -> u8 {
+        let bit = match (self, value) {
+            (Self::Entry, 1) => types::fact::FACT_INIT.0,
+            (Self::Entry, 2) => types::fact::FACT_INJECTED.0,
+            (Self::Elevated, 1) => types::fact::FACT_ELEVATED.0,
+            (Self::Tty, 1) => types::fact::FACT_TTY.0,
+            _ => 0,
+        };
+        bit.to_le_bytes()[0]
     }
 
     /// Returns the text of the value that a subject has.

@@ -20,12 +20,12 @@ pub use self::event::{
     decode_tally_count, kind, nul_terminated,
 };
 pub use self::exits::{ExitCounts, LIFETIME_BUCKETS, WaitStatus, decode_exits, lifetime_bounds_ns};
-pub use self::facts::{Fact, FactValue, NO_LOGIN, is_parent_unknown};
+pub use self::facts::{Fact, FactValue, NO_LOGIN, is_parent_unknown, loginuid};
 pub use self::failures::{FailureCounts, decode_failures};
 pub use self::kind::Kind;
 pub use self::ledger::{Ledger, Ledgers, decode_ledger};
 pub use self::outcome::Outcome;
-pub use self::traced::{Text, Traced};
+pub use self::traced::{Family, Text, Traced};
 
 #[cfg(test)]
 mod tests;

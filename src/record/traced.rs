@@ -3,7 +3,7 @@
 use std::mem::size_of;
 
 use super::bytes::{DecodeError, exact, padded};
-use super::event::{Event, Observation, Subject, checked, nul_terminated};
+use super::event::{Comm, Event, Observation, Subject, checked, nul_terminated};
 use crate::bpf::types;
 
 /// An exec, a failed exec or an exit in the live stream of `execsnoopd trace`.
@@ -14,6 +14,19 @@ pub struct Traced {
     pub path: Option<Text>,
     /// The arguments, each followed by a NUL, if they were asked for and could be read.
     pub args: Option<Text>,
+    /// Where the process comes from, if it was asked for.
+    pub family: Option<Family>,
+}
+
+/// The threads and processes from which a process descends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// The name of the thread that has failed to execute a program. Empty for an exec.
+    pub thread_comm: Comm,
+    /// The name of the thread that has forked.
+    pub parent_thread_comm: Comm,
+    /// Process IDs and names of the nearest ancestors, the parent first.
+    pub ancestors: Vec<(u32, Comm)>,
 }
 
 /// A text that may have been truncated.
@@ -30,8 +43,12 @@ impl Observation for Traced {
         if bytes.len() < size_of::<types::traced>() {
             let mut event: Event = padded(bytes)?;
             event.subject = checked(event.subject)?;
-            let (path, args) = (None, None);
-            return Ok(Self { event, path, args });
+            return Ok(Self {
+                event,
+                path: None,
+                args: None,
+                family: None,
+            });
         }
         let mut traced: types::traced = padded(bytes)?;
         traced.event.subject = checked(traced.event.subject)?;
@@ -49,6 +66,7 @@ impl Observation for Traced {
             event: traced.event,
             path: (traced.path_size > 0).then_some(path),
             args: (size > 0).then_some(args),
+            family: family(&traced),
         })
     }
 
@@ -59,4 +77,28 @@ impl Observation for Traced {
     fn event(&self) -> &Event {
         &self.event
     }
+}
+
+/// Returns the family, or None if the kernel side was not asked for it. Every process that can execute has
+/// a parent with a name.
+fn family(traced: &types::traced) -> Option<Family> {
+    let comms = traced.ancestor_comms.as_chunks().0;
+    let ancestors = traced.ancestor_pids.iter().zip(comms);
+    let ancestors = ancestors.take(usize::from(traced.ancestors));
+    let family = Family {
+        thread_comm: terminated(&traced.thread_comm),
+        parent_thread_comm: terminated(&traced.parent_thread_comm),
+        ancestors: ancestors
+            .map(|(pid, comm)| (*pid, terminated(comm)))
+            .collect(),
+    };
+    (traced.ancestors > 0).then_some(family)
+}
+
+/// Clears the bytes after the first NUL, which can be stale.
+fn terminated(comm: &Comm) -> Comm {
+    let mut cleared = Comm::default();
+    let name = nul_terminated(comm);
+    cleared[..name.len()].copy_from_slice(name);
+    cleared
 }

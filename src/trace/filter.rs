@@ -1,16 +1,25 @@
 //! Checks the filters that are names or directories: a filter that can never match is an error.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use rustix::fs::statfs;
 
+use crate::capture::options::WANTED;
 use crate::cli::Trace;
 use crate::names::escape::printable;
 use crate::names::parse;
 use crate::record::nul_terminated;
+
+/// How deep below the root cgroup a unit of a system or of a user is looked for.
+const UNIT_DEPTH: u32 = 8;
+
+/// `PROC_PID_INIT_INO` of `include/linux/proc_ns.h`.
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// The magic numbers of the cgroup file systems (`include/uapi/linux/magic.h`).
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
@@ -19,7 +28,7 @@ const CGROUP_SUPER_MAGIC: u64 = 0x0027_e0eb;
 /// Checks that the units of processes can be known on this host, if `--unit` names one.
 pub(super) fn check_unit(args: &Trace) -> anyhow::Result<()> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let is_named = args.unit.as_ref().is_some_and(|unit| !unit.0.is_empty());
+    let is_named = args.unit.iter().any(|unit| !unit.0.is_empty());
     ensure!(
         !is_named || !is_version_1_alone(&cgroups),
         "--unit matches nothing on this host: it uses cgroup version 1 alone, and BPF programs \
@@ -37,30 +46,78 @@ fn is_version_1_alone(cgroups: &str) -> bool {
 /// is the last component of its path (`begin_new_exec()` in fs/exec.c). The process can change it
 /// later, so process exits and failed execs can have any name.
 pub(super) fn check_comm(args: &Trace) -> anyhow::Result<()> {
-    let Some(comm) = &args.comm else {
-        return Ok(());
-    };
-    let name = printable(nul_terminated(&comm.0));
-    if args.exits || args.failed {
+    if args.exits.is_some() || args.failed {
         return Ok(());
     }
-    ensure!(
-        !name.is_empty(),
-        "no exec has an empty name; with --exits or --failed, --comm can be empty"
-    );
-    if let Some((_, last)) = name.rsplit_once('/') {
-        bail!(
-            "--comm {name:?} matches no exec: use the program's name without directories, {last:?}"
+    for comm in &args.comm {
+        let name = printable(nul_terminated(&comm.0));
+        ensure!(
+            !name.is_empty(),
+            "no exec has an empty name; with --exits or --failed, --comm can be empty"
+        );
+        if let Some((_, last)) = name.rsplit_once('/') {
+            bail!(
+                "--comm {name:?} matches no exec: use the program's name without directories, \
+                 {last:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a filter has not more values than the kernel side compares.
+pub(super) fn check_numbers(args: &Trace) -> anyhow::Result<()> {
+    for (flag, number) in [("--uid", args.uid.len()), ("--comm", args.comm.len())] {
+        ensure!(
+            number <= WANTED,
+            "{flag} is given {number} times, but at most {WANTED} values can be compared: run \
+             several traces"
         );
     }
     Ok(())
 }
 
+/// Checks that what is shown can have the facts of the filters: some are known of an exec alone.
+pub(super) fn check_facts(args: &Trace) -> anyhow::Result<()> {
+    let of_exec_alone = [
+        ("--origin", !args.origin.is_empty()),
+        ("--entry", args.entry.is_some()),
+        ("--elevated", args.elevated),
+    ];
+    let others = [("--failed", args.failed), ("--exits", args.exits.is_some())];
+    for (filter, _) in of_exec_alone.iter().filter(|(_, is_given)| *is_given) {
+        if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
+            bail!(
+                "{filter} matches nothing of {other}: only an exec has this fact. Leave one of the \
+                 two out"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the process of `--pid` exists. Its ID is that of the initial pid namespace, as in the
+/// rows, so other namespaces cannot tell.
+pub(super) fn check_pid(args: &Trace) -> anyhow::Result<()> {
+    let Some(pid) = args.pid else {
+        return Ok(());
+    };
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let can_tell = namespace == Path::new(INITIAL_PID_NAMESPACE);
+    ensure!(
+        !can_tell || Path::new(&format!("/proc/{pid}")).exists(),
+        "--pid {pid} matches nothing: no process has this ID"
+    );
+    Ok(())
+}
+
 /// Returns a notice about a filter that can match, but is unlikely to be what was meant.
 pub(super) fn doubt(args: &Trace) -> Option<String> {
-    let unit = args.unit.as_ref().and_then(|unit| {
-        let doubt = parse::doubt_unit(&unit.0)?;
-        Some(format!("--unit {:?}: {doubt}", printable(&unit.0)))
+    let mut units = args.unit.iter().map(|unit| &unit.0);
+    let unit = units.find_map(|unit| {
+        let doubt = parse::doubt_unit(unit).map(ToOwned::to_owned);
+        let doubt = doubt.or_else(|| absence(unit))?;
+        Some(format!("--unit {:?}: {doubt}", printable(unit)))
     });
     unit.or_else(|| {
         let parent = printable(nul_terminated(&args.parent?.0));
@@ -69,6 +126,26 @@ pub(super) fn doubt(args: &Trace) -> Option<String> {
             "--parent {parent:?} is a path; the name of that program is {name:?}"
         ))
     })
+}
+
+/// Returns why nothing in this unit can be shown yet, if no cgroup has its name.
+fn absence(unit: &[u8]) -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mount = Path::new(cgroup2_mount(&mounts)?);
+    let is_absent = !unit.is_empty() && !has_below(mount, OsStr::from_bytes(unit), UNIT_DEPTH);
+    is_absent.then(|| {
+        "no cgroup has this name now, so there are no rows until the unit starts".to_owned()
+    })
+}
+
+/// Returns whether a directory with this name is at most `depth` levels below `directory`.
+fn has_below(directory: &Path, name: &OsStr, depth: u32) -> bool {
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut below = entries.filter(|entry| entry.file_type().is_ok_and(|of| of.is_dir()));
+    below.any(|entry| entry.file_name() == name || has_below(&entry.path(), name, depth))
 }
 
 /// Returns the id of a cgroup, which is its directory's inode number (`cgroup_id()` in
@@ -142,11 +219,37 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_that_nothing_shown_can_match_is_refused() {
+        for (args, says) in [
+            (
+                &["--origin", "tmpfs", "--exits"][..],
+                "--origin matches nothing of --exits",
+            ),
+            (
+                &["--elevated", "--failed"],
+                "--elevated matches nothing of --failed",
+            ),
+            (
+                &["--entry", "init", "--exits=failed"],
+                "--entry matches nothing of --exits",
+            ),
+        ] {
+            let error = check_facts(&parse(args)).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        assert!(check_facts(&parse(&["--tty", "--exits", "--loginuid", "-"])).is_ok());
+        let many: Vec<_> = (0..9).flat_map(|_| ["--uid", "0"]).collect();
+        assert!(check_numbers(&parse(&many[..16])).is_ok());
+        let error = check_numbers(&parse(&many)).unwrap_err().to_string();
+        assert!(error.contains("--uid is given 9 times"), "{error}");
+    }
+
+    #[test]
     fn a_pattern_a_template_and_a_path_cause_a_notice() {
         for (args, has_notice) in [
             (&["--unit", "ssh*"][..], true),
             (&["--unit", "getty@"], true),
-            (&["--unit", "snap.lxd.daemon"], false),
+            (&["--unit", "-"], false),
             (&["--parent", "/bin/sh"], true),
             (&["--parent", "kworker/0:1"], false),
         ] {

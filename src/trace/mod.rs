@@ -2,10 +2,12 @@
 //!
 //! Arguments come in, rows go to standard output. The reader thread runs the same code as in the
 //! daemon, the thread `table` prints, and the main thread waits for signals. `filter.rs` checks the
-//! filters, `row.rs` decides what a row contains, and `output.rs` how it is written.
+//! filters, `row.rs` decides what a row contains, `process.rs` remembers what earlier rows have shown of a
+//! process, and `output.rs` decides how rows are written.
 
 mod filter;
 mod output;
+mod process;
 mod row;
 
 use std::collections::BTreeSet;
@@ -21,17 +23,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use self::output::Output;
+use self::process::Processes;
 use self::row::{Clock, Row};
 use crate::capture::options::FailureHooks;
 use crate::capture::{Capture, Input, Live, Options, TransportKind};
-use crate::cli::{Column, Trace};
+use crate::cli::{Column, Exits, Trace};
 use crate::daemon::{Error, unprivileged};
 use crate::names::cgroup::Cgroup;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
 use crate::pipeline::missed;
 use crate::pipeline::reader::Reader;
-use crate::record::{Kind, Ledger, Observation, Traced};
+use crate::record::{Fact, Kind, Ledger, Observation, Traced};
 use crate::sys::{privileges, user};
 
 /// The longest time that an observation stays in a buffer before its row is printed.
@@ -140,9 +143,13 @@ fn detailed_pages() -> usize {
 
 fn options(args: &Trace) -> Result<Options, Error> {
     filter::check_comm(args)?;
+    filter::check_numbers(args)?;
+    filter::check_facts(args)?;
+    filter::check_pid(args)?;
     filter::check_unit(args)?;
-    let is_detailed = args.path || args.args;
+    let live = live(args)?;
     let defaults = Options::default();
+    let is_detailed = live.is_detailed();
     Ok(Options {
         // Details need the ring buffer.
         transports: if is_detailed {
@@ -157,19 +164,35 @@ fn options(args: &Trace) -> Result<Options, Error> {
         },
         inputs: inputs(args),
         failures: args.failed.then_some(FailureHooks::FexitOrTracepoint),
-        exits: args.exits,
-        live: Live {
-            uid: args.uid,
-            comm: args.comm.map(|name| name.0),
-            parent_comm: args.parent.map(|name| name.0),
-            cgroup_id: args.cgroup.as_deref().map(filter::cgroup_id).transpose()?,
-            process: true,
-            failures: args.failed,
-            exits: args.exits,
-            path: args.path,
-            args: args.args,
-        },
+        exits: args.exits.is_some(),
+        live,
         ..defaults
+    })
+}
+
+fn live(args: &Trace) -> anyhow::Result<Live> {
+    let facts = [
+        args.entry.map(|value| (Fact::Entry, value)),
+        args.elevated.then_some((Fact::Elevated, 1)),
+        args.tty.then_some((Fact::Tty, 1)),
+    ];
+    let names_threads = args.failed || inputs(args).contains(&Input::ParentComm);
+    Ok(Live {
+        uids: args.uid.clone(),
+        comms: args.comm.iter().map(|name| name.0).collect(),
+        parent_comm: args.parent.map(|name| name.0),
+        cgroup_id: args.cgroup.as_deref().map(filter::cgroup_id).transpose()?,
+        pid: args.pid,
+        loginuid: args.loginuid,
+        origins: args.origin.clone(),
+        facts: facts.into_iter().flatten().collect(),
+        process: true,
+        failures: args.failed,
+        exits: args.exits.is_some(),
+        only_unsuccessful: args.exits == Some(Exits::Failed),
+        path: args.path,
+        args: args.args,
+        family: args.ancestors || args.tree || (args.json && names_threads),
     })
 }
 
@@ -178,17 +201,32 @@ fn inputs(args: &Trace) -> BTreeSet<Input> {
     let columns = args.show.iter().map(|column| match column {
         Column::ParentComm => Input::ParentComm,
         Column::Unit | Column::Container => Input::Cgroup,
+        Column::Entry => Input::Fact(Fact::Entry),
+        Column::Origin => Input::Fact(Fact::Origin),
+        Column::Elevated => Input::Fact(Fact::Elevated),
+        Column::Tty => Input::Fact(Fact::Tty),
+        Column::Loginuid => Input::Loginuid,
     });
-    let parent = args.parent.map(|_| Input::ParentComm);
-    let unit = args.unit.as_ref().map(|_| Input::Cgroup);
-    columns.chain(parent).chain(unit).collect()
+    let filters = [
+        (args.parent.is_some(), Input::ParentComm),
+        (!args.unit.is_empty(), Input::Cgroup),
+        (args.entry.is_some(), Input::Fact(Fact::Entry)),
+        (!args.origin.is_empty(), Input::Fact(Fact::Origin)),
+        (args.elevated, Input::Fact(Fact::Elevated)),
+        (args.tty, Input::Fact(Fact::Tty)),
+        (args.loginuid.is_some(), Input::Loginuid),
+    ];
+    let filters = filters.into_iter().filter(|(is_given, _)| *is_given);
+    columns.chain(filters.map(|(_, input)| input)).collect()
 }
 
 /// Prints rows up to a limit.
 struct Table {
     output: Output,
     clock: Clock,
-    unit: Option<Vec<u8>>,
+    inputs: BTreeSet<Input>,
+    processes: Processes,
+    units: Vec<Vec<u8>>,
     rows: u64,
     shown: u64,
     /// Observations without a row: counted only in the kernel, or in a cgroup whose unit is not
@@ -202,7 +240,9 @@ impl Table {
         Self {
             output: Output::new(args),
             clock: Clock::start(args.timestamps),
-            unit: args.unit.as_ref().map(|unit| unit.0.clone()),
+            inputs: inputs(args),
+            processes: Processes::new(),
+            units: args.unit.iter().map(|unit| unit.0.clone()).collect(),
             rows: args.count.unwrap_or(u64::MAX),
             shown: 0,
             lost: 0,
@@ -254,13 +294,16 @@ impl Table {
                     }
                     let cgroup = cgroups.get(&traced.event().subject.cgroup_id);
                     if self.is_wanted(1, cgroup) {
-                        self.output.row(&Row::new(traced, cgroup, &self.clock))?;
+                        let mut row = Row::new(traced, cgroup, &self.clock, &self.inputs);
+                        self.processes.complete(&mut row, traced);
+                        self.output.row(&row)?;
                         self.shown += 1;
                     }
                 }
                 self.output.flush()?;
             }
             Message::Tally(counts, cgroups) => {
+                self.processes.forget_arguments();
                 let before = self.lost;
                 for (subject, count) in &counts {
                     if self.is_wanted(count.count, cgroups.get(&subject.cgroup_id)) {
@@ -284,14 +327,14 @@ impl Table {
     /// Returns whether to print observations in this cgroup. If that depends on a unit that is not
     /// known, counts them as lost.
     fn is_wanted(&mut self, observations: u64, cgroup: Option<&Arc<Cgroup>>) -> bool {
-        let Some(unit) = &self.unit else {
+        if self.units.is_empty() {
             return true;
-        };
+        }
         let Some(cgroup) = cgroup else {
             self.lost += observations;
             return false;
         };
-        *cgroup.unit == **unit
+        self.units.iter().any(|unit| **unit == *cgroup.unit)
     }
 
     /// Reports how many observations were printed. Returns true if details were lost.

@@ -17,6 +17,10 @@ const EXIT: Style = Style::new().dimmed();
 /// The width of the path column in characters. A longer path shifts the arguments.
 const PATH_WIDTH: usize = 24;
 
+/// The widths of a column of ancestors and of a tree in characters. Longer text shifts the rest.
+const ANCESTORS_WIDTH: usize = 40;
+const TREE_WIDTH: usize = 32;
+
 /// Marks text that was truncated.
 const TRUNCATED: &str = "…";
 
@@ -32,10 +36,13 @@ pub(super) struct Output {
     is_coloured: bool,
 }
 
+#[allow(clippy::struct_excessive_bools)] // independent columns
 #[derive(Debug)]
 struct Columns {
     time: usize,
     show: Vec<Column>,
+    ancestors: bool,
+    tree: bool,
     path: bool,
     args: bool,
 }
@@ -55,6 +62,8 @@ impl Output {
                     Timestamps::None => 0,
                 },
                 show: args.show.clone(),
+                ancestors: args.ancestors,
+                tree: args.tree,
                 path: args.path,
                 args: args.args,
             },
@@ -112,18 +121,37 @@ impl Output {
 }
 
 impl Columns {
+    fn comm_width(&self) -> usize {
+        if self.tree { TREE_WIDTH } else { 15 }
+    }
+
+    /// Returns the name, indented in a tree. An exit closes its branch.
+    fn comm(&self, row: &Row) -> String {
+        let name = quoted_name(&row.comm);
+        if !self.tree {
+            return name;
+        }
+        let end = if row.is_exit { "\u{2514} " } else { "" };
+        format!("{:indent$}{end}{name}", "", indent = 2 * row.depth)
+    }
+
     fn header(&self) -> String {
         let mut line = String::new();
         if self.time > 0 {
             let _ = write!(line, "{:<width$} ", "TIME", width = self.time);
         }
-        line.push_str("    PID    PPID       UID RETVAL IS_EXIT COMM           ");
+        let _ = write!(
+            line,
+            "    PID    PPID       UID RETVAL IS_EXIT {:<width$}",
+            "COMM",
+            width = self.comm_width()
+        );
         for column in &self.show {
-            let _ = match column {
-                Column::ParentComm => write!(line, " {:<15}", "PARENT_COMM"),
-                Column::Unit => write!(line, " {:<24}", "UNIT"),
-                Column::Container => write!(line, " {:<12}", "CONTAINER"),
-            };
+            let (heading, width) = heading(*column);
+            let _ = write!(line, " {heading:<width$}");
+        }
+        if self.ancestors {
+            let _ = write!(line, " {:<ANCESTORS_WIDTH$}", "ANCESTORS");
         }
         if self.path {
             let _ = write!(line, " {:<PATH_WIDTH$}", "PATH");
@@ -143,19 +171,29 @@ impl Columns {
         // Writing to a String does not fail.
         let _ = write!(
             line,
-            "{:>7} {:>7} {:>9} {:>6} {:<7} {:<15}",
-            row.pid, row.ppid, row.uid, row.retval, row.is_exit, row.comm
+            "{:>7} {:>7} {:>9} {:>6} {:<7} {:<width$}",
+            row.pid,
+            row.ppid,
+            row.uid,
+            row.retval,
+            row.is_exit,
+            self.comm(row),
+            width = self.comm_width()
         );
         for column in &self.show {
-            let _ = match column {
-                Column::ParentComm => write!(line, " {:<15}", row.parent_comm),
-                Column::Unit => write!(line, " {:<24}", dashed(row.unit.as_deref())),
-                Column::Container => write!(line, " {:<12}", dashed(row.container.as_deref())),
-            };
+            let (_, width) = heading(*column);
+            let value = value(*column, row);
+            let _ = write!(line, " {value:<width$}");
+        }
+        if self.ancestors {
+            let ancestors = row.ancestors.as_deref().unwrap_or_default();
+            let names: Vec<_> = ancestors.iter().map(|name| quoted_name(name)).collect();
+            let names = names.join(">");
+            let _ = write!(line, " {:<ANCESTORS_WIDTH$}", dashed(Some(&names)));
         }
         let cut = |is_cut| if is_cut { TRUNCATED } else { "" };
         if self.path {
-            let path = dashed(row.path.as_deref()).to_owned() + cut(row.path_cut);
+            let path = quoted_name(dashed(row.path.as_deref())) + cut(row.path_cut);
             let _ = write!(line, " {path:<PATH_WIDTH$}");
         }
         if self.args {
@@ -173,9 +211,50 @@ impl Columns {
     }
 }
 
+/// Returns the heading of a column, and its width in characters.
+fn heading(column: Column) -> (&'static str, usize) {
+    match column {
+        Column::ParentComm => ("PARENT_COMM", 15),
+        Column::Unit => ("UNIT", 24),
+        Column::Container => ("CONTAINER", 12),
+        Column::Entry => ("ENTRY", 8),
+        Column::Origin => ("ORIGIN", 13),
+        Column::Elevated => ("ELEVATED", 8),
+        Column::Tty => ("TTY", 5),
+        Column::Loginuid => ("LOGINUID", 9),
+    }
+}
+
+fn value(column: Column, row: &Row) -> String {
+    let name = |name: Option<&str>| quoted_name(dashed(name));
+    let flag = |flag: Option<bool>| flag.map_or_else(|| "-".to_owned(), |flag| flag.to_string());
+    match column {
+        Column::ParentComm => name(Some(&row.parent_comm)),
+        Column::Unit => name(row.unit.as_deref()),
+        Column::Container => name(row.container.as_deref()),
+        Column::Entry => name(row.entry),
+        Column::Origin => name(row.origin),
+        Column::Elevated => flag(row.elevated),
+        Column::Tty => flag(row.tty),
+        Column::Loginuid => {
+            let uid = row.loginuid.and_then(|login| login.0);
+            uid.map_or_else(|| "-".to_owned(), |uid| uid.to_string())
+        }
+    }
+}
+
 /// Returns a dash for empty text, so that every row has the same number of columns.
 fn dashed(text: Option<&str>) -> &str {
     text.filter(|text| !text.is_empty()).unwrap_or("-")
+}
+
+/// Quotes a name like an argument, but leaves an empty one empty.
+fn quoted_name(name: &str) -> String {
+    if name.is_empty() {
+        String::new()
+    } else {
+        quoted(name)
+    }
 }
 
 /// Quotes an argument that is empty or contains a blank or a quote, so that arguments can be told

@@ -1,16 +1,21 @@
 //! The content of a row. Names are escaped, and the wait status of an exit is converted to the
 //! number that a shell shows.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use crate::capture::Input;
 use crate::cli::Timestamps;
 use crate::names::cgroup::Cgroup;
 use crate::names::escape::printable;
-use crate::record::{self, Kind, Observation, Text, Traced, WaitStatus, nul_terminated};
+use crate::record::{
+    self, Comm, Fact, Family, Kind, NO_LOGIN, Observation, Subject, Text, Traced, WaitStatus,
+    loginuid, nul_terminated,
+};
 use crate::sys::clock;
 
 /// One observation. Its serialized form is the schema that docs/trace.md describes.
@@ -25,12 +30,36 @@ pub(super) struct Row {
     pub(super) retval: i32,
     pub(super) is_exit: bool,
     pub(super) comm: String,
+    /// The number of ancestors above it in the tree.
+    #[serde(skip)]
+    pub(super) depth: usize,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) parent_comm: String,
+    /// Of a failed exec, if it is not that of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_comm: Option<String>,
+    /// Of the thread that has forked, if it is not that of its process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_thread_comm: Option<String>,
+    /// The names of the ancestors, the parent last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ancestors: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ancestor_pids: Option<Vec<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) container: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) entry: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) elevated: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tty: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loginuid: Option<Login>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<String>,
     #[serde(skip_serializing_if = "is_false")]
@@ -45,6 +74,11 @@ pub(super) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_seconds: Option<f64>,
 }
+
+/// The ID of the user who logged in, or None without a login.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(transparent)]
+pub(super) struct Login(pub(super) Option<u32>);
 
 /// When the observation was made.
 #[derive(Debug, Serialize)]
@@ -71,13 +105,33 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl Row {
-    pub(super) fn new(traced: &Traced, cgroup: Option<&Arc<Cgroup>>, clock: &Clock) -> Self {
+    /// `inputs` are what the kernel side was asked for.
+    pub(super) fn new(
+        traced: &Traced,
+        cgroup: Option<&Arc<Cgroup>>,
+        clock: &Clock,
+        inputs: &BTreeSet<Input>,
+    ) -> Self {
         let event = traced.event();
         let subject = &event.subject;
         let kind = record::kind(subject);
         let is_exit = kind == Kind::Exit;
         let of_exit = |ns: u64| is_exit.then_some(ns as f64 / 1e9);
         let is_cut = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.is_truncated);
+        let fact = |fact: Fact| {
+            let has = kind == Kind::Exec || !fact.is_only_at_exec();
+            (has && inputs.contains(&Input::Fact(fact))).then(|| fact.text_of(subject))
+        };
+        let is_true = |of: Fact| fact(of).and_then(|text| text.parse().ok());
+        let has_loginuid = inputs.contains(&Input::Loginuid);
+        let family = traced.family.as_ref();
+        let name = |comm: &Comm| printable(nul_terminated(comm));
+        let thread = |thread: fn(&Family) -> &Comm, process: Option<&Comm>| {
+            let thread = family.map(thread).filter(|comm| comm[0] != 0);
+            thread.filter(|comm| Some(*comm) != process).map(name)
+        };
+        let parent = family.and_then(|family| family.ancestors.first());
+        let ancestors = family.map(|family| family.ancestors.iter().rev());
         Self {
             time: clock.at(event.time_ns),
             event: kind.name(),
@@ -90,10 +144,25 @@ impl Row {
                 subject.retval
             },
             is_exit,
-            comm: printable(nul_terminated(&subject.comm)),
-            parent_comm: printable(nul_terminated(&subject.parent_comm)),
+            comm: name(&subject.comm),
+            depth: 0,
+            parent_comm: name(&subject.parent_comm),
+            thread_comm: thread(|family| &family.thread_comm, Some(&subject.comm)),
+            parent_thread_comm: thread(
+                |family| &family.parent_thread_comm,
+                parent.map(|(_, comm)| comm),
+            ),
+            ancestors: ancestors
+                .clone()
+                .map(|all| all.map(|(_, comm)| name(comm)).collect()),
+            ancestor_pids: ancestors.map(|all| all.map(|(pid, _)| *pid).collect()),
             unit: cgroup.map(|cgroup| printable(&cgroup.unit)),
             container: cgroup.map(|cgroup| printable(&cgroup.container)),
+            entry: fact(Fact::Entry),
+            origin: fact(Fact::Origin),
+            elevated: is_true(Fact::Elevated),
+            tty: is_true(Fact::Tty),
+            loginuid: has_loginuid.then(|| login(subject)),
             path: traced.path.as_ref().map(|path| printable(&path.bytes)),
             path_cut: is_cut(&traced.path),
             args: traced.args.as_ref().map(arguments),
@@ -102,6 +171,10 @@ impl Row {
             cpu_seconds: of_exit(event.cpu_ns),
         }
     }
+}
+
+fn login(subject: &Subject) -> Login {
+    Login(Some(loginuid(subject)).filter(|uid| *uid != NO_LOGIN))
 }
 
 /// Returns the status as a shell shows it: the exit status, or 128 plus the number of the signal.

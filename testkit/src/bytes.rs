@@ -25,7 +25,7 @@ pub fn encode_subject(event: &Event) -> Vec<u8> {
     bytes.extend(subject.retval.to_ne_bytes());
     bytes.extend(subject.comm);
     bytes.extend(subject.parent_comm);
-    bytes.extend(subject.loginuid.to_ne_bytes());
+    bytes.extend(subject.login.to_ne_bytes());
     bytes.push(subject.kind);
     bytes.push(subject.outcome);
     bytes.push(subject.origin);

@@ -172,12 +172,12 @@ fn a_fact_that_cannot_be_so_is_refused_with_line_key_and_remedy() {
         (
             "\"comm\"",
             "metrics = [\"execs\", \"exits\"]\nwhere = { entry = [\"init\"] }",
-            "x.toml:3: view.0.metrics: `exits` cannot be counted by `entry`, which only execs have",
+            "x.toml:3: view.0.metrics: `exits` cannot be counted by `entry`, which is known only at an exec",
         ),
         (
             "\"elevated\"",
             "metrics = [\"cpu_seconds\"]",
-            "x.toml:3: view.0.metrics: `cpu_seconds` cannot be counted by `elevated`, which only execs have",
+            "x.toml:3: view.0.metrics: `cpu_seconds` cannot be counted by `elevated`, which is known only at an exec",
         ),
         (
             "\"tty\"",
@@ -203,4 +203,22 @@ fn always_names_values_before_or_after_they_are_renamed() {
             .map(|of| of.key.name_of(&Label::Comm, &labels));
         assert_eq!(names.collect::<Vec<_>>(), [name.as_bytes()], "{value}");
     }
+}
+
+#[test]
+fn a_series_of_no_login_can_be_reserved() {
+    for label in ["loginuid", "login_user"] {
+        let (_, resolved) = load(&view(&format!("\"{label}\""), "always = [\"\", \"0\"]")).unwrap();
+        let series = resolved.views[0].counts().series;
+        let mut logins: Vec<_> = series.iter().map(|of| of.key.login).collect();
+        logins.sort_unstable();
+        assert_eq!(logins, [0, 1]);
+    }
+    let message = refused(&view("\"uid\"", "always = [\"\"]"));
+    assert_eq!(message, "x.toml:3: view.0.always: \"\" is not a uid");
+    let left_out = view(
+        "\"loginuid\"",
+        "always = [\"\"]\nwhere = { loginuid = [\"1000-2000\"] }",
+    );
+    assert!(refused(&left_out).contains("is left out by `where`"));
 }

@@ -120,3 +120,18 @@ fn the_labels_of_watches_are_asked_of_the_kernel_side() {
     ));
     assert!(of_cgroup.unwrap().has_label(Label::is_of_cgroup));
 }
+
+#[test]
+fn a_watch_on_what_is_known_only_at_an_exec_counts_no_exits() {
+    for (condition, counts_exits) in [
+        ("not_origin = [\"\"]", false),
+        ("comm = [\"sh\"]\nentry = [\"injected\"]", false),
+        ("tty = [\"true\"]", true),
+        ("login_user = [\"\", \"root\"]", true),
+    ] {
+        let text = format!("[[watch]]\nname = \"a\"\n{condition}\n");
+        let (_, resolved) = load(&text).unwrap();
+        assert_eq!(resolved.watches[0].has_exits(), counts_exits, "{condition}");
+        assert_eq!(resolved.config.has_exits(), counts_exits, "{condition}");
+    }
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::encoding;
 use crate::names::own_label::OwnLabel;
 use crate::names::parse;
-use crate::record::{Comm, Fact, FactValue, NO_LOGIN, nul_terminated};
+use crate::record::{Comm, Fact, FactValue, nul_terminated};
 
 /// The longest name of a program in bytes: `TASK_COMM_LEN` of `linux/sched.h`, less the NUL byte.
 pub const MAX_COMM: usize = size_of::<Comm>() - 1;
@@ -132,19 +132,19 @@ impl Label {
         )
     }
 
+    /// Returns whether the value is the ID or the name of the user who logged in. Both can be empty.
+    pub fn is_of_login(&self) -> bool {
+        matches!(self, Self::Loginuid | Self::LoginUser)
+    }
+
     /// Returns whether the value is the name of a user.
     pub fn is_user_name(&self) -> bool {
         matches!(self, Self::User | Self::LoginUser)
     }
 
-    /// Returns whether the value is a name, as opposed to a number, or one of a few words.
-    pub fn is_of_names(&self) -> bool {
-        !self.is_of_user() && !matches!(self, Self::Fact(_))
-    }
-
-    /// Returns whether only execs have a value, so that nothing else can be counted by it.
-    pub fn is_of_exec_alone(&self) -> bool {
-        matches!(self, Self::Fact(fact) if fact.is_of_exec_alone())
+    /// Returns whether the value is known only at an exec, so that nothing else can be counted by it.
+    pub fn is_only_at_exec(&self) -> bool {
+        matches!(self, Self::Fact(fact) if fact.is_only_at_exec())
     }
 
     /// Returns the label of the user ID that this label, a name, stands for.
@@ -214,7 +214,7 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
         Label::Comm => key.comm = parse::comm(value)?,
         Label::ParentComm => key.parent_comm = parse::comm(value)?,
         Label::Uid | Label::User => key.uid = parse::uid(value)?,
-        Label::Loginuid | Label::LoginUser => key.loginuid = parse::loginuid(value)?,
+        Label::Loginuid | Label::LoginUser => key.login = parse::loginuid(value)?.wrapping_add(1),
         Label::Fact(fact) => key.facts[*fact as usize] = parse::fact(*fact, value)?,
         Label::Unit => key.unit = Some(parse::unit(value)?.into()),
         Label::Slice => key.slice = Some(parse::slice(value)?.into()),
@@ -233,8 +233,8 @@ pub struct Key {
     #[serde(with = "encoding::comm")]
     pub parent_comm: Comm,
     pub uid: u32,
-    /// [`NO_LOGIN`] if nobody has logged in.
-    pub loginuid: u32,
+    /// The ID of the user who logged in, plus 1, or 0 if the process does not belong to a login.
+    pub login: u32,
     /// By the position in [`Fact::ALL`].
     pub facts: [FactValue; Fact::ALL.len()],
     #[serde(with = "encoding::cgroup_name")]
@@ -258,7 +258,7 @@ impl Key {
         (has(Label::Comm) || self.comm == Comm::default())
             && (has(Label::ParentComm) || self.parent_comm == Comm::default())
             && (has(Label::Uid) || has(Label::User) || self.uid == 0)
-            && (has(Label::Loginuid) || has(Label::LoginUser) || self.loginuid == 0)
+            && (has(Label::Loginuid) || has(Label::LoginUser) || self.login == 0)
             && Fact::ALL.iter().zip(self.facts).all(|(&fact, value)| {
                 let values = if has(Label::Fact(fact)) {
                     fact.values().len()
@@ -279,9 +279,7 @@ impl Key {
     pub fn user_of(&self, label: &Label) -> Option<u32> {
         match label {
             Label::Uid | Label::User => Some(self.uid),
-            Label::Loginuid | Label::LoginUser => {
-                Some(self.loginuid).filter(|uid| *uid != NO_LOGIN)
-            }
+            Label::Loginuid | Label::LoginUser => self.login.checked_sub(1),
             _ => None,
         }
     }

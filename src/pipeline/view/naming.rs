@@ -50,7 +50,7 @@ impl Naming {
                 Label::Slice => key.slice = of_cgroup(|cgroup| &cgroup.slice),
                 Label::Container => key.container = of_cgroup(|cgroup| &cgroup.container),
                 Label::PodUid => key.pod_uid = of_cgroup(|cgroup| &cgroup.pod_uid),
-                Label::Loginuid | Label::LoginUser => key.loginuid = subject.loginuid,
+                Label::Loginuid | Label::LoginUser => key.login = subject.login,
                 Label::Fact(fact) => key.facts[*fact as usize] = fact.of(subject),
                 Label::Own(_) => {} // all of them below
             }

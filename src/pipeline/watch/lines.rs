@@ -6,7 +6,7 @@ use tracing::info;
 
 use crate::names::cgroup::Cgroup;
 use crate::names::escape::printable;
-use crate::record::{Fact, NO_LOGIN, Subject, nul_terminated};
+use crate::record::{Fact, NO_LOGIN, Subject, loginuid, nul_terminated};
 
 /// The number of lines that a watch may log per minute.
 const LINES: u32 = 10;
@@ -55,7 +55,7 @@ pub(super) fn log(
         comm = name(nul_terminated(&subject.comm)),
         parent_comm = name(nul_terminated(&subject.parent_comm)),
         uid = subject.uid,
-        loginuid = (!matches!(subject.loginuid, 0 | NO_LOGIN)).then_some(subject.loginuid),
+        loginuid = Some(loginuid(subject)).filter(|uid| *uid != NO_LOGIN),
         entry = fact(Fact::Entry),
         origin = fact(Fact::Origin),
         elevated = fact(Fact::Elevated),
