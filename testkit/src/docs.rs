@@ -27,6 +27,12 @@ pub fn packaged_config() -> Config {
     Config::parse(text, Path::new("config.example.toml")).expect("the configuration is valid")
 }
 
+/// The watches of the packages that their configuration does not have.
+pub fn packaged_watches() -> Config {
+    let text = include_str!("../../packaging/watches/facts.toml");
+    Config::parse(text, Path::new("facts.toml")).expect("the watches are valid")
+}
+
 /// The types of the metrics in docs/metrics.md, by metric name. Rows without a type are ignored:
 /// they belong to other tables.
 pub fn metric_types() -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use tempfile::TempDir;
 use testkit::compiled::{nop, ways};
 use testkit::daemon::configured;
 use testkit::host;
@@ -39,6 +40,45 @@ fn bundle(dir: &Path, program: &Path, arguments: &str, cgroup: &str) {
         }}"#
     );
     fs::write(dir.join("config.json"), config).unwrap();
+}
+
+/// A container whose first program sleeps. It ends when the value is dropped.
+pub(crate) struct Container {
+    dir: TempDir,
+}
+
+impl Container {
+    pub(crate) fn sleeping() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let arguments = ", \"sleep\", \"-\", \"60000\"";
+        bundle(dir.path(), ways(), arguments, &format!("/{ID}"));
+        let container = Self { dir };
+        let bundle = container.dir.path().to_str().unwrap();
+        container.runc(&["run", "--detach", "--bundle", bundle, ID]);
+        container
+    }
+
+    /// Puts a program into the container. Options of runc come before it.
+    pub(crate) fn exec(&self, arguments: &[&str]) {
+        let (options, program) = arguments.split_at(arguments.len() - 1);
+        self.runc(&[&["exec"], options, &[ID], program].concat());
+    }
+
+    fn runc(&self, arguments: &[&str]) {
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(self.dir.path().join("state"));
+        // A container in the background keeps these open.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let status = command.args(arguments).status();
+        let status = status.expect("runc can be executed");
+        assert!(status.success(), "{arguments:?}: {status}");
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.runc(&["delete", "--force", ID]);
+    }
 }
 
 #[test]
@@ -83,24 +123,12 @@ fn the_first_program_of_a_container_and_one_put_into_it_are_told_apart() {
     let (daemon, _config) = configured(
         "[[view]]\nlabels = [\"entry\", \"origin\", \"comm\"]\nwhere = { not_entry = [\"\"] }\n",
     );
-    let dir = tempfile::tempdir().unwrap();
-    let arguments = ", \"sleep\", \"-\", \"60000\"";
-    bundle(dir.path(), ways(), arguments, &format!("/{ID}"));
-    let runc = |arguments: &[&str]| {
-        let mut command = Command::new("runc");
-        command.arg("--root").arg(dir.path().join("state"));
-        // A container in the background keeps these open.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let status = command.args(arguments).status();
-        status.expect("runc can be executed")
-    };
-    let bundle = dir.path().to_str().unwrap();
-    assert!(runc(&["run", "--detach", "--bundle", bundle, ID]).success());
+    let container = Container::sleeping();
     for _ in 0..2 {
-        assert!(runc(&["exec", ID, "/probe"]).success());
+        container.exec(&["/probe"]);
     }
-    assert!(runc(&["exec", "--detach", ID, "/probe"]).success());
-    assert!(runc(&["delete", "--force", ID]).success());
+    container.exec(&["--detach", "/probe"]);
+    drop(container);
     let scrape = daemon.scrape();
     let of = |entry: &str, comm: &str| {
         let labels = format!("entry=\"{entry}\",origin=\"\",comm=\"{comm}\"");

@@ -36,7 +36,7 @@ const OVERLAYFS: u64 = 0x794c_7630;
 const TMPFS: u64 = 0x0102_1994;
 
 /// A directory on a disk: in a guest, the root directory is in memory.
-fn on_disk() -> TempDir {
+pub(crate) fn on_disk() -> TempDir {
     let parent = if in_a_guest() {
         Path::new("/disk").to_owned()
     } else {
@@ -252,7 +252,7 @@ fn only_a_file_that_gives_privileges_is_elevated(transport: &str) {
 }
 
 /// Opens a new terminal. Returns the side of the emulator and that of the processes.
-fn terminal() -> (OwnedFd, fs::File) {
+pub(crate) fn terminal() -> (OwnedFd, fs::File) {
     let emulator = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&emulator).unwrap();
     unlockpt(&emulator).unwrap();
@@ -350,13 +350,13 @@ fn the_user_who_logged_in_is_kept_when_the_user_changes(transport: &str) {
 }
 
 /// A pid namespace with a process that sleeps.
-struct Namespace {
+pub(crate) struct Namespace {
     outside: Child,
     first: u32,
 }
 
 impl Namespace {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let outside = Command::new("unshare")
             .args(["--pid", "--fork", "--kill-child", "sleep", "1000"])
             .stderr(Stdio::null())
@@ -373,7 +373,7 @@ impl Namespace {
     }
 
     /// The arguments of nsenter(1) for a program in the namespace.
-    fn enter(&self) -> [String; 4] {
+    pub(crate) fn enter(&self) -> [String; 4] {
         let target = self.first.to_string();
         ["-t".to_owned(), target, "-p".to_owned(), "--".to_owned()]
     }

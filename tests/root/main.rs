@@ -33,6 +33,7 @@ mod startup; // starts that fail
 mod starved; // a storm while the daemon gets too little CPU time or memory
 mod store; // descriptor stores that are full or hold something else
 mod survival; // restarts and kills that the counts survive
+mod suspicious; // the watches on facts that the packages have
 mod systemd; // notifications, reloads, passed sockets
 mod trace; // the live table
 mod users; // names of users while the name service hangs

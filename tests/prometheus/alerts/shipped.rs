@@ -6,15 +6,16 @@ use std::process::{Command, Stdio};
 
 use testkit::compiled::ways;
 use testkit::daemon::{configured, field};
-use testkit::docs::packaged_config;
-use testkit::programs::{Programs, exec, exec_times};
+use testkit::docs::{packaged_config, packaged_watches};
+use testkit::programs::{Programs, exec, exec_times, go};
 use testkit::prometheus::Prometheus;
 
 /// The alerts that this file tests.
-pub(crate) const DRIVEN: [&str; 3] = [
+pub(crate) const DRIVEN: [&str; 4] = [
     "ExecsnoopSeriesOverflow",
     "ExecsnoopServiceUserShell",
     "ExecsnoopNetworkTool",
+    "ExecsnoopSuspiciousExec",
 ];
 
 /// A service user, which need not have a name on this host.
@@ -42,6 +43,7 @@ fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_
     let programs = Programs::new();
     let mut config = packaged_config();
     config.view[0].max_series = 200; // fewer slots than the storm has names
+    config.watch.extend(packaged_watches().watch);
     let (mut daemon, _config) = configured(&toml::to_string(&config).unwrap());
     let prometheus = Prometheus::start(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
@@ -54,7 +56,7 @@ fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_
     for parent in ["runc", "containerd-shim", "conmon", "crun", "sshd-session"] {
         shell_of_a_service_user(&programs.copied(ways(), parent));
     }
-    for watch in ["service-user-shell", "network-tool"] {
+    for watch in ["service-user-shell", "network-tool", "exec-from-memory"] {
         let execs = format!("execsnoop_watch_execs_total{{watch=\"{watch}\"}} == 0");
         prometheus.query_until_there(&execs);
     }
@@ -68,14 +70,18 @@ fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_
     }
     shell_of_a_service_user(&programs.copied(ways(), "nginx"));
     exec(&programs.named("ncat"));
+    assert!(go("memfd", &programs.named("in-memory"), 50).success());
 
-    let [overflow, shell, tool] = DRIVEN;
+    let [overflow, shell, tool, suspicious] = DRIVEN;
     let overflow = format!("alertname=\"{overflow}\", view=\"comm\", severity=\"info\"");
     prometheus.query_until_there(&firing(&overflow));
     let shell = format!("alertname=\"{shell}\", severity=\"critical\"");
     prometheus.query_until_there(&firing(&shell));
     let tool = format!("alertname=\"{tool}\", severity=\"warning\"");
     prometheus.query_until_there(&firing(&tool));
+    let suspicious =
+        format!("alertname=\"{suspicious}\", watch=\"exec-from-memory\", severity=\"warning\"");
+    prometheus.query_until_there(&firing(&suspicious));
     let others = format!("alertname!~\"{}\"", DRIVEN.join("|"));
     prometheus.query_until_there(&format!("absent({})", firing(&others)));
 

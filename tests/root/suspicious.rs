@@ -1,0 +1,180 @@
+//! The watches of packaging/watches/facts.toml: each fires for its cause, and none for a day's normal
+//! work.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use testkit::compiled::{nop, ways};
+use testkit::daemon::{Daemon, configured};
+use testkit::docs::packaged_watches;
+use testkit::http::Scrape;
+use testkit::programs::{Programs, exec_as, go};
+
+use super::containers::Container;
+use super::facts::{Namespace, on_disk, terminal};
+
+/// A service user and a login user, who need not have names on this host.
+const SERVICE: u32 = 33;
+const LOGIN: u32 = 1000;
+
+fn watching() -> (Daemon, tempfile::TempDir) {
+    configured(&toml::to_string(&packaged_watches()).unwrap())
+}
+
+fn hits(scrape: &Scrape) -> Vec<(String, f64)> {
+    let watches = packaged_watches().watch.into_iter();
+    let count = |name: &str| format!("execsnoop_watch_execs_total{{watch=\"{name}\"}}");
+    let hits = watches.map(|watch| (watch.name.clone(), scrape.value(&count(&watch.name))));
+    hits.collect()
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let status = command.stdin(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+fn sh(directory: &Path, script: &str) {
+    run(Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(directory));
+}
+
+/// Causes one hit of each watch.
+fn cause_all(programs: &Programs, directory: &Path) {
+    assert!(go("memfd", nop(), 50).success());
+
+    let copy = |name: &str, owner: u32, mode: u32| {
+        let copy = directory.join(name);
+        run(Command::new("cp").arg(nop()).arg(&copy));
+        chown(&copy, Some(owner), None).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).unwrap();
+        copy
+    };
+    let in_memory = format!(
+        "mkdir memory; mount -t tmpfs none memory; cp {} memory/su-tmpfs
+         setpriv --reuid={SERVICE} --clear-groups memory/su-tmpfs",
+        nop().display()
+    );
+    run(Command::new("unshare")
+        .args(["--mount", "sh", "-ec", &in_memory])
+        .current_dir(directory));
+    exec_as(&copy("su-uploaded", SERVICE, 0o755), Some(SERVICE));
+    exec_as(&copy("su-setuid", 0, 0o4755), Some(LOGIN));
+
+    let namespace = Namespace::new();
+    let (_emulator, inside) = terminal();
+    let mut shell = Command::new("setsid");
+    shell.args(["-c", "nsenter"]).args(namespace.enter());
+    shell.args(["sh", "-c", "true"]).stdin(Stdio::from(inside));
+    assert!(shell.status().unwrap().success());
+
+    let by_login = format!("echo {LOGIN} >/proc/self/loginuid && exec \"$0\"");
+    let program = programs.named("su-by-login");
+    run(Command::new("sh").args(["-c", &by_login]).arg(program));
+}
+
+#[test]
+fn each_watch_counts_its_cause() {
+    let programs = Programs::new();
+    let (daemon, _config) = watching();
+    let before = hits(&daemon.scrape());
+    let directory = on_disk();
+    cause_all(&programs, directory.path());
+    let scrape = daemon.scrape();
+    for ((watch, before), (_, after)) in before.iter().zip(hits(&scrape)) {
+        // The tests may run in a login, and then everything that root executes matches.
+        let expected = if watch == "root-by-login" {
+            after.max(1.0)
+        } else {
+            before + 1.0
+        };
+        assert_eq!(after, expected, "{watch}");
+    }
+    scrape.assert_ledger_closes();
+    let exits = "execsnoop_watch_exits_total{watch=\"exec-from-memory\",outcome=\"success\"}";
+    assert_eq!(scrape.find(exits), None);
+}
+
+/// Builds a package, installs it below a directory, and removes it.
+fn upgrade_a_package(directory: &Path) {
+    sh(
+        directory,
+        "mkdir -p package/DEBIAN package/usr/bin root/var/lib/dpkg/info root/var/lib/dpkg/updates
+         touch root/var/lib/dpkg/status root/var/lib/dpkg/available
+         printf 'Package: daily\\nVersion: 1\\nArchitecture: all\\nMaintainer: a <a@example.org>\\nDescription: a\\n' \\
+             >package/DEBIAN/control
+         for script in preinst postinst prerm postrm; do
+             printf '#!/bin/sh\\ntrue | cat\\n' >package/DEBIAN/$script
+             chmod 755 package/DEBIAN/$script
+         done
+         printf '#!/bin/sh\\ntrue\\n' >package/usr/bin/daily
+         dpkg-deb --root-owner-group --build package daily.deb >/dev/null
+         for n in 1 2; do
+             dpkg --root=$PWD/root --force-script-chrootless --install daily.deb >/dev/null 2>&1
+         done
+         dpkg --root=$PWD/root --force-script-chrootless --purge daily >/dev/null 2>&1",
+    );
+}
+
+/// Runs jobs as cron does, of the system and of a service user.
+fn run_jobs(directory: &Path) {
+    sh(
+        directory,
+        "mkdir jobs
+         printf '#!/bin/sh\\nfind /etc -maxdepth 1 | sort | head -n 3 >/dev/null\\n' >jobs/daily
+         chmod 755 jobs/daily
+         run-parts jobs",
+    );
+    let job = directory.join("jobs/daily");
+    run(Command::new("sh")
+        .arg("-c")
+        .arg(job)
+        .uid(SERVICE)
+        .gid(SERVICE));
+}
+
+fn build(directory: &Path) {
+    sh(
+        directory,
+        "mkdir build; cd build
+         echo 'int main(void) { return 0; }' >main.c
+         printf 'main: main.c\\n\\tcc -o main main.c\\n' >Makefile
+         make >/dev/null; ./main",
+    );
+}
+
+#[test]
+fn no_watch_counts_a_days_normal_work() {
+    let programs = Programs::new();
+    let (daemon, _config) = watching();
+    let directory = on_disk();
+    upgrade_a_package(directory.path());
+    run_jobs(directory.path());
+    build(directory.path());
+    // A login user who becomes root, and one who builds something.
+    let sudo = directory.path().join("sudo");
+    run(Command::new("cp").arg(nop()).arg(&sudo));
+    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o4755)).unwrap();
+    exec_as(&sudo, Some(LOGIN));
+    // A container with an exec probe, and a runtime that executes a copy of itself in memory.
+    let container = Container::sleeping();
+    container.exec(&["/probe"]);
+    drop(container);
+    let runc = programs.copied(Path::new("/bin/sh"), "runc");
+    let clone = "\"$0\" memfd \"$1\" 50; true";
+    run(Command::new(runc)
+        .args(["-c", clone])
+        .arg(ways())
+        .arg(nop()));
+    let scrape = daemon.scrape();
+    let hits = hits(&scrape).into_iter();
+    let hits: Vec<_> = hits
+        .filter(|(watch, count)| *count > 0.0 && watch != "root-by-login")
+        .collect();
+    assert_eq!(hits, []);
+    scrape.assert_ledger_closes();
+}
