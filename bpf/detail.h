@@ -35,6 +35,7 @@ static __always_inline struct traced *reserve(struct ledger *ledger, struct even
 	traced->event = *event;
 	traced->path_size = 0;
 	traced->path_truncated = 0;
+	traced->has_family = 0;
 	traced->ancestors = 0;
 	traced->args_size = 0;
 	__builtin_memset(traced->reserved, 0, sizeof(traced->reserved));
@@ -50,6 +51,7 @@ static __always_inline void add_family(struct traced *traced, struct task_struct
 {
 	if (!with_family)
 		return;
+	traced->has_family = 1;
 	task = BPF_CORE_READ(task, real_parent);
 	BPF_CORE_READ_STR_INTO(&traced->parent_thread_comm, task, comm);
 	for (int i = 0; i < ANCESTORS; i++) {
@@ -104,6 +106,23 @@ static __always_inline void emit_detailed(struct ledger *ledger, struct event *e
 		if (bpf_probe_read_user(traced->args, size, (void *)start))
 			traced->args_size = 0;
 	}
+	add_family(traced, task);
+	submit(ledger, traced);
+}
+
+/* Send an exit, with the ancestors of the process if they are asked for. */
+static __always_inline void emit_exit(void *ctx, struct ledger *ledger,
+				      struct event *event, struct task_struct *task)
+{
+	struct traced *traced;
+
+	if (!with_family) {
+		emit(ctx, ledger, event);
+		return;
+	}
+	traced = reserve(ledger, event);
+	if (!traced)
+		return;
 	add_family(traced, task);
 	submit(ledger, traced);
 }

@@ -103,8 +103,9 @@ struct traced {
 	__u32 args_size;     /* bytes of all arguments, each with its NUL; if more than
 			      * ARGS_LEN, they are truncated */
 	__u8 path_truncated; /* 1 if the path is longer than PATH_LEN */
-	__u8 ancestors;      /* number of ancestors in the next fields */
-	__u8 reserved[6];
+	__u8 has_family; /* 1 if the next fields but the reserved ones are filled in */
+	__u8 ancestors;  /* number of ancestors in these fields */
+	__u8 reserved[5];
 	__u8 thread_comm[COMM_LEN];        /* of a failed exec: name of the thread */
 	__u8 parent_thread_comm[COMM_LEN]; /* name of the thread that has forked */
 	__u32 ancestor_pids[ANCESTORS];    /* process ids, the parent first */

@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "at_exit.h"
+#include "detail.h"
 #include "execsnoop.h"
 #include "filter.h"
 #include "ledger.h"
@@ -188,7 +189,7 @@ static __always_inline void observe_exit(void *ctx, struct task_struct *task)
 		event.subject.retval = status;
 		event.cpu_ns = alone ? cpu_of_one(task, event.lifetime_ns)
 				     : cpu_of_group(task, signal);
-		emit(ctx, ledger, &event);
+		emit_exit(ctx, ledger, &event, leader);
 		return;
 	}
 	if (with_exits) {
@@ -244,7 +245,7 @@ static __always_inline void observe_exit_typed(void *ctx, struct task_struct *ta
 		else
 			event.cpu_ns =
 				run_time(event.lifetime_ns, task->sched_info.run_delay);
-		emit(ctx, ledger, &event);
+		emit_exit(ctx, ledger, &event, leader);
 		return;
 	}
 	if (with_exits) {

@@ -152,7 +152,7 @@ pub struct Trace {
     #[arg(long, value_name = "ENTRY", value_parser = of_fact(Fact::Entry))]
     pub entry: Option<FactValue>,
 
-    /// Only programs that gain privileges: setuid, setgid or file capabilities
+    /// Only execs that the kernel treats as privileged: setuid, setgid or file capabilities
     #[arg(long)]
     pub elevated: bool,
 
@@ -160,8 +160,8 @@ pub struct Trace {
     #[arg(long)]
     pub tty: bool,
 
-    /// Only what this user has started who logged in, through su and sudo. A dash means without a
-    /// login
+    /// Only processes of this user's logins, also after su and sudo. A dash selects processes
+    /// without a login
     #[arg(long, value_name = "USER", value_parser = parse_loginuid)]
     pub loginuid: Option<u32>,
 
@@ -169,7 +169,7 @@ pub struct Trace {
     #[arg(long)]
     pub ancestors: bool,
 
-    /// Indent each name below that of its parent
+    /// Indent each name below that of its nearest ancestor shown
     #[arg(long)]
     pub tree: bool,
 
@@ -258,7 +258,7 @@ pub enum Column {
     Entry,
     /// Where the file of an exec is from
     Origin,
-    /// Whether an exec gained privileges
+    /// Whether an exec is privileged
     Elevated,
     /// Whether there is a controlling terminal
     Tty,

@@ -79,8 +79,8 @@ impl Observation for Traced {
     }
 }
 
-/// Returns the family, or None if the kernel side was not asked for it. Every process that can execute has
-/// a parent with a name.
+/// Returns the family, or None if the kernel side was not asked for it. The first process of the host has
+/// no ancestors.
 fn family(traced: &types::traced) -> Option<Family> {
     let comms = traced.ancestor_comms.as_chunks().0;
     let ancestors = traced.ancestor_pids.iter().zip(comms);
@@ -92,7 +92,7 @@ fn family(traced: &types::traced) -> Option<Family> {
             .map(|(pid, comm)| (*pid, terminated(comm)))
             .collect(),
     };
-    (traced.ancestors > 0).then_some(family)
+    (traced.has_family > 0).then_some(family)
 }
 
 /// Clears the bytes after the first NUL, which can be stale.

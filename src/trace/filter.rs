@@ -79,18 +79,15 @@ pub(super) fn check_numbers(args: &Trace) -> anyhow::Result<()> {
 
 /// Checks that what is shown can have the facts of the filters: some are known of an exec alone.
 pub(super) fn check_facts(args: &Trace) -> anyhow::Result<()> {
-    let of_exec_alone = [
+    let only_at_exec = [
         ("--origin", !args.origin.is_empty()),
         ("--entry", args.entry.is_some()),
         ("--elevated", args.elevated),
     ];
     let others = [("--failed", args.failed), ("--exits", args.exits.is_some())];
-    for (filter, _) in of_exec_alone.iter().filter(|(_, is_given)| *is_given) {
+    for (filter, _) in only_at_exec.iter().filter(|(_, is_given)| *is_given) {
         if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
-            bail!(
-                "{filter} matches nothing of {other}: only an exec has this fact. Leave one of the \
-                 two out"
-            );
+            bail!("{filter} cannot be combined with {other}: only an exec has this fact");
         }
     }
     Ok(())
@@ -104,48 +101,61 @@ pub(super) fn check_pid(args: &Trace) -> anyhow::Result<()> {
     };
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     let can_tell = namespace == Path::new(INITIAL_PID_NAMESPACE);
+    if !can_tell {
+        return Ok(());
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    let process = process.map(str::trim);
     ensure!(
-        !can_tell || Path::new(&format!("/proc/{pid}")).exists(),
+        process.is_some(),
         "--pid {pid} matches nothing: no process has this ID"
+    );
+    ensure!(
+        process == Some(&pid.to_string()),
+        "--pid {pid} matches nothing: this is a thread of the process {}",
+        process.unwrap_or_default()
     );
     Ok(())
 }
 
-/// Returns a notice about a filter that can match, but is unlikely to be what was meant.
-pub(super) fn doubt(args: &Trace) -> Option<String> {
-    let mut units = args.unit.iter().map(|unit| &unit.0);
-    let unit = units.find_map(|unit| {
-        let doubt = parse::doubt_unit(unit).map(ToOwned::to_owned);
-        let doubt = doubt.or_else(|| absence(unit))?;
-        Some(format!("--unit {:?}: {doubt}", printable(unit)))
+/// Returns notices about filters that can match, but are unlikely to be what was meant.
+pub(super) fn doubts(args: &Trace) -> Vec<String> {
+    let units = args.unit.iter().filter_map(|unit| {
+        let doubt = parse::doubt_unit(&unit.0).or_else(|| absence(&unit.0))?;
+        Some(format!("--unit {:?}: {doubt}", printable(&unit.0)))
     });
-    unit.or_else(|| {
-        let parent = printable(nul_terminated(&args.parent?.0));
+    let parent = args.parent.iter().filter_map(|parent| {
+        let parent = printable(nul_terminated(&parent.0));
         let name = parse::program_of_path(&parent)?;
         Some(format!(
             "--parent {parent:?} is a path; the name of that program is {name:?}"
         ))
-    })
+    });
+    units.chain(parent).collect()
 }
 
 /// Returns why nothing in this unit can be shown yet, if no cgroup has its name.
-fn absence(unit: &[u8]) -> Option<String> {
+fn absence(unit: &[u8]) -> Option<&'static str> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mount = Path::new(cgroup2_mount(&mounts)?);
     let is_absent = !unit.is_empty() && !has_below(mount, OsStr::from_bytes(unit), UNIT_DEPTH);
-    is_absent.then(|| {
-        "no cgroup has this name now, so there are no rows until the unit starts".to_owned()
-    })
+    is_absent.then_some("no cgroup has this name now, so there are no rows until the unit starts")
 }
 
-/// Returns whether a directory with this name is at most `depth` levels below `directory`.
+/// Returns whether a directory with this name is at most `depth` levels below `directory`, with nothing
+/// but slices in between. The unit of a process is the outermost one.
 fn has_below(directory: &Path, name: &OsStr, depth: u32) -> bool {
     let Some(depth) = depth.checked_sub(1) else {
         return false;
     };
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut below = entries.filter(|entry| entry.file_type().is_ok_and(|of| of.is_dir()));
-    below.any(|entry| entry.file_name() == name || has_below(&entry.path(), name, depth))
+    below.any(|entry| {
+        let found = entry.file_name();
+        found == name
+            || (found.as_bytes().ends_with(b".slice") && has_below(&entry.path(), name, depth))
+    })
 }
 
 /// Returns the id of a cgroup, which is its directory's inode number (`cgroup_id()` in
@@ -223,15 +233,15 @@ mod tests {
         for (args, says) in [
             (
                 &["--origin", "tmpfs", "--exits"][..],
-                "--origin matches nothing of --exits",
+                "--origin cannot be combined with --exits",
             ),
             (
                 &["--elevated", "--failed"],
-                "--elevated matches nothing of --failed",
+                "--elevated cannot be combined with --failed",
             ),
             (
                 &["--entry", "init", "--exits=failed"],
-                "--entry matches nothing of --exits",
+                "--entry cannot be combined with --exits",
             ),
         ] {
             let error = check_facts(&parse(args)).unwrap_err().to_string();
@@ -253,7 +263,7 @@ mod tests {
             (&["--parent", "/bin/sh"], true),
             (&["--parent", "kworker/0:1"], false),
         ] {
-            assert_eq!(doubt(&parse(args)).is_some(), has_notice, "{args:?}");
+            assert_eq!(!doubts(&parse(args)).is_empty(), has_notice, "{args:?}");
         }
     }
 

@@ -43,8 +43,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// The capacity of the channel between reader and output, in batches.
 const CHANNEL: usize = 16;
 
-/// The size of the buffer in bytes if a path or arguments are shown, because such a record takes 2
-/// KiB: per CPU, and the limit for all CPUs together.
+/// The size of the buffer in bytes if details are sent, because such a record takes 2.2 KiB: per CPU, and the limit for all CPUs together.
 const DETAILED_BYTES: usize = 4 << 20;
 const DETAILED_BYTES_TOTAL: usize = 64 << 20;
 
@@ -58,7 +57,7 @@ const FOREVER: Duration = Duration::from_secs(946_080_000);
 /// closed. Returns true if details were lost.
 pub fn run(args: &Trace) -> Result<bool, Error> {
     let options = options(args)?;
-    if let Some(doubt) = filter::doubt(args) {
+    for doubt in filter::doubts(args) {
         print_notice(&doubt);
     }
     let successor = unprivileged::successor(user::NOBODY)?;
@@ -241,7 +240,7 @@ impl Table {
             output: Output::new(args),
             clock: Clock::start(args.timestamps),
             inputs: inputs(args),
-            processes: Processes::new(),
+            processes: Processes::new(args),
             units: args.unit.iter().map(|unit| unit.0.clone()).collect(),
             rows: args.count.unwrap_or(u64::MAX),
             shown: 0,
@@ -303,7 +302,7 @@ impl Table {
                 self.output.flush()?;
             }
             Message::Tally(counts, cgroups) => {
-                self.processes.forget_arguments();
+                self.processes.forget_details();
                 let before = self.lost;
                 for (subject, count) in &counts {
                     if self.is_wanted(count.count, cgroups.get(&subject.cgroup_id)) {

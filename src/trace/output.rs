@@ -127,7 +127,7 @@ impl Columns {
 
     /// Returns the name, indented in a tree. An exit closes its branch.
     fn comm(&self, row: &Row) -> String {
-        let name = quoted_name(&row.comm);
+        let name = quoted_name(dashed(Some(&row.comm)));
         if !self.tree {
             return name;
         }
@@ -187,7 +187,7 @@ impl Columns {
         }
         if self.ancestors {
             let ancestors = row.ancestors.as_deref().unwrap_or_default();
-            let names: Vec<_> = ancestors.iter().map(|name| quoted_name(name)).collect();
+            let names: Vec<_> = ancestors.iter().map(|name| ancestor(name)).collect();
             let names = names.join(">");
             let _ = write!(line, " {:<ANCESTORS_WIDTH$}", dashed(Some(&names)));
         }
@@ -252,6 +252,15 @@ fn dashed(text: Option<&str>) -> &str {
 fn quoted_name(name: &str) -> String {
     if name.is_empty() {
         String::new()
+    } else {
+        quoted(name)
+    }
+}
+
+/// Quotes a name that could look like several ancestors.
+fn ancestor(name: &str) -> String {
+    if name.contains('>') && !name.contains([' ', '"', '\'']) {
+        format!("\"{name}\"")
     } else {
         quoted(name)
     }

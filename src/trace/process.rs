@@ -1,79 +1,105 @@
-//! What earlier rows have shown of processes that still run: their places in the tree and their
-//! arguments.
+//! What earlier rows have shown of processes that still run: their places in the tree, and their paths
+//! and arguments for the rows of their exits.
 
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
 use super::row::Row;
-use crate::record::{Kind, Observation, Traced, kind};
+use crate::cli::Trace;
+use crate::record::{Kind, Observation, Text, Traced, kind};
 
-/// The most processes that are remembered. The one that was not seen for longest is forgotten.
+/// The most processes that are remembered. The one that was not seen for longest is forgotten. With paths
+/// and arguments, each takes up to 2 KiB.
 const PROCESSES: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 
 /// The deepest place in the tree that is shown.
 const DEEPEST: usize = 12;
 
 #[derive(Debug)]
-pub(super) struct Processes(LruCache<u32, Process>);
+pub(super) struct Processes {
+    known: LruCache<u32, Process>,
+    is_tree: bool,
+    has_exits: bool,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Process {
+    parent: u32,
+    /// When it executed the program.
+    exec_ns: u64,
     depth: usize,
-    path: Option<String>,
-    path_cut: bool,
-    args: Option<Vec<String>>,
-    args_cut: bool,
+    path: Option<Text>,
+    args: Option<Text>,
 }
 
 impl Processes {
-    pub(super) fn new() -> Self {
-        Self(LruCache::new(PROCESSES))
+    pub(super) fn new(args: &Trace) -> Self {
+        Self {
+            known: LruCache::new(PROCESSES),
+            is_tree: args.tree,
+            has_exits: args.exits.is_some(),
+        }
     }
 
     /// Remembers the process of a row, and adds to the row what is known of it: its place in the tree
     /// and, at its exit, its path and its arguments.
     pub(super) fn complete(&mut self, row: &mut Row, traced: &Traced) {
-        row.depth = self.depth(row.pid, row.ppid, traced);
-        match kind(&traced.event().subject) {
+        if !self.is_tree && !self.has_exits {
+            return;
+        }
+        let event = traced.event();
+        let kind = kind(&event.subject);
+        // Another process can have got the ID since.
+        let is_same = |process: &Process| match kind {
+            Kind::Exit => process.exec_ns >= event.time_ns.saturating_sub(event.lifetime_ns),
+            _ => process.parent == event.ppid,
+        };
+        if self.known.get(&event.pid).is_some_and(|of| !is_same(of)) {
+            self.known.pop(&event.pid);
+        }
+        row.depth = self.depth(traced);
+        match kind {
             Kind::Exec => {
+                let kept = |text: &Option<Text>| text.clone().filter(|_| self.has_exits);
                 let process = Process {
+                    parent: event.ppid,
+                    exec_ns: event.time_ns,
                     depth: row.depth,
-                    path: row.path.clone(),
-                    path_cut: row.path_cut,
-                    args: row.args.clone(),
-                    args_cut: row.args_cut,
+                    path: kept(&traced.path),
+                    args: kept(&traced.args),
                 };
-                self.0.put(row.pid, process);
+                self.known.put(event.pid, process);
             }
             Kind::Exit => {
-                let process = self.0.pop(&row.pid).unwrap_or_default();
-                (row.path, row.path_cut) = (process.path, process.path_cut);
-                (row.args, row.args_cut) = (process.args, process.args_cut);
+                if let Some(process) = self.known.pop(&event.pid) {
+                    row.set_details(process.path.as_ref(), process.args.as_ref());
+                }
             }
             Kind::Failure | Kind::CpuTime => {}
         }
     }
 
-    /// Forgets the arguments of all processes, because a process may have executed another program
-    /// without a row.
-    pub(super) fn forget_arguments(&mut self) {
-        for (_, process) in &mut self.0 {
+    /// Forgets all paths and arguments, because a process may have executed another program without a
+    /// row.
+    pub(super) fn forget_details(&mut self) {
+        for (_, process) in &mut self.known {
             (process.path, process.args) = (None, None);
         }
     }
 
     /// Returns the depth of a process: its own if it has executed a program before, or else one more than
     /// that of its nearest known ancestor.
-    fn depth(&mut self, pid: u32, parent: u32, traced: &Traced) -> usize {
-        if let Some(process) = self.0.get(&pid) {
+    fn depth(&mut self, traced: &Traced) -> usize {
+        let event = traced.event();
+        if let Some(process) = self.known.get(&event.pid) {
             return process.depth;
         }
         let family = traced.family.as_ref();
         let ancestors = family.map_or(&[][..], |family| &family.ancestors);
         let ancestors = ancestors.iter().map(|(pid, _)| *pid);
-        let mut nearest = [parent].into_iter().chain(ancestors);
-        let depth = nearest.find_map(|pid| Some(self.0.get(&pid)?.depth + 1));
+        let mut nearest = [event.ppid].into_iter().chain(ancestors);
+        let depth = nearest.find_map(|pid| Some(self.known.get(&pid)?.depth + 1));
         depth.unwrap_or_default().min(DEEPEST)
     }
 }

@@ -117,7 +117,6 @@ impl Row {
         let kind = record::kind(subject);
         let is_exit = kind == Kind::Exit;
         let of_exit = |ns: u64| is_exit.then_some(ns as f64 / 1e9);
-        let is_cut = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.is_truncated);
         let fact = |fact: Fact| {
             let has = kind == Kind::Exec || !fact.is_only_at_exec();
             (has && inputs.contains(&Input::Fact(fact))).then(|| fact.text_of(subject))
@@ -132,7 +131,7 @@ impl Row {
         };
         let parent = family.and_then(|family| family.ancestors.first());
         let ancestors = family.map(|family| family.ancestors.iter().rev());
-        Self {
+        let mut row = Self {
             time: clock.at(event.time_ns),
             event: kind.name(),
             pid: event.pid,
@@ -163,13 +162,24 @@ impl Row {
             elevated: is_true(Fact::Elevated),
             tty: is_true(Fact::Tty),
             loginuid: has_loginuid.then(|| login(subject)),
-            path: traced.path.as_ref().map(|path| printable(&path.bytes)),
-            path_cut: is_cut(&traced.path),
-            args: traced.args.as_ref().map(arguments),
-            args_cut: is_cut(&traced.args),
+            path: None,
+            path_cut: false,
+            args: None,
+            args_cut: false,
             lifetime_seconds: of_exit(event.lifetime_ns),
             cpu_seconds: of_exit(event.cpu_ns),
-        }
+        };
+        row.set_details(traced.path.as_ref(), traced.args.as_ref());
+        row
+    }
+
+    /// Sets the path and the arguments.
+    pub(super) fn set_details(&mut self, path: Option<&Text>, args: Option<&Text>) {
+        let is_cut = |text: Option<&Text>| text.is_some_and(|text| text.is_truncated);
+        self.path = path.map(|path| printable(&path.bytes));
+        self.path_cut = is_cut(path);
+        self.args = args.map(arguments);
+        self.args_cut = is_cut(args);
     }
 }
 

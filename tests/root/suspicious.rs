@@ -137,14 +137,20 @@ fn run_jobs(directory: &Path) {
         .gid(SERVICE));
 }
 
-fn build(directory: &Path) {
-    sh(
-        directory,
-        "mkdir build; cd build
-         echo 'int main(void) { return 0; }' >main.c
-         printf 'main: main.c\\n\\tcc -o main main.c\\n' >Makefile
-         make >/dev/null; ./main",
-    );
+/// Builds a program as a user. A service user does not run it, because that is what a watch is for.
+fn build(directory: &Path, user: u32) {
+    let directory = directory.join(format!("build-{user}"));
+    fs::create_dir(&directory).unwrap();
+    chown(&directory, Some(user), None).unwrap();
+    let script = "echo 'int main(void) { return 0; }' >main.c
+                  printf 'main: main.c\\n\\tcc -o main main.c\\n' >Makefile
+                  make >/dev/null";
+    let run_it = if user == SERVICE { "" } else { "; ./main" };
+    run(Command::new("sh")
+        .args(["-ec", &format!("{script}{run_it}")])
+        .env("TMPDIR", &directory)
+        .current_dir(&directory)
+        .uid(user));
 }
 
 #[test]
@@ -154,8 +160,10 @@ fn no_watch_counts_a_days_normal_work() {
     let directory = on_disk();
     upgrade_a_package(directory.path());
     run_jobs(directory.path());
-    build(directory.path());
-    // A login user who becomes root, and one who builds something.
+    for user in [0, SERVICE, LOGIN] {
+        build(directory.path(), user);
+    }
+    // A login user who becomes root.
     let sudo = directory.path().join("sudo");
     run(Command::new("cp").arg(nop()).arg(&sudo));
     fs::set_permissions(&sudo, fs::Permissions::from_mode(0o4755)).unwrap();
