@@ -54,9 +54,10 @@ struct {
 /* CPU time of a process with several threads, for the live stream. The kernel keeps the
  * sum for the threads that were released; the others (of which at most 64 are read) are
  * in the list. Repeat if a thread has moved from the list to the sum in the meantime
- * (__exit_signal() in kernel/exit.c). */
-static __always_inline __u64 cpu_of_group(struct task_struct *task,
-					  struct signal_struct *signal)
+ * (__exit_signal() in kernel/exit.c). A function of its own: the stacks of a program and
+ * of keep_name() together have to fit into 512 bytes. */
+static __noinline __u64 cpu_of_group(struct task_struct *task,
+				     struct signal_struct *signal)
 {
 	struct list_head *head = &signal->thread_head, *node;
 	__u64 cpu_ns = 0;

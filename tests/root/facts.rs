@@ -1,5 +1,6 @@
 //! Facts about execs that the names of programs do not show.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -7,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use execsnoopd::capture::hook::{EXEC_RAW_TP, EXEC_TP_BTF};
-use execsnoopd::capture::{Capture, Input, Options};
+use execsnoopd::capture::{Capture, Input, Live, Options, TransportKind};
 use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::Label;
-use execsnoopd::record::Fact;
+use execsnoopd::record::{Comm, Fact, Kind};
 use rustix::fs::{XattrFlags, setxattr, statfs};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
@@ -532,4 +533,47 @@ fn a_hook_that_does_not_show_the_file_says_so() {
     let name = "execsnoop_execs_by_origin_elevated_entry_uid_total";
     assert_eq!(scrape.value(&format!("{name}{{{labels}}}")), 1.0);
     scrape.assert_ledger_closes();
+}
+
+/// The kernels bound the stack of a program and of the functions that it calls.
+#[test]
+fn everything_can_be_asked_for_at_once() {
+    let mut inputs: BTreeSet<_> = Fact::ALL.map(Input::Fact).into();
+    inputs.extend([Input::ParentComm, Input::Cgroup, Input::Loginuid]);
+    let daemon = Options {
+        inputs: inputs.clone(),
+        with_exits: true,
+        with_failures: true,
+        ..Options::default()
+    };
+    let live = Live {
+        uids: vec![0; 8],
+        comms: vec![Comm::default(); 8],
+        parent_comm: Some(Comm::default()),
+        cgroup_id: Some(1),
+        pid: Some(1),
+        loginuid: Some(0),
+        process: true,
+        exits: true,
+        only_unsuccessful: true,
+        path: true,
+        args: true,
+        family: true,
+        ..Live::default()
+    };
+    let trace = Options {
+        transports: vec![TransportKind::Ring],
+        live,
+        ..daemon.clone()
+    };
+    for options in [daemon, trace] {
+        for hook in [EXEC_TP_BTF, EXEC_RAW_TP] {
+            let options = Options {
+                exec_hooks: vec![vec![hook]],
+                ..options.clone()
+            };
+            let capture = Capture::start(&options).unwrap();
+            assert!(capture.info().list(Kind::Exit).is_some());
+        }
+    }
 }
