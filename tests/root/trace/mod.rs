@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::daemon::code;
 
-mod facts;
+mod details;
 mod filters;
 mod output;
 mod rows;

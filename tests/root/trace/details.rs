@@ -25,7 +25,7 @@ fn execute(programs: &Programs) {
     assert!(go("memfd", nop(), 60).success());
     let plain = programs.named("tr-plain");
     sh(
-        "echo 710100 >/proc/self/loginuid && setsid -w \"$0\"",
+        "echo 710100 >/proc/self/loginuid && setsid \"$0\"; true",
         &plain,
     );
     let contained = programs.named("tr-contained");
@@ -152,9 +152,14 @@ fn one_of_several_users_names_or_units_has_to_match() {
 fn a_process_is_shown_with_all_of_its_descendants() {
     let programs = Programs::new();
     let [mine, other] = ["tr-mine", "tr-other"].map(|name| programs.named(name));
-    let script = "read line; \"$0\"; (\"$0\"; true); sh -c '\"$0\"; true' \"$0\"; true";
+    let nested = programs.path().join("tr-nested");
+    std::fs::write(&nested, "#!/bin/sh\n\"$1\"\ntrue\n").unwrap();
+    testkit::programs::set_executable(&nested);
+    let script = "read line; \"$0\"; (\"$0\"; true); \"$1\" \"$0\"; true";
     let mut root = Command::new("sh");
-    root.args(["-c", script]).arg(&mine).stdin(Stdio::piped());
+    root.args(["-c", script])
+        .args([&mine, &nested])
+        .stdin(Stdio::piped());
     let mut root = root.spawn().unwrap();
     let tracer = Tracer::start(&["--json", "--pid", &root.id().to_string()]);
     exec(&other);
@@ -162,7 +167,10 @@ fn a_process_is_shown_with_all_of_its_descendants() {
     assert!(root.wait().unwrap().success());
     exec(&mine);
     let objects = tracer.stop().objects();
-    assert_eq!(names(&objects), ["tr-mine", "tr-mine", "sh", "tr-mine"]);
+    assert_eq!(
+        names(&objects),
+        ["tr-mine", "tr-mine", "tr-nested", "tr-mine"]
+    );
 }
 
 #[test]
