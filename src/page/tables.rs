@@ -97,7 +97,7 @@ pub(super) fn view(view: &Top, summary: &Summary) -> Markup {
 pub(super) fn watches(watches: &[WatchCounts]) -> Markup {
     let has_exits = watches.iter().any(|watch| watch.exits.is_some());
     html! {
-        section aria-labelledby="watches" {
+        section.wide aria-labelledby="watches" {
             h2 #watches { "Watches" }
             table aria-labelledby="watches" {
                 thead {
