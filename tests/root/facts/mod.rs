@@ -1,18 +1,21 @@
 //! Facts about execs that the names of programs do not show.
 
+mod entry; // how a process came into its pid namespace
+mod origin; // where the file is from
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use execsnoopd::capture::hook::{EXEC_RAW_TP, EXEC_TP_BTF};
 use execsnoopd::capture::{Capture, Input, Live, Options, TransportKind};
 use execsnoopd::config::{Config, ViewConfig};
 use execsnoopd::pipeline::view::Label;
 use execsnoopd::record::{Comm, Fact, Kind};
-use rustix::fs::{XattrFlags, setxattr, statfs};
+use rustix::fs::{XattrFlags, setxattr};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 use testkit::compiled::{nop, ways};
@@ -20,21 +23,17 @@ use testkit::daemon::with_transport;
 use testkit::guest::in_a_guest;
 use testkit::http::Scrape;
 use testkit::mounts::with_tracefs;
-use testkit::programs::{Programs, exec, exec_as, go};
+use testkit::programs::{Programs, exec, exec_as};
 use testkit::service::run_on;
 
+pub(crate) use self::entry::Namespace;
+
 testkit::over_both_transports! {
-    the_origin_is_that_of_the_file_that_runs
     only_a_file_that_gives_privileges_is_elevated
     a_process_with_a_terminal_has_one_in_all_of_its_counts
     the_user_who_logged_in_is_kept_when_the_user_changes
-    the_first_process_of_a_namespace_and_one_put_into_it_are_told_apart
     the_parent_is_the_process_not_the_thread_that_forked
 }
-
-/// `include/uapi/linux/magic.h`
-const OVERLAYFS: u64 = 0x794c_7630;
-const TMPFS: u64 = 0x0102_1994;
 
 /// A directory on a disk: in a guest, the root directory is in memory.
 pub(crate) fn on_disk() -> TempDir {
@@ -46,16 +45,6 @@ pub(crate) fn on_disk() -> TempDir {
     let dir = TempDir::with_prefix_in("facts-", parent).expect("a directory on a disk");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     dir
-}
-
-/// What the origin of a file of root in this directory must be. It has none, except in a container.
-fn ordinary(dir: &Path) -> &'static str {
-    #[allow(clippy::cast_sign_loss)] // signed on some architectures
-    match statfs(dir).unwrap().f_type as u64 {
-        OVERLAYFS => "overlay_upper",
-        TMPFS => "tmpfs",
-        _ => "",
-    }
 }
 
 fn copy(program: &Path, to: &Path, owner: u32) {
@@ -92,100 +81,6 @@ fn assert_only(scrape: &Scrape, fact: Fact, expected: &[(&str, &str, f64)]) {
         }
     }
     scrape.assert_ledger_closes();
-}
-
-/// Executes files from everywhere. Returns the programs and their origins.
-fn execute_from_everywhere(dir: &Path) -> Vec<(&'static str, &'static str, f64)> {
-    let ordinary = ordinary(dir);
-    copy(nop(), &dir.join("or-root"), 0);
-    copy(nop(), &dir.join("or-owned"), 65_534);
-    for place in ["memory", "lower", "upper", "work", "merged"] {
-        fs::create_dir(dir.join(place)).unwrap();
-    }
-    sh(
-        dir,
-        "./or-root; ./or-owned
-         mount -t tmpfs none memory
-         cp \"$0\" memory/or-tmpfs; memory/or-tmpfs
-         cp \"$0\" memory/or-tmpfs-own; chown 65534 memory/or-tmpfs-own; memory/or-tmpfs-own
-         echo \"#!$PWD/or-owned\" >memory/or-script; chmod +x memory/or-script; memory/or-script",
-    );
-    let owned = match ordinary {
-        "" => "user_owned",
-        ordinary => ordinary,
-    };
-    let mut expected = vec![
-        ("or-root", ordinary, 1.0),
-        ("or-owned", owned, 1.0),
-        ("or-tmpfs", "tmpfs", 1.0),
-        ("or-tmpfs-own", "tmpfs", 1.0),
-        // The origin of the interpreter, under the name of the script.
-        ("or-script", owned, 1.0),
-    ];
-    sh(
-        dir,
-        "cp \"$0\" lower/or-lower; cp \"$0\" lower/or-lower-own; chown 65534 lower/or-lower-own
-         cp \"$0\" lower/or-changed; cp \"$0\" lower/or-deleted
-         mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none merged
-         merged/or-lower; merged/or-lower-own
-         merged/or-changed; chown 65534 merged/or-changed; merged/or-changed
-         cp \"$0\" merged/or-upper; merged/or-upper
-         umount merged
-         mount -t overlay -o lowerdir=upper:lower none merged; merged/or-changed; merged/or-lower",
-    );
-    expected.extend([
-        ("or-lower", "", 2.0),
-        ("or-lower-own", "user_owned", 1.0),
-        ("or-changed", "", 1.0),
-        ("or-changed", "overlay_upper", 1.0),
-        // In a lower layer of the second overlay.
-        ("or-changed", "user_owned", 1.0),
-        ("or-upper", "overlay_upper", 1.0),
-    ]);
-    expected
-}
-
-const ORIGIN: &str = "[[view]]\nlabels = [\"origin\", \"comm\"]\n\
-                      [[view]]\nlabels = [\"origin\", \"uid\"]\n";
-
-/// The users who execute files without a name. The program's name is then a number on some kernels.
-const NAMELESS: [(u32, &str); 3] = [
-    (710_001, "memfd"),
-    (710_002, "tmpfile"),
-    (710_003, "deleted"),
-];
-
-fn execute_without_a_name(dir: &Path) {
-    for (uid, way) in NAMELESS {
-        let place = dir.join(way);
-        fs::create_dir(&place).unwrap();
-        chown(&place, Some(uid), Some(uid)).unwrap();
-        // As root, and then as the user.
-        let mut command = Command::new("setpriv");
-        command.args([&format!("--reuid={uid}"), "--clear-groups"]);
-        command.arg(ways()).args([way]).arg(nop()).arg("40");
-        assert!(
-            command.current_dir(place).status().unwrap().success(),
-            "{way}"
-        );
-    }
-}
-
-fn by_uid(origin: &str, uid: u32) -> String {
-    format!("execsnoop_execs_by_origin_uid_total{{origin=\"{origin}\",uid=\"{uid}\"}}")
-}
-
-fn the_origin_is_that_of_the_file_that_runs(transport: &str) {
-    let _programs = Programs::new();
-    let (daemon, _config) = with_transport(transport, ORIGIN);
-    let dir = on_disk();
-    let expected = execute_from_everywhere(dir.path());
-    execute_without_a_name(dir.path());
-    let scrape = daemon.scrape();
-    assert_only(&scrape, Fact::Origin, &expected);
-    for (uid, way) in NAMELESS {
-        assert_eq!(scrape.value(&by_uid("unlinked", uid)), 1.0, "{way}");
-    }
 }
 
 /// A value of `security.capability` (`struct vfs_cap_data` of `include/uapi/linux/capability.h`,
@@ -350,111 +245,6 @@ fn the_user_who_logged_in_is_kept_when_the_user_changes(transport: &str) {
     scrape.assert_ledger_closes();
 }
 
-/// A pid namespace with a process that sleeps.
-pub(crate) struct Namespace {
-    outside: Child,
-    first: u32,
-}
-
-impl Namespace {
-    pub(crate) fn new() -> Self {
-        let outside = Command::new("unshare")
-            .args(["--pid", "--fork", "--kill-child", "sleep", "1000"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let children = format!("/proc/{0}/task/{0}/children", outside.id());
-        let first = loop {
-            let children = fs::read_to_string(&children).unwrap();
-            if let Some(child) = children.split_whitespace().next() {
-                break child.parse().unwrap();
-            }
-        };
-        Self { outside, first }
-    }
-
-    /// The arguments of nsenter(1) for a program in the namespace.
-    pub(crate) fn enter(&self) -> [String; 4] {
-        let target = self.first.to_string();
-        ["-t".to_owned(), target, "-p".to_owned(), "--".to_owned()]
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let pid = self.first.to_string();
-        let _ = Command::new("kill").args(["-9", &pid]).status();
-        let _ = self.outside.wait();
-    }
-}
-
-/// Executes programs in pid namespaces. Returns the programs and how each came into its namespace.
-fn enter_namespaces(programs: &Programs) -> Vec<(&'static str, &'static str, f64)> {
-    let [
-        outside,
-        first,
-        child,
-        again,
-        inner,
-        injected,
-        orphan,
-        grandchild,
-    ] = [
-        "en-outside",
-        "en-first",
-        "en-child",
-        "en-again",
-        "en-inner",
-        "en-injected",
-        "en-orphan",
-        "en-grandchild",
-    ]
-    .map(|name| programs.named(name));
-    let unshare = |script: &str, arguments: &[&Path]| {
-        let mut command = Command::new("unshare");
-        command
-            .args(["--pid", "--fork", "sh", "-c", script])
-            .args(arguments);
-        assert!(command.status().unwrap().success(), "{script}");
-    };
-    exec(&outside);
-    let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork"]).arg(&first);
-    assert!(command.status().unwrap().success());
-    // A child of the first process, and the first process again.
-    unshare("\"$0\"; \"$0\"; exec \"$1\"", &[&child, &again]);
-    // A namespace in a namespace.
-    unshare("unshare --pid --fork \"$0\"; true", &[&inner]);
-    let namespace = Namespace::new();
-    let nsenter = |arguments: &[&str]| {
-        let mut command = Command::new("nsenter");
-        command.args(namespace.enter()).args(arguments);
-        assert!(command.status().unwrap().success(), "{arguments:?}");
-    };
-    nsenter(&[injected.to_str().unwrap()]);
-    let script = "\"$0\"; true";
-    nsenter(&["sh", "-c", script, grandchild.to_str().unwrap()]);
-    let status = go("injected-orphan", &orphan, namespace.first);
-    assert!(status.success(), "{status}");
-    vec![
-        ("en-outside", "", 1.0),
-        ("en-first", "init", 1.0),
-        ("en-child", "", 2.0),
-        ("en-again", "init", 1.0),
-        ("en-inner", "init", 1.0),
-        ("en-injected", "injected", 1.0),
-        ("en-orphan", "injected", 1.0),
-        ("en-grandchild", "", 1.0),
-    ]
-}
-
-fn the_first_process_of_a_namespace_and_one_put_into_it_are_told_apart(transport: &str) {
-    let programs = Programs::new();
-    let (daemon, _config) = with_transport(transport, "[[view]]\nlabels = [\"entry\", \"comm\"]\n");
-    let expected = enter_namespaces(&programs);
-    assert_only(&daemon.scrape(), Fact::Entry, &expected);
-}
-
 fn the_parent_is_the_process_not_the_thread_that_forked(transport: &str) {
     let programs = Programs::new();
     let view = "[[view]]\nlabels = [\"parent_comm\", \"comm\"]\n\
@@ -502,7 +292,7 @@ fn the_raw_tracepoint_shows_the_same_facts() {
         };
         let service = run_on(capture, &info, &config);
         let dir = on_disk();
-        let origins = execute_from_everywhere(dir.path());
+        let origins = origin::execute_from_everywhere(dir.path());
         let setuid = dir.path().join("el-raw");
         copy(nop(), &setuid, 0);
         fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
@@ -513,7 +303,7 @@ fn the_raw_tracepoint_shows_the_same_facts() {
         let elevated = [("el-raw", "true", 1.0), ("el-raw", "false", 1.0)];
         assert_only(&scrape, Fact::Elevated, &elevated);
         if hook == EXEC_RAW_TP {
-            let entries = enter_namespaces(&programs);
+            let entries = entry::enter_namespaces(&programs);
             assert_only(&service.scrape(), Fact::Entry, &entries);
         }
         assert_eq!(service.stop().unwrap().differences, [0; 4]);
