@@ -19,8 +19,8 @@ use testkit::programs::{Programs, go};
 /// million programs take two minutes.
 const PROGRAMS: u32 = 100_000;
 const VARIABLE: &str = "EXECSNOOPD_QUESTION_PROGRAMS";
-/// Programs for each cgroup.
-const PROGRAMS_PER_CGROUP: u32 = 100;
+/// Cgroups that come and go. This takes about half a minute.
+const CGROUPS: u32 = 10_000;
 /// Like the names between two scrapes, the cgroups between two scrapes fit into the tally, and the names
 /// that fail into that of failures.
 const CGROUPS_BETWEEN_SCRAPES: u32 = 1_000;
@@ -73,7 +73,6 @@ fn every_question_is_answered_exactly_while_names_users_and_cgroups_come_and_go(
         Ok(number) => number.parse().expect("a number"),
         Err(_) => PROGRAMS,
     } / THREADS;
-    let cgroups = programs_each * THREADS / PROGRAMS_PER_CGROUP;
     let programs = Programs::new();
     let churning = &programs.named("churning");
     let endless = &programs.path().join("endless");
@@ -96,7 +95,7 @@ fn every_question_is_answered_exactly_while_names_users_and_cgroups_come_and_go(
             }
         }));
         storms.push(scope.spawn(move || {
-            for n in 0..cgroups {
+            for n in 0..CGROUPS {
                 let path = format!("churning.slice/churn-{n}.service/job_{n}");
                 Cgroup::new(&path).exec_times(churning, 1);
                 if n % CGROUPS_BETWEEN_SCRAPES == 0 {
@@ -121,13 +120,13 @@ fn every_question_is_answered_exactly_while_names_users_and_cgroups_come_and_go(
     let failed = scrape.value("execsnoop_exec_failures_total{errno=\"ELOOP\"}");
     let rounds = programs_each / FAILURES_BETWEEN_SCRAPES;
     assert_eq!(failed, f64::from(rounds * FAILURES_BETWEEN_SCRAPES));
-    assert_eq!(watched(&scrape, "cgroups"), [f64::from(cgroups); 2]);
+    assert_eq!(watched(&scrape, "cgroups"), [f64::from(CGROUPS); 2]);
     let each = f64::from(programs_each / USERS * THREADS);
     for user in 1..WATCHES {
         assert_eq!(watched(&scrape, &user.to_string()), [each; 2], "{user}");
     }
     let grown = daemon.peak_kib() - peak_before;
-    println!("{cgroups} cgroups: grew by {grown} KiB, a scrape took {slowest:?} at most");
+    println!("{CGROUPS} cgroups: grew by {grown} KiB, a scrape took {slowest:?} at most");
     assert!(grown < 40 * 1024, "grew by {grown} KiB");
     daemon.stop();
 }
