@@ -89,8 +89,9 @@ fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_
         .scrape()
         .value("execsnoop_watch_execs_total{watch=\"service-user-shell\"}");
     assert_eq!(execs, 1.0);
-    let line = daemon.await_log("matches a watch");
-    assert_eq!(field(&line, "watch"), "service-user-shell");
+    // The reader can read the buffers of other CPUs, with later execs, first.
+    let line = daemon.await_log("\"watch\":\"service-user-shell\"");
+    assert!(line.contains("matches a watch"), "{line}");
     assert_eq!(field(&line, "parent_comm"), "nginx");
     assert_eq!(field(&line, "uid"), "33");
 }
