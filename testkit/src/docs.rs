@@ -27,10 +27,16 @@ pub fn packaged_config() -> Config {
     Config::parse(text, Path::new("config.example.toml")).expect("the configuration is valid")
 }
 
-/// The watches of the packages that their configuration does not have.
+/// The watches of the packages on facts.
 pub fn packaged_watches() -> Config {
     let text = include_str!("../../packaging/watches/facts.toml");
     Config::parse(text, Path::new("facts.toml")).expect("the watches are valid")
+}
+
+/// The watches of the packages on what a service may execute, and on jobs.
+pub fn packaged_jobs() -> Config {
+    let text = include_str!("../../packaging/watches/jobs.toml");
+    Config::parse(text, Path::new("jobs.toml")).expect("the watches are valid")
 }
 
 /// The types of the metrics in docs/metrics.md, by metric name. Rows without a type are ignored:

@@ -20,6 +20,7 @@ mod failures_survive; // restarts and kills that the counts of failed execs surv
 mod handover; // programs that a later daemon continues with
 mod hooks; // hooks and standby programs that this kernel may not need
 mod image; // the container image, with the privileges of a pod
+mod jobs; // the watches on a service and on jobs that the packages have
 mod log; // a log that cannot be written
 mod namespaces; // pid, user and time namespaces
 mod outcomes; // how processes end, by view
