@@ -4,18 +4,20 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use testkit::cgroups::Cgroup;
 use testkit::compiled::ways;
 use testkit::daemon::{configured, field};
-use testkit::docs::{packaged_config, packaged_watches};
+use testkit::docs::{packaged_config, packaged_jobs, packaged_watches};
 use testkit::programs::{Programs, exec, exec_times, go};
 use testkit::prometheus::Prometheus;
 
 /// The alerts that this file tests.
-pub(crate) const DRIVEN: [&str; 4] = [
+pub(crate) const DRIVEN: [&str; 5] = [
     "ExecsnoopSeriesOverflow",
     "ExecsnoopServiceUserShell",
     "ExecsnoopNetworkTool",
     "ExecsnoopSuspiciousExec",
+    "ExecsnoopUnexpectedExec",
 ];
 
 /// A service user, which need not have a name on this host.
@@ -38,12 +40,27 @@ fn shell_of_a_service_user(parent: &Path) {
     assert!(status.expect("the program can be executed").success());
 }
 
+/// Executes a program in a service as its user.
+fn run_in(service: &Cgroup, program: &Path, args: &[&str]) {
+    let script = "echo 0 >\"$0/cgroup.procs\" && exec setpriv --clear-groups --reuid \"$@\"";
+    let status = Command::new("sh")
+        .args(["-c", script])
+        .arg(service.directory())
+        .arg(SERVICE_UID.to_string())
+        .arg(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .status();
+    assert!(status.expect("sh can be executed").success());
+}
+
 #[test]
-fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_no_others() {
+fn a_storm_and_programs_that_match_watches_fire_the_shipped_alerts_and_no_others() {
     let programs = Programs::new();
     let mut config = packaged_config();
     config.view[0].max_series = 200; // fewer slots than the storm has names
     config.watch.extend(packaged_watches().watch);
+    config.watch.extend(packaged_jobs().watch);
     let (mut daemon, _config) = configured(&toml::to_string(&config).unwrap());
     let prometheus = Prometheus::start(&format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
@@ -56,7 +73,15 @@ fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_
     for parent in ["runc", "containerd-shim", "conmon", "crun", "sshd-session"] {
         shell_of_a_service_user(&programs.copied(ways(), parent));
     }
-    for watch in ["service-user-shell", "network-tool", "exec-from-memory"] {
+    let nginx = programs.copied(ways(), "nginx");
+    let service = Cgroup::new("system.slice/nginx.service");
+    run_in(&service, &nginx, &["exit", "-", "0"]);
+    for watch in [
+        "service-user-shell",
+        "network-tool",
+        "exec-from-memory",
+        "nginx-unexpected",
+    ] {
         let execs = format!("execsnoop_watch_execs_total{{watch=\"{watch}\"}} == 0");
         prometheus.query_until_there(&execs);
     }
@@ -68,11 +93,14 @@ fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_
     for name in 0..1000 {
         exec_times(&programs.named(format!("storm-{name}")), 2);
     }
-    shell_of_a_service_user(&programs.copied(ways(), "nginx"));
+    shell_of_a_service_user(&nginx);
+    let converter = programs.named("converter");
+    let args = ["posix_spawn", converter.to_str().unwrap(), "1"];
+    run_in(&service, &nginx, &args);
     exec(&programs.named("ncat"));
     assert!(go("memfd", &programs.named("in-memory"), 50).success());
 
-    let [overflow, shell, tool, suspicious] = DRIVEN;
+    let [overflow, shell, tool, suspicious, unexpected] = DRIVEN;
     let overflow = format!("alertname=\"{overflow}\", view=\"comm\", severity=\"info\"");
     prometheus.query_until_there(&firing(&overflow));
     let shell = format!("alertname=\"{shell}\", severity=\"critical\"");
@@ -82,6 +110,9 @@ fn a_storm_a_service_users_shell_and_a_network_tool_fire_the_shipped_alerts_and_
     let suspicious =
         format!("alertname=\"{suspicious}\", watch=\"exec-from-memory\", severity=\"warning\"");
     prometheus.query_until_there(&firing(&suspicious));
+    let unexpected =
+        format!("alertname=\"{unexpected}\", watch=\"nginx-unexpected\", severity=\"warning\"");
+    prometheus.query_until_there(&firing(&unexpected));
     let others = format!("alertname!~\"{}\"", DRIVEN.join("|"));
     prometheus.query_until_there(&format!("absent({})", firing(&others)));
 

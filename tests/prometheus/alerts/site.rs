@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const OURS: &str = "comm=~\"|burner\", errno=~\"|ENAMETOOLONG\", view!=\"comm\"";
 
 /// The execs per second in the history of a host.
-const USUAL: u32 = 15;
+const USUAL: u64 = 15;
 
 /// The name of an alert and its host, which is empty if the alert has none.
 pub(crate) type Alert = (String, String);
@@ -33,12 +33,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts Prometheus for these hosts, one of which has a history of a day.
-    pub(crate) fn start(hosts: &[(&str, SocketAddr)], with_history: &str) -> Self {
+    /// Starts Prometheus for these hosts and with a [`history`] of these series.
+    pub(crate) fn start(hosts: &[(&str, SocketAddr)], past: &[(String, u64)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("rules")).unwrap();
         write_rules(&dir.path().join("rules"));
-        std::fs::write(dir.path().join("history"), history(with_history)).unwrap();
+        std::fs::write(dir.path().join("history"), history(past)).unwrap();
         promtool(
             dir.path(),
             &[
@@ -140,25 +140,32 @@ fn firing((name, host): &Alert) -> String {
     format!("ALERTS{{alertstate=\"firing\", alertname=\"{name}\", instance=\"{host}\", {OURS}}}")
 }
 
-/// Returns the recorded series of a host with a constant rate of execs, without bursts, for half an
-/// hour, which stands for more than a day at 60 times the speed.
-fn history(host: &str) -> String {
+/// The recorded series of a host with a constant rate of execs, without bursts, and their values.
+pub(crate) fn usual_execs(host: &str) -> [(String, u64); 2] {
+    [
+        ("instance:execsnoop_execs:rate5m", USUAL),
+        ("instance:execsnoop_burst_seconds:increase10m", 0),
+    ]
+    .map(|(name, value)| {
+        let series = format!("{name}{{job=\"execsnoopd\",instance=\"{host}\"}}");
+        (series, value)
+    })
+}
+
+/// Returns a history in which series have constant values for half an hour, which stands for more than a
+/// day at 60 times the speed.
+fn history(series: &[(String, u64)]) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs();
-    let labels = format!("job=\"execsnoopd\",instance=\"{host}\"");
-    let families = [
-        ("instance:execsnoop_execs:rate5m", USUAL),
-        ("instance:execsnoop_burst_seconds:increase10m", 0),
-    ];
-    let families = families.map(|(name, value)| {
-        let samples =
-            (now - 30 * 60..now - 10).map(|time| format!("{name}{{{labels}}} {value} {time}\n"));
+    let families = series.iter().map(|(series, value)| {
+        let name = series.split('{').next().unwrap();
+        let samples = (now - 30 * 60..now - 10).map(|time| format!("{series} {value} {time}\n"));
         format!(
             "# TYPE {name} gauge\n{}",
             samples.collect::<Vec<_>>().concat()
         )
     });
-    format!("{}# EOF\n", families.concat())
+    format!("{}# EOF\n", families.collect::<Vec<_>>().concat())
 }

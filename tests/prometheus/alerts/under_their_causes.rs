@@ -1,4 +1,4 @@
-//! Tests of the alerts that [`shipped`] does not cover. Most of them fire only after some time, so
+//! Tests of the alerts that [`shipped`] and [`jobs`] do not cover. Most of them fire only after some time, so
 //! time passes faster here.
 //!
 //! The daemons, Prometheus, the programs, the full buffers and tallies, and the thresholds are real.
@@ -22,8 +22,8 @@ use execsnoopd::config::Config;
 use execsnoopd::record::Kind;
 use rustix::process::Signal;
 
-use super::shipped;
-use super::site::{Site, alert};
+use super::site::{Site, alert, usual_execs};
+use super::{jobs, shipped};
 use testkit::bytes::encode;
 use testkit::compiled::ways;
 use testkit::daemon::{Daemon, configured};
@@ -47,7 +47,7 @@ fn capturing(what: &str, by: &str) -> String {
 /// A watch of this name, on the hosts for which its absence is no cause of an alert. No process has
 /// this user. It counts no exits, which would fill the tally while a storm keeps the daemon from draining
 /// it.
-const WATCH: &str =
+pub(crate) const WATCH: &str =
     "[[watch]]\nname = \"service-user-shell\"\nuid = [4294967294]\norigin = [\"unlinked\"]\n";
 
 /// More events than fit into buffers of one page, which hold about 40 events per CPU.
@@ -123,7 +123,7 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_no_other_does() {
         ("unwatched", unwatched.address),
         ("claiming", claiming.address),
     ];
-    let site = Site::start(&hosts, "storming");
+    let site = Site::start(&hosts, &usual_execs("storming"));
     site.await_quiet(
         hosts.len(),
         &[
@@ -215,5 +215,6 @@ fn each_of_the_other_alerts_fires_under_its_cause_and_no_other_does() {
 
     let mut driven: BTreeSet<_> = fired.into_iter().map(|(name, _)| name).collect();
     driven.extend(shipped::DRIVEN.map(str::to_owned));
+    driven.extend(jobs::DRIVEN.map(str::to_owned));
     assert_eq!(driven, shipped_alerts());
 }
