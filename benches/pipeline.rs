@@ -15,10 +15,10 @@ use execsnoopd::config::Config;
 use execsnoopd::metrics::{Format, Metrics};
 use execsnoopd::names::users::Users;
 use execsnoopd::pipeline::aggregator::Aggregator;
-use execsnoopd::pipeline::cgroup_cache::Cgroups;
 use execsnoopd::pipeline::continuity::Continuity;
 use execsnoopd::pipeline::flush::Control;
 use execsnoopd::pipeline::message::Message;
+use execsnoopd::pipeline::name_cache::Names;
 use execsnoopd::pipeline::reader::Reader;
 use execsnoopd::pipeline::saved::State;
 use execsnoopd::pipeline::series;
@@ -101,7 +101,7 @@ fn aggregate(c: &mut Criterion) {
         let mut aggregator = aggregator();
         group.bench_function(BenchmarkId::from_parameter(comms), |b| {
             b.iter_batched(
-                || Message::Events(events.clone(), Cgroups::new()),
+                || Message::Events(events.clone(), Names::default()),
                 |message| aggregator.apply(message),
                 BatchSize::SmallInput,
             );
@@ -127,7 +127,7 @@ fn aggregate_new_names(c: &mut Criterion) {
                 event.subject.comm[..8].copy_from_slice(&number.to_be_bytes());
                 event
             });
-            Message::Events(events.collect(), Cgroups::new())
+            Message::Events(events.collect(), Names::default())
         };
         aggregator.apply(new_names(max_series));
         group.bench_function(BenchmarkId::from_parameter(max_series), |b| {
@@ -166,7 +166,7 @@ fn aggregate_renamed(c: &mut Criterion) {
             let id = BenchmarkId::new(format!("{} rules", rules.len()), comms);
             group.bench_function(id, |b| {
                 b.iter_batched(
-                    || Message::Events(events.clone(), Cgroups::new()),
+                    || Message::Events(events.clone(), Names::default()),
                     |message| aggregator.apply(message),
                     BatchSize::SmallInput,
                 );
@@ -188,7 +188,7 @@ fn decode_and_aggregate(c: &mut Criterion) {
                     .iter()
                     .map(|bytes| Event::decode(black_box(bytes)).unwrap())
                     .collect();
-                aggregator.apply(Message::Events(decoded, Cgroups::new()))
+                aggregator.apply(Message::Events(decoded, Names::default()))
             });
         });
     }
@@ -235,6 +235,10 @@ impl Source for Refilled {
     }
 
     fn cgroup_path(&mut self, _: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn exe_name(&mut self, _: u64) -> io::Result<Option<Vec<u8>>> {
         Ok(None)
     }
 
@@ -300,7 +304,7 @@ fn save(c: &mut Criterion) {
             };
             (subject, count)
         });
-        aggregator.apply(Message::Tally(tallied.collect(), Cgroups::new()));
+        aggregator.apply(Message::Tally(tallied.collect(), Names::default()));
         let mut file = StateFile::create().unwrap();
         let mut save = || {
             let state = State {

@@ -33,6 +33,7 @@ const enum kind *const volatile btf_kind;
 const enum outcome *const volatile btf_outcome;
 const enum origin *const volatile btf_origin;
 const enum fact *const volatile btf_fact;
+const enum exe *const volatile btf_exe;
 const struct traced *const volatile btf_traced;
 
 struct {

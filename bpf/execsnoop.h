@@ -60,12 +60,21 @@ enum fact {
 	FACT_INJECTED = 0x40,         /* put into a pid namespace from outside */
 };
 
+/* Ids of the names of files that are not the id of a name. */
+enum exe {
+	EXE_NONE = 0,     /* not an exec, or not asked for */
+	EXE_UNKNOWN = 1,  /* the hook does not show the file, or its name was not kept */
+	EXE_UNWANTED = 2, /* a filter rejects the name */
+	EXE_MAX,
+};
+
 /* What counters group by; also the key of the tally. What is not asked for is 0. */
 struct subject {
 	__u64 cgroup_id; /* cgroup v2 id; without cgroup v2, the root's; 0 if not read */
-	__u32 uid;       /* real uid in the initial user namespace */
-	__s32 retval;    /* of an exec: 0; of a failed exec: the negative errno; of an
-			  * exit in the live stream: the status as in wait(2), else 0 */
+	__u64 exe;    /* of an exec: id of the name of the file that runs, or enum exe */
+	__u32 uid;    /* real uid in the initial user namespace */
+	__s32 retval; /* of an exec: 0; of a failed exec: the negative errno; of an
+		       * exit in the live stream: the status as in wait(2), else 0 */
 	__u8 comm[COMM_LEN];        /* name of the program, after the exec */
 	__u8 parent_comm[COMM_LEN]; /* name of the real parent process */
 	__u32 login; /* uid in the initial user namespace of who logged in, plus 1; 0 of a
@@ -115,12 +124,17 @@ struct traced {
 };
 
 /* NAME_MAX of include/uapi/linux/limits.h, and a NUL. */
-#define CGROUP_NAME_LEN 256
+#define NAME_LEN 256
 
 /* The name of a cgroup in its parent's directory. */
 struct cgroup_name {
 	__u64 parent_id; /* 0 for the root */
-	__u8 name[CGROUP_NAME_LEN];
+	__u8 name[NAME_LEN];
+};
+
+/* The name of a file in its directory, padded with NULs. */
+struct exe_name {
+	__u8 name[NAME_LEN];
 };
 
 /* The slots of `tally_in_use`: that of failed execs is empty if nothing counts them by
@@ -202,10 +216,10 @@ struct ledger {
 	__u64 seen; /* all observations */
 };
 
-_Static_assert(sizeof(struct subject) == 56, "struct subject is 56 bytes");
-_Static_assert(sizeof(struct traced) == 2216, "struct traced is 2216 bytes");
+_Static_assert(sizeof(struct subject) == 64, "struct subject is 64 bytes");
+_Static_assert(sizeof(struct traced) == 2224, "struct traced is 2224 bytes");
 _Static_assert(sizeof(struct cgroup_name) == 264, "struct cgroup_name is 264 bytes");
-_Static_assert(sizeof(struct event) == 88, "struct event is 88 bytes");
+_Static_assert(sizeof(struct event) == 96, "struct event is 96 bytes");
 _Static_assert(sizeof(struct failures) == 4096, "struct failures is 4096 bytes");
 _Static_assert(sizeof(struct exits) == 3224, "struct exits is 3224 bytes");
 _Static_assert(sizeof(struct ledger) == 120, "struct ledger is 120 bytes");

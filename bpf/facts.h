@@ -10,6 +10,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#include "exe.h"
 #include "execsnoop.h"
 
 /* Whether each fact is used. Set before load. */
@@ -118,6 +119,8 @@ static __always_inline void add_exec_typed(struct subject *subject,
 		subject->origin = origin_of(inode, inode->__i_nlink, inode->i_sb->s_magic,
 					    inode->i_uid.val);
 	}
+	if (with_exe)
+		subject->exe = name_exe(bprm->file->f_path.dentry);
 	if (with_elevated && BPF_CORE_READ_BITFIELD(bprm, secureexec) &&
 	    may_elevate(task->atomic_flags))
 		subject->facts |= FACT_ELEVATED;
@@ -146,6 +149,8 @@ static __always_inline void add_exec(struct subject *subject, struct task_struct
 					    BPF_CORE_READ(inode, i_sb, s_magic),
 					    BPF_CORE_READ(inode, i_uid.val));
 	}
+	if (with_exe)
+		subject->exe = name_exe(BPF_CORE_READ(bprm, file, f_path.dentry));
 	if (with_elevated && BPF_CORE_READ_BITFIELD_PROBED(bprm, secureexec) &&
 	    may_elevate(BPF_CORE_READ(task, atomic_flags)))
 		subject->facts |= FACT_ELEVATED;
@@ -158,6 +163,8 @@ static __always_inline void add_exec_without_file(struct subject *subject,
 {
 	if (with_origin)
 		subject->origin = ORIGIN_UNKNOWN;
+	if (with_exe)
+		subject->exe = only_exes ? EXE_UNWANTED : EXE_UNKNOWN;
 	if (with_elevated)
 		subject->facts |= FACT_ELEVATED_UNKNOWN;
 	add_entry(subject, task);

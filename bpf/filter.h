@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include "cgroup.h"
+#include "exe.h"
 #include "execsnoop.h"
 
 /* The most values of a filter. */
@@ -97,6 +98,8 @@ static __always_inline bool is_wanted(const struct event *event, struct task_str
 	if (only_login && subject->login != wanted_login)
 		return false;
 	if (wanted_origins && !(wanted_origins & 1U << subject->origin))
+		return false;
+	if (only_exes && subject->exe == EXE_UNWANTED)
 		return false;
 	if ((subject->facts & wanted_facts) != wanted_facts)
 		return false;

@@ -193,6 +193,20 @@ struct mm_struct {
 	unsigned long arg_end;
 };
 
+/* include/linux/dcache.h */
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+/* include/linux/path.h */
+struct path {
+	struct dentry *dentry;
+};
+
 /* include/linux/fs.h; __i_nlink is in a union with i_nlink, which is constant */
 struct super_block {
 	unsigned long s_magic;
@@ -206,6 +220,7 @@ struct inode {
 
 struct file {
 	struct inode *f_inode;
+	struct path f_path;
 };
 
 /* include/linux/binfmts.h */

@@ -1,8 +1,8 @@
 //! Records of the kernel side: decoding and encoding a record again gives the same bytes.
 
 use execsnoopd::record::{
-    CgroupName, DecodeError, Event, Ledger, Observation, Subject, Text, Traced, decode_cgroup_name,
-    decode_failures, decode_ledger, decode_tally_count,
+    CgroupName, DecodeError, Event, ExeName, Ledger, Observation, Subject, Text, Traced,
+    decode_cgroup_name, decode_exe_name, decode_failures, decode_ledger, decode_tally_count,
 };
 
 use crate::up_to_the_edge;
@@ -10,9 +10,9 @@ use testkit::bytes::{encode, encode_count, encode_subject};
 
 /// Sizes of the records in `bpf/execsnoop.h`. These and the offsets below are written by hand, so
 /// that they do not depend on the code under test.
-const SUBJECT: usize = 56;
-const EVENT: usize = 88;
-const TRACED: usize = 2216;
+const SUBJECT: usize = 64;
+const EVENT: usize = 96;
+const TRACED: usize = 2224;
 const LEDGER: usize = 120;
 const TALLY_COUNT: usize = 24;
 
@@ -64,13 +64,14 @@ fn check_what_has_one_size(bytes: &[u8]) {
             Err(error) => assert_eq!(error, uncounted(bytes)),
         }
     }
-    let (count, ledger, failures, name) = up_to_the_edge::look(bytes, |bytes| {
+    let (count, ledger, failures, name, exe) = up_to_the_edge::look(bytes, |bytes| {
         let (count, ledger) = (decode_tally_count(bytes), decode_ledger(bytes));
         (
             count,
             ledger,
             decode_failures(bytes),
             decode_cgroup_name(bytes),
+            decode_exe_name(bytes),
         )
     });
     match count {
@@ -102,11 +103,15 @@ fn check_what_has_one_size(bytes: &[u8]) {
         }
         Err(error) => assert!(bytes.len() != 264 && error == DecodeError::Length(bytes.len())),
     }
+    match exe {
+        Ok(ExeName { name }) => assert_eq!(name, bytes),
+        Err(error) => assert!(bytes.len() != 256 && error == DecodeError::Length(bytes.len())),
+    }
 }
 
 /// Returns what is wrong with a subject that the kernel side does not send.
 fn uncounted(bytes: &[u8]) -> DecodeError {
-    let (kind, outcome, origin) = (bytes[52], bytes[53], bytes[54]);
+    let (kind, outcome, origin) = (bytes[60], bytes[61], bytes[62]);
     match kind {
         4.. => return DecodeError::Kind(kind),
         _ if origin > 5 => return DecodeError::Origin(origin),
@@ -116,7 +121,7 @@ fn uncounted(bytes: &[u8]) -> DecodeError {
         }
         kind => assert_eq!(kind, 1),
     }
-    let retval = int(bytes, 12).cast_signed();
+    let retval = int(bytes, 20).cast_signed();
     assert!(!(-255..0).contains(&retval));
     DecodeError::Errno(retval)
 }
@@ -148,7 +153,7 @@ fn encode_ledger(ledger: &Ledger) -> Vec<u8> {
 /// Clears both names of a subject, or of a record that begins with one, after their first NUL.
 fn clean(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
-    for name in [16..32, 32..48] {
+    for name in [24..40, 40..56] {
         let name = &mut bytes[name];
         let end = until_nul(name).len();
         name[end..].fill(0);
@@ -166,15 +171,15 @@ fn int(bytes: &[u8], at: usize) -> u32 {
 
 fn path(bytes: &[u8]) -> Option<Text> {
     let path = Text {
-        bytes: until_nul(&bytes[104..616]).to_vec(),
-        is_truncated: bytes[96] != 0,
+        bytes: until_nul(&bytes[304..816]).to_vec(),
+        is_truncated: bytes[104] != 0,
     };
-    (int(bytes, 88) > 0).then_some(path)
+    (int(bytes, 96) > 0).then_some(path)
 }
 
 fn args(bytes: &[u8]) -> Option<Text> {
-    let size = int(bytes, 92) as usize;
-    let there = &bytes[616..TRACED];
+    let size = int(bytes, 100) as usize;
+    let there = &bytes[816..TRACED];
     let args = Text {
         bytes: there[..size.min(there.len())].to_vec(),
         is_truncated: size > there.len(),

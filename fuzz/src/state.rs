@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use execsnoopd::pipeline::aggregator::Aggregator;
-use execsnoopd::pipeline::cgroup_cache::Cgroups;
 use execsnoopd::pipeline::flush::Flush;
 use execsnoopd::pipeline::message::Message;
+use execsnoopd::pipeline::name_cache::Names;
 use execsnoopd::pipeline::saved::State;
 use execsnoopd::pipeline::view::{Label, View};
 use execsnoopd::record::{Event, Kind};
@@ -48,7 +48,7 @@ fn resume(state: State) {
     let attributed = before.execs - before.unattributed;
     aggregator.apply(Message::Events(
         vec![Event::default(); usize::try_from(EXECS).expect("a small number")],
-        Cgroups::new(),
+        Names::default(),
     ));
     let mut flush = Flush {
         is_scrape: true,

@@ -67,6 +67,7 @@ pub(super) struct Leftover {
     /// Subjects and their counts.
     pub(super) tally: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) cgroup_names: Option<MapHandle>,
+    pub(super) exe_names: Option<MapHandle>,
 }
 
 /// Dropping it detaches the program, if nobody else holds a descriptor of the link.
@@ -159,6 +160,7 @@ impl Capture {
         let mut skel = object::load(&mut object, hooks, transport, cpus, options, is_paused)?;
         let is_needed = |name: &str| match name {
             "cgroup_names" => options.inputs.contains(&Input::Cgroup),
+            "exe_names" => options.inputs.contains(&Input::Exe),
             "failures" => hooks.iter().any(|hook| hook.kind == Kind::Failure),
             _ => skel.maps.failure_tally_a.autocreate(),
         };
@@ -168,6 +170,8 @@ impl Capture {
         let opening = |e| Error::setup("opening the tally", &e);
         let tally = tally_of(&maps).map_err(opening)?;
         let failure_tally = failure_tally_of(&maps).map_err(opening)?;
+        object::accept_exes(&skel, &options.live.exes)
+            .map_err(|e| Error::setup("storing the names of a filter", &e))?;
         let attached = object::attach(&mut skel, hooks)
             .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
         // Closes its descriptors.

@@ -210,6 +210,7 @@ impl Replacement {
         }
         new.base = base_after(&old, base).map_err(failed)?;
         leftover.cgroup_names = old.maps.cgroup_names;
+        leftover.exe_names = old.maps.exe_names;
         new.leftover = leftover;
         info!(
             unobserved_us = u64::try_from(unobserved.as_micros()).unwrap_or(u64::MAX),

@@ -25,9 +25,10 @@ const BSS_KEY: [u8; 4] = 0_u32.to_ne_bytes();
 pub(super) const FAILURE_TALLY: [&str; 2] = ["failure_tally_a", "failure_tally_b"];
 
 /// The maps of [`Maps`] that only some options need.
-pub(super) const OPTIONAL: [&str; 4] = [
+pub(super) const OPTIONAL: [&str; 5] = [
     "failures",
     "cgroup_names",
+    "exe_names",
     FAILURE_TALLY[0],
     FAILURE_TALLY[1],
 ];
@@ -44,6 +45,8 @@ pub(super) struct Maps {
     pub(super) exits: MapHandle,
     /// If the names of cgroups are kept.
     pub(super) cgroup_names: Option<MapHandle>,
+    /// If the names of files are kept.
+    pub(super) exe_names: Option<MapHandle>,
     pub(super) tally_in_use: Arc<MapHandle>,
     pub(super) tally_a: Arc<MapHandle>,
     pub(super) tally_b: Arc<MapHandle>,
@@ -100,6 +103,7 @@ impl Maps {
             failures: optional("failures", &maps.failures)?,
             exits: own(&maps.exits)?,
             cgroup_names: optional("cgroup_names", &maps.cgroup_names)?,
+            exe_names: optional("exe_names", &maps.exe_names)?,
             tally_in_use: own(&maps.tally_in_use)?.into(),
             tally_a: own(&maps.tally_a)?.into(),
             tally_b: own(&maps.tally_b)?.into(),
@@ -155,11 +159,15 @@ impl Maps {
         let maps = names(transport).into_iter().zip(maps.map(AsFd::as_fd));
         let tally = self.failure_tally.iter().flatten();
         let tally = FAILURE_TALLY.into_iter().zip(tally.map(|map| map.as_fd()));
-        let failures = self.failures.iter();
-        let failures = failures.map(|map| ("failures", map.as_fd()));
-        let names = self.cgroup_names.iter();
-        let names = names.map(|map| ("cgroup_names", map.as_fd()));
-        maps.chain(failures).chain(names).chain(tally)
+        let optional = [
+            ("failures", &self.failures),
+            ("cgroup_names", &self.cgroup_names),
+            ("exe_names", &self.exe_names),
+        ];
+        let optional = optional
+            .into_iter()
+            .filter_map(|(name, map)| Some((name, map.as_ref()?.as_fd())));
+        maps.chain(optional).chain(tally)
     }
 
     /// Makes the programs observe nothing from now on. Returns the time since when they do not, which

@@ -6,7 +6,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, OwnedFd};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, OpenObject};
+use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, OpenObject};
 
 use super::error::Error;
 use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
@@ -26,6 +26,9 @@ const RING_HEADER: usize = 8;
 
 /// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
+
+/// The number of files whose names are kept, at 528 bytes each in two maps.
+const EXE_NAMES: usize = 4096;
 
 /// Slots for what is kept of processes from their exit until the kernel frees them, 32 bytes each. A
 /// power of two, and at least the default of `kernel.pid_max`, with which no two processes share a
@@ -147,6 +150,20 @@ pub(super) fn load<'a>(
         let entries = lru_entries(CGROUP_NAMES, cpus);
         names.set_max_entries(entries).map_err(&configuring)?;
     }
+    if reads(Input::Exe) {
+        let entries = lru_entries(EXE_NAMES, cpus);
+        let maps = &mut open.maps;
+        maps.exe_ids
+            .set_max_entries(entries)
+            .map_err(&configuring)?;
+        maps.exe_names
+            .set_max_entries(entries)
+            .map_err(&configuring)?;
+        let wanted = number(&options.live.exes).max(1);
+        maps.wanted_exes
+            .set_max_entries(wanted)
+            .map_err(&configuring)?;
+    }
     if with_failures {
         create_failure_tally(&mut open, true).map_err(&configuring)?;
     }
@@ -172,6 +189,7 @@ fn set_inputs(rodata: &mut types::rodata, options: &Options) {
     let reads = |input| u8::from(options.inputs.contains(&input));
     rodata.with_parent_comm = reads(Input::ParentComm);
     rodata.with_cgroup = reads(Input::Cgroup);
+    rodata.with_exe = reads(Input::Exe);
     rodata.with_loginuid = reads(Input::Loginuid);
     rodata.with_entry = reads(Input::Fact(Fact::Entry));
     rodata.with_origin = reads(Input::Fact(Fact::Origin));
@@ -187,6 +205,7 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
         cgroup_id,
         pid,
         loginuid,
+        exes,
         origins,
         facts,
         process,
@@ -213,6 +232,7 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
     rodata.wanted_pid = pid.unwrap_or_default();
     rodata.only_login = u8::from(loginuid.is_some());
     rodata.wanted_login = loginuid.map_or(0, |uid| uid.wrapping_add(1));
+    rodata.only_exes = u8::from(!exes.is_empty());
     rodata.wanted_origins = origins.iter().fold(0, |bits, origin| bits | 1 << origin);
     let bits = facts.iter().map(|(fact, value)| fact.bit(*value));
     rodata.wanted_facts = bits.fold(0, |all, bit| all | bit);
@@ -267,6 +287,20 @@ fn select(
             .to_str()
             .is_some_and(|name| chosen.contains(name));
         program.set_autoload(load);
+    }
+    Ok(())
+}
+
+/// Makes the names of files known that a filter accepts.
+pub(super) fn accept_exes(skel: &ExecsnoopSkel<'_>, exes: &[Vec<u8>]) -> libbpf_rs::Result<()> {
+    for exe in exes {
+        let mut name = types::exe_name::default();
+        for (byte, of) in name.name.iter_mut().zip(exe) {
+            *byte = *of;
+        }
+        skel.maps
+            .wanted_exes
+            .update(&name.name, &[1], MapFlags::ANY)?;
     }
     Ok(())
 }

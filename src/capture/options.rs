@@ -50,6 +50,8 @@ pub enum Input {
     ParentComm,
     /// The id of the cgroup. The programs keep its name.
     Cgroup,
+    /// The id of the name of the file that is executed. The programs keep its name.
+    Exe,
     /// The user who logged in.
     Loginuid,
     Fact(Fact),
@@ -72,6 +74,8 @@ pub struct Live {
     pub pid: Option<u32>,
     /// Only observations of processes that this user has started who logged in.
     pub loginuid: Option<u32>,
+    /// Only execs of files with one of these names, which are not longer than a name can be; none: all.
+    pub exes: Vec<Vec<u8>>,
     /// Only execs whose file has one of these origins; none: all.
     pub origins: Vec<FactValue>,
     /// Only observations with all of these facts.

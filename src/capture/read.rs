@@ -75,13 +75,7 @@ impl Source for Capture {
         let own = self.maps.cgroup_names.as_ref();
         let earlier = self.leftover.cgroup_names.as_ref();
         let path = cgroup::path(id, |id| {
-            let mut name = None;
-            for names in [own, earlier].into_iter().flatten() {
-                if name.is_none() {
-                    let found = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
-                    name = found.map_err(io::Error::other)?;
-                }
-            }
+            let name = look_up([own, earlier], id)?;
             let decode =
                 |bytes: Vec<u8>| record::decode_cgroup_name(&bytes).map_err(io::Error::other);
             name.map(decode).transpose()
@@ -93,6 +87,15 @@ impl Source for Capture {
             let _ = names.delete(&id.to_ne_bytes());
         }
         Ok(path)
+    }
+
+    fn exe_name(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
+        let own = self.maps.exe_names.as_ref();
+        let earlier = self.leftover.exe_names.as_ref();
+        let name = look_up([own, earlier], id)?;
+        let decode = |bytes: Vec<u8>| record::decode_exe_name(&bytes).map_err(io::Error::other);
+        let name = name.map(decode).transpose()?;
+        Ok(name.map(|of| record::nul_terminated(&of.name).to_vec()))
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {
@@ -116,6 +119,17 @@ impl Source for Capture {
             self.links.clear();
         }
     }
+}
+
+/// Returns the value of an id in the first of these maps that has it.
+fn look_up(maps: [Option<&MapHandle>; 2], id: u64) -> io::Result<Option<Vec<u8>>> {
+    for map in maps.into_iter().flatten() {
+        let found = map.lookup(&id.to_ne_bytes(), MapFlags::ANY);
+        if let Some(value) = found.map_err(io::Error::other)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn add_ledgers(maps: &Maps, sums: &mut Ledgers) -> io::Result<()> {

@@ -36,6 +36,9 @@ pub trait Source: Send {
     /// it is not known.
     fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>>;
 
+    /// The name of a file that was executed. None if it is not known.
+    fn exe_name(&mut self, id: u64) -> io::Result<Option<Vec<u8>>>;
+
     fn programs(&mut self) -> Vec<ProgramStats>;
 
     /// Ends what this process reads: detaches the programs or, if a later daemon may continue with

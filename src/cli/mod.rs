@@ -122,6 +122,10 @@ pub struct Trace {
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
     pub comm: Vec<Name>,
 
+    /// Only execs of a file with this name (for a script, that of its interpreter). Can be repeated
+    #[arg(long, value_name = "NAME", value_parser = parse_exe)]
+    pub exe: Vec<FileName>,
+
     /// Only programs whose parent has this name
     #[arg(long, value_name = "NAME", value_parser = parse_comm)]
     pub parent: Option<Name>,
@@ -206,6 +210,22 @@ fn parse_comm(text: &str) -> Result<Name, String> {
     parse::comm(text).map(Name)
 }
 
+/// The name of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileName(pub Vec<u8>);
+
+/// Parses the name of a file. What the kernel side does not know cannot be asked for.
+fn parse_exe(text: &str) -> Result<FileName, String> {
+    let name = parse::exe(text)?;
+    if name.is_empty() {
+        return Err(format!(
+            "names that are not known cannot be asked for; write \"\\x75nknown\" for a file \
+             named {text:?}"
+        ));
+    }
+    Ok(FileName(name))
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text);
     duration.map_err(|_| "expected a duration such as 90s or 5m".to_owned())
@@ -250,6 +270,8 @@ pub enum Column {
     /// Name of the parent process
     #[value(name = "parent_comm")]
     ParentComm,
+    /// Name of the file of an exec
+    Exe,
     /// systemd unit
     Unit,
     /// Short container ID

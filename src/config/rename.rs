@@ -13,7 +13,7 @@ use crate::pipeline::view::{Label, MAX_COMM};
 /// What a view shows for that which has no series.
 const OTHER: &str = "other";
 
-/// What a view shows for the labels of an unknown cgroup.
+/// What a view shows for the labels of an unknown cgroup and for an unknown file.
 const UNKNOWN: &str = "unknown";
 
 /// Rules by label: pairs of an expression and what replaces its matches. All of them are checked
@@ -60,7 +60,7 @@ fn of_label(
         ));
     }
     let pairs = rules.iter().map(|rule| match rule.as_slice() {
-        [pattern, new] if new == OTHER || (new == UNKNOWN && label.is_of_cgroup()) => Err(format!(
+        [pattern, new] if new == OTHER || (new == UNKNOWN && (label.is_of_cgroup() || label.is_exe())) => Err(format!(
             "{pattern:?} cannot become {new:?}, which has a meaning of its own; `where` moves execs \
              to `other`"
         )),

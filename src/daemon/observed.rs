@@ -53,6 +53,7 @@ pub(super) fn inputs(config: &Config) -> BTreeSet<Input> {
 fn input(label: &Label) -> Option<Input> {
     match label {
         Label::Comm | Label::Uid | Label::User => None,
+        Label::Exe => Some(Input::Exe),
         Label::ParentComm => Some(Input::ParentComm),
         Label::Loginuid | Label::LoginUser => Some(Input::Loginuid),
         Label::Fact(fact) => Some(Input::Fact(*fact)),

@@ -194,6 +194,11 @@ impl Execs<'_> {
                 "Execs in cgroups whose name is not known. Their labels from the cgroup are `unknown`.",
                 [plain(snapshot.unknown_cgroup_execs)],
             ),
+            counter(
+                "execsnoop_unknown_exe_execs_total",
+                "Execs of files whose name is not known. Their label `exe` is `unknown`.",
+                [plain(snapshot.unknown_exe_execs)],
+            ),
             gauge(
                 "execsnoop_ledger_difference",
                 "What the kernel saw minus what is accounted for; 0 in normal operation.",

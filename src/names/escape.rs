@@ -5,16 +5,41 @@ use std::fmt::Write;
 /// The label value of everything that has no series of its own.
 pub const OTHER: &str = "other";
 
+/// The value of a label whose name is not known.
+pub const UNKNOWN: &str = "unknown";
+
 /// Returns a label value for these bytes: like [`printable`], but never [`OTHER`]. A program of
 /// that name becomes `\x6fther`.
 pub fn escape(bytes: &[u8]) -> String {
-    if bytes == OTHER.as_bytes() {
-        let mut value = String::new();
-        escape_bytes(&mut value, &bytes[..1]);
-        value.push_str(&OTHER[1..]);
-        return value;
+    but_not(OTHER, bytes)
+}
+
+/// Returns text for the name of a file, which is empty if it is not known: like [`printable`], but
+/// [`UNKNOWN`] for that only. A file of that name becomes `\x75nknown`.
+pub fn printable_or_unknown(name: &[u8]) -> String {
+    if name.is_empty() {
+        return UNKNOWN.to_owned();
     }
-    printable(bytes)
+    but_not(UNKNOWN, name)
+}
+
+/// Returns a label value for the name of a file, which is empty if it is not known.
+pub fn escape_or_unknown(name: &[u8]) -> String {
+    if name == OTHER.as_bytes() {
+        return escape(name);
+    }
+    printable_or_unknown(name)
+}
+
+/// Like [`printable`], but escapes the first byte of a word that has a meaning of its own.
+fn but_not(word: &str, bytes: &[u8]) -> String {
+    if bytes != word.as_bytes() {
+        return printable(bytes);
+    }
+    let mut value = String::new();
+    escape_bytes(&mut value, &bytes[..1]);
+    value.push_str(&word[1..]);
+    value
 }
 
 /// Returns text for these bytes. Printable UTF-8 is unchanged, except that each backslash and each
@@ -34,14 +59,17 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
-/// Returns the bytes for which [`escape`] or [`printable`] returns this text. Text that neither can
-/// return stands for its own bytes, so that a unit can also be given as systemd writes it: the
-/// `\x2d` in `a\x2db.service` is not decoded, because neither function escapes a `-`.
+/// Returns the bytes for which one of these functions returns this text. Text that none can return stands for its own bytes, so that a unit can also be given as systemd writes it: the
+/// `\x2d` in `a\x2db.service` is not decoded, because none escapes a `-`.
 pub fn unescape(text: &str) -> Vec<u8> {
     let bytes = decode(text);
-    let is_shown = [printable(&bytes), escape(&bytes)]
-        .iter()
-        .any(|shown| shown == text);
+    let is_shown = [
+        printable(&bytes),
+        but_not(OTHER, &bytes),
+        but_not(UNKNOWN, &bytes),
+    ]
+    .iter()
+    .any(|shown| shown == text);
     if is_shown { bytes } else { text.into() }
 }
 
@@ -101,6 +129,23 @@ mod tests {
     fn a_program_named_other_cannot_pass_for_the_rest() {
         assert_eq!(escape(b"other"), "\\x6fther");
         assert_eq!(escape(b"others"), "others");
+    }
+
+    #[test]
+    fn a_file_named_unknown_cannot_pass_for_one_whose_name_is_not_known() {
+        for (name, shown, value) in [
+            (&b""[..], "unknown", "unknown"),
+            (b"unknown", "\\x75nknown", "\\x75nknown"),
+            (b"other", "other", "\\x6fther"),
+            (b"ls", "ls", "ls"),
+        ] {
+            assert_eq!(printable_or_unknown(name), shown);
+            assert_eq!(escape_or_unknown(name), value);
+            if !name.is_empty() {
+                assert_eq!(unescape(shown), name);
+                assert_eq!(unescape(value), name);
+            }
+        }
     }
 
     proptest! {

@@ -316,6 +316,7 @@ fn part_headings(number: &str) -> Markup {
 fn heading(labels: &[Label]) -> String {
     let names = grouping(labels).map(|label| match label {
         Label::Comm => "programs",
+        Label::Exe => "files",
         Label::ParentComm => "parents",
         Label::Uid | Label::User => "users",
         Label::Unit => "units",
@@ -342,6 +343,7 @@ fn heading(labels: &[Label]) -> String {
 fn column(label: &Label) -> &str {
     match label {
         Label::Comm => "Program",
+        Label::Exe => "File",
         Label::ParentComm => "Parent",
         Label::Uid => "UID",
         Label::User => "User",

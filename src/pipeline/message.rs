@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::flush::Flush;
+use crate::pipeline::name_cache::Names;
 use crate::pipeline::view::View;
 use crate::pipeline::watch::Watch;
 use crate::record::{Event, Kind, Subject, TallyCount};
 
 #[derive(Debug)]
 pub enum Message<O = Event> {
-    /// Observations from all CPUs, sorted by time, and their cgroups.
-    Events(Vec<O>, Cgroups),
-    /// Counts by subject, from the tally, and their cgroups.
-    Tally(Vec<(Subject, TallyCount)>, Cgroups),
+    /// Observations from all CPUs, sorted by time, and what the ids in them stand for.
+    Events(Vec<O>, Names),
+    /// Counts by subject, from the tally, likewise.
+    Tally(Vec<(Subject, TallyCount)>, Names),
     /// The kernel side has seen this number of execs `at` this time of `CLOCK_MONOTONIC`. The previous
     /// number was still the same at `unchanged_until`.
     Seen {

@@ -8,7 +8,6 @@
 //! it. `aggregator` decides what is counted, `view` in which series, and `watch` on which conditions.
 
 pub mod aggregator;
-pub mod cgroup_cache;
 pub mod change;
 pub mod continuity;
 pub mod flush;
@@ -17,6 +16,7 @@ pub mod history;
 pub mod matcher;
 pub mod message;
 pub(crate) mod missed;
+pub mod name_cache;
 pub mod per_second;
 pub mod reader;
 pub mod saved;

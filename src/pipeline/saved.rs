@@ -52,6 +52,8 @@ pub(super) struct Totals {
     pub(super) unattributed_failures: Failures,
     /// Execs in cgroups whose name is not known.
     pub(super) unknown_cgroup_execs: u64,
+    /// Execs of files whose name is in use and not known.
+    pub(super) unknown_exe_execs: u64,
     /// Processes whose CPU time is in `attributed`.
     pub(super) cpu_times: u64,
     /// Those among them whose parent's name is in use and not known.
@@ -188,6 +190,7 @@ impl Totals {
         let counts = [
             self.attributed.execs,
             self.unknown_cgroup_execs,
+            self.unknown_exe_execs,
             self.cpu_times,
             self.unknown_parents,
             self.undecodable,

@@ -120,6 +120,7 @@ fn values(labels: &[Label], key: &Key, names: &UserNames) -> Vec<String> {
             escape::escape(names.alone(uid))
         }
         Some(uid) => escape::escape(names.beside_uid(uid)),
+        None if label.is_exe() => escape::escape_or_unknown(key.name_of(label, labels)),
         None => escape::escape(key.name_of(label, labels)),
     };
     labels.iter().map(value).collect()

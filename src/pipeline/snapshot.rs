@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub unattributed: u64,
     /// Execs whose program and user are known, but not the name of their cgroup.
     pub unknown_cgroup_execs: u64,
+    /// Execs of files whose name is in use and not known.
+    pub unknown_exe_execs: u64,
     /// The execs among `unattributed` for which the kernel skipped every copy of the program.
     pub missed: u64,
     /// By kind, in the order of [`Kind::ALL`]: the largest number of events for which the kernel

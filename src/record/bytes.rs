@@ -53,6 +53,8 @@ unsafe impl Record for types::traced {}
 // SAFETY: as above.
 unsafe impl Record for types::cgroup_name {}
 // SAFETY: as above.
+unsafe impl Record for types::exe_name {}
+// SAFETY: as above.
 unsafe impl Record for types::failures {}
 // SAFETY: as above.
 unsafe impl Record for types::exits {}

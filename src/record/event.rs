@@ -15,6 +15,9 @@ pub type TallyCount = types::tally_count;
 /// The name of a cgroup: `struct cgroup_name` of `bpf/execsnoop.h`.
 pub type CgroupName = types::cgroup_name;
 
+/// The name of a file that was executed: `struct exe_name` of `bpf/execsnoop.h`.
+pub type ExeName = types::exe_name;
+
 /// A program's name as the kernel keeps it: up to 15 bytes, padded with NULs.
 pub type Comm = [u8; 16];
 
@@ -60,6 +63,10 @@ pub fn decode_tally_count(bytes: &[u8]) -> Result<TallyCount, DecodeError> {
 }
 
 pub fn decode_cgroup_name(bytes: &[u8]) -> Result<CgroupName, DecodeError> {
+    exact(bytes)
+}
+
+pub fn decode_exe_name(bytes: &[u8]) -> Result<ExeName, DecodeError> {
     exact(bytes)
 }
 

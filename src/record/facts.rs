@@ -10,6 +10,12 @@ pub fn loginuid(subject: &Subject) -> u32 {
     subject.login.wrapping_sub(1)
 }
 
+/// Returns the id of the name of the file that was executed, or None if it has none, because the name was
+/// not asked for or is not known.
+pub fn exe_id(subject: &Subject) -> Option<u64> {
+    Some(subject.exe).filter(|exe| *exe >= u64::from(types::exe::EXE_MAX.0))
+}
+
 /// A fact that has one of a few values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fact {

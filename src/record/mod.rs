@@ -16,11 +16,11 @@ mod traced;
 
 pub use self::bytes::DecodeError;
 pub use self::event::{
-    CgroupName, Comm, Event, Observation, Subject, TallyCount, decode_cgroup_name,
-    decode_tally_count, kind, nul_terminated,
+    CgroupName, Comm, Event, ExeName, Observation, Subject, TallyCount, decode_cgroup_name,
+    decode_exe_name, decode_tally_count, kind, nul_terminated,
 };
 pub use self::exits::{ExitCounts, LIFETIME_BUCKETS, WaitStatus, decode_exits, lifetime_bounds_ns};
-pub use self::facts::{Fact, FactValue, NO_LOGIN, is_parent_unknown, loginuid};
+pub use self::facts::{Fact, FactValue, NO_LOGIN, exe_id, is_parent_unknown, loginuid};
 pub use self::failures::{FailureCounts, decode_failures};
 pub use self::kind::Kind;
 pub use self::ledger::{Ledger, Ledgers, decode_ledger};

@@ -22,7 +22,7 @@ proptest! {
             Err(DecodeError::Outcome(outcome)) => prop_assert!(fits && !(1..=5).contains(&outcome)),
         }
         let _ = (Event::decode_subject(&bytes), Traced::decode_subject(&bytes));
-        let _ = (decode_tally_count(&bytes), decode_ledger(&bytes), decode_failures(&bytes), decode_exits(&bytes), decode_cgroup_name(&bytes));
+        let _ = (decode_tally_count(&bytes), decode_ledger(&bytes), decode_failures(&bytes), decode_exits(&bytes), decode_cgroup_name(&bytes), decode_exe_name(&bytes));
     }
 
     #[test]

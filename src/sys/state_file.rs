@@ -20,7 +20,7 @@ pub const MAX_LEN: usize = 32 << 20;
 const MAGIC: [u8; 8] = *b"execsnp\0";
 
 /// The version of the header and of what is encoded in the state. It changes with either.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 const HEADER: usize = 32;
 
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(reason(&file_of(&valid[..9])), of_slot(second_is_short));
         assert_eq!(reason(&file_of(&valid[..36])), of_slot(second_is_short));
         assert_eq!(changed(0, 0), of_slot("it does not begin like a slot"));
-        assert_eq!(changed(8, 2), of_slot("its format has version 2, not 5"));
+        assert_eq!(changed(8, 2), of_slot("its format has version 2, not 6"));
         assert_eq!(changed(16, 9), of_slot("its checksum is wrong"));
         assert_eq!(changed(34, b'X'), of_slot("its checksum is wrong"));
         assert_eq!(

@@ -67,7 +67,12 @@ pub(super) fn check_comm(args: &Trace) -> anyhow::Result<()> {
 
 /// Checks that a filter has not more values than the kernel side compares.
 pub(super) fn check_numbers(args: &Trace) -> anyhow::Result<()> {
-    for (flag, number) in [("--uid", args.uid.len()), ("--comm", args.comm.len())] {
+    let numbers = [
+        ("--uid", args.uid.len()),
+        ("--comm", args.comm.len()),
+        ("--exe", args.exe.len()),
+    ];
+    for (flag, number) in numbers {
         ensure!(
             number <= WANTED,
             "{flag} is given {number} times, but at most {WANTED} values can be compared: run \
@@ -80,6 +85,7 @@ pub(super) fn check_numbers(args: &Trace) -> anyhow::Result<()> {
 /// Checks that what is shown can have the facts of the filters: some are known of an exec alone.
 pub(super) fn check_facts(args: &Trace) -> anyhow::Result<()> {
     let only_at_exec = [
+        ("--exe", !args.exe.is_empty()),
         ("--origin", !args.origin.is_empty()),
         ("--entry", args.entry.is_some()),
         ("--elevated", args.elevated),

@@ -13,7 +13,6 @@ mod row;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -183,6 +182,7 @@ fn live(args: &Trace) -> anyhow::Result<Live> {
         cgroup_id: args.cgroup.as_deref().map(filter::cgroup_id).transpose()?,
         pid: args.pid,
         loginuid: args.loginuid,
+        exes: args.exe.iter().map(|name| name.0.clone()).collect(),
         origins: args.origin.clone(),
         facts: facts.into_iter().flatten().collect(),
         process: true,
@@ -199,6 +199,7 @@ fn live(args: &Trace) -> anyhow::Result<Live> {
 fn inputs(args: &Trace) -> BTreeSet<Input> {
     let columns = args.show.iter().map(|column| match column {
         Column::ParentComm => Input::ParentComm,
+        Column::Exe => Input::Exe,
         Column::Unit | Column::Container => Input::Cgroup,
         Column::Entry => Input::Fact(Fact::Entry),
         Column::Origin => Input::Fact(Fact::Origin),
@@ -209,6 +210,7 @@ fn inputs(args: &Trace) -> BTreeSet<Input> {
     let filters = [
         (args.parent.is_some(), Input::ParentComm),
         (!args.unit.is_empty(), Input::Cgroup),
+        (!args.exe.is_empty(), Input::Exe),
         (args.entry.is_some(), Input::Fact(Fact::Entry)),
         (!args.origin.is_empty(), Input::Fact(Fact::Origin)),
         (args.elevated, Input::Fact(Fact::Elevated)),
@@ -285,15 +287,15 @@ impl Table {
     /// Prints the rows of a message.
     fn take(&mut self, message: Message<Traced>) -> io::Result<()> {
         match message {
-            Message::Events(observed, cgroups) => {
+            Message::Events(observed, names) => {
                 self.clock.follow();
                 for traced in &observed {
                     if self.shown >= self.rows {
                         break;
                     }
-                    let cgroup = cgroups.get(&traced.event().subject.cgroup_id);
-                    if self.is_wanted(1, cgroup) {
-                        let mut row = Row::new(traced, cgroup, &self.clock, &self.inputs);
+                    let names = names.of(&traced.event().subject);
+                    if self.is_wanted(1, names.cgroup) {
+                        let mut row = Row::new(traced, names, &self.clock, &self.inputs);
                         self.processes.complete(&mut row, traced);
                         self.output.row(&row)?;
                         self.shown += 1;
@@ -301,11 +303,11 @@ impl Table {
                 }
                 self.output.flush()?;
             }
-            Message::Tally(counts, cgroups) => {
+            Message::Tally(counts, names) => {
                 self.processes.forget_details();
                 let before = self.lost;
                 for (subject, count) in &counts {
-                    if self.is_wanted(count.count, cgroups.get(&subject.cgroup_id)) {
+                    if self.is_wanted(count.count, names.of(subject).cgroup) {
                         self.lost += count.count;
                     }
                 }
@@ -325,7 +327,7 @@ impl Table {
 
     /// Returns whether to print observations in this cgroup. If that depends on a unit that is not
     /// known, counts them as lost.
-    fn is_wanted(&mut self, observations: u64, cgroup: Option<&Arc<Cgroup>>) -> bool {
+    fn is_wanted(&mut self, observations: u64, cgroup: Option<&Cgroup>) -> bool {
         if self.units.is_empty() {
             return true;
         }

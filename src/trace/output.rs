@@ -215,6 +215,7 @@ impl Columns {
 fn heading(column: Column) -> (&'static str, usize) {
     match column {
         Column::ParentComm => ("PARENT_COMM", 15),
+        Column::Exe => ("EXE", 15),
         Column::Unit => ("UNIT", 24),
         Column::Container => ("CONTAINER", 12),
         Column::Entry => ("ENTRY", 8),
@@ -230,6 +231,7 @@ fn value(column: Column, row: &Row) -> String {
     let flag = |flag: Option<bool>| flag.map_or_else(|| "-".to_owned(), |flag| flag.to_string());
     match column {
         Column::ParentComm => name(Some(&row.parent_comm)),
+        Column::Exe => name(row.exe.as_deref()),
         Column::Unit => name(row.unit.as_deref()),
         Column::Container => name(row.container.as_deref()),
         Column::Entry => name(row.entry),

@@ -3,15 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use crate::capture::Input;
 use crate::cli::Timestamps;
-use crate::names::cgroup::Cgroup;
-use crate::names::escape::printable;
+use crate::names::escape::{printable, printable_or_unknown};
+use crate::pipeline::name_cache::Named;
 use crate::record::{
     self, Comm, Fact, Family, Kind, NO_LOGIN, Observation, Subject, Text, Traced, WaitStatus,
     loginuid, nul_terminated,
@@ -46,6 +45,8 @@ pub(super) struct Row {
     pub(super) ancestors: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ancestor_pids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exe: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +109,7 @@ impl Row {
     /// `inputs` are what the kernel side was asked for.
     pub(super) fn new(
         traced: &Traced,
-        cgroup: Option<&Arc<Cgroup>>,
+        names: Named<'_>,
         clock: &Clock,
         inputs: &BTreeSet<Input>,
     ) -> Self {
@@ -122,6 +123,7 @@ impl Row {
             (has && inputs.contains(&Input::Fact(fact))).then(|| fact.text_of(subject))
         };
         let is_true = |of: Fact| fact(of).and_then(|text| text.parse().ok());
+        let has_exe = kind == Kind::Exec && inputs.contains(&Input::Exe);
         let has_loginuid = inputs.contains(&Input::Loginuid);
         let family = traced.family.as_ref();
         let name = |comm: &Comm| printable(nul_terminated(comm));
@@ -155,8 +157,9 @@ impl Row {
                 .clone()
                 .map(|all| all.map(|(_, comm)| name(comm)).collect()),
             ancestor_pids: ancestors.map(|all| all.map(|(pid, _)| *pid).collect()),
-            unit: cgroup.map(|cgroup| printable(&cgroup.unit)),
-            container: cgroup.map(|cgroup| printable(&cgroup.container)),
+            exe: has_exe.then(|| printable_or_unknown(names.exe.map_or(&[], |exe| exe))),
+            unit: names.cgroup.map(|cgroup| printable(&cgroup.unit)),
+            container: names.cgroup.map(|cgroup| printable(&cgroup.container)),
             entry: fact(Fact::Entry),
             origin: fact(Fact::Origin),
             elevated: is_true(Fact::Elevated),

@@ -4,7 +4,7 @@
 
 use execsnoopd::record::{Event, TallyCount};
 
-/// The 88 bytes of a `struct event`.
+/// The 96 bytes of a `struct event`.
 pub fn encode(event: &Event) -> Vec<u8> {
     let mut bytes = encode_subject(event);
     bytes.extend(event.time_ns.to_ne_bytes());
@@ -12,15 +12,16 @@ pub fn encode(event: &Event) -> Vec<u8> {
     bytes.extend(event.ppid.to_ne_bytes());
     bytes.extend(event.lifetime_ns.to_ne_bytes());
     bytes.extend(event.cpu_ns.to_ne_bytes());
-    assert_eq!(bytes.len(), 88);
+    assert_eq!(bytes.len(), 96);
     bytes
 }
 
-/// The 56 bytes of an event's `struct subject`.
+/// The 64 bytes of an event's `struct subject`.
 pub fn encode_subject(event: &Event) -> Vec<u8> {
     let subject = &event.subject;
-    let mut bytes = Vec::with_capacity(88);
+    let mut bytes = Vec::with_capacity(96);
     bytes.extend(subject.cgroup_id.to_ne_bytes());
+    bytes.extend(subject.exe.to_ne_bytes());
     bytes.extend(subject.uid.to_ne_bytes());
     bytes.extend(subject.retval.to_ne_bytes());
     bytes.extend(subject.comm);
@@ -30,7 +31,7 @@ pub fn encode_subject(event: &Event) -> Vec<u8> {
     bytes.push(subject.outcome);
     bytes.push(subject.origin);
     bytes.push(subject.facts);
-    assert_eq!(bytes.len(), 56);
+    assert_eq!(bytes.len(), 64);
     bytes
 }
 

@@ -21,6 +21,8 @@ pub struct Kernel {
     pub exits: ExitCounts,
     /// The paths of cgroups by id.
     pub cgroups: HashMap<u64, Vec<u8>>,
+    /// The names of files by id.
+    pub exes: HashMap<u64, Vec<u8>>,
     /// What happens before each read of the ledgers.
     pub before_read: Option<fn(&mut Kernel)>,
     /// If set, the next read of the ledgers fails with this error.
@@ -190,6 +192,10 @@ impl Source for Fake {
 
     fn cgroup_path(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
         Ok(self.kernel.lock().unwrap().cgroups.get(&id).cloned())
+    }
+
+    fn exe_name(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.kernel.lock().unwrap().exes.get(&id).cloned())
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {

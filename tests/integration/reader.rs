@@ -207,10 +207,12 @@ fn views_reach_the_aggregator_before_the_first_cgroup_with_their_labels() {
             assert_eq!(views[0].labels(), [Label::Own(label.clone())]);
         }
         kernel.lock().unwrap().emit(encode(&event));
-        let [Message::Events(_, cgroups)] = &flush()[..] else {
+        let [Message::Events(_, names)] = &flush()[..] else {
             panic!("one event");
         };
-        let value = cgroups[&7].own(&label).expect("the label is evaluated");
+        let value = names.cgroups[&7]
+            .own(&label)
+            .expect("the label is evaluated");
         assert_eq!(std::str::from_utf8(value), Ok(expected));
     }
     control.stop();

@@ -90,9 +90,9 @@ proptest! {
     fn bytes_of_the_right_length_decode_to_the_same_bytes(
         mut bytes in proptest::collection::vec(any::<u8>(), size_of::<Event>()),
     ) {
-        bytes[52] = 0; // kind: an exec
-        bytes[54] %= 6; // origin
-        bytes[16..48].iter_mut().for_each(|b| *b |= 1); // no NUL in the names
+        bytes[60] = 0; // kind: an exec
+        bytes[62] %= 6; // origin
+        bytes[24..56].iter_mut().for_each(|b| *b |= 1); // no NUL in the names
         let event = Event::decode(&bytes).unwrap();
         prop_assert_eq!(&encode(&event)[..], &bytes[..]);
     }

@@ -17,6 +17,7 @@ mod exits; // exit statuses, lifetimes
 mod facts; // what the name of a program does not show
 mod failures; // failed execs, and the classic mode
 mod failures_survive; // restarts and kills that the counts of failed execs survive
+mod forgotten_names; // more names of files than the kernel side keeps
 mod handover; // programs that a later daemon continues with
 mod hooks; // hooks and standby programs that this kernel may not need
 mod image; // the container image, with the privileges of a pod

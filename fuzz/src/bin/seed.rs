@@ -27,6 +27,7 @@ use execsnoopd::pipeline::aggregator::Aggregator;
 use execsnoopd::pipeline::continuity::Continuity;
 use execsnoopd::pipeline::flush::Flush;
 use execsnoopd::pipeline::message::Message;
+use execsnoopd::pipeline::name_cache::Names;
 use execsnoopd::pipeline::saved::State;
 use execsnoopd::pipeline::view::{Label, View};
 use execsnoopd::record::{Event, Kind, Observation, Subject, Traced, kind, nul_terminated};
@@ -69,6 +70,7 @@ fn state(directory: &Path) -> Result<()> {
         vec![Label::Comm],
         vec![Label::Unit, Label::Comm],
         vec![Label::Uid],
+        vec![Label::Exe],
         vec![Label::PodUid, Label::Own(OwnLabel::new("job", "/(job)"))],
     ];
     let views = views.map(|labels| View::new(labels, 3));
@@ -83,11 +85,16 @@ fn state(directory: &Path) -> Result<()> {
         event.subject.comm[0] = b'a' + n % 5;
         event.subject.uid = u32::from(n % 2);
         event.subject.cgroup_id = 7;
+        event.subject.exe = 8;
         let kind = [Kind::Exec, Kind::CpuTime][usize::from(n) % 3 % 2];
         event.subject.kind = kind.in_kernel();
         event
     });
-    aggregator.apply(Message::Events(events.collect(), [(7, cgroup)].into()));
+    let names = Names {
+        cgroups: [(7, cgroup)].into(),
+        exes: [(8, b"program".as_slice().into())].into(),
+    };
+    aggregator.apply(Message::Events(events.collect(), names));
     write("counts", &aggregator)?;
     let mut flush = Flush {
         is_scrape: true,
@@ -103,7 +110,7 @@ fn state(directory: &Path) -> Result<()> {
 fn records(directory: &Path) -> Result<()> {
     let counted = Options {
         buffer_pages: 1,
-        inputs: [Input::ParentComm, Input::Cgroup].into(),
+        inputs: [Input::ParentComm, Input::Cgroup, Input::Exe].into(),
         with_exits: true,
         with_failures: true,
         failures: Some(FailureHooks::FexitOrTracepoint),

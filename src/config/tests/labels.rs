@@ -89,7 +89,7 @@ fn a_label_that_cannot_exist_is_refused_with_line_key_and_remedy() {
         ),
         (
             valid + "[[view]]\nlabels = [\"jobid\"]\n",
-            "x.toml:5: view.0.labels: there is no label `jobid`; did you mean `job_id`? Define it in a [[label]], or use one of comm, parent_comm, uid, user, unit, slice, container, pod_uid, entry, origin, elevated, tty, loginuid, login_user, job_id",
+            "x.toml:5: view.0.labels: there is no label `jobid`; did you mean `job_id`? Define it in a [[label]], or use one of comm, exe, parent_comm, uid, user, unit, slice, container, pod_uid, entry, origin, elevated, tty, loginuid, login_user, job_id",
         ),
         (
             label("comm_uid", "(a)")

@@ -24,7 +24,7 @@ fn an_invalid_watch_is_refused_with_its_line_its_key_and_what_would_be_right() {
         (
             watch("cmom = [\"sh\"]"),
             "x.toml:3: watch.0.cmom: there is no label `cmom`; did you mean `comm`? Define it in a \
-             [[label]], or use one of comm, parent_comm, uid, user, unit, slice, container, pod_uid, \
+             [[label]], or use one of comm, exe, parent_comm, uid, user, unit, slice, container, pod_uid, \
              entry, origin, elevated, tty, loginuid, login_user",
         ),
         (

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::pipeline::cgroup_cache::Cgroups;
+use crate::pipeline::name_cache::Names;
 use crate::sys::clock::Timestamp;
 
 pub(super) struct Context<'a> {
@@ -10,12 +10,12 @@ pub(super) struct Context<'a> {
     pub(super) now: Duration,
     /// The same as a wall-clock time.
     pub(super) time: Timestamp,
-    pub(super) cgroups: &'a Cgroups,
+    pub(super) names: &'a Names,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(now: Duration, cgroups: &'a Cgroups) -> Self {
+    pub(super) fn new(now: Duration, names: &'a Names) -> Self {
         let time = Timestamp::now();
-        Self { now, time, cgroups }
+        Self { now, time, names }
     }
 }

@@ -18,7 +18,7 @@ use crate::pipeline::per_second::PerSecond;
 use crate::pipeline::saved::{Saved, Totals};
 use crate::pipeline::saver::Saver;
 use crate::pipeline::snapshot::Snapshot;
-use crate::pipeline::view::{Exits, Failures, View};
+use crate::pipeline::view::{Exits, Failures, Label, View};
 use crate::pipeline::watch::{Hit, Watch, Watches};
 use crate::record::{self, Event, Kind, Subject, TallyCount, WaitStatus};
 use crate::sys::clock::{self, Timestamp};
@@ -199,15 +199,15 @@ impl Aggregator {
 
     fn apply_at(&mut self, message: Message, now: Duration) -> bool {
         match message {
-            Message::Events(events, cgroups) => {
-                let context = Context::new(now, &cgroups);
+            Message::Events(events, names) => {
+                let context = Context::new(now, &names);
                 for event in &events {
                     self.count_event(event, &context);
                 }
                 false
             }
-            Message::Tally(counts, cgroups) => {
-                let context = Context::new(now, &cgroups);
+            Message::Tally(counts, names) => {
+                let context = Context::new(now, &names);
                 for (subject, count) in &counts {
                     self.count(subject, *count, &context);
                 }
@@ -310,12 +310,16 @@ impl Aggregator {
             totals.cpu_times += of.count;
             totals.unknown_parents += u64::from(record::is_parent_unknown(subject)) * of.count;
         }
-        let cgroup = context.cgroups.get(&subject.cgroup_id).map(Arc::as_ref);
-        // The id is 0 if the kernel side observed this before a label from the cgroup was in use.
-        let are_cgroups_known =
-            || self.views.iter().any(View::is_by_cgroup) || self.watches.are_by_cgroup();
-        if cgroup.is_none() && (subject.cgroup_id != 0 || are_cgroups_known()) {
+        let names = context.names.of(subject);
+        // An id is 0 if the kernel side observed this before a label that needs it was in use.
+        let uses = |is_such: fn(&Label) -> bool| {
+            self.views.iter().any(|view| view.uses(is_such)) || self.watches.use_any(is_such)
+        };
+        if names.cgroup.is_none() && (subject.cgroup_id != 0 || uses(Label::is_of_cgroup)) {
             totals.unknown_cgroup_execs += counts.execs;
+        }
+        if names.exe.is_none() && (subject.exe != 0 || uses(Label::is_exe)) {
+            totals.unknown_exe_execs += counts.execs;
         }
         if counts.execs > 0 || counts.exits != Exits::default() {
             let hit = Hit {
@@ -323,19 +327,19 @@ impl Aggregator {
                 at: context.time,
                 now: context.now,
             };
-            self.watches.count(subject, cgroup, &hit);
+            self.watches.count(subject, names, &hit);
         }
         for view in &mut self.views {
-            view.add(subject, cgroup, context.now, counts);
+            view.add(subject, names, context.now, counts);
         }
     }
 
     fn count_failures(&mut self, subject: &Subject, number: u64, context: &Context<'_>) {
         let failures = Failures::of(-subject.retval, number);
         self.totals.attributed_failures += &failures;
-        let cgroup = context.cgroups.get(&subject.cgroup_id).map(Arc::as_ref);
+        let names = context.names.of(subject);
         for view in &mut self.views {
-            view.add_failures(subject, cgroup, context.now, &failures);
+            view.add_failures(subject, names, context.now, &failures);
         }
     }
 }

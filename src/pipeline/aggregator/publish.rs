@@ -54,6 +54,7 @@ impl Aggregator {
                 + totals.lost_of(Kind::Failure),
             unknown_parents: totals.unknown_parents,
             unknown_cgroup_execs: totals.unknown_cgroup_execs,
+            unknown_exe_execs: totals.unknown_exe_execs,
             missed: totals.missed.count,
             missed_at_most: totals.missed_at_most.each_ref().map(|missed| missed.count),
             differences,

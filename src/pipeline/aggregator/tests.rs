@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use super::account::difference;
 use super::*;
 use crate::capture::source::ProgramStats;
-use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::missed::IN_FLIGHT;
+use crate::pipeline::name_cache::Names;
 use crate::pipeline::saved::State;
 use crate::pipeline::series;
 use crate::pipeline::view::{Counts, Metric};
@@ -36,10 +36,10 @@ fn the_total_contains_events_and_tallied_undecodable_and_unattributed_execs() {
         cpu_ns: 0,
         ..TallyCount::default()
     };
-    assert!(!aggregator.apply(Message::Events(vec![Event::default(); 3], Cgroups::new())));
+    assert!(!aggregator.apply(Message::Events(vec![Event::default(); 3], Names::default())));
     assert!(!aggregator.apply(Message::Tally(
         vec![(Subject::default(), four)],
-        Cgroups::new()
+        Names::default()
     )));
     let mut flush = Flush {
         request: 1,
@@ -164,7 +164,7 @@ fn in_a_view_that_a_reload_adds_everything_counted_earlier_is_yielded() {
     };
     let mut observe = |aggregator: &mut Aggregator, kind: Kind| {
         event.subject.kind = kind.in_kernel();
-        aggregator.apply(Message::Events(vec![event; 3], Cgroups::new()));
+        aggregator.apply(Message::Events(vec![event; 3], Names::default()));
     };
     let total = |times: u64| Counts {
         execs: 3 * times,
@@ -206,10 +206,10 @@ fn cpu_time_is_counted_from_events_and_the_tally_and_without_a_subject() {
         cpu_ns: 600,
         ..TallyCount::default()
     };
-    aggregator.apply(Message::Events(vec![freed], Cgroups::new()));
+    aggregator.apply(Message::Events(vec![freed], Names::default()));
     aggregator.apply(Message::Tally(
         vec![(orphan.subject, tallied)],
-        Cgroups::new(),
+        Names::default(),
     ));
     let mut flush = Flush::default();
     flush.before[Kind::CpuTime].seen = 7;
@@ -258,10 +258,10 @@ fn a_metric_that_a_reload_adds_to_a_view_begins_at_0_and_the_sum_is_still_the_to
             lifetime_ns: 9,
             ..Event::default()
         };
-        aggregator.apply(Message::Events(vec![event], Cgroups::new()));
+        aggregator.apply(Message::Events(vec![event], Names::default()));
         event.subject.kind = Kind::Exit.in_kernel();
         event.subject.outcome = Outcome::Error.in_kernel();
-        aggregator.apply(Message::Events(vec![event; 2], Cgroups::new()));
+        aggregator.apply(Message::Events(vec![event; 2], Names::default()));
     };
     let counts = |execs, errors| Counts {
         execs,
@@ -296,7 +296,7 @@ fn a_metric_that_a_reload_adds_to_a_view_begins_at_0_and_the_sum_is_still_the_to
 fn a_view_that_a_reload_adds_has_only_later_unattributed_execs_in_other() {
     let mut aggregator = Aggregator::new(vec![]);
     let observe = |aggregator: &mut Aggregator, unattributed| {
-        aggregator.apply(Message::Events(vec![Event::default(); 3], Cgroups::new()));
+        aggregator.apply(Message::Events(vec![Event::default(); 3], Names::default()));
         let mut flush = Flush::default();
         flush.after[Kind::Exec].unattributed = unattributed;
         aggregator.apply(Message::Flushed(Box::new(flush)));
@@ -335,7 +335,7 @@ fn a_series_starts_when_the_last_flush_without_it_began() {
     let exec = |aggregator: &mut Aggregator, comm| {
         let mut event = Event::default();
         event.subject.comm[0] = comm;
-        aggregator.apply(Message::Events(vec![event], Cgroups::new()));
+        aggregator.apply(Message::Events(vec![event], Names::default()));
         aggregator.snapshot().views[0].series[0].start
     };
     assert!(began.unix_ms() > 0);

@@ -72,11 +72,9 @@ impl<S: Source, O: Observation> Reader<S, O> {
         for observed in &events {
             self.delivered[index_of(&observed.event().subject)] += 1;
         }
-        let ids = events
-            .iter()
-            .map(|observed| observed.event().subject.cgroup_id);
-        let cgroups = self.cgroups.among(ids, &mut self.source);
-        self.send(Message::Events(events, cgroups))
+        let subjects = events.iter().map(|observed| &observed.event().subject);
+        let names = self.names.of(subjects, &mut self.source);
+        self.send(Message::Events(events, names))
     }
 
     pub(super) fn drain_tally(&mut self) -> Result<(), Error> {
@@ -105,9 +103,9 @@ impl<S: Source, O: Observation> Reader<S, O> {
         if counts.is_empty() {
             return Ok(());
         }
-        let ids = counts.iter().map(|(subject, _)| subject.cgroup_id);
-        let cgroups = self.cgroups.among(ids, &mut self.source);
-        self.send(Message::Tally(counts, cgroups))
+        let subjects = counts.iter().map(|(subject, _)| subject);
+        let names = self.names.of(subjects, &mut self.source);
+        self.send(Message::Tally(counts, names))
     }
 }
 

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 
 use crate::capture::source::Source;
 use crate::names::own_label::OwnLabels;
-use crate::pipeline::cgroup_cache::CgroupCache;
 use crate::pipeline::change::Changes;
 use crate::pipeline::flush::{Control, Flush};
 use crate::pipeline::message::Message;
+use crate::pipeline::name_cache::NameCache;
 use crate::pipeline::seen::{Seen, until_next_second};
 use crate::record::{self, Event, Kind, Ledgers, Observation, Subject};
 use crate::sys::clock::{self, Timestamp};
@@ -74,7 +74,7 @@ pub struct Reader<S, O = Event> {
     /// Events that happened after the drain that read them had begun. They wait for the next
     /// drain, because a buffer that was read before theirs may by now contain older events.
     held_back: Vec<O>,
-    cgroups: CgroupCache,
+    names: NameCache,
     changes: Changes,
     /// By kind, in the order of [`Kind::ALL`]: observations received from the buffers and the tally,
     /// except those in `held_back`.
@@ -100,7 +100,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
             tick: IDLE_TICK,
             seen: Seen::default(),
             held_back: Vec::new(),
-            cgroups: CgroupCache::default(),
+            names: NameCache::default(),
             changes: Changes::default(),
             delivered: [0; Kind::ALL.len()],
             tallied: 0,
@@ -128,7 +128,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
     /// Sets the labels that the configuration defines.
     #[must_use]
     pub fn with_labels(mut self, labels: OwnLabels) -> Self {
-        self.cgroups.set_labels(labels);
+        self.names.set_labels(labels);
         self
     }
 
@@ -182,7 +182,7 @@ impl<S: Source, O: Observation> Reader<S, O> {
         let changes = self.changes.lock();
         let change = changes.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(change) = change {
-            self.cgroups.set_labels(change.labels);
+            self.names.set_labels(change.labels);
             self.send(Message::Change(change.views, change.watches))?;
         }
         Ok(())

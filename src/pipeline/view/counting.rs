@@ -10,25 +10,25 @@ use super::metric::Metric;
 use super::one_series::Series;
 use super::slots::Newcomer;
 use super::{View, whole_seconds};
-use crate::names::cgroup::Cgroup;
+use crate::pipeline::name_cache::Named;
 use crate::record::Subject;
 
 impl View {
     /// Adds `more` to the series of a subject, or to what has no series if the filter leaves it out or
-    /// it gets no slot. `now` is the time since the start. `cgroup` is the subject's cgroup, if it is
-    /// known. Only execs are counted if the view has no metric for them.
-    pub fn add(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, now: Duration, more: Counts) {
+    /// it gets no slot. `now` is the time since the start. `names` are what the ids in the
+    /// subject stand for. Only execs are counted if the view has no metric for them.
+    pub fn add(&mut self, subject: &Subject, names: Named<'_>, now: Duration, more: Counts) {
         let more = more.only(&self.metrics);
         if more == Counts::default() {
             return;
         }
-        if self.has_failures_only() || self.leaves_out(subject, cgroup) {
+        if self.has_failures_only() || self.leaves_out(subject, names) {
             self.filtered += more;
             return;
         }
         let now = whole_seconds(now);
         let count = |series: &mut Series| series.count(more, now);
-        let rest = self.with_series(subject, cgroup, now, more.execs > 0, count);
+        let rest = self.with_series(subject, names, now, more.execs > 0, count);
         self.overflow += rest.unwrap_or(more);
     }
 
@@ -36,14 +36,14 @@ impl View {
     pub fn add_failures(
         &mut self,
         subject: &Subject,
-        cgroup: Option<&Cgroup>,
+        names: Named<'_>,
         now: Duration,
         more: &Failures,
     ) {
         if !self.metrics.contains(&Metric::Failures) {
             return;
         }
-        if self.leaves_out(subject, cgroup) {
+        if self.leaves_out(subject, names) {
             self.failures.filtered += more;
             return;
         }
@@ -51,7 +51,7 @@ impl View {
         let start = self.flushed;
         let is_use = self.has_failures_only();
         let count = |series: &mut Series| series.count_failures(more, now, start, is_use);
-        let rest = self.with_series(subject, cgroup, now, is_use, count);
+        let rest = self.with_series(subject, names, now, is_use, count);
         self.failures.overflow += &rest.unwrap_or(*more);
     }
 
@@ -61,9 +61,9 @@ impl View {
         self.metrics == [Metric::Failures]
     }
 
-    fn leaves_out(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> bool {
+    fn leaves_out(&self, subject: &Subject, names: Named<'_>) -> bool {
         let mut filter = self.filter.iter();
-        filter.any(|filter| !filter.matches(subject, cgroup))
+        filter.any(|filter| !filter.matches(subject, names))
     }
 
     /// Counts in the series of a subject and returns the result of `count`. If the subject has no series,
@@ -73,12 +73,12 @@ impl View {
     fn with_series<T>(
         &mut self,
         subject: &Subject,
-        cgroup: Option<&Cgroup>,
+        names: Named<'_>,
         now: u32,
         is_use: bool,
         count: impl FnOnce(&mut Series) -> T,
     ) -> Option<T> {
-        let key = self.naming.key(subject, cgroup);
+        let key = self.naming.key(subject, names);
         if let Some(series) = self.reserved.get_mut(&key) {
             return Some(count(series));
         }

@@ -18,6 +18,8 @@ pub const MAX_COMM: usize = size_of::<Comm>() - 1;
 pub enum Label {
     /// The name of the program after the exec.
     Comm,
+    /// The name of the file that runs after the exec.
+    Exe,
     /// The name of the real parent process.
     ParentComm,
     /// The real user ID.
@@ -43,8 +45,9 @@ pub enum Label {
 
 impl Label {
     /// The labels that every configuration has.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Comm,
+        Self::Exe,
         Self::ParentComm,
         Self::Uid,
         Self::User,
@@ -80,6 +83,7 @@ impl Label {
     fn fixed_name(&self) -> &'static str {
         match self {
             Self::Comm => "comm",
+            Self::Exe => "exe",
             Self::ParentComm => "parent_comm",
             Self::Uid => "uid",
             Self::User => "user",
@@ -124,6 +128,11 @@ impl Label {
         )
     }
 
+    /// Returns whether the value is the name of the file that was executed.
+    pub fn is_exe(&self) -> bool {
+        *self == Self::Exe
+    }
+
     /// Returns whether the value is the ID or the name of a user.
     pub fn is_of_user(&self) -> bool {
         matches!(
@@ -144,7 +153,11 @@ impl Label {
 
     /// Returns whether the value is known only at an exec, so that nothing else can be counted by it.
     pub fn is_only_at_exec(&self) -> bool {
-        matches!(self, Self::Fact(fact) if fact.is_only_at_exec())
+        match self {
+            Self::Exe => true,
+            Self::Fact(fact) => fact.is_only_at_exec(),
+            _ => false,
+        }
     }
 
     /// Returns the label of the user ID that this label, a name, stands for.
@@ -212,6 +225,7 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
     let mut key = Key::default();
     match label {
         Label::Comm => key.comm = parse::comm(value)?,
+        Label::Exe => key.exe = Some(parse::exe(value)?.into()),
         Label::ParentComm => key.parent_comm = parse::comm(value)?,
         Label::Uid | Label::User => key.uid = parse::uid(value)?,
         Label::Loginuid | Label::LoginUser => key.login = parse::loginuid(value)?.wrapping_add(1),
@@ -230,6 +244,9 @@ pub fn key_of(labels: &[Label], value: &str) -> Result<Key, String> {
 pub struct Key {
     #[serde(with = "encoding::comm")]
     pub comm: Comm,
+    /// Empty if it is not known, which no file's name is.
+    #[serde(with = "encoding::name")]
+    pub exe: Option<Arc<[u8]>>,
     #[serde(with = "encoding::comm")]
     pub parent_comm: Comm,
     pub uid: u32,
@@ -237,13 +254,13 @@ pub struct Key {
     pub login: u32,
     /// By the position in [`Fact::ALL`].
     pub facts: [FactValue; Fact::ALL.len()],
-    #[serde(with = "encoding::cgroup_name")]
+    #[serde(with = "encoding::name")]
     pub unit: Option<Arc<[u8]>>,
-    #[serde(with = "encoding::cgroup_name")]
+    #[serde(with = "encoding::name")]
     pub slice: Option<Arc<[u8]>>,
-    #[serde(with = "encoding::cgroup_name")]
+    #[serde(with = "encoding::name")]
     pub container: Option<Arc<[u8]>>,
-    #[serde(with = "encoding::cgroup_name")]
+    #[serde(with = "encoding::name")]
     pub pod_uid: Option<Arc<[u8]>>,
     /// The values of the labels that the configuration defines, in the order of the definitions.
     #[serde(with = "encoding::own")]
@@ -267,6 +284,7 @@ impl Key {
                 };
                 usize::from(value) < values
             })
+            && has(Label::Exe) == self.exe.is_some()
             && has(Label::Unit) == self.unit.is_some()
             && has(Label::Slice) == self.slice.is_some()
             && has(Label::Container) == self.container.is_some()
@@ -285,11 +303,12 @@ impl Key {
     }
 
     /// Returns the value of one of `labels`, those of the view, which is a name or a word. It is empty
-    /// for the label of a user.
+    /// for the label of a user, and of [`Label::Exe`] if it is not known.
     pub fn name_of(&self, label: &Label, labels: &[Label]) -> &[u8] {
         let value = match label {
             Label::Comm => return nul_terminated(&self.comm),
             Label::ParentComm => return nul_terminated(&self.parent_comm),
+            Label::Exe => self.exe.as_ref(),
             Label::Unit => self.unit.as_ref(),
             Label::Slice => self.slice.as_ref(),
             Label::Container => self.container.as_ref(),

@@ -199,13 +199,10 @@ impl View {
         &self.naming.labels
     }
 
-    /// Returns whether the view depends on the path of the cgroup.
-    pub(super) fn is_by_cgroup(&self) -> bool {
+    /// Returns whether the view depends on such a label.
+    pub(super) fn uses(&self, is_such: fn(&Label) -> bool) -> bool {
         let filtered = self.filter.iter().flat_map(Matcher::labels);
-        self.labels()
-            .iter()
-            .chain(filtered)
-            .any(Label::is_of_cgroup)
+        self.labels().iter().chain(filtered).any(is_such)
     }
 
     /// Tells the view when the last flush began.

@@ -6,6 +6,7 @@ use super::key::{self, Key, Label};
 use crate::names::cgroup::Cgroup;
 use crate::names::own_label::OwnLabel;
 use crate::names::rename::{Renamer, Rules};
+use crate::pipeline::name_cache::Named;
 use crate::record::{Comm, Subject, nul_terminated};
 
 /// The value of each label that comes from a cgroup whose name is not known. No unit, slice, container
@@ -34,8 +35,9 @@ impl Naming {
         self.renamed.push((label, Renamer::new(rules)));
     }
 
-    /// Returns the key of a subject's series. `cgroup` is the subject's cgroup, if it is known.
-    pub(super) fn key(&mut self, subject: &Subject, cgroup: Option<&Cgroup>) -> Key {
+    /// Returns the key of a subject's series. `names` are what the ids in it stand for.
+    pub(super) fn key(&mut self, subject: &Subject, names: Named<'_>) -> Key {
+        let cgroup = names.cgroup;
         let of_cgroup = |value: fn(&Cgroup) -> &Arc<[u8]>| {
             let value = cgroup.map_or(&*UNKNOWN, value);
             Some(Arc::clone(value))
@@ -44,6 +46,7 @@ impl Naming {
         for label in &self.labels {
             match label {
                 Label::Comm => key.comm = subject.comm,
+                Label::Exe => key.exe = Some(names.exe.map_or_else(Arc::default, Arc::clone)),
                 Label::ParentComm => key.parent_comm = subject.parent_comm,
                 Label::Uid | Label::User => key.uid = subject.uid,
                 Label::Unit => key.unit = of_cgroup(|cgroup| &cgroup.unit),
@@ -73,6 +76,7 @@ impl Naming {
             match label {
                 Label::Comm => rename_comm(&mut key.comm, renamer),
                 Label::ParentComm => rename_comm(&mut key.parent_comm, renamer),
+                Label::Exe => rename_exe(key.exe.as_mut(), renamer),
                 Label::Unit => rename_known(key.unit.as_mut(), renamer),
                 Label::Slice => rename_known(key.slice.as_mut(), renamer),
                 Label::Container => rename_known(key.container.as_mut(), renamer),
@@ -94,6 +98,16 @@ fn rename_comm(comm: &mut Comm, renamer: &mut Renamer) {
     *comm = Comm::default();
     for (byte, new) in comm.iter_mut().zip(&*new) {
         *byte = *new;
+    }
+}
+
+/// Renames a file, if its name is known: not empty. If the new name would be empty, the old one is kept.
+fn rename_exe(exe: Option<&mut Arc<[u8]>>, renamer: &mut Renamer) {
+    if let Some(exe) = exe.filter(|exe| !exe.is_empty()) {
+        let new = renamer.rename(exe);
+        if !new.is_empty() {
+            *exe = new;
+        }
     }
 }
 

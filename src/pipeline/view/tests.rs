@@ -4,6 +4,7 @@ use super::*;
 
 use crate::names::cgroup::Cgroup;
 use crate::pipeline::matcher::Condition;
+use crate::pipeline::name_cache::Named;
 use crate::record::Subject;
 
 mod continuing;
@@ -48,8 +49,8 @@ fn a_view_is_named_by_its_labels_except_user_if_uid_is_among_them() {
 #[test]
 fn fields_that_a_view_does_not_group_by_do_not_split_its_series() {
     let mut view = View::new(vec![Label::Comm], 10);
-    view.add(&subject(b'a', 1), None, NOW, execs(1));
-    view.add(&subject(b'a', 2), None, NOW, execs(2));
+    view.add(&subject(b'a', 1), Named::default(), NOW, execs(1));
+    view.add(&subject(b'a', 2), Named::default(), NOW, execs(2));
     assert_eq!(view.counts().series.len(), 1);
     assert_eq!(view.counts().series[0].counts, execs(3));
 }
@@ -58,7 +59,7 @@ fn fields_that_a_view_does_not_group_by_do_not_split_its_series() {
 fn the_first_series_keep_their_slots_when_all_are_taken() {
     let mut view = View::new(vec![Label::Comm], 2);
     for comm in *b"abcdea" {
-        view.add(&subject(comm, 0), None, NOW, execs(1));
+        view.add(&subject(comm, 0), Named::default(), NOW, execs(1));
     }
     let counts = view.counts();
     assert_eq!(counts.series.len(), 2);
@@ -70,16 +71,26 @@ fn the_first_series_keep_their_slots_when_all_are_taken() {
 fn an_idle_series_is_evicted_only_by_a_new_one() {
     let hour = Duration::from_secs(3600);
     let mut view = View::new(vec![Label::Comm], 2).idle_after(hour);
-    view.add(&subject(b'a', 0), None, NOW, execs(1));
-    view.add(&subject(b'b', 0), None, NOW, execs(2));
-    view.add(&subject(b'a', 0), None, NOW + hour / 2, execs(1));
+    view.add(&subject(b'a', 0), Named::default(), NOW, execs(1));
+    view.add(&subject(b'b', 0), Named::default(), NOW, execs(2));
+    view.add(
+        &subject(b'a', 0),
+        Named::default(),
+        NOW + hour / 2,
+        execs(1),
+    );
     view.show();
     // `b` has been idle for longer than `a`, but not for an hour yet.
-    view.add(&subject(b'c', 0), None, NOW + hour * 3 / 4, execs(4));
+    view.add(
+        &subject(b'c', 0),
+        Named::default(),
+        NOW + hour * 3 / 4,
+        execs(4),
+    );
     let counts = view.counts();
     assert_eq!(execs_of(&counts, b'b'), Some(2));
     assert_eq!(counts.overflow, execs(4));
-    view.add(&subject(b'c', 0), None, NOW + hour, execs(8));
+    view.add(&subject(b'c', 0), Named::default(), NOW + hour, execs(8));
     let counts = view.counts();
     assert_eq!(execs_of(&counts, b'a'), Some(2));
     assert_eq!(execs_of(&counts, b'b'), None);
@@ -91,8 +102,8 @@ fn an_idle_series_is_evicted_only_by_a_new_one() {
 #[test]
 fn in_a_view_by_user_alone_no_series_is_evicted() {
     let mut view = View::new(vec![Label::User], 1).idle_after(Duration::ZERO);
-    view.add(&subject(b'a', 1), None, NOW, execs(1));
-    view.add(&subject(b'a', 2), None, NOW * 2, execs(2));
+    view.add(&subject(b'a', 1), Named::default(), NOW, execs(1));
+    view.add(&subject(b'a', 2), Named::default(), NOW * 2, execs(2));
     let counts = view.counts();
     assert_eq!((counts.overflow, counts.yielded), (execs(2), execs(0)));
 }
@@ -109,7 +120,7 @@ fn a_reserved_series_exists_from_the_start_and_is_never_evicted() {
     let reserved = SeriesCounts::new(key(b'z'), execs(0), Timestamp::default());
     assert_eq!(view.counts().series, [reserved]);
     for comm in *b"abz" {
-        view.add(&subject(comm, 0), None, NOW, execs(1));
+        view.add(&subject(comm, 0), Named::default(), NOW, execs(1));
         view.show();
     }
     let counts = view.counts();
@@ -134,7 +145,7 @@ fn what_a_filter_leaves_out_is_counted_without_a_series_and_takes_no_slot() {
         (b'a', Some(&user)),
         (b'c', Some(&ssh)),
     ] {
-        view.add(&subject(comm, 0), cgroup, NOW, execs(1));
+        view.add(&subject(comm, 0), Named::in_cgroup(cgroup), NOW, execs(1));
     }
     let counts = view.counts();
     assert_eq!(execs_of(&counts, b'a'), Some(1));
@@ -142,13 +153,13 @@ fn what_a_filter_leaves_out_is_counted_without_a_series_and_takes_no_slot() {
     assert_eq!((counts.filtered, counts.overflow), (execs(4), execs(1)));
     view.record_other(0, NOW);
     assert_eq!(view.counts().recent_other.counts().sum::<u64>(), 1);
-    assert!(view.is_by_cgroup());
+    assert!(view.uses(Label::is_of_cgroup));
 
     // A new configuration has its own filter, or none.
     let new = View::new(vec![Label::Comm], 2);
     let mut view = new.continuing(view, NOW, &Before::default());
     assert_eq!(view.counts().filtered, execs(4));
-    view.add(&subject(b'b', 0), Some(&ssh), NOW, execs(1));
+    view.add(&subject(b'b', 0), Named::in_cgroup(&ssh), NOW, execs(1));
     assert_eq!(execs_of(&view.counts(), b'b'), Some(1));
 }
 
@@ -183,12 +194,12 @@ proptest! {
             let more = Counts { execs, cpu_ns, ..Counts::default() };
             let cgroup = (comm % 10 > 0).then_some(&cgroup);
             let subject = subject(comm, uid);
-            view.add(&subject, cgroup, at(now), more);
+            view.add(&subject, Named::in_cgroup(cgroup), at(now), more);
             total += more;
             let after = view.counts();
             prop_assert!(after.series.len() <= max_series);
 
-            let own = view.naming.key(&subject, cgroup);
+            let own = view.naming.key(&subject, Named::in_cgroup(cgroup));
             let by_key = |counts: &ViewCounts| {
                 let series = counts.series.iter();
                 series.map(|series| (Key::clone(&series.key), series.counts)).collect::<HashMap<_, _>>()
@@ -239,7 +250,7 @@ fn execs_without_a_series_are_recorded_by_time_once() {
     };
     let mut view = View::new(vec![Label::Comm], 1).beginning_with(&before);
     for (second, comm, unattributed) in [(0, b'a', 7), (1, b'b', 8), (6, b'c', 8), (7, b'a', 8)] {
-        view.add(&subject(comm, 0), None, at(second), execs(1));
+        view.add(&subject(comm, 0), Named::default(), at(second), execs(1));
         view.record_other(unattributed, at(second));
     }
     let recent: Vec<_> = view.counts().recent_other.counts().collect();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tracing::info;
 
-use crate::names::cgroup::Cgroup;
 use crate::names::escape::printable;
+use crate::pipeline::name_cache::Named;
 use crate::record::{Fact, NO_LOGIN, Subject, loginuid, nul_terminated};
 
 /// The number of lines that a watch may log per minute.
@@ -40,19 +40,14 @@ impl Lines {
 
 /// Logs a hit, without the names that are empty and the facts that do not hold, for example because the
 /// kernel side does not read them.
-pub(super) fn log(
-    watch: &str,
-    subject: &Subject,
-    cgroup: Option<&Cgroup>,
-    execs: u64,
-    left_out: u64,
-) {
+pub(super) fn log(watch: &str, subject: &Subject, names: Named<'_>, execs: u64, left_out: u64) {
     let name = |name: &[u8]| (!name.is_empty()).then(|| printable(name));
     let fact = |fact: Fact| (fact.of(subject) > 0).then(|| fact.text_of(subject));
     info!(
         watch,
         execs,
         comm = name(nul_terminated(&subject.comm)),
+        exe = names.exe.and_then(|exe| name(exe)),
         parent_comm = name(nul_terminated(&subject.parent_comm)),
         uid = subject.uid,
         loginuid = Some(loginuid(subject)).filter(|uid| *uid != NO_LOGIN),
@@ -60,9 +55,9 @@ pub(super) fn log(
         origin = fact(Fact::Origin),
         elevated = fact(Fact::Elevated),
         tty = fact(Fact::Tty),
-        unit = cgroup.and_then(|cgroup| name(&cgroup.unit)),
-        container = cgroup.and_then(|cgroup| name(&cgroup.container)),
-        pod_uid = cgroup.and_then(|cgroup| name(&cgroup.pod_uid)),
+        unit = names.cgroup.and_then(|cgroup| name(&cgroup.unit)),
+        container = names.cgroup.and_then(|cgroup| name(&cgroup.container)),
+        pod_uid = names.cgroup.and_then(|cgroup| name(&cgroup.pod_uid)),
         lines_left_out = (left_out > 0).then_some(left_out),
         "an exec matches a watch"
     );

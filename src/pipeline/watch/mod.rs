@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::lines::{Lines, log};
-use crate::names::cgroup::Cgroup;
 use crate::pipeline::matcher::Matcher;
+use crate::pipeline::name_cache::Named;
 use crate::pipeline::view::key::Label;
 use crate::pipeline::view::{Counts, Exits};
 use crate::record::{Outcome, Subject};
@@ -95,7 +95,7 @@ impl Watch {
         self.has_exits
     }
 
-    fn count(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, hit: &Hit) {
+    fn count(&mut self, subject: &Subject, names: Named<'_>, hit: &Hit) {
         let saved = &mut self.saved;
         let exits = saved.exits.iter_mut().zip(&mut saved.last_exits);
         for ((sum, last), exits) in exits.zip(hit.counts.exits) {
@@ -113,7 +113,7 @@ impl Watch {
         if self.is_logged
             && let Some(left_out) = self.lines.allow(hit.now)
         {
-            log(&saved.name, subject, cgroup, execs, left_out);
+            log(&saved.name, subject, names, execs, left_out);
         }
     }
 
@@ -192,10 +192,10 @@ impl Watches {
     }
 
     /// Counts execs or exits in each watch that they match.
-    pub(super) fn count(&mut self, subject: &Subject, cgroup: Option<&Cgroup>, hit: &Hit) {
+    pub(super) fn count(&mut self, subject: &Subject, names: Named<'_>, hit: &Hit) {
         for watch in &mut self.watches {
-            if watch.matcher.matches(subject, cgroup) {
-                watch.count(subject, cgroup, hit);
+            if watch.matcher.matches(subject, names) {
+                watch.count(subject, names, hit);
             }
         }
     }
@@ -205,10 +205,10 @@ impl Watches {
         watches.map(Watch::counts).collect()
     }
 
-    /// Returns whether any watch has a condition on the cgroup.
-    pub(super) fn are_by_cgroup(&self) -> bool {
+    /// Returns whether any watch has a condition on such a label.
+    pub(super) fn use_any(&self, is_such: fn(&Label) -> bool) -> bool {
         let mut labels = self.watches.iter().flat_map(|watch| watch.matcher.labels());
-        labels.any(Label::is_of_cgroup)
+        labels.any(is_such)
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
                 ..Subject::default()
             },
         );
-        watches.count(&other, None, &hit(1, 100));
+        watches.count(&other, Named::default(), &hit(1, 100));
         assert_eq!(
             counts(&watches),
             [
@@ -261,8 +261,8 @@ mod tests {
                 ("one".to_owned(), 0, None, 7)
             ]
         );
-        watches.count(&root, None, &hit(1, 200));
-        watches.count(&root, None, &hit(3, 250));
+        watches.count(&root, Named::default(), &hit(1, 200));
+        watches.count(&root, Named::default(), &hit(3, 250));
         assert_eq!(counts(&watches)[0], ("root".to_owned(), 4, Some(250), 7));
     }
 
@@ -280,9 +280,9 @@ mod tests {
             now: Duration::ZERO,
         };
         let root = Subject::default();
-        watches.count(&root, None, &exits([2, 0, 0, 0, 0], 100));
-        watches.count(&root, None, &exits([0, 1, 0, 0, 0], 200));
-        watches.count(&root, None, &exits([1, 0, 0, 0, 0], 300));
+        watches.count(&root, Named::default(), &exits([2, 0, 0, 0, 0], 100));
+        watches.count(&root, Named::default(), &exits([0, 1, 0, 0, 0], 200));
+        watches.count(&root, Named::default(), &exits([1, 0, 0, 0, 0], 300));
         let time = |ms| Some(Timestamp::from_unix_ms(ms));
         let expected = ([3, 1, 0, 0, 0], [time(300), time(200), None, None, None]);
         assert_eq!(watches.counts()[0].exits, Some(expected));
@@ -300,7 +300,7 @@ mod tests {
         let mut watches = Watches::default();
         let (first, second) = (Timestamp::from_unix_ms(1), Timestamp::from_unix_ms(2));
         watches.change(vec![named("a", 0), named("b", 0), named("c", 0)], first);
-        watches.count(&Subject::default(), None, &hit(1, 9));
+        watches.count(&Subject::default(), Named::default(), &hit(1, 9));
         let mut resumed = Watches::resume(watches.saved());
         let new = || vec![named("d", 0), named("b", 1), named("c", 0)];
         let expected = [

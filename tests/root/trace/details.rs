@@ -9,7 +9,7 @@ use testkit::programs::{Programs, exec, exec_as, go};
 
 use super::Tracer;
 
-const SHOWN: &str = "entry,origin,elevated,tty,loginuid,parent_comm";
+const SHOWN: &str = "exe,entry,origin,elevated,tty,loginuid,parent_comm";
 
 fn sh(script: &str, program: &std::path::Path) {
     let status = Command::new("sh")
@@ -60,6 +60,7 @@ fn facts_are_columns_and_members() {
     assert_eq!(memfd.count(), 1);
     let plain = of("tr-plain");
     for (member, value) in [
+        ("exe", json!("nop")),
         ("entry", json!("")),
         ("elevated", json!(false)),
         ("tty", json!(false)),
@@ -74,6 +75,7 @@ fn facts_are_columns_and_members() {
     assert_eq!(
         header,
         [
+            "EXE",
             "ENTRY",
             "ORIGIN",
             "ELEVATED",
@@ -84,8 +86,8 @@ fn facts_are_columns_and_members() {
     );
     let row: Vec<_> = output.rows[1].split_whitespace().skip(5).collect();
     assert_eq!(
-        (row[0], row[1], row[3], row[6]),
-        ("tr-contained", "init", "false", "unshare")
+        (row[0], row[1], row[2], row[4], row[7]),
+        ("tr-contained", "nop", "init", "false", "unshare")
     );
 }
 
@@ -103,6 +105,11 @@ fn facts_are_filters() {
         (&["--loginuid", "710100", "--tty"], 0),
         (&["--elevated"], 1),
         (&["--elevated", "--uid", "710101"], 1),
+        (&["--exe", "tr-setuid"], 1),
+        (&["--exe", "tr-absent", "--exe", "tr-setuid"], 1),
+        (&["--exe", "tr-setuid", "--uid", "710102"], 0),
+        // Under other names.
+        (&["--exe", "nop", "--loginuid", "710100"], 1),
     ] {
         let tracer = Tracer::start(&[&["--json"], filter].concat());
         execute(&programs);

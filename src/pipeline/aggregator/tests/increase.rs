@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 use crate::names::rename::Rules;
 use crate::pipeline::aggregator::Aggregator;
-use crate::pipeline::cgroup_cache::Cgroups;
 use crate::pipeline::flush::Flush;
 use crate::pipeline::matcher::{Condition, Matcher};
 use crate::pipeline::message::Message;
+use crate::pipeline::name_cache::Names;
 use crate::pipeline::series;
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::view::{Counts, Failures, Key, Label, Metric, View, ViewCounts, key_of, name};
@@ -262,7 +262,7 @@ proptest! {
                         }
                     }
                     let tally = vec![(subject, count)];
-                    aggregator.apply(Message::Tally(tally, Cgroups::new()));
+                    aggregator.apply(Message::Tally(tally, Names::default()));
                 }
                 Step::Unattributed(times) => {
                     flush.after[Kind::Exec].unattributed += times;

@@ -13,7 +13,7 @@ fn lost_failures_are_known_once_none_is_in_progress() {
             count: times,
             ..TallyCount::default()
         };
-        Message::Tally(vec![(failed.subject, count)], Cgroups::new())
+        Message::Tally(vec![(failed.subject, count)], Names::default())
     };
     let flushed = |tallied| {
         let mut flush = Flush::default();

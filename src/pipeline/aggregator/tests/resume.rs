@@ -55,7 +55,11 @@ fn event(comm: u8, uid: u32, is_cpu_time: bool) -> Event {
 fn events(events: Vec<Event>) -> Message {
     let labels = OwnLabels::compile([own()]).unwrap();
     let cgroup = Arc::new(Cgroup::labelled(b"/system.slice/ssh.service", &labels));
-    Message::Events(events, Cgroups::from([(1, cgroup)]))
+    let names = Names {
+        cgroups: [(1, cgroup)].into(),
+        ..Names::default()
+    };
+    Message::Events(events, names)
 }
 
 fn flushed(ledgers: [Ledger; 2]) -> Flush {
@@ -90,7 +94,11 @@ fn assert_equal(one: &Aggregator, other: &Aggregator) {
                 recent,
             ],
             [snapshot.unattributed_cpu_ns, snapshot.unknown_parents],
-            [snapshot.unknown_cgroup_execs, snapshot.flush.undecodable],
+            [
+                snapshot.unknown_cgroup_execs,
+                snapshot.unknown_exe_execs,
+                snapshot.flush.undecodable,
+            ],
             (snapshot.missed_at_most, snapshot.differences),
         )
     };
@@ -233,7 +241,7 @@ fn what_an_earlier_daemon_lost_is_unattributed_exactly_once() {
                     ..TallyCount::default()
                 },
             )],
-            Cgroups::new(),
+            Names::default(),
         ));
         let seen = [so_far + lost[0] + 2 + 1, counted.cpu_times + lost[1]];
         let mut flush = flushed([ledger(seen[0], 1), ledger(seen[1], 0)]);

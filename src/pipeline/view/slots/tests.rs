@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::pipeline::name_cache::Named;
 use crate::pipeline::view::tests::{NOW, execs, execs_of, subject};
 use crate::pipeline::view::{Counts, Label, View};
 use crate::record::Subject;
@@ -25,12 +26,12 @@ fn a_series_without_an_exec_is_evicted_at_once_by_an_exec_and_by_nothing_else() 
     };
     let mut view = View::new(vec![Label::Comm], 3);
     for comm in *b"abcd" {
-        view.add(&subject(comm, 1), None, NOW, cpu);
+        view.add(&subject(comm, 1), Named::default(), NOW, cpu);
     }
     assert_eq!(view.counts().overflow, cpu);
     view.show();
     for comm in *b"xyz" {
-        view.add(&subject(comm, 1), None, NOW, execs(1));
+        view.add(&subject(comm, 1), Named::default(), NOW, execs(1));
     }
     let counts = view.counts();
     for comm in *b"xyz" {
@@ -46,7 +47,7 @@ fn a_series_without_an_exec_is_evicted_at_once_by_an_exec_and_by_nothing_else() 
     );
     assert_eq!(counts.overflow, cpu);
     // The series of x, y and z have execs, so that the next exec does not evict them.
-    view.add(&subject(b'a', 1), None, NOW, execs(1));
+    view.add(&subject(b'a', 1), Named::default(), NOW, execs(1));
     assert_eq!(view.counts().overflow.execs, 1);
 }
 
@@ -54,16 +55,16 @@ fn a_series_without_an_exec_is_evicted_at_once_by_an_exec_and_by_nothing_else() 
 fn a_user_with_more_than_the_share_yields_at_once_to_others() {
     let mut view = View::new(vec![Label::Comm], 8).user_share(0.5);
     for number in 0..10 {
-        view.add(&numbered(number, 1), None, NOW, execs(1));
+        view.add(&numbered(number, 1), Named::default(), NOW, execs(1));
     }
     // A user can take every slot as long as no other user needs one.
     assert_eq!(view.counts().overflow, execs(2));
     view.show();
     for comm in *b"abcdef" {
-        view.add(&subject(comm, 2), None, NOW, execs(1));
+        view.add(&subject(comm, 2), Named::default(), NOW, execs(1));
     }
     // Neither user has more than the share, so that a third one does not get a slot at once.
-    view.add(&subject(b'z', 3), None, NOW, execs(1));
+    view.add(&subject(b'z', 3), Named::default(), NOW, execs(1));
     let counts = view.counts();
     let has_series = b"abcdefz".map(|comm| execs_of(&counts, comm).is_some());
     assert_eq!(has_series, [true, true, true, true, false, false, false]);
@@ -75,9 +76,9 @@ fn a_user_with_more_than_the_share_yields_at_once_to_others() {
 fn with_a_share_of_1_no_user_yields_to_others() {
     let mut view = View::new(vec![Label::Comm], 4).user_share(1.0);
     for number in 0..4 {
-        view.add(&numbered(number, 1), None, NOW, execs(1));
+        view.add(&numbered(number, 1), Named::default(), NOW, execs(1));
     }
-    view.add(&subject(b'a', 2), None, NOW, execs(1));
+    view.add(&subject(b'a', 2), Named::default(), NOW, execs(1));
     assert_eq!(view.counts().overflow, execs(1));
 }
 
@@ -86,12 +87,17 @@ fn of_the_series_of_a_user_the_one_with_the_fewest_seconds_yields_first() {
     let mut view = View::new(vec![Label::Comm], 4).user_share(0.5);
     for (comm, times) in [(b'a', 3), (b'b', 1), (b'c', 2), (b'd', 1)] {
         for second in 0..times {
-            view.add(&subject(comm, 1), None, NOW + at(second), execs(1));
+            view.add(
+                &subject(comm, 1),
+                Named::default(),
+                NOW + at(second),
+                execs(1),
+            );
         }
     }
-    view.add(&subject(b'b', 1), None, NOW + at(40), execs(1));
+    view.add(&subject(b'b', 1), Named::default(), NOW + at(40), execs(1));
     for comm in *b"xy" {
-        view.add(&subject(comm, 2), None, NOW + at(40), execs(1));
+        view.add(&subject(comm, 2), Named::default(), NOW + at(40), execs(1));
     }
     let counts = view.counts();
     let has_series = b"abcdxy".map(|comm| execs_of(&counts, comm).is_some());
@@ -106,10 +112,10 @@ fn a_program_executed_every_second_gets_a_slot_among_names_seen_once() {
         for second in 0..60 {
             for _ in 0..5000 {
                 number += 1;
-                view.add(&numbered(number, 0), None, at(second), execs(1));
+                view.add(&numbered(number, 0), Named::default(), at(second), execs(1));
             }
             if after_the_storm == 0 {
-                view.add(&subject(b'r', 0), None, at(second), execs(1));
+                view.add(&subject(b'r', 0), Named::default(), at(second), execs(1));
             }
             view.show();
         }
@@ -117,7 +123,7 @@ fn a_program_executed_every_second_gets_a_slot_among_names_seen_once() {
             for second in 0..60 {
                 view.add(
                     &subject(b'r', 0),
-                    None,
+                    Named::default(),
                     at(after_the_storm + second),
                     execs(1),
                 );
@@ -140,13 +146,13 @@ fn a_program_executed_every_second_gets_a_slot_among_names_seen_once() {
 fn a_settled_series_yields_to_a_name_seen_in_more_than_twice_as_many_seconds() {
     let mut view = View::new(vec![Label::Comm], 1);
     for second in [0, 0, 1, 2] {
-        view.add(&subject(b'a', 0), None, at(second), execs(1));
+        view.add(&subject(b'a', 0), Named::default(), at(second), execs(1));
     }
     view.show();
     // `b` is executed twice in each second, which counts as one second.
     for second in (3..8).chain(100..102) {
         for _ in 0..2 {
-            view.add(&subject(b'b', 0), None, at(second), execs(1));
+            view.add(&subject(b'b', 0), Named::default(), at(second), execs(1));
         }
         let has_slot = execs_of(&view.counts(), b'b').is_some();
         assert_eq!(has_slot, second == 101, "{second}");
@@ -157,7 +163,7 @@ fn a_settled_series_yields_to_a_name_seen_in_more_than_twice_as_many_seconds() {
     assert_eq!((counts.overflow, counts.yielded), (execs(12), execs(4)));
     // When `a` returns, it counts its seconds from 0, while `b` keeps those in which it waited.
     for second in 140..=160 {
-        view.add(&subject(b'a', 0), None, at(second), execs(1));
+        view.add(&subject(b'a', 0), Named::default(), at(second), execs(1));
         view.show();
         let expected = if second < 154 {
             None
@@ -171,11 +177,11 @@ fn a_settled_series_yields_to_a_name_seen_in_more_than_twice_as_many_seconds() {
 #[test]
 fn a_series_younger_than_30_seconds_yields_to_no_name_that_returns() {
     let mut view = View::new(vec![Label::Comm], 1);
-    view.add(&subject(b'a', 0), None, at(5), execs(1));
+    view.add(&subject(b'a', 0), Named::default(), at(5), execs(1));
     for second in 5..35 {
-        view.add(&subject(b'b', 0), None, at(second), execs(1));
+        view.add(&subject(b'b', 0), Named::default(), at(second), execs(1));
     }
     assert_eq!(execs_of(&view.counts(), b'b'), None);
-    view.add(&subject(b'b', 0), None, at(35), execs(1));
+    view.add(&subject(b'b', 0), Named::default(), at(35), execs(1));
     assert_eq!(execs_of(&view.counts(), b'b'), Some(1));
 }

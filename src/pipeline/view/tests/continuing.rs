@@ -8,7 +8,7 @@ fn a_view_with_other_settings_takes_over_the_counts() {
     let key = |comm: &str| key_of(&[Label::Comm], comm).unwrap();
     let mut view = by_comm(3).reserve([key("a")]);
     for comm in *b"abcd" {
-        view.add(&subject(comm, 0), None, NOW, execs(1));
+        view.add(&subject(comm, 0), Named::default(), NOW, execs(1));
     }
     let series = |view: &View| {
         let counts = view.counts();
@@ -21,7 +21,7 @@ fn a_view_with_other_settings_takes_over_the_counts() {
     let mut view = by_comm(4)
         .reserve([key("b")])
         .continuing(view, NOW, &Before::default());
-    view.add(&subject(b'd', 0), None, NOW, execs(1));
+    view.add(&subject(b'd', 0), Named::default(), NOW, execs(1));
     assert_eq!(series(&view), [one, one, one, one, None]);
     assert_eq!(view.counts().overflow, execs(1));
 
@@ -31,8 +31,8 @@ fn a_view_with_other_settings_takes_over_the_counts() {
         .continuing(view, NOW, &Before::default());
     view.show();
     assert_eq!(series(&view), [one, one, one, one, None]);
-    view.add(&subject(b'd', 0), None, NOW * 2, execs(1));
-    view.add(&subject(b'e', 0), None, NOW * 2, execs(1));
+    view.add(&subject(b'd', 0), Named::default(), NOW * 2, execs(1));
+    view.add(&subject(b'e', 0), Named::default(), NOW * 2, execs(1));
     assert_eq!(series(&view), [None, None, None, Some(2), one]);
     assert_eq!(view.counts().yielded, execs(3));
     assert_eq!(view.counts().overflow, execs(1));
@@ -43,13 +43,13 @@ fn one_new_series_evicts_all_series_above_the_limit() {
     const SERIES: u32 = 1000;
     let mut view = View::new(vec![Label::Uid], 2 * SERIES as usize);
     for uid in 0..SERIES {
-        view.add(&subject(b'a', uid), None, NOW, execs(1));
+        view.add(&subject(b'a', uid), Named::default(), NOW, execs(1));
     }
     let mut view =
         View::new(vec![Label::Uid], 3)
             .idle_after(NOW)
             .continuing(view, NOW, &Before::default());
-    view.add(&subject(b'a', SERIES), None, NOW * 2, execs(1));
+    view.add(&subject(b'a', SERIES), Named::default(), NOW * 2, execs(1));
     let counts = view.counts();
     assert_eq!(counts.series.len(), 3);
     assert_eq!(counts.overflow, execs(u64::from(SERIES) - 2));
@@ -60,7 +60,7 @@ fn an_added_metric_starts_at_the_reload_even_in_older_series() {
     let [begun, added] = [1, 2].map(Timestamp::from_unix_ms);
     let with = |metrics: &[Metric]| View::new(vec![Label::Comm], 3).with_metrics(metrics.to_vec());
     let mut view = with(&[Metric::Execs]).starting(begun);
-    view.add(&subject(b'a', 0), None, NOW, execs(1));
+    view.add(&subject(b'a', 0), Named::default(), NOW, execs(1));
     let view = with(&[Metric::Execs, Metric::Exits])
         .starting(added)
         .continuing(view, NOW, &Before::default());
@@ -88,7 +88,7 @@ fn a_saved_view_with_a_metric_of_another_version_adds_up_by_its_execs() {
         ..Before::default()
     };
     let mut view = View::new(vec![Label::Comm], 3).beginning_with(&before);
-    view.add(&subject(b'a', 0), None, NOW, counted);
+    view.add(&subject(b'a', 0), Named::default(), NOW, counted);
     let mut saved = view.saved();
     let attributed = Counts {
         cpu_ns: 7,

@@ -11,7 +11,7 @@ fn view(metrics: &[Metric], max_series: usize) -> View {
 
 fn fail(view: &mut View, comm: u8, errno: i32, times: u64) {
     let failures = Failures::of(errno, times);
-    view.add_failures(&subject(comm, 0), None, NOW, &failures);
+    view.add_failures(&subject(comm, 0), Named::default(), NOW, &failures);
 }
 
 /// The failed execs of a program by error.
@@ -26,7 +26,7 @@ fn failures_of(view: &View, comm: u8) -> Vec<(Option<i32>, u64, Timestamp)> {
 fn each_error_starts_with_its_first_failure() {
     let [begun, later] = [1, 2].map(Timestamp::from_unix_ms);
     let mut view = view(&[Metric::Execs, Metric::Failures], 2).starting(begun);
-    view.add(&subject(b'a', 0), None, NOW, execs(1));
+    view.add(&subject(b'a', 0), Named::default(), NOW, execs(1));
     assert_eq!(failures_of(&view, b'a'), []);
     fail(&mut view, b'a', ENOENT, 3);
     view.flushed(later);
@@ -39,7 +39,7 @@ fn each_error_starts_with_its_first_failure() {
 #[test]
 fn a_name_that_only_fails_takes_a_free_slot_and_evicts_nothing() {
     let mut view = view(&[Metric::Execs, Metric::Failures], 2);
-    view.add(&subject(b'a', 0), None, NOW, execs(1));
+    view.add(&subject(b'a', 0), Named::default(), NOW, execs(1));
     fail(&mut view, b'b', ENOENT, 2);
     fail(&mut view, b'c', ENOENT, 3);
     assert_eq!(failures_of(&view, b'b').len(), 1);
@@ -53,7 +53,7 @@ fn a_name_that_only_fails_takes_a_free_slot_and_evicts_nothing() {
 fn in_a_view_of_failures_alone_programs_that_never_fail_take_no_slot() {
     let mut view = view(&[Metric::Failures], 2).idle_after(NOW);
     for comm in *b"abc" {
-        view.add(&subject(comm, 0), None, NOW, execs(1));
+        view.add(&subject(comm, 0), Named::default(), NOW, execs(1));
     }
     fail(&mut view, b'd', ENOENT, 4);
     fail(&mut view, b'e', ENOENT, 5);
@@ -64,7 +64,7 @@ fn in_a_view_of_failures_alone_programs_that_never_fail_take_no_slot() {
     fail(&mut view, b'f', ENOENT, 6);
     assert_eq!(failures_of(&view, b'f'), []);
     let failures = Failures::of(ENOENT, 7);
-    view.add_failures(&subject(b'f', 0), None, 2 * NOW, &failures);
+    view.add_failures(&subject(b'f', 0), Named::default(), 2 * NOW, &failures);
     assert_eq!(failures_of(&view, b'f').len(), 1);
 }
 
@@ -73,12 +73,12 @@ fn a_view_that_is_reduced_to_failures_or_extended_to_execs_keeps_its_sums() {
     let both = [Metric::Execs, Metric::Failures];
     let before = Before::default();
     let mut old = view(&both, 1);
-    old.add(&subject(b'a', 0), None, NOW, execs(5));
+    old.add(&subject(b'a', 0), Named::default(), NOW, execs(5));
     // A program that fails takes the slot of one that was executed.
     let mut reduced = view(&[Metric::Failures], 1).continuing(old, NOW, &before);
     fail(&mut reduced, b'b', ENOENT, 2);
     assert_eq!(failures_of(&reduced, b'b').len(), 1);
-    reduced.add(&subject(b'c', 0), None, NOW, execs(7));
+    reduced.add(&subject(b'c', 0), Named::default(), NOW, execs(7));
     // Execs from before the view had the metric are yielded.
     let extended = view(&both, 2).continuing(reduced, NOW, &before);
     let counts = extended.counts();

@@ -25,19 +25,19 @@ fn a_reserved_key_equals_the_key_of_its_subject() {
     ] {
         let reserved = key(&labels, value);
         let mut naming = Naming::by(labels);
-        assert_eq!(naming.key(&sshd, Some(&cgroup)), reserved);
+        assert_eq!(naming.key(&sshd, Named::in_cgroup(&cgroup)), reserved);
     }
 }
 
 #[test]
 fn an_unknown_cgroup_affects_only_the_labels_that_come_from_it() {
     let mut view = View::new(vec![Label::Unit, Label::Comm], 3);
-    view.add(&subject(b'a', 0), None, NOW, execs(1));
+    view.add(&subject(b'a', 0), Named::default(), NOW, execs(1));
     let cgroup = Cgroup::of_path(b"/system.slice/ssh.service");
-    view.add(&subject(b'a', 0), Some(&cgroup), NOW, execs(2));
+    view.add(&subject(b'a', 0), Named::in_cgroup(&cgroup), NOW, execs(2));
     view.add(
         &subject(b'a', 0),
-        Some(&Cgroup::of_path(b"/")),
+        Named::in_cgroup(&Cgroup::of_path(b"/")),
         NOW,
         execs(4),
     );
@@ -78,9 +78,9 @@ fn labels_of_the_configuration_distinguish_series_in_any_order() {
         let mut view = View::new(order.clone(), 9);
         for path in [&b"/a_1/b_2"[..], b"/b_2/a_1", b"/a_1", b"/a_2/b_1"] {
             let cgroup = Cgroup::labelled(path, &labels);
-            view.add(&subject(b'x', 0), Some(&cgroup), NOW, execs(1));
+            view.add(&subject(b'x', 0), Named::in_cgroup(&cgroup), NOW, execs(1));
         }
-        view.add(&subject(b'x', 0), None, NOW, execs(1));
+        view.add(&subject(b'x', 0), Named::default(), NOW, execs(1));
         let counts = view.counts();
         let mut series: Vec<_> = counts
             .series
@@ -152,7 +152,7 @@ fn names_that_become_one_have_one_series() {
         (b'b', Some(&cgroups[1])),
         (b'c', None),
     ] {
-        view.add(&subject(comm, 0), cgroup, NOW, execs(1));
+        view.add(&subject(comm, 0), Named::in_cgroup(cgroup), NOW, execs(1));
     }
     let series = view.counts().series;
     let mut series: Vec<_> = series
@@ -189,7 +189,7 @@ fn a_group_cannot_make_the_value_of_unknown_cgroups() {
     naming.rename(Label::Unit, rules);
     for (path, unit) in [("x-known", "known"), ("x-unknown", "x-unknown.service")] {
         let cgroup = Cgroup::of_path(format!("/system.slice/{path}.service").as_bytes());
-        let key = naming.key(&subject(b'a', 0), Some(&cgroup));
+        let key = naming.key(&subject(b'a', 0), Named::in_cgroup(&cgroup));
         assert_eq!(key.unit.as_deref(), Some(unit.as_bytes()));
     }
 }
@@ -209,6 +209,31 @@ fn reserved_series_have_their_new_names() {
     assert_eq!(series(&view), (key("job"), execs(0)));
     let mut subject = Subject::default();
     subject.comm[..5].copy_from_slice(b"job-7");
-    view.add(&subject, None, NOW, execs(1));
+    view.add(&subject, Named::default(), NOW, execs(1));
     assert_eq!(series(&view), (key("job"), execs(1)));
+}
+
+#[test]
+fn a_file_is_counted_by_its_name_and_no_name_becomes_unknown() {
+    let rules = Rules::compile([("^python3.*$", "python3"), ("^gone$", "")], 255).unwrap();
+    let mut view = View::new(vec![Label::Exe], 9).renaming(Label::Exe, rules);
+    let mut count = |exe: Option<&[u8]>, n| {
+        let exe = exe.map(Arc::from);
+        let names = Named {
+            exe: exe.as_ref(),
+            cgroup: None,
+        };
+        view.add(&subject(b'a', 0), names, NOW, execs(n));
+    };
+    count(Some(b"python3.11"), 1);
+    count(Some(b"python3.12"), 2);
+    count(Some(b"gone"), 4);
+    count(None, 8);
+    let series = view.counts().series;
+    let mut counted: Vec<_> = series
+        .iter()
+        .map(|of| (of.key.name_of(&Label::Exe, &[Label::Exe]), of.counts.execs))
+        .collect();
+    counted.sort_unstable();
+    assert_eq!(counted, [(&b""[..], 8), (b"gone", 4), (b"python3", 3)]);
 }

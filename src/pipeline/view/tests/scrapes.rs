@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::pipeline::name_cache::Named;
 use crate::pipeline::view::tests::{NOW, execs, execs_of, subject};
 use crate::pipeline::view::{Before, Counts, Label, View, key_of};
 
@@ -13,11 +14,11 @@ fn with_one_slot() -> View {
 #[test]
 fn only_what_a_scrape_has_shown_is_yielded() {
     let mut view = with_one_slot();
-    view.add(&subject(b'a', 0), None, NOW, execs(5));
+    view.add(&subject(b'a', 0), Named::default(), NOW, execs(5));
     view.show();
-    view.add(&subject(b'a', 0), None, NOW, execs(2));
+    view.add(&subject(b'a', 0), Named::default(), NOW, execs(2));
     for comm in *b"bc" {
-        view.add(&subject(comm, 0), None, NOW, execs(1));
+        view.add(&subject(comm, 0), Named::default(), NOW, execs(1));
     }
     view.record_other(0, NOW);
     let counts = view.counts();
@@ -47,15 +48,20 @@ fn a_series_that_returns_is_first_shown_with_less_than_before() {
             ..Counts::default()
         };
         let mut view = with_one_slot();
-        view.add(&subject(b'a', 0), None, NOW, counts(before));
+        view.add(&subject(b'a', 0), Named::default(), NOW, counts(before));
         view.show();
-        view.add(&subject(b'b', 0), None, NOW, execs(1));
-        view.add(&subject(b'a', 0), None, NOW, execs(1));
+        view.add(&subject(b'b', 0), Named::default(), NOW, execs(1));
+        view.add(&subject(b'a', 0), Named::default(), NOW, execs(1));
         // It is evicted again before a scrape shows it.
-        view.add(&subject(b'b', 0), None, NOW, execs(1));
+        view.add(&subject(b'b', 0), Named::default(), NOW, execs(1));
         let other = view.counts().overflow;
-        view.add(&subject(b'a', 0), None, NOW, execs(1));
-        view.add(&subject(b'a', 0), None, NOW, counts(since) - execs(1));
+        view.add(&subject(b'a', 0), Named::default(), NOW, execs(1));
+        view.add(
+            &subject(b'a', 0),
+            Named::default(),
+            NOW,
+            counts(since) - execs(1),
+        );
         let of_a = |view: &View| view.counts().series[0].counts;
         assert_eq!(of_a(&view), counts(expected), "{before:?} {since:?}");
         let mut rest = other;
@@ -65,7 +71,12 @@ fn a_series_that_returns_is_first_shown_with_less_than_before() {
         // Once a scrape has shown it, it counts everything.
         view.show();
         let mut after = counts(expected);
-        view.add(&subject(b'a', 0), None, NOW, counts((100, 1000)));
+        view.add(
+            &subject(b'a', 0),
+            Named::default(),
+            NOW,
+            counts((100, 1000)),
+        );
         after += counts((100, 1000));
         assert_eq!(of_a(&view), after);
     }
@@ -74,7 +85,8 @@ fn a_series_that_returns_is_first_shown_with_less_than_before() {
 #[test]
 fn a_reload_keeps_what_a_scrape_has_shown() {
     let key = key_of(&[Label::Comm], "a").unwrap();
-    let count = |view: &mut View, comm, n| view.add(&subject(comm, 0), None, NOW, execs(n));
+    let count =
+        |view: &mut View, comm, n| view.add(&subject(comm, 0), Named::default(), NOW, execs(n));
     let mut view = with_one_slot().reserve([key.clone()]);
     count(&mut view, b'a', 5);
     view.show();

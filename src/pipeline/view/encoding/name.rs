@@ -1,4 +1,4 @@
-//! The name of a unit, a slice or a container.
+//! The name of a file, or a name from the path of a cgroup.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bytes::Bytes;
 
-/// The longest name of a cgroup: `NAME_MAX` of `limits.h`.
+/// The longest name of a file or a cgroup in bytes, as in `limits.h`.
 const NAME_MAX: usize = 255;
+
 #[allow(clippy::ref_option)] // serde passes a reference to the field
 pub(in crate::pipeline::view) fn serialize<S: Serializer>(
     name: &Option<Arc<[u8]>>,
@@ -22,7 +23,9 @@ pub(in crate::pipeline::view) fn deserialize<'de, D: Deserializer<'de>>(
 ) -> Result<Option<Arc<[u8]>>, D::Error> {
     let name = Option::<&[u8]>::deserialize(from)?;
     if name.is_some_and(|name| name.len() > NAME_MAX) {
-        return Err(D::Error::custom("the name of a cgroup is too long"));
+        return Err(D::Error::custom(
+            "the name of a cgroup or a file is too long",
+        ));
     }
     Ok(name.map(Arc::from))
 }

@@ -7,14 +7,15 @@ use std::ops::RangeInclusive;
 use crate::names::cgroup::Cgroup;
 use crate::names::glob::Glob;
 use crate::names::parse;
+use crate::pipeline::name_cache::Named;
 use crate::pipeline::view::key::{Label, MAX_COMM};
 use crate::record::{Fact, FactValue, NO_LOGIN, Subject, loginuid, nul_terminated};
 
 /// The value of a label from a cgroup whose name is not known.
 const UNKNOWN: &str = "unknown";
 
-/// The longest value of a label from a cgroup in bytes (`NAME_MAX`).
-const MAX_CGROUP_LABEL: usize = 255;
+/// The longest name of a file, and the longest value of a label from a cgroup, in bytes (`NAME_MAX`).
+const MAX_NAME: usize = 255;
 
 /// Conditions, all of which have to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +47,10 @@ impl Matcher {
         Self(conditions)
     }
 
-    /// Returns whether all conditions hold. `cgroup` is the subject's cgroup, if it is known.
-    pub fn matches(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> bool {
-        self.0.iter().all(|of| of.holds(subject, cgroup))
+    /// Returns whether all conditions hold. `names` are what the ids in the subject stand
+    /// for.
+    pub fn matches(&self, subject: &Subject, names: Named<'_>) -> bool {
+        self.0.iter().all(|of| of.holds(subject, names))
     }
 
     /// Returns the labels that have a condition.
@@ -137,7 +139,7 @@ impl Condition {
         format!("{not}{}", self.label.saved())
     }
 
-    fn holds(&self, subject: &Subject, cgroup: Option<&Cgroup>) -> bool {
+    fn holds(&self, subject: &Subject, names: Named<'_>) -> bool {
         let is_among = match &self.values {
             Values::Uids(uids) => {
                 let uid = match self.label {
@@ -150,7 +152,7 @@ impl Condition {
                 matches!(self.label, Label::Fact(fact) if values.contains(&fact.of(subject)))
             }
             Values::Names(globs) => {
-                let name = value(&self.label, subject, cgroup);
+                let name = value(&self.label, subject, names);
                 globs.iter().any(|glob| glob.matches(name))
             }
         };
@@ -159,10 +161,12 @@ impl Condition {
 }
 
 /// Returns the value of a label that is a name.
-fn value<'a>(label: &Label, subject: &'a Subject, cgroup: Option<&'a Cgroup>) -> &'a [u8] {
+fn value<'a>(label: &Label, subject: &'a Subject, names: Named<'a>) -> &'a [u8] {
+    let cgroup = names.cgroup;
     let of_cgroup = |value: fn(&Cgroup) -> &[u8]| cgroup.map_or(UNKNOWN.as_bytes(), value);
     match label {
         Label::Comm => nul_terminated(&subject.comm),
+        Label::Exe => names.exe.map_or(&[], |exe| exe),
         Label::ParentComm => nul_terminated(&subject.parent_comm),
         Label::Unit => of_cgroup(|cgroup| &cgroup.unit),
         Label::Slice => of_cgroup(|cgroup| &cgroup.slice),
@@ -187,7 +191,10 @@ fn glob(label: &Label, text: &str) -> Result<Glob, String> {
             "{text:?} is a path; use the program's name, {name:?}"
         ));
     }
-    if text.is_empty() || (label.is_of_cgroup() && text == UNKNOWN) {
+    if label.is_exe() && text == UNKNOWN {
+        return Ok(Glob::literal(&[]));
+    }
+    if (text.is_empty() && !label.is_exe()) || (label.is_of_cgroup() && text == UNKNOWN) {
         return Ok(Glob::literal(text.as_bytes()));
     }
     if !Glob::is_pattern(text) {
@@ -195,6 +202,7 @@ fn glob(label: &Label, text: &str) -> Result<Glob, String> {
     }
     // These refuse names of which no process has one, whatever the wildcards stand for.
     match label {
+        Label::Exe => drop(parse::exe(text)?),
         Label::Unit => drop(parse::unit(text)?),
         Label::Slice => drop(parse::slice(text)?),
         _ => {}
@@ -202,7 +210,7 @@ fn glob(label: &Label, text: &str) -> Result<Glob, String> {
     let glob = Glob::parse(text);
     let longest = match label {
         Label::Comm | Label::ParentComm => MAX_COMM,
-        _ => MAX_CGROUP_LABEL,
+        _ => MAX_NAME,
     };
     if glob.min_len() > longest {
         return Err(format!(
@@ -225,6 +233,7 @@ fn name(label: &Label, text: &str) -> Result<Vec<u8>, String> {
                 None => Ok(name),
             }
         }
+        Label::Exe => parse::exe(text),
         Label::Slice => parse::slice(text),
         Label::Container => parse::container(text),
         Label::PodUid => parse::pod_uid(text),
@@ -234,141 +243,4 @@ fn name(label: &Label, text: &str) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn subject(comm: &[u8], uid: u32) -> Subject {
-        let mut subject = Subject {
-            uid,
-            ..Subject::default()
-        };
-        subject.comm[..comm.len()].copy_from_slice(comm);
-        subject
-    }
-
-    fn of(label: Label, is_negated: bool, patterns: &[&str]) -> Condition {
-        Condition::of_names(label, is_negated, patterns).unwrap()
-    }
-
-    #[test]
-    fn all_conditions_have_to_hold() {
-        let matcher = Matcher::new(vec![
-            of(Label::Comm, false, &["*sh", "perl"]),
-            of(Label::ParentComm, true, &["containerd-shim"]),
-            Condition::of_uids(Label::Uid, false, vec![33..=33, 1000..=65535]),
-        ]);
-        let does_match = |comm: &str, uid| matcher.matches(&subject(comm.as_bytes(), uid), None);
-        assert!(does_match("bash", 1000));
-        assert!(does_match("perl", 33));
-        assert!(!does_match("bash", 999));
-        assert!(!does_match("shell", 1000));
-        let mut probe = subject(b"sh", 33);
-        probe.parent_comm[..15].copy_from_slice(b"containerd-shim");
-        assert!(!matcher.matches(&probe, None));
-    }
-
-    #[test]
-    fn facts_and_logins_are_compared_as_the_kernel_side_has_them() {
-        let mut memfd = subject(b"sh", 0);
-        memfd.origin = 1;
-        memfd.facts = 0x40 | 0x08; // injected, with a terminal
-        memfd.login = 1001;
-        let fact = |fact: Fact, text: &str| {
-            let value = parse::fact(fact, text).unwrap();
-            Matcher::new(vec![Condition::of_fact(fact, false, vec![value])])
-        };
-        let login = |uid| {
-            let condition = Condition::of_uids(Label::Loginuid, false, vec![uid..=uid]);
-            Matcher::new(vec![condition])
-        };
-        let nobody = subject(b"sh", 0);
-        for (matcher, of_memfd, of_nobody) in [
-            (fact(Fact::Origin, "unlinked"), true, false),
-            (fact(Fact::Origin, ""), false, true),
-            (fact(Fact::Entry, "injected"), true, false),
-            (fact(Fact::Tty, "true"), true, false),
-            (fact(Fact::Elevated, "false"), true, true),
-            (login(1000), true, false),
-            (login(0), false, false),
-            (login(NO_LOGIN), false, true),
-        ] {
-            let matches = [&memfd, &nobody].map(|subject| matcher.matches(subject, None));
-            assert_eq!(matches, [of_memfd, of_nobody], "{matcher:?}");
-        }
-        assert!(fact(Fact::Origin, "tmpfs").excludes(&Label::Fact(Fact::Origin), b"unlinked"));
-        assert!(!fact(Fact::Origin, "tmpfs").excludes(&Label::Fact(Fact::Origin), b"tmpfs"));
-        assert!(login(1000).excludes(&Label::Loginuid, b""));
-    }
-
-    #[test]
-    fn a_label_of_a_cgroup_can_be_empty_or_unknown() {
-        let unit = |pattern| Matcher::new(vec![of(Label::Unit, false, &[pattern])]);
-        let ssh = Cgroup::of_path(b"/system.slice/ssh.service");
-        let none = Cgroup::of_path(b"/");
-        let any = subject(b"sh", 0);
-        for (pattern, cgroup, is_match) in [
-            ("ssh", Some(&ssh), true),
-            ("ssh", None, false),
-            ("s*", Some(&ssh), true),
-            ("", Some(&none), true),
-            ("", Some(&ssh), false),
-            ("", None, false),
-            ("unknown", None, true),
-            ("unknown", Some(&none), false),
-            ("*", None, true),
-        ] {
-            let matches = unit(pattern).matches(&any, cgroup);
-            assert_eq!(matches, is_match, "{pattern} {cgroup:?}");
-        }
-    }
-
-    #[test]
-    fn a_pattern_that_can_never_match_is_refused() {
-        for (label, pattern, says) in [
-            (Label::Comm, "/bin/sh", "use the program's name, \"sh\""),
-            (
-                Label::Comm,
-                "containerd-shim-*",
-                "no value has more than 15 bytes",
-            ),
-            (
-                Label::ParentComm,
-                "containerd-shim-runc-v2",
-                "use \"containerd-shim\"",
-            ),
-            (Label::Unit, "backup-*.timer", "not with .timer"),
-            (Label::Unit, "a[bc].service", "the wildcards are * and ?"),
-            (Label::Unit, "getty@", "only its instances have processes"),
-            (Label::Slice, "*.service", "a slice ends with .slice"),
-            (Label::Container, "web", "is not a container ID"),
-        ] {
-            let error = Condition::of_names(label, false, &[pattern]).expect_err(pattern);
-            assert!(error.contains(says), "{error}");
-        }
-    }
-
-    #[test]
-    fn only_equal_matchers_have_equal_definitions() {
-        let sh = || of(Label::Comm, false, &["sh", "a*"]);
-        let uids = |uids| Condition::of_uids(Label::Uid, false, vec![uids]);
-        let reordered = of(Label::Comm, false, &["a*", "sh", "a*"]);
-        let same = [
-            vec![sh(), uids(0..=9)],
-            vec![uids(0..=9), sh()],
-            vec![reordered, uids(0..=9)],
-        ];
-        let [a, b, c] = same.map(|conditions| Matcher::new(conditions).definition());
-        assert_eq!([&a, &a], [&b, &c]);
-        let others = [
-            vec![sh()],
-            vec![of(Label::Comm, true, &["sh", "a*"]), uids(0..=9)],
-            vec![of(Label::Comm, false, &["sh", "a\\x2a"]), uids(0..=9)],
-            vec![of(Label::Comm, false, &["sh\", \"a*"]), uids(0..=9)],
-            vec![of(Label::ParentComm, false, &["sh", "a*"]), uids(0..=9)],
-            vec![sh(), uids(0..=8)],
-        ];
-        for other in others {
-            assert_ne!(Matcher::new(other).definition(), a);
-        }
-    }
-}
+mod tests;
