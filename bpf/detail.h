@@ -76,7 +76,8 @@ static __always_inline void submit(struct ledger *ledger, struct traced *traced)
 }
 
 /* Send an exec with its path as the caller gave it (for a script, the path of the script,
- * not of its interpreter), and its arguments as the new program finds them. */
+ * not of its interpreter), and its arguments as the new program finds them. At a hook
+ * that does not show what is executed, `bprm` is NULL, and there is no path. */
 static __always_inline void emit_detailed(struct ledger *ledger, struct event *event,
 					  struct task_struct *task,
 					  struct linux_binprm *bprm)
@@ -89,7 +90,7 @@ static __always_inline void emit_detailed(struct ledger *ledger, struct event *e
 
 	if (!traced)
 		return;
-	if (with_path) {
+	if (with_path && bprm) {
 		path = BPF_CORE_READ(bprm, filename);
 		copied = bpf_probe_read_kernel_str(traced->path, PATH_LEN, path);
 		traced->path_size = copied > 0 ? copied : 0;

@@ -93,7 +93,11 @@ static __always_inline void observe_exec(void *ctx, struct task_struct *task,
 	if (!is_wanted(&event, task))
 		return;
 	ledger = count_seen(KIND_EXEC);
-	if (ledger)
+	if (!ledger)
+		return;
+	if (is_detailed())
+		emit_detailed(ledger, &event, task, bprm);
+	else
 		emit(ctx, ledger, &event);
 }
 

@@ -23,6 +23,12 @@ impl CaptureInfo {
         self.hooks.iter().any(|hook| hook::CLASSIC.contains(hook))
     }
 
+    /// Whether the hook for execs shows the file that is executed.
+    pub fn shows_file(&self) -> bool {
+        let mut hooks = self.hooks.iter();
+        hooks.any(|hook| hook.kind == Kind::Exec && hook.target == "sched_process_exec")
+    }
+
     /// The hooks for one kind, separated by commas. None if there are none.
     pub fn list(&self, kind: Kind) -> Option<String> {
         let of_kind = self.hooks.iter().filter(|hook| hook.kind == kind);

@@ -13,6 +13,7 @@ mod row;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -61,6 +62,10 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     }
     let successor = unprivileged::successor(user::NOBODY)?;
     let capture = Capture::start(&options)?;
+    filter::check_hook(args, capture.info())?;
+    if let Some(notice) = filter::absent_columns(args, capture.info()) {
+        print_notice(&notice);
+    }
     let seen_by = [Kind::Exec, Kind::Failure, Kind::Exit].map(|kind| capture.info().list(kind));
     let seen_by: Vec<String> = seen_by.into_iter().flatten().collect();
     unprivileged::leave_root(successor.as_ref(), &[], &[])?;
@@ -144,6 +149,7 @@ fn options(args: &Trace) -> Result<Options, Error> {
     filter::check_numbers(args)?;
     filter::check_facts(args)?;
     filter::check_pid(args)?;
+    filter::check_loginuid(args, Path::new("/proc/self"))?;
     filter::check_unit(args)?;
     let live = live(args)?;
     let defaults = Options::default();

@@ -1,11 +1,16 @@
 //! Hooks and standby programs that this kernel may not need: they count the same execs as the others.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread::scope;
 
 use execsnoopd::capture::hook::{EXEC_RAW_TP, EXEC_TP_BTF};
-use execsnoopd::capture::{Capture, Input, Options};
+use execsnoopd::capture::source::Source;
+use execsnoopd::capture::{Capture, Input, Live, Options, TransportKind};
 use execsnoopd::config::Config;
+use execsnoopd::names::parse;
+use execsnoopd::record::{Observation, Traced};
 use testkit::programs::{Programs, exec_as};
 use testkit::service::run_on;
 use testkit::standby::always_skipping;
@@ -78,4 +83,38 @@ fn standby_programs_count_nothing_twice() {
         scrape.assert_ledger_closes();
         assert_eq!(service.stop().unwrap().differences, [0; 4]);
     }
+}
+
+#[test]
+fn the_raw_tracepoint_has_the_path_the_arguments_and_the_ancestors() {
+    let programs = Programs::new();
+    let program = programs.named("raw-detail");
+    let mut capture = Capture::start(&Options {
+        exec_hooks: vec![vec![EXEC_RAW_TP]],
+        transports: vec![TransportKind::Ring],
+        live: Live {
+            comms: vec![parse::comm("raw-detail").unwrap()],
+            process: true,
+            path: true,
+            args: true,
+            family: true,
+            ..Live::default()
+        },
+        ..Options::default()
+    })
+    .unwrap();
+    let mut child = Command::new(&program).arg("one two").spawn().unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut seen = Vec::new();
+    let mut decode = |bytes: &[u8]| seen.push(Traced::decode(bytes).unwrap());
+    capture.drain_events(&mut decode).unwrap();
+    let [exec] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    let path = program.as_os_str().as_bytes();
+    assert_eq!(exec.path.as_ref().unwrap().bytes, path);
+    let args = [path, b"\0one two\0"].concat();
+    assert_eq!(exec.args.as_ref().unwrap().bytes, args);
+    let (parent, _) = exec.family.as_ref().unwrap().ancestors[0];
+    assert_eq!(parent, std::process::id());
 }

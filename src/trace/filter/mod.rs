@@ -9,11 +9,12 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use rustix::fs::statfs;
 
+use crate::capture::CaptureInfo;
 use crate::capture::options::WANTED;
-use crate::cli::Trace;
+use crate::cli::{Column, Trace};
 use crate::names::escape::printable;
 use crate::names::parse;
-use crate::record::nul_terminated;
+use crate::record::{Kind, NO_LOGIN, nul_terminated};
 
 /// How deep below the root cgroup a unit of a system or of a user is looked for.
 const UNIT_DEPTH: u32 = 8;
@@ -97,6 +98,49 @@ pub(super) fn check_facts(args: &Trace) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks that the kernel keeps who logged in, if `--loginuid` names a user. `process` is a directory of
+/// `/proc`, which has the file `loginuid` if it does.
+pub(super) fn check_loginuid(args: &Trace, process: &Path) -> anyhow::Result<()> {
+    let is_user = args.loginuid.is_some_and(|uid| uid != NO_LOGIN);
+    ensure!(
+        !is_user || !process.is_dir() || process.join("loginuid").exists(),
+        "--loginuid matches nothing on this host: its kernel has no audit (CONFIG_AUDIT), so it does \
+         not keep who logged in. Use --uid"
+    );
+    Ok(())
+}
+
+/// Checks that the hook for execs shows the file that is executed, if a filter is on the file.
+pub(super) fn check_hook(args: &Trace, info: &CaptureInfo) -> anyhow::Result<()> {
+    let of_file = [
+        ("--exe", !args.exe.is_empty()),
+        ("--origin", !args.origin.is_empty()),
+        ("--elevated", args.elevated),
+    ];
+    if let Some((filter, _)) = of_file.iter().find(|(_, is_given)| *is_given) {
+        ensure!(
+            info.shows_file(),
+            "{filter} matches nothing on this host: the hook for execs, {}, does not show the file. \
+             `execsnoopd doctor` says why no other hook is in use",
+            info.list(Kind::Exec).unwrap_or_default()
+        );
+    }
+    Ok(())
+}
+
+/// Returns a notice if the hook for execs does not show something that is asked for.
+pub(super) fn absent_columns(args: &Trace, info: &CaptureInfo) -> Option<String> {
+    let of_file = [Column::Exe, Column::Origin, Column::Elevated];
+    let shows_file = args.show.iter().any(|column| of_file.contains(column));
+    ((args.path || shows_file) && !info.shows_file()).then(|| {
+        format!(
+            "the hook for execs, {}, does not show the file: paths are absent, and the facts about \
+             the file are unknown",
+            info.list(Kind::Exec).unwrap_or_default()
+        )
+    })
 }
 
 /// Checks that the process of `--pid` exists. Its ID is that of the initial pid namespace, as in the
@@ -203,106 +247,4 @@ fn cgroup2_mount(mounts: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::cli::{Cli, Command};
-
-    fn parse(args: &[&str]) -> Trace {
-        let args = [&["execsnoopd", "trace"], args].concat();
-        match Cli::parse_from(args).command {
-            Some(Command::Trace(trace)) => trace,
-            other => panic!("expected trace: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_name_that_no_exec_has_is_refused_unless_other_events_are_shown() {
-        for (args, is_ok) in [
-            (&["--comm", "true"][..], true),
-            (&["--comm", "/usr/bin/true"], false),
-            (&["--comm", "kworker/0:1"], false),
-            (&["--comm", ""], false),
-            (&["--comm", "/usr/bin/true", "--failed"], true),
-            (&["--comm", "", "--exits"], true),
-            (&["--parent", ""], true),
-        ] {
-            assert_eq!(check_comm(&parse(args)).is_ok(), is_ok, "{args:?}");
-        }
-        let error = check_comm(&parse(&["--comm", "/usr/bin/true"])).unwrap_err();
-        assert!(error.to_string().ends_with("\"true\""), "{error}");
-    }
-
-    #[test]
-    fn a_filter_that_nothing_shown_can_match_is_refused() {
-        for (args, says) in [
-            (
-                &["--origin", "tmpfs", "--exits"][..],
-                "--origin cannot be combined with --exits",
-            ),
-            (
-                &["--elevated", "--failed"],
-                "--elevated cannot be combined with --failed",
-            ),
-            (
-                &["--entry", "init", "--exits=failed"],
-                "--entry cannot be combined with --exits",
-            ),
-        ] {
-            let error = check_facts(&parse(args)).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
-        }
-        assert!(check_facts(&parse(&["--tty", "--exits", "--loginuid", "-"])).is_ok());
-        let many: Vec<_> = (0..9).flat_map(|_| ["--uid", "0"]).collect();
-        assert!(check_numbers(&parse(&many[..16])).is_ok());
-        let error = check_numbers(&parse(&many)).unwrap_err().to_string();
-        assert!(error.contains("--uid is given 9 times"), "{error}");
-    }
-
-    #[test]
-    fn a_pattern_a_template_and_a_path_cause_a_notice() {
-        for (args, has_notice) in [
-            (&["--unit", "ssh*"][..], true),
-            (&["--unit", "getty@"], true),
-            (&["--unit", "-"], false),
-            (&["--parent", "/bin/sh"], true),
-            (&["--parent", "kworker/0:1"], false),
-        ] {
-            assert_eq!(!doubts(&parse(args)).is_empty(), has_notice, "{args:?}");
-        }
-    }
-
-    #[test]
-    fn the_hierarchy_of_version_2_is_found_among_the_mounts() {
-        let mounts = "25 1 0:22 / /proc rw - proc proc rw\n\
-                      30 25 0:27 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
-                      31 25 0:28 / /sys/fs/cgroup/unified rw,relatime shared:10 - cgroup2 cgroup2 rw\n";
-        assert_eq!(cgroup2_mount(mounts), Some("/sys/fs/cgroup/unified"));
-        assert_eq!(cgroup2_mount(""), None);
-    }
-
-    #[test]
-    fn a_host_with_version_1_alone_is_recognized() {
-        for (cgroups, is_alone) in [
-            ("2:cpu:/\n1:name=systemd:/init.scope\n", true),
-            ("1:name=systemd:/init.scope\n0::/init.scope\n", false),
-            ("0::/init.scope\n", false),
-            ("", false),
-        ] {
-            assert_eq!(is_version_1_alone(cgroups), is_alone, "{cgroups}");
-        }
-    }
-
-    #[test]
-    fn a_directory_of_another_file_system_is_no_cgroup() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = cgroup_id(dir.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("is not the directory of a cgroup"),
-            "{error}"
-        );
-        let error = cgroup_id(&dir.path().join("absent")).unwrap_err();
-        assert!(format!("{error:#}").contains("No such file"), "{error:#}");
-    }
-}
+mod tests;
