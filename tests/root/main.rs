@@ -23,6 +23,7 @@ mod hooks; // hooks and standby programs that this kernel may not need
 mod image; // the container image, with the privileges of a pod
 mod jobs; // the watches on a service and on jobs that the packages have
 mod log; // a log that cannot be written
+mod logins; // who logged in, through su, sudo, screen and cron
 mod namespaces; // pid, user and time namespaces
 mod outcomes; // how processes end, by view
 mod per_second; // execs in each second
