@@ -1,0 +1,280 @@
+//! Containers that runc runs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use tempfile::TempDir;
+use testkit::compiled::{nop, ways};
+use testkit::daemon::configured;
+use testkit::host;
+use testkit::http::Scrape;
+
+const ID: &str = "1357924680abcdef1357924680abcdef1357924680abcdef1357924680abcdef";
+const OTHER_ID: &str = "2468013579abcdef2468013579abcdef2468013579abcdef2468013579abcdef";
+
+/// The pid namespace of a container.
+enum PidNamespace {
+    Own,
+    OfHost,
+    /// That of another process.
+    Of(u32),
+}
+
+/// Writes a bundle for runc: a root directory with a program and another one that does nothing, and a
+/// configuration with the namespaces that change which IDs and cgroup the program sees.
+fn bundle(dir: &Path, program: &Path, arguments: &[&str], id: &str, pid: &PidNamespace) {
+    let root = dir.join("rootfs");
+    fs::create_dir(&root).unwrap();
+    for (program, name) in [(program, "contained"), (nop(), "probe")] {
+        let status = Command::new("cp")
+            .arg(program)
+            .arg(root.join(name))
+            .status();
+        assert!(status.unwrap().success());
+    }
+    let pid_namespace = match pid {
+        PidNamespace::Own => Some(json!({"type": "pid"})),
+        PidNamespace::OfHost => None,
+        PidNamespace::Of(pid) => {
+            Some(json!({"type": "pid", "path": format!("/proc/{pid}/ns/pid")}))
+        }
+    };
+    let mut namespaces = vec![
+        json!({"type": "mount"}),
+        json!({"type": "cgroup"}),
+        json!({"type": "ipc"}),
+    ];
+    namespaces.extend(pid_namespace);
+    let args = [&["/contained"], arguments].concat();
+    let config = json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 700_300, "gid": 0},
+            "args": args,
+            "cwd": "/",
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {"cgroupsPath": format!("/{id}"), "namespaces": namespaces},
+    });
+    fs::write(dir.join("config.json"), config.to_string()).unwrap();
+}
+
+/// A container whose first program sleeps. It ends when the value is dropped.
+pub(crate) struct Container {
+    dir: TempDir,
+    id: &'static str,
+}
+
+impl Container {
+    pub(crate) fn sleeping() -> Self {
+        Self::sleeping_in(ID, &PidNamespace::Own)
+    }
+
+    fn sleeping_in(id: &'static str, pid: &PidNamespace) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        bundle(dir.path(), ways(), &["sleep", "-", "60000"], id, pid);
+        let container = Self { dir, id };
+        let pid_file = container.dir.path().join("pid");
+        let bundle = container.dir.path().to_str().unwrap();
+        let pid_file = pid_file.to_str().unwrap();
+        container.runc(&[
+            "run",
+            "--detach",
+            "--pid-file",
+            pid_file,
+            "--bundle",
+            bundle,
+            id,
+        ]);
+        container
+    }
+
+    /// Puts a program into the container. Options of runc come before it.
+    pub(crate) fn exec(&self, arguments: &[&str]) {
+        let (options, program) = arguments.split_at(arguments.len() - 1);
+        self.runc(&[&["exec"], options, &[self.id], program].concat());
+    }
+
+    /// The first process of the container, as the host numbers it.
+    fn pid(&self) -> u32 {
+        let pid = fs::read_to_string(self.dir.path().join("pid"));
+        pid.unwrap().parse().unwrap()
+    }
+
+    fn runc(&self, arguments: &[&str]) {
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(self.dir.path().join("state"));
+        // A container in the background keeps these open.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let status = command.args(arguments).status();
+        let status = status.expect("runc can be executed");
+        assert!(status.success(), "{arguments:?}: {status}");
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.runc(&["delete", "--force", self.id]);
+    }
+}
+
+#[test]
+fn execs_in_a_container_are_counted_under_its_short_id() {
+    const TIMES: u32 = 3;
+    let _exclusive = host::exclusive();
+    let (daemon, _config) =
+        configured("[[view]]\nlabels = [\"container\", \"comm\"]\n[[view]]\nlabels = [\"uid\"]\n");
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), nop(), &[], ID, &PidNamespace::Own);
+    for _ in 0..TIMES {
+        let output = Command::new("runc")
+            .arg("--root")
+            .arg(dir.path().join("state"))
+            .args(["run", "--bundle"])
+            .arg(dir.path())
+            .arg(ID)
+            .output()
+            .expect("runc can be executed");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let scrape = daemon.scrape();
+    let sample = format!(
+        "execsnoop_execs_by_container_comm_total{{container=\"{}\",comm=\"contained\"}}",
+        &ID[..12]
+    );
+    assert_eq!(scrape.value(&sample), f64::from(TIMES));
+    assert_eq!(
+        scrape.value("execsnoop_execs_by_uid_total{uid=\"700300\"}"),
+        f64::from(TIMES)
+    );
+    scrape.assert_ledger_closes();
+}
+
+#[test]
+fn the_first_program_of_a_container_and_one_put_into_it_are_told_apart() {
+    let _exclusive = host::exclusive();
+    let (daemon, _config) = configured(
+        "[[view]]\nlabels = [\"entry\", \"origin\", \"comm\"]\nwhere = { not_entry = [\"\"] }\n",
+    );
+    let container = Container::sleeping();
+    for _ in 0..2 {
+        container.exec(&["/probe"]);
+    }
+    container.exec(&["--detach", "/probe"]);
+    drop(container);
+    let scrape = daemon.scrape();
+    let of = |entry: &str, comm: &str| {
+        let labels = format!("entry=\"{entry}\",origin=\"\",comm=\"{comm}\"");
+        scrape.find(&format!(
+            "execsnoop_execs_by_entry_origin_comm_total{{{labels}}}"
+        ))
+    };
+    assert_eq!(
+        [of("init", "contained"), of("injected", "contained")],
+        [Some(1.0), None]
+    );
+    assert_eq!(
+        [of("init", "probe"), of("injected", "probe")],
+        [None, Some(3.0)]
+    );
+    scrape.assert_ledger_closes();
+}
+
+/// How often programs were executed in a container, by how each came into its pid namespace.
+#[track_caller]
+fn assert_entries(scrape: &Scrape, id: &str, expected: &[(&str, &str, f64)]) {
+    let family = "execsnoop_execs_by_entry_container_comm_total";
+    let of = format!("container=\"{}\"", &id[..12]);
+    let samples = scrape.family(family);
+    let samples: BTreeMap<_, _> = samples
+        .filter(|(sample, _)| sample.contains(&of))
+        .map(|(sample, count)| (sample.to_owned(), count))
+        .collect();
+    let expected = expected.iter().map(|(entry, comm, count)| {
+        let labels = format!("entry=\"{entry}\",{of},comm=\"{comm}\"");
+        (format!("{family}{{{labels}}}"), *count)
+    });
+    assert_eq!(samples, expected.collect());
+}
+
+const BY_CONTAINER: &str = "[[view]]\nlabels = [\"entry\", \"container\", \"comm\"]\n\
+                            metrics = [\"execs\"]\nwhere = { comm = [\"contained\", \"probe\"] }\n";
+
+/// As in a Kubernetes pod with `shareProcessNamespace`.
+#[test]
+fn in_a_pod_with_one_pid_namespace_all_containers_but_the_sandbox_are_injected() {
+    let _exclusive = host::exclusive();
+    let (daemon, _config) = configured(BY_CONTAINER);
+    let sandbox = Container::sleeping();
+    let member = Container::sleeping_in(OTHER_ID, &PidNamespace::Of(sandbox.pid()));
+    member.exec(&["/probe"]);
+    sandbox.exec(&["/probe"]);
+    drop((member, sandbox));
+    let scrape = daemon.scrape();
+    let init = [("init", "contained", 1.0), ("injected", "probe", 1.0)];
+    assert_entries(&scrape, ID, &init);
+    let injected = [("injected", "contained", 1.0), ("injected", "probe", 1.0)];
+    assert_entries(&scrape, OTHER_ID, &injected);
+    scrape.assert_ledger_closes();
+}
+
+/// As in a Kubernetes pod with `hostPID`.
+#[test]
+fn in_the_pid_namespace_of_the_host_no_container_is_entered() {
+    let _exclusive = host::exclusive();
+    let (daemon, _config) = configured(BY_CONTAINER);
+    let container = Container::sleeping_in(ID, &PidNamespace::OfHost);
+    container.exec(&["/probe"]);
+    drop(container);
+    let scrape = daemon.scrape();
+    assert_entries(&scrape, ID, &[("", "contained", 1.0), ("", "probe", 1.0)]);
+    scrape.assert_ledger_closes();
+}
+
+/// Creates a container and starts it when its parent, runc, has exited. Returns who its parent is then.
+fn create_and_start(wrapper: &[&str]) -> (u32, u32) {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), nop(), &[], ID, &PidNamespace::Own);
+    // The container ends on its own. Until then it cannot be deleted.
+    let script = "runc --root state create --pid-file pid $0 </dev/null >log 2>&1
+                  echo $(sed -n 's/^PPid:.//p' /proc/$(cat pid)/status) $PPID
+                  runc --root state start $0
+                  until runc --root state delete $0 2>>log; do sleep 0.1; done";
+    let output = Command::new(wrapper[0])
+        .args(&wrapper[1..])
+        .args(["/bin/sh", "-ec", script, ID])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(
+        output.status.success() && !dir.path().join("state").join(ID).exists(),
+        "{log}"
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut words = text.split_whitespace().map(|word| word.parse().unwrap());
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+/// containerd's shim and conmon are subreapers. Without one, the init process of the host adopts the
+/// container.
+#[test]
+fn the_first_program_of_a_container_is_the_first_whoever_has_adopted_it() {
+    let _exclusive = host::exclusive();
+    let (daemon, _config) = configured(BY_CONTAINER);
+    let (parent, shim) = create_and_start(&[ways().to_str().unwrap(), "measure", "-", "1"]);
+    assert_eq!(parent, shim, "the subreaper has adopted the container");
+    let (parent, outside) = create_and_start(&["env"]);
+    assert_ne!(parent, outside);
+    let scrape = daemon.scrape();
+    assert_entries(&scrape, ID, &[("init", "contained", 2.0)]);
+    scrape.assert_ledger_closes();
+}
