@@ -9,7 +9,7 @@
 
 mod attacks; // hostile clients
 mod cgroups; // units, slices and containers, in cgroups that the test creates
-mod containers; // containers that runc runs
+mod containers; // containers that runc and podman run
 mod cpu_time; // CPU time, compared with what wait4(2) reports
 mod doctor; // the report of `execsnoopd doctor`
 mod execs; // storms of execs, full buffers, names

@@ -1,5 +1,7 @@
 //! Containers that runc runs.
 
+mod podman; // containers and pods of podman
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -66,7 +66,7 @@ fn by(fact: &str, value: &str, comm: &str) -> String {
 
 /// Checks how often each program was executed with each value of a fact, and with no other.
 #[track_caller]
-fn assert_only(scrape: &Scrape, fact: Fact, expected: &[(&str, &str, f64)]) {
+pub(crate) fn assert_only(scrape: &Scrape, fact: Fact, expected: &[(&str, &str, f64)]) {
     for (comm, _, _) in expected {
         for value in fact.values() {
             let expected = expected.iter().find(|of| of.0 == *comm && of.1 == *value);
