@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -92,6 +94,7 @@ impl Container {
             bundle,
             id,
         ]);
+        container.await_sleep();
         container
     }
 
@@ -105,6 +108,17 @@ impl Container {
     fn pid(&self) -> u32 {
         let pid = fs::read_to_string(self.dir.path().join("pid"));
         pid.unwrap().parse().unwrap()
+    }
+
+    /// Waits until the first program sleeps: runc does not wait until it is executed.
+    fn await_sleep(&self) {
+        let stat = format!("/proc/{}/stat", self.pid());
+        while !fs::read_to_string(&stat)
+            .unwrap()
+            .contains(" (contained) S ")
+        {
+            sleep(Duration::from_millis(10));
+        }
     }
 
     fn runc(&self, arguments: &[&str]) {
@@ -171,6 +185,9 @@ fn the_first_program_of_a_container_and_one_put_into_it_are_told_apart() {
         container.exec(&["/probe"]);
     }
     container.exec(&["--detach", "/probe"]);
+    let probe =
+        "execsnoop_execs_by_entry_origin_comm_total{entry=\"injected\",origin=\"\",comm=\"probe\"}";
+    daemon.await_above(probe, 2.0);
     drop(container);
     let scrape = daemon.scrape();
     let of = |entry: &str, comm: &str| {

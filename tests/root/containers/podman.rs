@@ -71,6 +71,11 @@ impl Podman {
     fn run(&self, commands: &str) {
         let script = format!(
             "run() {{ podman run --network none --cgroup-parent /{CGROUP} \"$@\"; }}
+             # podman does not wait until the first program is executed.
+             await_sleep() {{
+                 stat=/proc/$(podman inspect --format '{{{{.State.Pid}}}}' $1)/stat
+                 until grep -q \" ($2) S \" $stat; do sleep 0.1; done
+             }}
              exec 2>&1
              {commands}
              echo finished"
@@ -118,6 +123,7 @@ fn podman_run_is_the_first_and_podman_exec_is_injected() {
     let (daemon, _config) = configured(VIEW);
     podman.run(
         "run --detach --name first --rootfs $PWD/rootfs /sl-first sleep - 60000
+         await_sleep first sl-first
          podman exec first /pm-exec
          podman exec first /pm-exec
          run --rm --rootfs $PWD/rootfs /pm-short
@@ -148,9 +154,11 @@ fn in_a_pod_of_podman_the_first_of_each_pid_namespace_is_the_first() {
              podman pod create --name $1 --share $2 --cgroup-parent /{CGROUP} \\
                  --infra-image infra --infra-command \"$3 sleep - 60000\"
              podman pod start $1
+             await_sleep $(podman pod inspect --format '{{{{.InfraContainerID}}}}' $1) ${{3#/}}
          }}
          pod together pid /sl-infra
          run --detach --pod together --name member --rootfs $PWD/rootfs /sl-member sleep - 60000
+         await_sleep member sl-member
          podman exec member /pm-member-exec
          podman pod rm --force --time 0 together
          pod apart ipc /sl-apart
