@@ -16,6 +16,8 @@ use testkit::daemon::configured;
 use testkit::host;
 use testkit::http::Scrape;
 
+use super::facts::terminal;
+
 const ID: &str = "1357924680abcdef1357924680abcdef1357924680abcdef1357924680abcdef";
 const OTHER_ID: &str = "2468013579abcdef2468013579abcdef2468013579abcdef2468013579abcdef";
 
@@ -61,7 +63,12 @@ fn bundle(dir: &Path, program: &Path, arguments: &[&str], id: &str, pid: &PidNam
             "cwd": "/",
         },
         "root": {"path": "rootfs"},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            // For terminals.
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts"},
+        ],
         "linux": {"cgroupsPath": format!("/{id}"), "namespaces": namespaces},
     });
     fs::write(dir.join("config.json"), config.to_string()).unwrap();
@@ -295,5 +302,52 @@ fn the_first_program_of_a_container_is_the_first_whoever_has_adopted_it() {
     assert_ne!(parent, outside);
     let scrape = daemon.scrape();
     assert_entries(&scrape, ID, &[("init", "contained", 2.0)]);
+    scrape.assert_ledger_closes();
+}
+
+/// A container has the login of who starts it, and a terminal only if it is given one.
+#[test]
+fn a_container_keeps_the_login_and_gets_a_terminal_of_its_own() {
+    let _exclusive = host::exclusive();
+    let (daemon, _config) = configured(
+        "[[view]]\nlabels = [\"tty\", \"loginuid\", \"comm\"]\nmetrics = [\"execs\"]\n\
+         where = { comm = [\"contained\", \"probe\"] }\n",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    bundle(
+        dir.path(),
+        ways(),
+        &["sleep", "-", "60000"],
+        ID,
+        &PidNamespace::Own,
+    );
+    let script = "echo 65534 >/proc/self/loginuid
+                  runc --root state run --detach --pid-file pid $0 >/dev/null 2>&1
+                  until grep -q '(contained) S' /proc/$(cat pid)/stat; do sleep 0.1; done
+                  runc --root state exec $0 /probe
+                  runc --root state exec --tty $0 /probe
+                  runc --root state delete --force $0";
+    let (_emulator, inside) = terminal();
+    let status = Command::new("setsid")
+        .args(["-c", "sh", "-ec", script, ID])
+        .current_dir(dir.path())
+        .stdin(Stdio::from(inside))
+        .status();
+    assert!(status.unwrap().success());
+    let scrape = daemon.scrape();
+    let of = |tty: bool, comm: &str| {
+        let labels = format!("tty=\"{tty}\",loginuid=\"65534\",comm=\"{comm}\"");
+        scrape.find(&format!(
+            "execsnoop_execs_by_tty_loginuid_comm_total{{{labels}}}"
+        ))
+    };
+    assert_eq!(
+        [of(true, "contained"), of(false, "contained")],
+        [None, Some(1.0)]
+    );
+    assert_eq!(
+        [of(true, "probe"), of(false, "probe")],
+        [Some(1.0), Some(1.0)]
+    );
     scrape.assert_ledger_closes();
 }
