@@ -92,7 +92,10 @@ fn a_filter_on_the_file_is_refused_at_a_hook_that_does_not_show_it() {
     }
     let error = check_hook(&parse(&["--elevated"]), &without).unwrap_err();
     let error = error.to_string();
-    assert!(error.contains("tracepoint/syscalls/sys_exit_execve"), "{error}");
+    assert!(
+        error.contains("tracepoint/syscalls/sys_exit_execve"),
+        "{error}"
+    );
     for (columns, is_absent) in [("exe", true), ("origin,tty", true), ("tty", false)] {
         let args = parse(&["--show", columns]);
         assert_eq!(absent_columns(&args, &without).is_some(), is_absent);
