@@ -60,11 +60,10 @@ enum fact {
 	FACT_INJECTED = 0x40,         /* put into a pid namespace from outside */
 };
 
-/* Ids of the names of files that are not the id of a name. */
+/* Values of `exe` that do not identify a name. */
 enum exe {
-	EXE_NONE = 0,     /* not an exec, or not asked for */
-	EXE_UNKNOWN = 1,  /* the hook does not show the file, or its name was not kept */
-	EXE_UNWANTED = 2, /* a filter rejects the name */
+	EXE_NONE = 0,    /* not an exec, or not asked for */
+	EXE_UNKNOWN = 1, /* the hook does not show the file, or its name is too long */
 	EXE_MAX,
 };
 

@@ -164,7 +164,7 @@ static __always_inline void add_exec_without_file(struct subject *subject,
 	if (with_origin)
 		subject->origin = ORIGIN_UNKNOWN;
 	if (with_exe)
-		subject->exe = only_exes ? EXE_UNWANTED : EXE_UNKNOWN;
+		subject->exe = EXE_UNKNOWN;
 	if (with_elevated)
 		subject->facts |= FACT_ELEVATED_UNKNOWN;
 	add_entry(subject, task);

@@ -25,6 +25,8 @@ const volatile __u32 wanted_login = 0;
 const volatile __u32 wanted_uids = 0, wanted_uid[WANTED] = {};
 const volatile __u32 wanted_comms = 0;
 const volatile __u8 wanted_comm[WANTED * COMM_LEN] = {};
+const volatile __u32 wanted_exes = 0;
+const volatile __u64 wanted_exe[WANTED] = {};
 /* The process with this id, and its descendants; 0: any. */
 const volatile __u32 wanted_pid = 0;
 /* One of these origins, a bit for each value of enum origin, and all of these facts. */
@@ -64,6 +66,14 @@ static __always_inline bool has_wanted_uid(__u32 uid)
 	return !wanted_uids;
 }
 
+static __always_inline bool has_wanted_exe(__u64 exe)
+{
+	for (__u32 i = 0; i < WANTED && i < wanted_exes; i++)
+		if (exe == wanted_exe[i])
+			return true;
+	return !wanted_exes;
+}
+
 static __always_inline bool has_wanted_comm(const __u8 *comm)
 {
 	for (__u32 i = 0; i < WANTED && i < wanted_comms; i++)
@@ -99,7 +109,7 @@ static __always_inline bool is_wanted(const struct event *event, struct task_str
 		return false;
 	if (wanted_origins && !(wanted_origins & 1U << subject->origin))
 		return false;
-	if (only_exes && subject->exe == EXE_UNWANTED)
+	if (!has_wanted_exe(subject->exe))
 		return false;
 	if ((subject->facts & wanted_facts) != wanted_facts)
 		return false;

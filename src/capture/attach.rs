@@ -14,6 +14,7 @@ use super::buffer::Buffer;
 use super::buffer::perf::PerfBuffer;
 use super::buffer::ring::Ring;
 use super::error::Error;
+use super::exe_names;
 use super::facts::Host;
 use super::hook::Hook;
 use super::info::CaptureInfo;
@@ -42,6 +43,7 @@ pub struct Capture {
     /// What the programs were loaded from.
     pub(super) fingerprint: String,
     /// The kinds that they count by subject.
+    pub(super) exe_key: exe_names::Key,
     pub(super) by_subject: Vec<Kind>,
     /// What earlier programs have counted.
     pub(super) base: Base,
@@ -67,7 +69,7 @@ pub(super) struct Leftover {
     /// Subjects and their counts.
     pub(super) tally: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) cgroup_names: Option<MapHandle>,
-    pub(super) exe_names: Option<MapHandle>,
+    pub(super) exe_names: Option<(MapHandle, exe_names::Key)>,
 }
 
 /// Dropping it detaches the program, if nobody else holds a descriptor of the link.
@@ -157,7 +159,9 @@ impl Capture {
         // The object is needed only until all programs are attached: links, programs and maps
         // have their own descriptors.
         let mut object = MaybeUninit::uninit();
-        let mut skel = object::load(&mut object, hooks, transport, cpus, options, is_paused)?;
+        let exe_key = exe_names::new_key().map_err(|e| Error::setup("getting a random key", &e))?;
+        let state = object::State { is_paused, exe_key };
+        let mut skel = object::load(&mut object, hooks, transport, cpus, options, state)?;
         let is_needed = |name: &str| match name {
             "cgroup_names" => options.inputs.contains(&Input::Cgroup),
             "exe_names" => options.inputs.contains(&Input::Exe),
@@ -170,8 +174,6 @@ impl Capture {
         let opening = |e| Error::setup("opening the tally", &e);
         let tally = tally_of(&maps).map_err(opening)?;
         let failure_tally = failure_tally_of(&maps).map_err(opening)?;
-        object::accept_exes(&skel, &options.live.exes)
-            .map_err(|e| Error::setup("storing the names of a filter", &e))?;
         let attached = object::attach(&mut skel, hooks)
             .map_err(|e| Error::setup("attaching the chosen BPF programs", &e))?;
         // Closes its descriptors.
@@ -198,6 +200,7 @@ impl Capture {
             info,
             fingerprint: options.fingerprint(),
             by_subject: options.by_subject(),
+            exe_key,
             base: Base::default(),
             leftover: Leftover::default(),
             is_kept: false,

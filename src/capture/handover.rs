@@ -128,6 +128,7 @@ impl Capture {
             failure_tally,
             fingerprint: options.fingerprint(),
             by_subject: options.by_subject(),
+            exe_key: kept.exe_key,
             base,
             leftover: Leftover::default(),
             is_kept: true,
@@ -148,6 +149,7 @@ impl Capture {
             fingerprint: self.fingerprint.clone(),
             transport: self.info.transport.name().to_owned(),
             ids: kept::ids(&self.descriptors())?,
+            exe_key: self.exe_key,
             base: self.base.clone(),
         })
     }
@@ -210,7 +212,7 @@ impl Replacement {
         }
         new.base = base_after(&old, base).map_err(failed)?;
         leftover.cgroup_names = old.maps.cgroup_names;
-        leftover.exe_names = old.maps.exe_names;
+        leftover.exe_names = old.maps.exe_names.map(|names| (names, old.exe_key));
         new.leftover = leftover;
         info!(
             unobserved_us = u64::try_from(unobserved.as_micros()).unwrap_or(u64::MAX),

@@ -21,7 +21,12 @@ impl Hook {
     /// Whether each run of the program observes something. Other programs also run when one of
     /// several threads exits, or when a system call succeeds.
     pub fn each_run_observes(&self) -> bool {
-        self.target == "sched_process_exec" || CLASSIC.contains(self)
+        self.shows_file() || CLASSIC.contains(self)
+    }
+
+    /// Whether the program sees the file that is executed.
+    pub fn shows_file(&self) -> bool {
+        self.target == "sched_process_exec"
     }
 
     /// Whether this is the program itself, not a standby copy of it.

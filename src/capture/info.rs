@@ -25,8 +25,7 @@ impl CaptureInfo {
 
     /// Whether the hook for execs shows the file that is executed.
     pub fn shows_file(&self) -> bool {
-        let mut hooks = self.hooks.iter();
-        hooks.any(|hook| hook.kind == Kind::Exec && hook.target == "sched_process_exec")
+        self.hooks.iter().any(Hook::shows_file)
     }
 
     /// The hooks for one kind, separated by commas. None if there are none.

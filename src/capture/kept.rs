@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use super::base::Base;
+use super::exe_names;
 use super::fdinfo;
 use super::hook::{self, Hook};
 use super::maps;
@@ -25,6 +26,8 @@ pub struct KernelSide {
     pub(super) transport: String,
     /// The kernel's ids of what the descriptors refer to. None if it has no id.
     pub(super) ids: BTreeMap<String, Option<u32>>,
+    /// Of the ids of file names.
+    pub(super) exe_key: exe_names::Key,
     /// What earlier programs have counted.
     pub(super) base: Base,
 }
@@ -50,6 +53,7 @@ pub(super) struct Kept {
     pub(super) transport: TransportKind,
     pub(super) programs: Vec<KeptProgram>,
     pub(super) maps: maps::Maps,
+    pub(super) exe_key: exe_names::Key,
 }
 
 pub(super) fn link(hook: &Hook) -> String {
@@ -131,6 +135,7 @@ impl Kept {
             transport,
             programs,
             maps: maps::Maps::adopt(&maps, transport)?,
+            exe_key: kernel_side.exe_key,
         })
     }
 }

@@ -9,6 +9,7 @@ mod attach;
 mod base;
 mod buffer;
 mod error;
+mod exe_names;
 pub mod facts;
 mod fdinfo;
 mod handover;

@@ -6,9 +6,10 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, OwnedFd};
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, OpenObject};
+use libbpf_rs::{ErrorKind, Link, OpenObject};
 
 use super::error::Error;
+use super::exe_names;
 use super::hook::{EXEC_SYS_EXIT, EXIT_LIVE, Hook, Refusal, SYS_EXIT};
 use super::options::{Input, Live, Options, WANTED};
 use super::shortage;
@@ -27,8 +28,8 @@ const RING_HEADER: usize = 8;
 /// The number of cgroups whose names are kept, at 264 bytes each.
 const CGROUP_NAMES: usize = 8192;
 
-/// The number of files whose names are kept, at 528 bytes each in two maps.
-const EXE_NAMES: usize = 4096;
+/// The number of files whose names are kept, at 264 bytes each.
+const EXE_NAMES: usize = 8192;
 
 /// Slots for what is kept of processes from their exit until the kernel frees them, 32 bytes each. A
 /// power of two, and at least the default of `kernel.pid_max`, with which no two processes share a
@@ -103,15 +104,22 @@ fn load_and_attach(hooks: &[Hook]) -> Result<(), (&'static str, libbpf_rs::Error
     Ok(())
 }
 
-/// Loads an object without attaching its programs, which are paused if `is_paused`. `object` is the
-/// memory for it.
+/// What the variables of a loaded object are in addition to the options.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct State {
+    /// Whether the programs observe nothing yet.
+    pub(super) is_paused: bool,
+    pub(super) exe_key: exe_names::Key,
+}
+
+/// Loads an object without attaching its programs. `object` is the memory for it.
 pub(super) fn load<'a>(
     object: &'a mut MaybeUninit<OpenObject>,
     hooks: &[Hook],
     transport: Transport,
     cpus: usize,
     options: &Options,
-    is_paused: bool,
+    state: State,
 ) -> Result<ExecsnoopSkel<'a>, Error> {
     let failed = |step: &'static str| move |e: libbpf_rs::Error| Error::setup(step, &e);
     let mut open = open(object).map_err(failed("opening the BPF object"))?;
@@ -133,7 +141,8 @@ pub(super) fn load<'a>(
             rodata.ring_wakeup = ((record + RING_HEADER) * (2 * cpus + 1)) as u64;
         }
         rodata.lifetime_bounds = lifetime_bounds_ns();
-        set_live(rodata, &options.live);
+        rodata.exe_key = state.exe_key;
+        set_live(rodata, &options.live, state.exe_key);
         let at_sys_exit = |hook: &Hook| u8::from(hooks.contains(hook));
         rodata.exec_at_sys_exit = at_sys_exit(&EXEC_SYS_EXIT[0]);
         rodata.failure_at_sys_exit = at_sys_exit(&SYS_EXIT[0]);
@@ -142,7 +151,7 @@ pub(super) fn load<'a>(
         }
     }
     if let Some(bss) = &mut open.maps.bss_data {
-        bss.paused_since = u64::from(is_paused);
+        bss.paused_since = u64::from(state.is_paused);
     }
     let configuring = failed("configuring the BPF object");
     if reads(Input::Cgroup) {
@@ -152,17 +161,8 @@ pub(super) fn load<'a>(
     }
     if reads(Input::Exe) {
         let entries = lru_entries(EXE_NAMES, cpus);
-        let maps = &mut open.maps;
-        maps.exe_ids
-            .set_max_entries(entries)
-            .map_err(&configuring)?;
-        maps.exe_names
-            .set_max_entries(entries)
-            .map_err(&configuring)?;
-        let wanted = number(&options.live.exes).max(1);
-        maps.wanted_exes
-            .set_max_entries(wanted)
-            .map_err(&configuring)?;
+        let names = &mut open.maps.exe_names;
+        names.set_max_entries(entries).map_err(&configuring)?;
     }
     if with_failures {
         create_failure_tally(&mut open, true).map_err(&configuring)?;
@@ -197,7 +197,7 @@ fn set_inputs(rodata: &mut types::rodata, options: &Options) {
     rodata.with_tty = reads(Input::Fact(Fact::Tty));
 }
 
-fn set_live(rodata: &mut types::rodata, live: &Live) {
+fn set_live(rodata: &mut types::rodata, live: &Live, exe_key: exe_names::Key) {
     let Live {
         uids,
         comms,
@@ -232,7 +232,10 @@ fn set_live(rodata: &mut types::rodata, live: &Live) {
     rodata.wanted_pid = pid.unwrap_or_default();
     rodata.only_login = u8::from(loginuid.is_some());
     rodata.wanted_login = loginuid.map_or(0, |uid| uid.wrapping_add(1));
-    rodata.only_exes = u8::from(!exes.is_empty());
+    rodata.wanted_exes = number(exes);
+    for (wanted, name) in rodata.wanted_exe.iter_mut().zip(exes) {
+        *wanted = exe_names::id(exe_key, name);
+    }
     rodata.wanted_origins = origins.iter().fold(0, |bits, origin| bits | 1 << origin);
     let bits = facts.iter().map(|(fact, value)| fact.bit(*value));
     rodata.wanted_facts = bits.fold(0, |all, bit| all | bit);
@@ -287,20 +290,6 @@ fn select(
             .to_str()
             .is_some_and(|name| chosen.contains(name));
         program.set_autoload(load);
-    }
-    Ok(())
-}
-
-/// Makes the names of files known that a filter accepts.
-pub(super) fn accept_exes(skel: &ExecsnoopSkel<'_>, exes: &[Vec<u8>]) -> libbpf_rs::Result<()> {
-    for exe in exes {
-        let mut name = types::exe_name::default();
-        for (byte, of) in name.name.iter_mut().zip(exe) {
-            *byte = *of;
-        }
-        skel.maps
-            .wanted_exes
-            .update(&name.name, &[1], MapFlags::ANY)?;
     }
     Ok(())
 }

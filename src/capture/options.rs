@@ -74,7 +74,7 @@ pub struct Live {
     pub pid: Option<u32>,
     /// Only observations of processes that this user has started who logged in.
     pub loginuid: Option<u32>,
-    /// Only execs of files with one of these names, which are not longer than a name can be; none: all.
+    /// Only execs of files with one of these names, each at most 255 bytes. At most [`WANTED`]; none: all.
     pub exes: Vec<Vec<u8>>,
     /// Only execs whose file has one of these origins; none: all.
     pub origins: Vec<FactValue>,

@@ -7,6 +7,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use tracing::{debug, warn};
 
 use super::attach::Capture;
+use super::exe_names;
 use super::maps::Maps;
 use super::source::{ProgramStats, Source};
 use crate::names::cgroup;
@@ -26,6 +27,10 @@ impl Source for Capture {
     }
 
     fn drain_tally(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
+        if self.leftover.events.is_empty() && self.leftover.tally.is_empty() {
+            // Nothing that is still to be read has an id of these.
+            self.leftover.exe_names = None;
+        }
         for (subject, count) in self.leftover.tally.drain(..) {
             entry(&subject, &count);
         }
@@ -75,7 +80,13 @@ impl Source for Capture {
         let own = self.maps.cgroup_names.as_ref();
         let earlier = self.leftover.cgroup_names.as_ref();
         let path = cgroup::path(id, |id| {
-            let name = look_up([own, earlier], id)?;
+            let mut name = None;
+            for names in [own, earlier].into_iter().flatten() {
+                if name.is_none() {
+                    let found = names.lookup(&id.to_ne_bytes(), MapFlags::ANY);
+                    name = found.map_err(io::Error::other)?;
+                }
+            }
             let decode =
                 |bytes: Vec<u8>| record::decode_cgroup_name(&bytes).map_err(io::Error::other);
             name.map(decode).transpose()
@@ -91,11 +102,15 @@ impl Source for Capture {
 
     fn exe_name(&mut self, id: u64) -> io::Result<Option<Vec<u8>>> {
         let own = self.maps.exe_names.as_ref();
+        let own = own.map(|names| (names, self.exe_key));
         let earlier = self.leftover.exe_names.as_ref();
-        let name = look_up([own, earlier], id)?;
-        let decode = |bytes: Vec<u8>| record::decode_exe_name(&bytes).map_err(io::Error::other);
-        let name = name.map(decode).transpose()?;
-        Ok(name.map(|of| record::nul_terminated(&of.name).to_vec()))
+        let earlier = earlier.map(|(names, key)| (names, *key));
+        for (names, key) in [own, earlier].into_iter().flatten() {
+            if let Some(name) = exe_names::look_up(names, key, id)? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     fn programs(&mut self) -> Vec<ProgramStats> {
@@ -119,17 +134,6 @@ impl Source for Capture {
             self.links.clear();
         }
     }
-}
-
-/// Returns the value of an id in the first of these maps that has it.
-fn look_up(maps: [Option<&MapHandle>; 2], id: u64) -> io::Result<Option<Vec<u8>>> {
-    for map in maps.into_iter().flatten() {
-        let found = map.lookup(&id.to_ne_bytes(), MapFlags::ANY);
-        if let Some(value) = found.map_err(io::Error::other)? {
-            return Ok(Some(value));
-        }
-    }
-    Ok(None)
 }
 
 pub(super) fn add_ledgers(maps: &Maps, sums: &mut Ledgers) -> io::Result<()> {

@@ -218,10 +218,11 @@ pub struct FileName(pub Vec<u8>);
 fn parse_exe(text: &str) -> Result<FileName, String> {
     let name = parse::exe(text)?;
     if name.is_empty() {
-        return Err(format!(
-            "names that are not known cannot be asked for; write \"\\x75nknown\" for a file \
-             named {text:?}"
-        ));
+        return Err(
+            "`unknown` stands for names that were lost, which a filter cannot select; write \
+             \"\\x75nknown\" for a file with this name"
+                .to_owned(),
+        );
     }
     Ok(FileName(name))
 }

@@ -59,11 +59,15 @@ fn of_label(
             values.trim_start_matches(", ")
         ));
     }
+    let has_unknown = label.is_of_cgroup() || label.is_exe();
     let pairs = rules.iter().map(|rule| match rule.as_slice() {
-        [pattern, new] if new == OTHER || (new == UNKNOWN && (label.is_of_cgroup() || label.is_exe())) => Err(format!(
+        [pattern, new] if new == OTHER || (new == UNKNOWN && has_unknown) => Err(format!(
             "{pattern:?} cannot become {new:?}, which has a meaning of its own; `where` moves execs \
              to `other`"
         )),
+        [pattern, new] if new.is_empty() && label.is_exe() => {
+            Err(format!("{pattern:?} cannot become empty: no file has an empty name"))
+        }
         [pattern, new] => Ok((pattern.as_str(), new.as_str())),
         _ => Err(
             "a rule consists of an expression and the new name, such as [\"^python3.*$\", \

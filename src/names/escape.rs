@@ -14,8 +14,8 @@ pub fn escape(bytes: &[u8]) -> String {
     but_not(OTHER, bytes)
 }
 
-/// Returns text for the name of a file, which is empty if it is not known: like [`printable`], but
-/// [`UNKNOWN`] for that only. A file of that name becomes `\x75nknown`.
+/// Returns the name of a file as printable text. An empty name, which means that the name is not known,
+/// becomes [`UNKNOWN`]. A file of that name becomes `\x75nknown`.
 pub fn printable_or_unknown(name: &[u8]) -> String {
     if name.is_empty() {
         return UNKNOWN.to_owned();
@@ -59,7 +59,8 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
-/// Returns the bytes for which one of these functions returns this text. Text that none can return stands for its own bytes, so that a unit can also be given as systemd writes it: the
+/// Returns the bytes for which one of these functions returns this text. Text that none can return
+/// stands for its own bytes, so that a unit can also be given as systemd writes it: the
 /// `\x2d` in `a\x2db.service` is not decoded, because none escapes a `-`.
 pub fn unescape(text: &str) -> Vec<u8> {
     let bytes = decode(text);

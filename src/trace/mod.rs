@@ -63,7 +63,7 @@ pub fn run(args: &Trace) -> Result<bool, Error> {
     let successor = unprivileged::successor(user::NOBODY)?;
     let capture = Capture::start(&options)?;
     filter::check_hook(args, capture.info())?;
-    if let Some(notice) = filter::absent_columns(args, capture.info()) {
+    if let Some(notice) = filter::describe_absent_columns(args, capture.info()) {
         print_notice(&notice);
     }
     let seen_by = [Kind::Exec, Kind::Failure, Kind::Exit].map(|kind| capture.info().list(kind));

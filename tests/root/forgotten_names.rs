@@ -17,8 +17,8 @@ fn by_exe(exe: &str) -> String {
 /// name that is executed again is known again.
 #[test]
 fn a_crowd_of_names_makes_some_unknown_and_loses_no_count() {
-    // The kernel side keeps 4096. With the CPU times, they take two thirds of the tally.
-    const NAMES: u32 = 6000;
+    // The kernel side keeps 8192, and the tally has room for 16 384.
+    const NAMES: u32 = 12_000;
     let programs = Programs::new();
     let (daemon, _config) = configured("[[view]]\nlabels = [\"exe\"]\nmax_series = 20000\n");
     let path = |n: u32| programs.path().join(format!("crowd-{n}"));

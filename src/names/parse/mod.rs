@@ -62,7 +62,9 @@ pub fn exe(text: &str) -> Result<Vec<u8>, String> {
     if name.contains(&0) {
         return Err(format!("{text:?} has a NUL byte, which no name has"));
     }
-    if let Some(slash) = name.iter().rposition(|&byte| byte == b'/') {
+    // The names of files in memory can contain slashes.
+    let slash = name.iter().rposition(|&byte| byte == b'/');
+    if let Some(slash) = slash.filter(|_| !name.starts_with(b"memfd:")) {
         return Err(format!(
             "{text:?} is a path; use the name of the file, {:?}",
             printable(&name[slash + 1..])

@@ -315,10 +315,14 @@ impl Aggregator {
         let uses = |is_such: fn(&Label) -> bool| {
             self.views.iter().any(|view| view.uses(is_such)) || self.watches.use_any(is_such)
         };
-        if names.cgroup.is_none() && (subject.cgroup_id != 0 || uses(Label::is_of_cgroup)) {
+        let is_exec = counts.execs > 0;
+        if is_exec
+            && names.cgroup.is_none()
+            && (subject.cgroup_id != 0 || uses(Label::is_of_cgroup))
+        {
             totals.unknown_cgroup_execs += counts.execs;
         }
-        if names.exe.is_none() && (subject.exe != 0 || uses(Label::is_exe)) {
+        if is_exec && names.exe.is_none() && (subject.exe != 0 || uses(Label::is_exe)) {
             totals.unknown_exe_execs += counts.execs;
         }
         if counts.execs > 0 || counts.exits != Exits::default() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use crate::names::escape::printable;
+use crate::names::escape::{printable, printable_or_unknown};
 use crate::pipeline::name_cache::Named;
 use crate::record::{Fact, NO_LOGIN, Subject, loginuid, nul_terminated};
 
@@ -47,7 +47,7 @@ pub(super) fn log(watch: &str, subject: &Subject, names: Named<'_>, execs: u64, 
         watch,
         execs,
         comm = name(nul_terminated(&subject.comm)),
-        exe = names.exe.and_then(|exe| name(exe)),
+        exe = names.exe.map(|exe| printable_or_unknown(exe)),
         parent_comm = name(nul_terminated(&subject.parent_comm)),
         uid = subject.uid,
         loginuid = Some(loginuid(subject)).filter(|uid| *uid != NO_LOGIN),

@@ -131,7 +131,7 @@ pub(super) fn check_hook(args: &Trace, info: &CaptureInfo) -> anyhow::Result<()>
 }
 
 /// Returns a notice if the hook for execs does not show something that is asked for.
-pub(super) fn absent_columns(args: &Trace, info: &CaptureInfo) -> Option<String> {
+pub(super) fn describe_absent_columns(args: &Trace, info: &CaptureInfo) -> Option<String> {
     let of_file = [Column::Exe, Column::Origin, Column::Elevated];
     let shows_file = args.show.iter().any(|column| of_file.contains(column));
     ((args.path || shows_file) && !info.shows_file()).then(|| {

@@ -98,10 +98,13 @@ fn a_filter_on_the_file_is_refused_at_a_hook_that_does_not_show_it() {
     );
     for (columns, is_absent) in [("exe", true), ("origin,tty", true), ("tty", false)] {
         let args = parse(&["--show", columns]);
-        assert_eq!(absent_columns(&args, &without).is_some(), is_absent);
-        assert_eq!(absent_columns(&args, &with_file[1]), None);
+        assert_eq!(
+            describe_absent_columns(&args, &without).is_some(),
+            is_absent
+        );
+        assert_eq!(describe_absent_columns(&args, &with_file[1]), None);
     }
-    assert!(absent_columns(&parse(&["--path"]), &without).is_some());
+    assert!(describe_absent_columns(&parse(&["--path"]), &without).is_some());
 }
 
 #[test]
