@@ -17,7 +17,7 @@ use testkit::programs::{Programs, exec, exec_times, set_executable};
 use testkit::store::Store;
 
 use super::{copy, on_disk, sh};
-use crate::survival::file;
+use crate::survival::{file, handovers};
 
 testkit::over_both_transports! {
     the_whole_name_of_the_file_that_runs_is_counted
@@ -160,9 +160,9 @@ fn the_whole_name_of_the_file_that_runs_is_counted(transport: &str) {
 fn names_of_files_survive_the_daemon(transport: &str) {
     let programs = Programs::new();
     let by_link = programs.named("ex-link");
-    let (config, _dir) = file(&format!(
-        "[capture]\ntransport = \"{transport}\"\n{VIEW}[[view]]\nlabels = [\"exe\"]\n"
-    ));
+    let views =
+        format!("[capture]\ntransport = \"{transport}\"\n{VIEW}[[view]]\nlabels = [\"exe\"]\n");
+    let (config, _dir) = file(&views);
     let dir = on_disk();
     let path = dir.path().join("executed-without-a-daemon");
     copy(nop(), &path, 0);
@@ -170,11 +170,14 @@ fn names_of_files_survive_the_daemon(transport: &str) {
     let mut daemon = store.start(&config);
     exec_times(&by_link, 3);
     daemon.scrape();
-    for is_killed in [false, true] {
+    for (is_killed, has_other_programs) in [(false, false), (true, false), (false, true)] {
         if is_killed {
             daemon.kill(Signal::KILL);
         } else {
             daemon.stop();
+        }
+        if has_other_programs {
+            fs::write(&config, format!("{views}[[view]]\nlabels = [\"unit\"]\n")).unwrap();
         }
         exec_times(&path, 5);
         exec_times(&by_link, 2);
@@ -185,10 +188,11 @@ fn names_of_files_survive_the_daemon(transport: &str) {
     let scrape = daemon.scrape();
     let name = path.file_name().unwrap().to_str().unwrap();
     let counted = vec![
-        (name.to_owned(), name[..15].to_owned(), 10.0),
-        ("nop".to_owned(), "ex-link".to_owned(), 7.0),
+        (name.to_owned(), name[..15].to_owned(), 15.0),
+        ("nop".to_owned(), "ex-link".to_owned(), 9.0),
     ];
     assert_counted(&scrape, &counted);
+    assert_eq!(handovers(&scrape), [2.0, 1.0]);
     let alone = format!("execsnoop_execs_by_exe_total{{exe=\"{name}\"}}");
-    assert_eq!(scrape.value(&alone), 10.0);
+    assert_eq!(scrape.value(&alone), 15.0);
 }
