@@ -146,7 +146,7 @@ fn each_counter_has_the_start_timestamp_of_its_series() {
     }
     let metrics = Metrics::new(capture_info()).unwrap();
     let protobuf = metrics.encode(&snapshot, &UserNames::default(), Format::Protobuf);
-    let decoded = Decoded::of(&protobuf.unwrap());
+    let decoded = Decoded::of(&protobuf);
     for (sample, second) in [
         ("execs_total", 10),
         ("process_lifetime_seconds", 10),
