@@ -125,9 +125,7 @@ async fn metrics(State(app): State<Arc<App>>, arrived: Arrived, headers: HeaderM
         let flushed = app.flusher.flush_for_scrape(SCRAPE_DEADLINE).await;
         let snapshot = flushed.map_err(|error| not_fresh(&error))?;
         let names = series::resolve(&snapshot, &app.users).await;
-        app.metrics
-            .encode(&snapshot, &names, format)
-            .map_err(|error| format!("the metrics cannot be encoded: {error}"))
+        Ok(app.metrics.encode(&snapshot, &names, format))
     };
     let of_flush = match format {
         Format::Text => &app.text,

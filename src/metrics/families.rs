@@ -1,6 +1,7 @@
 //! Metric families, which each format encodes in its way.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::sys::clock::Timestamp;
@@ -98,13 +99,19 @@ pub(super) fn in_order(mut families: Vec<Family>) -> Vec<Family> {
     families.retain(|family| !family.samples.is_empty());
     families.sort_by(|a, b| a.name.cmp(&b.name));
     for family in &mut families {
-        family.samples.sort_by(|a, b| {
-            let values = |labels| <[Label]>::iter(labels).map(|label| &label.value);
-            let by_number = a.labels.len().cmp(&b.labels.len());
-            by_number.then_with(|| values(&a.labels).cmp(values(&b.labels)))
-        });
+        let samples = &mut family.samples;
+        samples.sort_by(|a, b| in_order_of_values(&a.labels, &b.labels));
     }
     families
+}
+
+/// Compares samples of a family by the values of their labels.
+pub(super) fn in_order_of_values(a: &[Label], b: &[Label]) -> Ordering {
+    let by_number = a.len().cmp(&b.len());
+    by_number.then_with(|| {
+        let [a, b] = [a, b].map(|labels| labels.iter().map(|label| &label.value));
+        a.cmp(b)
+    })
 }
 
 fn family(

@@ -23,10 +23,10 @@ impl Format {
         }
     }
 
-    pub(super) fn encode(self, families: Vec<Family>) -> prometheus::Result<Vec<u8>> {
+    pub(super) fn encode(self, families: Vec<Family>) -> Vec<u8> {
         match self {
-            Self::Text => text::encode(families),
-            Self::Protobuf => Ok(protobuf::encode(families)),
+            Self::Text => text::encode(&families),
+            Self::Protobuf => protobuf::encode(families),
         }
     }
 }

@@ -85,12 +85,7 @@ impl Metrics {
     }
 
     /// Encodes a snapshot, with these names of its users, and the current metrics of the process.
-    pub fn encode(
-        &self,
-        snapshot: &Snapshot,
-        names: &UserNames,
-        format: Format,
-    ) -> prometheus::Result<Vec<u8>> {
+    pub fn encode(&self, snapshot: &Snapshot, names: &UserNames, format: Format) -> Vec<u8> {
         format.encode(self.families(snapshot, names))
     }
 

@@ -39,7 +39,7 @@ fn snapshot(execs: u64) -> Snapshot {
 /// Encodes a snapshot and leaves out the metrics of the process.
 fn encode(metrics: &Metrics, snapshot: &Snapshot) -> String {
     let text = metrics.encode(snapshot, &UserNames::default(), Format::Text);
-    let text = String::from_utf8(text.unwrap()).unwrap();
+    let text = String::from_utf8(text).unwrap();
     let lines = text.lines().filter(|line| !line.contains("process_"));
     lines.fold(String::new(), |text, line| text + line + "\n")
 }

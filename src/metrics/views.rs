@@ -1,7 +1,9 @@
 //! The metric families of the views.
 
 use super::Execs;
-use super::families::{Family, Label as Pair, Sample, count, counter, gauge, pair, seconds, value};
+use super::families::{
+    Family, Label as Pair, Sample, count, counter, gauge, in_order_of_values, pair, seconds, value,
+};
 use crate::names::errno;
 use crate::names::escape::OTHER;
 use crate::pipeline::series::{self, Series};
@@ -37,7 +39,9 @@ impl Execs<'_> {
                 let values = std::mem::take(&mut series.values);
                 (label_pairs(&view.labels, values), series)
             });
-            let all: Vec<_> = all.collect();
+            let mut all: Vec<_> = all.collect();
+            // Once for all metrics of the view.
+            all.sort_by(|(a, _), (b, _)| in_order_of_values(a, b));
             let by = label_list(&view.labels);
             for (metric, yielded) in Metric::ALL.into_iter().zip(&mut yielded) {
                 if !view.metrics.contains(&metric) || !self.capture_info.observes(metric.kind()) {
