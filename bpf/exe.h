@@ -94,8 +94,7 @@ static __noinline __u64 name_exe(struct dentry *dentry)
 	if (size <= 1 || last)
 		return EXE_UNKNOWN;
 	id = hash_of(&name, size - 1);
-	/* The values of enum exe are no ids. The hash of one name in 10^19 is one of
-	 * them. */
+	/* Ids below EXE_MAX are reserved. Of 10^19 names, one has such a hash. */
 	if (id < EXE_MAX)
 		return EXE_UNKNOWN;
 	/* A name that cannot be kept is unknown to user space. */

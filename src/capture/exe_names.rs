@@ -28,7 +28,7 @@ pub(super) fn id(key: Key, name: &[u8]) -> u64 {
 }
 
 /// Returns the name with this id, if the map still has it. The kernel can replace an entry while it is
-/// read, so a name counts only if its id is the right one.
+/// read, so a name is accepted only if it hashes to the wanted id.
 pub(super) fn look_up(map: &MapHandle, key: Key, wanted: u64) -> io::Result<Option<Vec<u8>>> {
     let found = map.lookup(&wanted.to_ne_bytes(), MapFlags::ANY);
     let Some(bytes) = found.map_err(io::Error::other)? else {

@@ -219,8 +219,8 @@ fn parse_exe(text: &str) -> Result<FileName, String> {
     let name = parse::exe(text)?;
     if name.is_empty() {
         return Err(
-            "`unknown` stands for names that were lost, which a filter cannot select; write \
-             \"\\x75nknown\" for a file with this name"
+            "`unknown` stands for names that are not known, and a filter cannot select these; for a \
+             file that is named `unknown`, write \"\\x75nknown\""
                 .to_owned(),
         );
     }

@@ -44,7 +44,7 @@ impl Names {
 }
 
 impl<'a> Named<'a> {
-    /// The names of a subject of which only the cgroup is known, if at all.
+    /// Names for a subject that has no `exe`, and whose cgroup may be unknown.
     pub fn in_cgroup(cgroup: impl Into<Option<&'a Cgroup>>) -> Self {
         Self {
             cgroup: cgroup.into(),

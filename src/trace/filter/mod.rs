@@ -94,7 +94,9 @@ pub(super) fn check_facts(args: &Trace) -> anyhow::Result<()> {
     let others = [("--failed", args.failed), ("--exits", args.exits.is_some())];
     for (filter, _) in only_at_exec.iter().filter(|(_, is_given)| *is_given) {
         if let Some((other, _)) = others.iter().find(|(_, is_given)| *is_given) {
-            bail!("{filter} cannot be combined with {other}: only an exec has this fact");
+            bail!(
+                "{filter} cannot be combined with {other}: it is known only for successful execs"
+            );
         }
     }
     Ok(())
@@ -106,8 +108,8 @@ pub(super) fn check_loginuid(args: &Trace, process: &Path) -> anyhow::Result<()>
     let is_user = args.loginuid.is_some_and(|uid| uid != NO_LOGIN);
     ensure!(
         !is_user || !process.is_dir() || process.join("loginuid").exists(),
-        "--loginuid matches nothing on this host: its kernel has no audit (CONFIG_AUDIT), so it does \
-         not keep who logged in. Use --uid"
+        "--loginuid matches nothing on this host: its kernel was built without CONFIG_AUDIT, so it \
+         does not record who logged in. Use --uid"
     );
     Ok(())
 }
