@@ -1,9 +1,8 @@
 //! Encodes families in text format 0.0.4, and takes over the families that the `prometheus` crate
 //! collects.
 //!
-//! The encoder of that crate wants a message for each sample, with copies of all labels, and those of a
-//! family at once. With ten thousand series, that took longer than everything else. The tests compare the
-//! two.
+//! The encoder of that crate wants a message for each sample of a family, with copies of all labels. The
+//! tests compare the two.
 
 use std::borrow::Cow;
 use std::fmt::{Result, Write};
